@@ -1,0 +1,1 @@
+"""Evaluation (section 5): understanding and politeness, with intervals and figures."""

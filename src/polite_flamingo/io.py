@@ -1,0 +1,290 @@
+"""Shards: streaming read, atomic write, resumable work; and the one place that opens images.
+
+A folder of shards holds ``part-000000.parquet``, ``part-000001.parquet`` …; their order is the order of the records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from polite_flamingo.errors import BusyError, DataError, ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+MAX_PIXELS = 200_000_000  # above this an image is refused as a decompression bomb
+MAX_IMAGE_BYTES = 200 * 1024 * 1024
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write `data` to `path` so that a reader sees the old or the new content, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(tmp, "wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(tmp, path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented, key-sorted JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a missing or broken one is a `DataError` naming it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError("file does not exist", where=path, next_step="run the stage that writes it") from None
+    except ValueError as error:
+        raise DataError("file is not valid JSON", value=str(error), where=path, next_step="fix or re-create it") from None
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as JSON Lines, atomically; return their number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    count = 0
+    with open(tmp, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+            count += 1
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(tmp, path)
+    return count
+
+
+def read_jsonl(path: Path) -> Iterator[Row]:
+    """Yield the rows of a JSON Lines file; a broken line is a `DataError` naming its number."""
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise DataError("line is not valid JSON", value=str(error), where=f"{path}:{number}") from None
+
+
+def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write one Parquet shard atomically; equal rows give equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows]), tmp, compression="zstd")
+    with open(tmp, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(tmp, path)
+
+
+def write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], rows_per_shard: int = 10_000) -> int:
+    """Write `rows` as numbered shards into a fresh `folder`; return their number of rows."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    count = 0
+    for index, chunk in enumerate(chunked(rows, rows_per_shard)):
+        write_shard(folder / f"part-{index:06d}.parquet", chunk)
+        count += len(chunk)
+    return count
+
+
+def read_shards(folder: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Stream the rows of a shard folder in order, only `columns` if given."""
+    import pyarrow.parquet as pq
+
+    if not folder.is_dir():
+        raise DataError("shard folder does not exist", where=folder, next_step="run the stage that writes it")
+    for path in sorted(folder.glob("part-*.parquet")):
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
+                    yield from batch.to_pylist()
+        except (OSError, ValueError) as error:
+            raise DataError("shard cannot be read", value=str(error), where=path, next_step="delete it, re-run") from error
+
+
+def count_shards(folder: Path) -> int:
+    """Number of rows in a shard folder, from the footers alone."""
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(path).num_rows for path in sorted(folder.glob("part-*.parquet")))
+
+
+def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of at most `size` items."""
+    chunk: list[T] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def fingerprint(*parts: object) -> str:
+    """Content hash of JSON-able `parts`; a `Path` counts with the bytes of its file or of every file below it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            files = [part] if part.is_file() else sorted(p for p in part.rglob("*") if p.is_file())
+            for file in files:
+                digest.update(file.relative_to(part.parent).as_posix().encode())
+                digest.update(hash_file(file).encode())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:24]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resumable(
+    items: Iterable[T],
+    work: Callable[[list[T]], list[Row]],
+    *,
+    out: Path,
+    key: str,
+    work_root: Path = Path(".work"),
+    chunk_size: int = 64,
+    total: int | None = None,
+    label: str = "",
+) -> int:
+    """Map `work` over chunks of `items` into shards at `out`; killed at any instant, it goes on where it was.
+
+    Finished chunks live in ``work_root/<name of out>/<key>`` until all are there and are then moved to `out`, so `out`
+    is complete or absent. Chunk boundaries depend on `chunk_size` alone, so a resumed run ends byte-identical.
+
+    Args:
+        items: The inputs, in a fixed order.
+        work: Turns a chunk into its rows (as many as it likes).
+        out: Shard folder to publish.
+        key: Fingerprint of inputs, weights, prompts and settings; another key never reuses stale work.
+        work_root: Folder for unfinished work (git-ignored).
+        chunk_size: Items recomputed at most after a kill.
+        total: Number of items, for the progress bar.
+        label: Name on the progress bar.
+
+    Returns:
+        Number of rows in `out`.
+
+    Raises:
+        BusyError: another process writes the same output.
+    """
+    from tqdm import tqdm
+
+    folder = work_root / "-".join(out.parts[-3:]) / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder.parent / "lock", where=out):
+        rows_total = 0
+        last = -1
+        with tqdm(total=total, desc=label or out.name, unit="rec", mininterval=1.0) as bar:
+            for index, chunk in enumerate(chunked(items, chunk_size)):
+                shard = folder / f"part-{index:06d}.parquet"
+                if not shard.exists():
+                    write_shard(shard, work(chunk))
+                bar.update(len(chunk))
+                last = index
+        shutil.rmtree(out, ignore_errors=True)
+        staging = out.with_name(f".{out.name}.publishing")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        for index in range(last + 1):
+            source = folder / f"part-{index:06d}.parquet"
+            shutil.copyfile(source, staging / source.name)
+        os.replace(staging, out)
+        rows_total = count_shards(out)
+        shutil.rmtree(folder)
+    return rows_total
+
+
+@contextmanager
+def locked(path: Path, *, where: object = None) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; a second process gets a `BusyError` at once. A killed holder frees it."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BusyError(
+                "another process is writing this output", where=where or path, next_step="wait for it or stop it"
+            ) from None
+        yield
+
+
+def resolve_image(data_root: Path, path: str) -> Path:
+    """Return the file of a relative image path; refuses anything outside `data_root` (also through links)."""
+    root = data_root.resolve()
+    file = (root / path).resolve()
+    if not file.is_relative_to(root):
+        raise ImageError("image path leaves the data root", value=path, where=data_root)
+    return file
+
+
+def open_image(data_root: Path, path: str) -> PILImage:
+    """Open, fully decode and convert an image to upright RGB.
+
+    Raises:
+        ImageError: missing, truncated, not an image, content other than the extension says, too large, outside the root.
+    """
+    from PIL import Image as PILModule
+    from PIL import ImageOps
+
+    file = resolve_image(data_root, path)
+    if not file.is_file():
+        raise ImageError("image is missing", value=path, where=data_root, next_step="download it or drop the record")
+    if file.stat().st_size > MAX_IMAGE_BYTES:
+        raise ImageError("image file is too large", value=file.stat().st_size, where=path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PILModule.DecompressionBombWarning)
+            with PILModule.open(file) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageError("image has too many pixels", value=image.size, where=path)
+                expected = _FORMATS.get(file.suffix.lower())
+                if expected is not None and image.format not in expected:
+                    raise ImageError(
+                        f"image is {image.format} but named {file.suffix}",
+                        value=path,
+                        where=data_root,
+                        next_step="rename or convert it",
+                    )
+                return ImageOps.exif_transpose(image).convert("RGB")
+    except ImageError:
+        raise
+    except (OSError, ValueError, SyntaxError, PILModule.DecompressionBombError) as error:
+        raise ImageError("image cannot be decoded", value=str(error), where=path, next_step="replace the file") from error
+
+
+_FORMATS = {
+    ".jpg": {"JPEG", "MPO"},
+    ".jpeg": {"JPEG", "MPO"},
+    ".png": {"PNG"},
+    ".gif": {"GIF"},
+    ".bmp": {"BMP"},
+    ".webp": {"WEBP"},
+    ".tif": {"TIFF"},
+    ".tiff": {"TIFF"},
+}

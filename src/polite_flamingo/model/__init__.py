@@ -1,0 +1,1 @@
+"""OpenFlamingo with LoRA: building, loading, freezing, generating, saving."""

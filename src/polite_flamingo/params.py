@@ -1,0 +1,342 @@
+"""Typed view of params.yaml joined with one profile; every problem is reported at once.
+
+The paper's values live in params.yaml, the machine's and the data's in ``configs/profiles/<name>.yaml``. The profile's
+``overrides`` tree may replace values of params.yaml; nothing else overlaps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from polite_flamingo.errors import ConfigError, did_you_mean
+
+DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Share = Field(ge=0.0, le=1.0)
+Trainable = Literal["lora", "perceiver", "xattn", "vision"]
+
+
+class Lora(_Section):
+    r: int = Field(gt=0)
+    alpha: int = Field(gt=0)
+    dropout: float = Share
+
+
+class LlmRewrite(_Section):
+    command_probability: float = Share
+
+
+class TextNoise(_Section):
+    level_probability: float = Share
+
+
+class Boxes(_Section):
+    decimals: int = Field(ge=0, le=6)
+
+
+class Weights(_Section):
+    llm_rewrite: float = Field(ge=0)
+    text_noise: float = Field(ge=0)
+    retrieve_boxes: float = Field(ge=0)
+
+
+class Distort(_Section):
+    assignment: Literal["weighted", "all"]
+    weights: Weights
+    llm_rewrite: LlmRewrite
+    text_noise: TextNoise
+    boxes: Boxes
+    held_out_share: float = Share
+
+
+class Training(_Section):
+    learning_rate: float = Field(gt=0)
+    context_length: int = Field(gt=0)
+    epochs: float = Field(gt=0)
+
+
+class Rewriter(Training):
+    lora: Lora
+    scheduler: Literal["constant", "cosine"]
+    warmup_steps: int = Field(ge=0)
+    global_batch_size: int = Field(gt=0)
+    max_grad_norm: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+
+
+class Generation(_Section):
+    """Decoding settings, as in the authors' inferencer."""
+
+    max_new_tokens: int = Field(gt=0)
+    num_beams: int = Field(gt=0)
+    do_sample: bool
+    temperature: float = Field(gt=0)
+    top_k: int = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+    length_penalty: float
+    no_repeat_ngram_size: int = Field(ge=0)
+
+
+class Score(_Section):
+    clip_mode: Literal["paper", "fixed"]
+
+
+class LengthFilter(_Section):
+    min_words: int = Field(ge=0)
+    max_words: int = Field(gt=0)
+
+
+class ChangeFilter(_Section):
+    max_rouge_l: float = Share
+
+
+class StsFilter(_Section):
+    min_cosine: float = Field(ge=-1, le=1)
+
+
+class ParagraphFilter(_Section):
+    min_clip_logit: float
+
+
+class NliFilter(_Section):
+    reject: list[Literal["contradiction", "entailment", "neutral"]]
+
+
+class RepetitionFilter(_Section):
+    max_share: float = Share
+
+
+class LeakedBoxesFilter(_Section):
+    max_boxes: int = Field(ge=0)
+
+
+class Filter(_Section):
+    length: LengthFilter
+    change: ChangeFilter
+    sts: StsFilter
+    paragraphs: ParagraphFilter
+    nli: NliFilter
+    repetition: RepetitionFilter
+    leaked_boxes: LeakedBoxesFilter
+
+
+class Multiturn(_Section):
+    max_turns: int = Field(gt=0)
+    max_images: int = Field(gt=0)
+
+
+class Stage(Training):
+    trainable: list[Trainable]
+    mixture: dict[Literal["instruction", "pf1m", "raw"], float]
+
+
+class Tune(_Section):
+    lora: Lora
+    global_batch_size: int = Field(gt=0)
+    scheduler: Literal["constant", "cosine"]
+    warmup_steps: int = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    multiturn: Multiturn
+    stage1: Stage
+    stage2: Stage
+    stage3: Stage
+
+
+class Evaluate(_Section):
+    bootstrap_samples: int = Field(gt=0)
+    max_new_tokens: int = Field(gt=0)
+
+
+class Quality(_Section):
+    max_rejected_share: float = Share
+    min_kept_share: float = Share
+
+
+class Scenes(_Section):
+    train: int = Field(gt=0)
+    val: int = Field(gt=0)
+    test: int = Field(gt=0)
+    out_of_domain: int = Field(gt=0)
+
+
+class World(_Section):
+    image_size: int = Field(ge=16, le=512)
+    scenes: Scenes
+
+
+class SourceSpec(_Section):
+    """One reader to run: its registry name, the folder below the data root, and the role of what it yields."""
+
+    name: str
+    folder: str
+    role: Literal["instruction", "annotation", "evaluation"]
+    split: str
+    limit: int | None = None
+
+
+class Limits(_Section):
+    annotation: int | None = None
+    evaluation: int | None = None
+    instruction: int | None = None
+    probes: int = 0
+
+
+class Backbones(_Section):
+    flamingo: str
+    clip: str
+    nli: str
+    reward: str
+    sts: str
+
+
+class Runtime(_Section):
+    device: str
+    dtype: Literal["float32", "bfloat16"]
+    threads: int = Field(gt=0)
+    micro_batch_size: int = Field(gt=0)
+    generation_batch_size: int = Field(gt=0)
+    tracking: Literal["mlflow", "none"]
+
+
+class Params(_Section):
+    """Everything a stage may ask for, resolved."""
+
+    profile: str
+    seed: int
+    distort: Distort
+    rewriter: Rewriter
+    generation: Generation
+    score: Score
+    filter: Filter
+    tune: Tune
+    evaluate: Evaluate
+    quality: Quality
+    data_root: str | None
+    world: World | None = None
+    sources: list[SourceSpec]
+    limits: Limits
+    backbones: Backbones
+    distortion_backend: str
+    runtime: Runtime
+    overridden: dict[str, tuple[Any, Any]] = Field(default_factory=dict)  # dotted key -> (paper's value, profile's)
+
+    @property
+    def data(self) -> Path:
+        """Folder of this profile's data outputs."""
+        return Path("data") / self.profile
+
+    @property
+    def models(self) -> Path:
+        """Folder of this profile's model outputs."""
+        return Path("models") / self.profile
+
+    @property
+    def reports(self) -> Path:
+        """Folder of this profile's reports."""
+        return Path("reports") / self.profile
+
+    @property
+    def image_root(self) -> Path:
+        """Folder that image paths are relative to: the environment's, the profile's, or the rendered world."""
+        chosen = os.environ.get(DATA_ROOT_VARIABLE) or self.data_root
+        if self.world is not None or chosen is None:
+            return self.data / "raw"
+        return Path(chosen)
+
+
+def load_params(path: Path = Path("params.yaml"), profile: str | None = None) -> Params:
+    """Read params.yaml and its profile.
+
+    Args:
+        path: The params file; profiles lie beside it in ``configs/profiles``.
+        profile: Use this profile instead of the one named in the file.
+
+    Raises:
+        ConfigError: names every unknown key and bad value at once.
+    """
+    base = _read_yaml(path)
+    name = profile or base.get("profile", "tiny")
+    folder = path.parent / "configs" / "profiles"
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError("unknown profile", value=name, where=path, next_step=did_you_mean(str(name), known))
+    machine = _read_yaml(folder / f"{name}.yaml")
+    overrides = machine.pop("overrides", None) or {}
+    shared = sorted(set(base) & set(machine))
+    if shared:
+        raise ConfigError(
+            "a profile repeats a key of params.yaml", value=shared, where=folder / f"{name}.yaml",
+            next_step="put it under `overrides`",
+        )
+    problems: list[str] = []
+    overridden: dict[str, tuple[Any, Any]] = {}
+    merged = _merge(base, overrides, "", overridden, problems)
+    try:
+        params = Params(**{**merged, **machine, "profile": name, "overridden": overridden})
+    except ValidationError as error:
+        problems += [_explain(e) for e in error.errors()]
+        params = None
+    if problems or params is None:
+        raise ConfigError(
+            f"{len(problems)} problem(s) in the parameters:\n    " + "\n    ".join(problems),
+            where=f"{path} + {folder / (name + '.yaml')}",
+            next_step="fix all of them; `polite-flamingo params` shows the resolved values",
+        )
+    return params
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("file does not exist", where=path, next_step="run from the top of the project") from None
+    except yaml.YAMLError as error:
+        raise ConfigError("file is not valid YAML", value=str(error), where=path) from None
+    if not isinstance(value, dict):
+        raise ConfigError("file holds no mapping", value=type(value).__name__, where=path)
+    return value
+
+
+def _merge(
+    base: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    prefix: str,
+    overridden: dict[str, tuple[Any, Any]],
+    problems: list[str],
+) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        dotted = f"{prefix}{key}"
+        if key not in base:
+            problems.append(f"overrides.{dotted}: no such parameter ({did_you_mean(key, base)})")
+        elif isinstance(base[key], Mapping) and isinstance(value, Mapping) and key != "mixture":
+            merged[key] = _merge(base[key], value, f"{dotted}.", overridden, problems)
+        else:
+            merged[key] = value
+            overridden[dotted] = (base[key], value)
+    return merged
+
+
+def _explain(error: Any) -> str:
+    location = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        model: Any = Params
+        for part in error["loc"][:-1]:
+            annotation = model.model_fields[part].annotation if isinstance(part, str) else None
+            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+                return f"{location}: unknown parameter"
+            model = annotation
+        return f"{location}: unknown parameter ({did_you_mean(str(error['loc'][-1]), model.model_fields)})"
+    return f"{location}: {error['msg']} (got {error.get('input')!r})"

@@ -1,0 +1,1 @@
+"""The paper's prompt templates and its 24 distortion commands."""

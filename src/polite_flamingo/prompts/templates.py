@@ -1,0 +1,41 @@
+"""The prompts of the paper: assistant (section 4.2), rewriter (Figure 3).
+
+The figure writes "(Drafted Response)" without a colon; the authors' code has one, and spells "Assistent". We keep the
+colon and spell "Assistant". Images stand before the text of their turn, because OpenFlamingo 2 lets text attend to the
+image before it (their v1 prompts put it after the instruction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from polite_flamingo.records import Turn
+
+IMAGE_TOKEN = "<image>"
+CHUNK_TOKEN = "<|endofchunk|>"
+PAD_TOKEN = "<PAD>"
+IMAGE = IMAGE_TOKEN + CHUNK_TOKEN
+
+SYSTEM_MESSAGE = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+
+
+def human(text: str, images: int) -> str:
+    """One human turn, open for the answer: ``### Human: <image>… text\\n### Assistant: ``."""
+    return f"### Human: {IMAGE * images}{text}\n### Assistant: "
+
+
+def assistant_prompt(turns: Sequence[Turn], system: bool = True) -> str:
+    """Prompt for the answer to the last human turn of `turns` (human, assistant, …, human)."""
+    parts = [SYSTEM_MESSAGE + "\n"] if system else []
+    for turn in turns:
+        parts.append(human(turn.text, len(turn.images)) if turn.role == "human" else turn.text + "\n")
+    return "".join(parts)
+
+
+def rewriter_prompt(instruction: str, drafted: str, images: int, system: bool = True) -> str:
+    """Prompt of Figure 3: instruction and drafted response in, revised response expected."""
+    head = SYSTEM_MESSAGE + "\n" if system else ""
+    return f"{head}{human(instruction, images)}(Drafted Response): {drafted}\n (Revised Response): "

@@ -1,0 +1,1 @@
+"""Quality gates between the stages."""

@@ -1,0 +1,275 @@
+"""The one currency of every stage: samples, pairs, rewrites and verdicts.
+
+All records are frozen and turn into flat rows (``to_row``) whose nested parts are JSON strings, so that a Parquet reader
+can fetch a few columns of a million records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Any
+
+from polite_flamingo.errors import DataError
+
+
+class Task(StrEnum):
+    """What a sample asks for; decides which filters apply (section 3.3)."""
+
+    CAPTION = "caption"
+    CHANGE = "change"
+    VQA = "vqa"
+    DIALOGUE = "dialogue"
+    DETAIL = "detail"
+    REASONING = "reasoning"
+    TEXT = "text"
+
+    @property
+    def is_caption(self) -> bool:
+        """True where the STS and CLIPScore filters apply (captioning, also of two images)."""
+        return self in (Task.CAPTION, Task.CHANGE, Task.DETAIL)
+
+    @property
+    def is_vqa(self) -> bool:
+        """True where the NLI filter applies."""
+        return self is Task.VQA
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image by its path relative to the data root (POSIX, never absolute, never ``..``)."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        pure = PurePosixPath(self.path)
+        if not self.path or pure.is_absolute() or ".." in pure.parts or "\\" in self.path or ":" in self.path:
+            raise DataError(
+                "image path leaves the data root",
+                value=self.path,
+                next_step="store image paths relative to the data root, without '..', drive or scheme",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a dialogue; `images` are indices into the sample's images, shown before the text of the turn."""
+
+    role: str  # "human" | "assistant"
+    text: str
+    images: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One annotated record in standard form.
+
+    Args:
+        id: Unique over the whole run: ``source/split/official-id``.
+        source: Registry name of the reader.
+        split: Split named by the dataset.
+        licence: Licence of the annotation as the dataset states it.
+        task: What is asked.
+        turns: Alternating human / assistant turns, human first.
+        images: All images of the dialogue.
+        extras: Whatever else a later stage may use, JSON values only: ``captions`` (list[str]), ``boxes``
+            (list of ``[name, x1, y1, x2, y2]`` normalised to 0..1), ``question_type``, ``answers`` (list[str]),
+            ``choices`` (list[str]).
+    """
+
+    id: str
+    source: str
+    split: str
+    licence: str
+    task: Task
+    turns: tuple[Turn, ...]
+    images: tuple[Image, ...] = ()
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.turns or len(self.turns) % 2 or any(
+            t.role != ("human", "assistant")[i % 2] for i, t in enumerate(self.turns)
+        ):
+            raise DataError("turns must alternate human, assistant", value=[t.role for t in self.turns], where=self.id)
+        for turn in self.turns:
+            if any(i < 0 or i >= len(self.images) for i in turn.images):
+                raise DataError("a turn names an image the sample does not have", value=turn.images, where=self.id)
+            if turn.role == "assistant" and not turn.text.strip():
+                raise DataError("empty answer", value=turn.text, where=self.id)
+
+    @property
+    def instruction(self) -> str:
+        """Text of the first human turn."""
+        return self.turns[0].text
+
+    @property
+    def response(self) -> str:
+        """Text of the first assistant turn (the raw answer of an annotation)."""
+        return self.turns[1].text
+
+    def to_row(self) -> dict[str, str]:
+        """Flatten for Parquet."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "split": self.split,
+            "licence": self.licence,
+            "task": str(self.task),
+            "turns": _dump([[t.role, t.text, list(t.images)] for t in self.turns]),
+            "images": _dump([i.path for i in self.images]),
+            "extras": _dump(dict(self.extras)),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Sample:
+        """Inverse of `to_row`."""
+        return cls(
+            id=row["id"],
+            source=row["source"],
+            split=row["split"],
+            licence=row["licence"],
+            task=Task(row["task"]),
+            turns=tuple(Turn(r, t, tuple(i)) for r, t, i in json.loads(row["turns"])),
+            images=tuple(Image(p) for p in json.loads(row["images"])),
+            extras=json.loads(row["extras"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row a reader could not use: kept in quarantine, counted, never lost in silence."""
+
+    source: str
+    file: str
+    row: str
+    reason: str
+    value: str = ""
+
+    def to_row(self) -> dict[str, str]:
+        """Flatten for JSON Lines."""
+        return {"source": self.source, "file": self.file, "row": self.row, "reason": self.reason, "value": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class RewritePair:
+    """A (distorted, original) training pair of the rewriter (section 3.1)."""
+
+    id: str
+    sample_id: str
+    source: str
+    split: str
+    task: Task
+    instruction: str
+    images: tuple[Image, ...]
+    drafted: str
+    revised: str
+    strategy: str
+    command: str
+    seed: int
+
+    def to_row(self) -> dict[str, Any]:
+        """Flatten for Parquet."""
+        return {
+            "id": self.id,
+            "sample_id": self.sample_id,
+            "source": self.source,
+            "split": self.split,
+            "task": str(self.task),
+            "instruction": self.instruction,
+            "images": _dump([i.path for i in self.images]),
+            "drafted": self.drafted,
+            "revised": self.revised,
+            "strategy": self.strategy,
+            "command": self.command,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> RewritePair:
+        """Inverse of `to_row`."""
+        values = dict(row)
+        values["task"] = Task(values["task"])
+        values["images"] = tuple(Image(p) for p in json.loads(values["images"]))
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A raw annotation with its rewritten response and, later, its scores.
+
+    `scores` maps column name to a float, a list of floats or None (not applicable):
+    ``rouge_l``, ``sts``, ``nli`` (three logits: contradiction, entailment, neutral), ``reward``, ``reward_raw``,
+    ``clip_logits`` (one per paragraph).
+    """
+
+    id: str
+    source: str
+    split: str
+    licence: str
+    task: Task
+    instruction: str
+    images: tuple[Image, ...]
+    raw_answer: str
+    rewritten: str
+    finish_reason: str  # "stop" | "length"
+    extras: Mapping[str, Any] = field(default_factory=dict)  # the sample's extras; "probe": kind of injected corruption
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """Non-empty paragraphs of the rewritten response."""
+        return tuple(p.strip() for p in self.rewritten.split("\n\n") if p.strip())
+
+    def with_scores(self, **scores: Any) -> Rewrite:
+        """Return a copy with more score columns."""
+        return replace(self, scores={**self.scores, **scores})
+
+    def to_row(self) -> dict[str, Any]:
+        """Flatten for Parquet; scores become one JSON column."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "split": self.split,
+            "licence": self.licence,
+            "task": str(self.task),
+            "instruction": self.instruction,
+            "images": _dump([i.path for i in self.images]),
+            "raw_answer": self.raw_answer,
+            "rewritten": self.rewritten,
+            "finish_reason": self.finish_reason,
+            "extras": _dump(dict(self.extras)),
+            "scores": _dump(dict(self.scores)),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Rewrite:
+        """Inverse of `to_row`."""
+        values = dict(row)
+        values["task"] = Task(values["task"])
+        values["images"] = tuple(Image(p) for p in json.loads(values["images"]))
+        values["extras"] = json.loads(values["extras"])
+        values["scores"] = json.loads(values["scores"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A filter's decision. It has no truth value: ask ``.kept``."""
+
+    reason: str | None = None  # None: kept
+    score: float | None = None
+
+    @property
+    def kept(self) -> bool:
+        """True when the record passed."""
+        return self.reason is None
+
+    def __bool__(self) -> bool:
+        raise TypeError("a Verdict has no truth value; ask verdict.kept")
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

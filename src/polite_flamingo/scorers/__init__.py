@@ -1,0 +1,1 @@
+"""Scorers: each writes one column about a rewrite; none decides."""

@@ -1,0 +1,1 @@
+"""Annotation formats: one file per format, each a reader from official files to samples."""
