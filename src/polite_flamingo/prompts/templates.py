@@ -7,7 +7,8 @@ image before it (their v1 prompts put it after the instruction).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from polite_flamingo.records import Turn
 
@@ -39,3 +40,26 @@ def rewriter_prompt(instruction: str, drafted: str, images: int, system: bool = 
     """Prompt of Figure 3: instruction and drafted response in, revised response expected."""
     head = SYSTEM_MESSAGE + "\n" if system else ""
     return f"{head}{human(instruction, images)}(Drafted Response): {drafted}\n (Revised Response): "
+
+
+BOX_SENTENCE = (
+    "The followings are specific object locations within the image, along with detailed coordinates. These coordinates "
+    "are in the form of bounding boxes, represented as (x1, y1, x2, y2) with floating numbers ranging from 0 to 1. These "
+    "values correspond to the top left x, top left y, bottom right x, and bottom right y."
+)
+
+
+def format_boxes(boxes: Iterable[Sequence[Any]], decimals: int) -> str:
+    """One line per box, ``name: [x1, y1, x2, y2]``, trailing zeros left out as in PF-1M.
+
+    Args:
+        boxes: ``[name, x1, y1, x2, y2]``, normalised to 0..1.
+        decimals: Digits kept after the point (section 3.1.3: 3).
+    """
+    return "\n".join(f"{name}: {[round(float(value), decimals) for value in box]}" for name, *box in boxes)
+
+
+def captions_and_boxes(captions: Sequence[str], boxes: Sequence[Sequence[Any]], decimals: int) -> str:
+    """Captions, then the paper's sentence about coordinates and the boxes; just the captions where there are no boxes."""
+    text = "\n".join(captions)
+    return f"{text}\n\n{BOX_SENTENCE}\n{format_boxes(boxes, decimals)}" if boxes else text
