@@ -1,0 +1,96 @@
+"""What a training learned: LoRA and every base tensor it changed, as safetensors, tied to its base by hash."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from polite_flamingo.errors import ModelError
+from polite_flamingo.io import read_json, write_json
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.flamingo import FlamingoBundle
+
+WEIGHTS, CONFIG = "trainables.safetensors", "config.json"
+
+
+def collect_trainables(bundle: FlamingoBundle) -> dict[str, torch.Tensor]:
+    """LoRA tensors and the base tensors that differ from the base, on the CPU, by name."""
+    from polite_flamingo.model.flamingo import named_tensors
+    from polite_flamingo.model.freezing import GROUPS
+
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in named_tensors(bundle.model).items():
+        value = tensor.detach().cpu().contiguous()
+        changed = name in bundle.base and not torch.equal(value.float(), bundle.base[name].float())
+        if changed or re.search(GROUPS["lora"], name):
+            found[name] = value
+    return found
+
+
+def save_trainables(bundle: FlamingoBundle, folder: Path) -> None:
+    """Write ``trainables.safetensors`` and ``config.json`` (LoRA settings, hash of the base) into `folder`.
+
+    Raises:
+        ModelError: nothing was trained.
+    """
+    from safetensors.torch import save_file
+
+    tensors = collect_trainables(bundle)
+    if not tensors:
+        raise ModelError("nothing to save: the model has no LoRA and equals its base", where=folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tmp = folder / f".{WEIGHTS}.tmp"
+    save_file(tensors, tmp)
+    tmp.replace(folder / WEIGHTS)
+    lora = None if bundle.lora is None else asdict(bundle.lora)
+    write_json(folder / CONFIG, {"base": bundle.base_hash, "lora": lora, "tensors": len(tensors)})
+
+
+def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
+    """Put a training's result onto its base (injecting LoRA if needed); return the number of tensors.
+
+    Raises:
+        ModelError: the folder is incomplete, belongs to another base, or matches no or only some tensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from polite_flamingo.model.flamingo import named_tensors
+    from polite_flamingo.model.lora import LoraSettings, inject_lora
+
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise ModelError("trained weights are missing", value=name, where=folder,
+                             next_step="run the stage that trains them")
+    config = read_json(folder / CONFIG)
+    if config.get("base") != bundle.base_hash:
+        raise ModelError("trained weights belong to another base", value=config.get("base"), where=folder,
+                         next_step=f"train them again on this base ({bundle.base_hash})")
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise ModelError("trained weights cannot be read", value=str(error), where=folder / WEIGHTS) from error
+    lora = None if config["lora"] is None else LoraSettings(**config["lora"])
+    if lora is not None and bundle.lora is None:
+        inject_lora(bundle, lora)
+    elif lora is not None and bundle.lora != lora:
+        raise ModelError("trained weights use other LoRA settings", value=lora, where=folder,
+                         next_step=f"the model has {bundle.lora}")
+    known = named_tensors(bundle.model)
+    fitting = [name for name in tensors if name in known and known[name].shape == tensors[name].shape]
+    if not fitting or len(fitting) != len(tensors):
+        raise ModelError(f"{len(fitting)} of {len(tensors)} trained tensors match the model",
+                         value=sorted(set(tensors) - set(fitting))[:5], where=folder)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if ".lora_" not in name and name not in bundle.base:
+                bundle.base[name] = known[name].detach().cpu().clone()
+            known[name].copy_(tensor)
+    if any(name.startswith("vision_encoder.") for name in tensors):
+        bundle.clear_cache()
+    return len(tensors)

@@ -1,0 +1,68 @@
+"""What learns at each stage (section 4.3, Table 4 and appendix A of arXiv 2307.01003).
+
+"XATTN unfrozen" means the cross-attention layers themselves; their feed-forward stays frozen (appendix A). The paper does
+not mention the tanh gates; we let the attention's gate (``attn_gate``) learn with its attention and keep the feed-forward's
+(``ff_gate``) frozen with its feed-forward.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from polite_flamingo.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.flamingo import FlamingoBundle
+
+_XATTN = r"^lang_encoder\.gated_cross_attn_layers\.\d+\."
+GROUPS = {  # name -> pattern over the names of `model.flamingo.named_tensors`
+    "lora": r"\.lora_[AB]\.",
+    "perceiver": r"^perceiver\.",
+    "xattn": _XATTN + r"(attn\.|attn_gate$)",
+    "xattn_ff": _XATTN + r"(ff\.|ff_gate$)",  # only for pretraining a connector
+    "embeddings": r"^lang_encoder\..*(embed_tokens|embed_in|wte|lm_head|embed_out)\.weight$",  # likewise
+    "lm": r"^lang_encoder\.(?!gated_cross_attn_layers\.)(?!.*\.lora_[AB]\.)",  # likewise
+    "vision": r"^vision_encoder\.",
+}
+
+
+def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, int]:
+    """Freeze everything but `groups`; return the number of trainable values per group.
+
+    The base's tensors that become trainable are copied into ``bundle.base``, so that what changed can be saved later.
+
+    Raises:
+        ModelError: a group is unknown or matches no tensor.
+    """
+    from polite_flamingo.model.flamingo import named_tensors
+
+    unknown = [name for name in groups if name not in GROUPS]
+    if unknown:
+        raise ModelError("unknown group of weights", value=unknown, next_step=did_you_mean(unknown[0], GROUPS))
+    bundle.model.requires_grad_(False)
+    tensors = named_tensors(bundle.model)
+    counts: dict[str, int] = {}
+    for group in groups:
+        matched = {name: tensor for name, tensor in tensors.items() if re.search(GROUPS[group], name)}
+        if not matched:
+            raise ModelError("a group to train matches no tensor", value=group,
+                             next_step="inject LoRA first" if group == "lora" else None)
+        for name, tensor in matched.items():
+            if tensor.dtype != torch.float32:
+                tensor.data = tensor.data.float()  # the optimizer needs full precision
+            tensor.requires_grad_(True)
+            if group != "lora" and name not in bundle.base:
+                bundle.base[name] = tensor.detach().cpu().clone()
+        counts[group] = sum(tensor.numel() for tensor in matched.values())
+    return counts
+
+
+def trainable_tensors(bundle: FlamingoBundle) -> dict[str, torch.nn.Parameter]:
+    """The parameters that learn, by name."""
+    from polite_flamingo.model.flamingo import named_tensors
+
+    return {name: tensor for name, tensor in named_tensors(bundle.model).items() if tensor.requires_grad}
