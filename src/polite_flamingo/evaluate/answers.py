@@ -1,0 +1,204 @@
+"""Answers of every model to every evaluation sample, their scores, and the figures of section 5 from them.
+
+An answer is a `Rewrite`: `raw_answer` holds the annotated answer, `rewritten` the model's own. Its scores are
+``rouge_l`` and ``sts`` (captioning, change), ``nli``, ``entailed`` and, in a rendered world, ``exact`` (VQA), and
+``reward`` (everything).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.evaluate import vqa
+from polite_flamingo.evaluate.bootstrap import Figure, bootstrap_mean
+from polite_flamingo.evaluate.captioning import Scorer, best_rouge_l, best_sts, references
+from polite_flamingo.evaluate.ground_truth import World
+from polite_flamingo.evaluate.multi_image import change_reference
+from polite_flamingo.prompts.templates import assistant_prompt
+from polite_flamingo.records import Rewrite, Sample, Task, Turn
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.flamingo import FlamingoBundle
+    from polite_flamingo.model.generate import GenerationSettings
+
+MEASURED = (Task.CAPTION, Task.CHANGE, Task.VQA)
+BLIND = "without_image"  # extras key of an answer given without seeing the images
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """Everything that scores an answer (readme "Automated Evaluators").
+
+    Attributes:
+        sts: Semantic similarity of two texts.
+        nli: Logits of contradiction, entailment and neutral.
+        reward: Politeness.
+        world: Ground truth of a rendered world; None on real data.
+    """
+
+    sts: Scorer
+    nli: Scorer
+    reward: Scorer
+    world: World | None = None
+
+
+def question_of(sample: Sample, *, with_images: bool = True) -> tuple[str, tuple[str, ...]]:
+    """Prompt (section 4.2) and image paths for the first question of a sample.
+
+    Args:
+        sample: The sample.
+        with_images: False removes the images from the prompt and shows the words alone.
+    """
+    turns: tuple[Turn, ...] = sample.turns[:1]
+    if not with_images:
+        return assistant_prompt(vqa.blind(turns)), ()
+    return assistant_prompt(turns), tuple(sample.images[i].path for i in turns[0].images)
+
+
+def as_answer(sample: Sample, text: str, finish_reason: str = "stop", *, with_images: bool = True) -> Rewrite:
+    """The record of `text` as an answer to the first question of `sample`."""
+    return Rewrite(
+        id=sample.id,
+        source=sample.source,
+        split=sample.split,
+        licence=sample.licence,
+        task=sample.task,
+        instruction=sample.instruction,
+        images=sample.images,
+        raw_answer=sample.response,
+        rewritten=text,
+        finish_reason=finish_reason,
+        extras=dict(sample.extras) if with_images else {**sample.extras, BLIND: True},
+    )
+
+
+def ask(
+    bundle: FlamingoBundle,
+    samples: Sequence[Sample],
+    settings: GenerationSettings,
+    *,
+    image_root: Path,
+    batch_size: int,
+    with_images: bool = True,
+) -> list[Rewrite]:
+    """Let a model answer the first question of every sample.
+
+    Args:
+        bundle: The model.
+        samples: The questions.
+        settings: Decoding.
+        image_root: Folder that image paths are relative to.
+        batch_size: Prompts decoded together.
+        with_images: False asks without showing the images.
+
+    Returns:
+        One unscored answer per sample, in order.
+    """
+    from polite_flamingo.model.generate import Prompt, generate
+
+    prompts = [Prompt(*question_of(sample, with_images=with_images)) for sample in samples]
+    answers = generate(bundle, prompts, settings, image_root=image_root, batch_size=batch_size)
+    return [
+        as_answer(sample, answer.text, answer.finish_reason, with_images=with_images)
+        for sample, answer in zip(samples, answers, strict=True)
+    ]
+
+
+def judge(answers: Sequence[Rewrite], judges: Judges) -> list[Rewrite]:
+    """Add the scores of their task to answers; `answers` keep their order."""
+    scores: list[dict[str, object]] = [{"reward": value} for value in judges.reward.score(answers)]
+    described = [i for i, answer in enumerate(answers) if answer.task in (Task.CAPTION, Task.CHANGE)]
+    captions = [_references(answers[i]) for i in described]
+    similar = best_sts([answers[i] for i in described], captions, judges.sts)
+    for i, texts, sts in zip(described, captions, similar, strict=True):
+        scores[i].update(rouge_l=best_rouge_l(answers[i].rewritten, texts), sts=sts)
+    asked = [i for i, answer in enumerate(answers) if answer.task.is_vqa]
+    for i, logits in zip(asked, judges.nli.score([answers[i] for i in asked]), strict=True):
+        verdict = judges.world.judge_rewrite(answers[i]) if judges.world is not None else None
+        scores[i].update(
+            nli=[float(value) for value in logits],
+            entailed=vqa.is_entailed(logits),
+            exact=None if verdict is None else verdict.answer_preserved,
+        )
+    return [replace(answer, scores=dict(values)) for answer, values in zip(answers, scores, strict=True)]
+
+
+def measure(
+    answers: Iterable[Rewrite], *, seen_sources: Collection[str], resamples: int, seed: int, purpose: str
+) -> dict[str, Figure]:
+    """Figures of one model from its scored answers.
+
+    Args:
+        answers: Scored answers.
+        seen_sources: Sources the training annotations came from; questions of others are out of domain.
+        resamples: Bootstrap resamples.
+        seed: The run's seed.
+        purpose: The model's name.
+
+    Returns:
+        ``qa_in_domain`` and ``qa_out_of_domain`` (share entailed, as in the paper), the same with ``_exact`` (share
+        right by ground truth), ``caption_rouge_l``, ``caption_sts``, ``change_rouge_l``, ``change_sts`` and
+        ``reward``; a figure nothing was measured for has n = 0.
+    """
+    values: dict[str, list[float]] = {name: [] for name in _FIGURES}
+
+    def add(name: str, value: object) -> None:
+        if value is not None:
+            values[name].append(float(value))  # type: ignore[arg-type]
+
+    for answer in answers:
+        add("reward", answer.scores["reward"])
+        if answer.task.is_vqa:
+            domain = "qa_out_of_domain" if vqa.is_out_of_domain(answer, seen_sources) else "qa_in_domain"
+            add(domain, answer.scores["entailed"])
+            add(f"{domain}_exact", answer.scores["exact"])
+        elif answer.task in (Task.CAPTION, Task.CHANGE):
+            add(f"{answer.task}_rouge_l", answer.scores["rouge_l"])
+            add(f"{answer.task}_sts", answer.scores["sts"])
+    return {
+        name: bootstrap_mean(found, resamples=resamples, seed=seed, purpose=f"{purpose}:{name}").to_json()
+        for name, found in values.items()
+    }
+
+
+def measurable(samples: Iterable[Sample]) -> list[Sample]:
+    """Evaluation samples of a task this evaluation measures (captioning, change, VQA).
+
+    Raises:
+        DataError: there is none.
+    """
+    chosen = [sample for sample in samples if sample.task in MEASURED]
+    if not chosen:
+        raise DataError(
+            "no evaluation samples to answer",
+            value=[str(task) for task in MEASURED],
+            next_step="give the profile a source with role `evaluation`, then run `polite-flamingo download`",
+        )
+    return chosen
+
+
+def rewards_by_id(answers: Iterable[Rewrite]) -> Mapping[str, float]:
+    """Sample id -> reward."""
+    return {answer.id: float(answer.scores["reward"]) for answer in answers}
+
+
+_FIGURES = (
+    "qa_in_domain",
+    "qa_in_domain_exact",
+    "qa_out_of_domain",
+    "qa_out_of_domain_exact",
+    "caption_rouge_l",
+    "caption_sts",
+    "change_rouge_l",
+    "change_sts",
+    "reward",
+)
+
+
+def _references(answer: Rewrite) -> list[str]:
+    pick = change_reference if answer.task is Task.CHANGE else references
+    return pick(answer.raw_answer, answer.extras)

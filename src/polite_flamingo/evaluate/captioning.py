@@ -1,0 +1,58 @@
+"""Captioning (section 5): Rouge-L and semantic similarity of an answer to the annotated captions.
+
+The paper compares a caption with the annotations by Rouge-L and does not say what happens to several annotations of one
+image. We take the closest reference, as the COCO caption evaluation does; the same for semantic similarity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from polite_flamingo.prompts.templates import BOX_SENTENCE
+from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.rouge import rouge_l
+
+
+class Scorer(Protocol):
+    """A scorer of section 3.3: one value per rewrite, None where it does not apply."""
+
+    def score(self, rewrites: Sequence[Rewrite]) -> Sequence[Any]:
+        """Score `rewrites` in their order."""
+
+
+def references(raw_answer: str, extras: Mapping[str, Any]) -> list[str]:
+    """Captions an answer may be compared with, without the bounding boxes that follow them.
+
+    Args:
+        raw_answer: Captions one per line, then possibly boxes (the published form of PF-1M).
+        extras: The sample's extras; ``captions`` is preferred.
+    """
+    given = [text.strip() for text in extras.get("captions") or () if text.strip()]
+    return given or [line.strip() for line in raw_answer.split(BOX_SENTENCE)[0].splitlines() if line.strip()]
+
+
+def best_rouge_l(answer: str, captions: Sequence[str]) -> float:
+    """Rouge-L (F measure, Porter stemmer) of `answer` with the closest of `captions`; 0.0 without captions."""
+    return max((rouge_l(answer, caption) for caption in captions), default=0.0)
+
+
+def best_sts(answers: Sequence[Rewrite], captions: Sequence[Sequence[str]], sts: Scorer) -> list[float | None]:
+    """Cosine of each answer with the closest of its captions, all scored in one call.
+
+    Args:
+        answers: Rewrites whose `rewritten` is a model's answer.
+        captions: The references of each.
+        sts: Semantic similarity of `rewritten` and `raw_answer`.
+
+    Returns:
+        One cosine per answer, None where there was no reference or the scorer did not apply.
+    """
+    pairs = [replace(a, raw_answer=text) for a, texts in zip(answers, captions, strict=True) for text in texts]
+    scores = iter(sts.score(pairs))
+    best: list[float | None] = []
+    for texts in captions:
+        values = [value for value in (next(scores) for _ in texts) if value is not None]
+        best.append(max(values) if values else None)
+    return best

@@ -1,0 +1,239 @@
+"""Figures of the evaluation as PNG: reward distributions, win rates, the U curve, the filter waterfall.
+
+Equal numbers give equal bytes: no display, no global state, no time stamps, fonts that matplotlib ships. Colours are
+the Okabe-Ito palette and cividis, which colour-blind readers can tell apart; no meaning rests on colour alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+from polite_flamingo.evaluate.bootstrap import Figure as Number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from polite_flamingo.evaluate.politeness import WinRates
+
+BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#6B6B6B", "#D55E00"  # Okabe-Ito, and a grey
+TITLES = {
+    "annotation": "raw annotation",
+    "rewritten": "rewritten annotation",
+    "raw": "tuned on raw",
+    "stage1": "stage 1",
+    "stage2": "stage 2",
+    "stage3": "stage 3",
+}
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+P = ParamSpec("P")
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[Concatenate[Path, P], Path]:
+    """Turn a function that draws into one that writes the PNG at its first argument, in the project's style."""
+
+    @functools.wraps(draw)
+    def write(path: Path, *args: P.args, **kwargs: P.kwargs) -> Path:
+        with _style():
+            figure = draw(*args, **kwargs)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+        return path
+
+    return write
+
+
+@_styled
+def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
+    """How the reward is distributed (section 5, politeness): one violin per kind of answer.
+
+    Args:
+        rewards: Kind of answer (a key of `TITLES`) -> rewards, in drawing order from the top; empty ones are left out.
+    """
+    import numpy as np
+
+    shown = {name: np.asarray(values, dtype=float) for name, values in rewards.items() if len(values)}
+    figure, axes = _canvas(7.2, 1.6 + 0.62 * len(shown))
+    places = list(range(len(shown), 0, -1))
+    bodies: Any = axes.violinplot(
+        list(shown.values()), positions=places, orientation="horizontal", widths=0.85, showextrema=False
+    )["bodies"]
+    for name, body in zip(shown, bodies, strict=True):
+        body.set(facecolor=_colour(name), edgecolor=_colour(name), alpha=0.35, linewidth=1.0)
+    for place, (name, values) in zip(places, shown.items(), strict=True):
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+        axes.plot([low, high], [place, place], color=_colour(name), linewidth=3.5, solid_capstyle="butt")
+        axes.plot(middle, place, "o", color="white", markeredgecolor=_colour(name), markeredgewidth=1.6, markersize=6)
+        axes.annotate(
+            _number(middle, ".2f"), (middle, place), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9
+        )
+    axes.set_yticks(places, [f"{TITLES.get(name, name)}\nn = {len(values)}" for name, values in shown.items()])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#E3E3E3")
+    axes.set(title="Reward of the answers", xlabel="reward (no unit; dot: median, bar: middle half)")
+    return figure
+
+
+@_styled
+def win_rate_map(rates: WinRates) -> Figure:
+    """Win-rate matrix (section 5): how often the row's answer has the higher reward, with numbers in the cells."""
+    import numpy as np
+
+    matrix = np.array(rates.matrix)
+    size = len(rates.order)
+    figure, axes = _canvas(1.1 * size + 2.6, 0.82 * size + 1.9)
+    image = axes.imshow(matrix, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
+    for i in range(size):
+        for j in range(size):
+            text = "" if i == j else f"{matrix[i, j]:.0%}\n{rates.low[i][j]:.0%} to {rates.high[i][j]:.0%}"
+            axes.text(
+                j, i, text, ha="center", va="center", fontsize=9, color="black" if matrix[i, j] > 0.55 else "white"
+            )
+    for edge in np.arange(0.5, size - 1):
+        axes.axhline(edge, color="white", linewidth=1)
+        axes.axvline(edge, color="white", linewidth=1)
+    labels = [TITLES.get(name, name) for name in rates.order]
+    axes.set_yticks(range(size), labels)
+    axes.set_xticks(range(size), [label.replace(" ", "\n", 1) for label in labels])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(title=f"Row beats column by reward (n = {rates.n}, 95 % intervals)")
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03, format=lambda value, _: f"{value:.0%}")
+    bar.outline.set_visible(False)
+    return figure
+
+
+@_styled
+def u_curve(
+    accuracy: Mapping[str, Number], reward: Mapping[str, Number], stages: Sequence[str], baseline: str
+) -> Figure:
+    """The U of section 4.3 and Figure 5: understanding and politeness over the stages.
+
+    Args:
+        accuracy: In-domain accuracy of each model.
+        reward: Mean reward of each model.
+        stages: Names of the stages in order.
+        baseline: The model tuned on raw annotations, drawn as a dashed line.
+    """
+    from matplotlib.figure import Figure as Canvas
+
+    figure = Canvas(figsize=(8.6, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _curve(left, accuracy, stages, baseline, BLUE, "Understanding", "in-domain VQA accuracy (NLI)", ".0%")
+    left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _curve(right, reward, stages, baseline, RED, "Politeness", "mean reward", ".2f")
+    return figure
+
+
+@_styled
+def filter_waterfall(start: int, dropped: Sequence[tuple[str, int]]) -> Figure:
+    """Records left after each filter, in the order of Figure 10.
+
+    Args:
+        start: Records before the first filter.
+        dropped: Filter name and the records it dropped, in order.
+    """
+    figure, axes = _canvas(7.6, 1.8 + 0.42 * (len(dropped) + 2))
+    left = start
+    rows: list[tuple[str, int, int, str, str]] = [("rewritten", 0, start, BLUE, f"{start:,}")]
+    for name, count in dropped:
+        left -= count
+        minus = "\N{MINUS SIGN}" if count else ""
+        rows.append((name.replace("_", " "), left, count, ORANGE, f"{minus}{count:,}, {left:,} left"))
+    rows.append(("kept", 0, left, GREEN, f"{left:,} ({left / start if start else 0.0:.1%})"))
+    for place, (_, begin, width, colour, label) in enumerate(reversed(rows)):
+        axes.barh(place, width, left=begin, height=0.68, color=colour)
+        axes.annotate(label, (begin + width, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, max(start, 1) * 1.22)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.grid(axis="x", color="#E3E3E3")
+    axes.set(title="What each filter drops", xlabel="records")
+    return figure
+
+
+def _curve(
+    axes: Axes,
+    numbers: Mapping[str, Number],
+    stages: Sequence[str],
+    baseline: str,
+    colour: str,
+    title: str,
+    label: str,
+    form: str,
+) -> None:
+    shown = [(i, value) for i, name in enumerate(stages) if (value := _triple(numbers.get(name))) is not None]
+    if shown:
+        axes.errorbar(
+            [i for i, _ in shown],
+            [value for _, (value, _, _) in shown],
+            yerr=[[max(v - low, 0.0) for _, (v, low, _) in shown], [max(high - v, 0.0) for _, (v, _, high) in shown]],
+            color=colour,
+            marker="o",
+            markersize=7,
+            linewidth=2,
+            capsize=4,
+            label="stages",
+        )
+    for i, (mean, _, high) in shown:
+        axes.annotate(
+            _number(mean, form), (i, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
+        )
+    raw = _triple(numbers.get(baseline))
+    if raw is not None:
+        name = TITLES.get(baseline, baseline)
+        axes.axhline(raw[0], color=GREY, linestyle="--", linewidth=1.5, label=f"{name}: {_number(raw[0], form)}")
+        axes.axhspan(raw[1], raw[2], color=GREY, alpha=0.12, linewidth=0)
+    axes.set_xticks(range(len(stages)), [TITLES.get(name, name) for name in stages])
+    axes.set_xlim(-0.35, len(stages) - 0.5)
+    axes.margins(y=0.2)
+    axes.grid(axis="y", color="#E3E3E3")
+    axes.set(title=title, ylabel=label)
+    if shown or raw is not None:
+        axes.legend(frameon=False, fontsize=9, loc="best")
+
+
+def _triple(number: Number | None) -> tuple[float, float, float] | None:
+    if number is None or number["value"] is None or number["low"] is None or number["high"] is None:
+        return None
+    return number["value"], number["low"], number["high"]
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure as Canvas
+
+    figure = Canvas(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _colour(name: str) -> str:
+    return {"annotation": GREY, "raw": GREY, "rewritten": GREEN}.get(name, BLUE)
+
+
+def _style() -> AbstractContextManager[None]:
+    import matplotlib
+    from matplotlib import rc_context
+
+    return rc_context({**matplotlib.rcParamsDefault, **_STYLE, "backend": "Agg"})

@@ -1,0 +1,272 @@
+"""Stage `evaluate` (section 5): every model answers every evaluation sample; figures with intervals, win rates, PNGs.
+
+Reads  : data/P/samples/evaluation, models/P/{raw,stage1,stage2,stage3}, models/P/backbones; for the figures also
+         data/P/pf1m/kept and reports/P/filter.json where they exist; the world's ground truth where there is one.
+Writes : data/P/answers/<model>/ (scored answers), reports/P/evaluate.json, reports/P/figures/*.png.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import ImageError, ModelError
+from polite_flamingo.evaluate import figures
+from polite_flamingo.evaluate.answers import Judges, as_answer, ask, judge, measurable, measure, rewards_by_id
+from polite_flamingo.evaluate.ground_truth import load_world
+from polite_flamingo.evaluate.politeness import WinRates, win_rates
+from polite_flamingo.evaluate.vqa import is_out_of_domain
+from polite_flamingo.io import fingerprint, hash_file, read_json, read_shards, resolve_image, resumable, write_json
+from polite_flamingo.params import Params
+from polite_flamingo.records import Rewrite, Sample
+from polite_flamingo.tracking.base import Tracker
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("stage1", "stage2", "stage3")
+BASELINE = "raw"  # tuned on raw annotations
+MODELS = (BASELINE, *STAGES)
+ANNOTATION = "annotation"  # the raw annotation itself as an answer
+ORDER = (ANNOTATION, *MODELS)
+BLIND_MODEL = "stage3"
+CHUNK = 64
+
+DEFINITIONS = {
+    "qa_in_domain": "share of answers that entail the annotated one by the NLI judge (section 5), in-domain questions",
+    "qa_in_domain_exact": "share of answers that give the true answer by the rendered world's ground truth",
+    "qa_in_domain_without_image": "qa_in_domain of stage 3 with the image removed from the prompt",
+    "qa_out_of_domain": "as qa_in_domain, on sources or splits no training annotation came from",
+    "caption_rouge_l": "Rouge-L (F, Porter stemmer) with the closest annotated caption",
+    "caption_sts": "cosine of sentence embeddings with the closest annotated caption",
+    "change_rouge_l": "Rouge-L (F, Porter stemmer) with all annotated changes together",
+    "change_sts": "cosine of sentence embeddings with all annotated changes together",
+    "reward": "mean score of the reward model, no unit",
+    "win_rate": "share of samples on which the row's reward beats the column's, ties half",
+}
+
+
+def run(params: Params, tracker: Tracker) -> dict[str, Any]:
+    """Answer, score, measure and draw.
+
+    Args:
+        params: The resolved parameters.
+        tracker: Where figures and PNGs are logged.
+
+    Returns:
+        What was written to ``evaluate.json``.
+
+    Raises:
+        ModelError: a tuned model is missing.
+        DataError: there is nothing to evaluate.
+    """
+    samples = measurable(Sample.from_row(row) for row in read_shards(params.data / "samples" / "evaluation"))
+    seen = {spec.name for spec in params.sources if spec.role == "annotation"}
+    for name in MODELS:
+        if not (params.models / name).is_dir():
+            raise ModelError(
+                "tuned model is missing",
+                where=params.models / name,
+                next_step=f"run `polite-flamingo tune_{name}` first",
+            )
+    work = _Work(params, samples)
+
+    answers = {ANNOTATION: work.annotation()} | {model: work.model(model) for model in MODELS}
+    in_domain = [
+        sample for sample in samples if sample.task.is_vqa and not is_out_of_domain(as_answer(sample, ""), seen)
+    ]
+    blind = work.model(BLIND_MODEL, in_domain, with_images=False)
+
+    settings: dict[str, Any] = {"resamples": params.evaluate.bootstrap_samples, "seed": params.seed}
+    models: dict[str, dict[str, Any]] = {
+        name: measure(found, seen_sources=seen, purpose=name, **settings) for name, found in answers.items()
+    }
+    models[ANNOTATION] = {"reward": models[ANNOTATION]["reward"]}
+    unseen = measure(blind, seen_sources=seen, purpose=f"{BLIND_MODEL}:without_image", **settings)
+    models[BLIND_MODEL]["qa_in_domain_without_image"] = unseen["qa_in_domain"]
+    models[BLIND_MODEL]["qa_in_domain_without_image_exact"] = unseen["qa_in_domain_exact"]
+    rates = win_rates({name: rewards_by_id(answers[name]) for name in ORDER}, ORDER, **settings)
+
+    report: dict[str, Any] = {
+        "models": models,
+        "win_rate": rates.to_json(),
+        "judges": work.judges_report(),
+        "definitions": DEFINITIONS,
+        "samples": {
+            "all": len(samples),
+            "in_domain_questions": len(in_domain),
+            **{str(task): sum(s.task is task for s in samples) for task in sorted({s.task for s in samples})},
+        },
+    }
+    write_json(params.reports / "evaluate.json", report)
+    tracker.metrics(_flat(models))
+    for path in _draw(params, answers, models, rates):
+        tracker.artifact(path)
+    return report
+
+
+@dataclass(slots=True)
+class _Work:
+    """Answers of one evaluation, made once per model and kept as shards."""
+
+    params: Params
+    samples: list[Sample]
+    _judges: Judges | None = None
+    _base: str = ""
+
+    def annotation(self) -> list[Rewrite]:
+        """The annotated answers, scored as answers."""
+        return self._answers(ANNOTATION, self.samples, lambda chunk: [as_answer(s, s.response) for s in chunk])
+
+    def model(self, name: str, samples: Sequence[Sample] | None = None, *, with_images: bool = True) -> list[Rewrite]:
+        """A tuned model's answers to `samples` (default: all)."""
+        from polite_flamingo.model.generate import GenerationSettings
+
+        params = self.params
+        weights = params.models / name
+        decoding = {**params.generation.model_dump(), "max_new_tokens": params.evaluate.max_new_tokens}
+        settings = GenerationSettings(**decoding)
+        bundle: list[Any] = []
+
+        def answer(chunk: list[Sample]) -> list[Rewrite]:
+            if not bundle:
+                bundle.append(self._load(weights))
+            return ask(
+                bundle[0],
+                chunk,
+                settings,
+                image_root=params.image_root,
+                batch_size=params.runtime.generation_batch_size,
+                with_images=with_images,
+            )
+
+        out = name if with_images else f"{name}_without_image"
+        chosen = self.samples if samples is None else samples
+        return self._answers(out, chosen, answer, weights, decoding, with_images)
+
+    def judges_report(self) -> dict[str, Any]:
+        """Which models judged: their source in the profile and the fingerprint of their weights."""
+        backbones = self.params.backbones
+        report: dict[str, Any] = {
+            name: {"source": getattr(backbones, name), "weights": fingerprint(self._backbone(name))}
+            for name in ("nli", "sts", "reward")
+        }
+        truth = self._judge_panel().world is not None
+        return {**report, "exact": "ground truth of the rendered world" if truth else None}
+
+    def _answers(
+        self, name: str, samples: Sequence[Sample], answer: Callable[[list[Sample]], list[Rewrite]], *key: object
+    ) -> list[Rewrite]:
+        out = self.params.data / "answers" / name
+
+        def work(chunk: list[Sample]) -> list[dict[str, Any]]:
+            return [scored.to_row() for scored in judge(answer(chunk), self._judge_panel())]
+
+        resumable(
+            samples,
+            work,
+            out=out,
+            key=fingerprint(name, self._base_key(), *key),
+            chunk_size=CHUNK,
+            total=len(samples),
+            label=f"answers of {name}",
+        )
+        return list(map(Rewrite.from_row, read_shards(out)))
+
+    def _base_key(self) -> str:
+        """Fingerprint of what every model's answers depend on: questions, images, backbones and judges."""
+        if not self._base:
+            paths = sorted({image.path for sample in self.samples for image in sample.images})
+            images = [_hash_image(self.params.image_root, path) for path in paths]
+            truth = self.params.image_root / "ground_truth.jsonl"
+            self._base = fingerprint(
+                [sample.to_row() for sample in self.samples],
+                paths,
+                images,
+                *(self._backbone(name) for name in ("flamingo", "nli", "sts", "reward")),
+                hash_file(truth) if truth.is_file() else None,
+            )
+        return self._base
+
+    def _backbone(self, name: str) -> Path:
+        folder = self.params.models / "backbones" / name
+        if not folder.is_dir():
+            raise ModelError("backbone is missing", where=folder, next_step="run `polite-flamingo backbones` first")
+        return folder
+
+    def _load(self, weights: Path) -> Any:
+        from polite_flamingo.model.flamingo import load_flamingo
+
+        runtime = self.params.runtime
+        logger.info("loading %s", weights)
+        return load_flamingo(self._backbone("flamingo"), device=runtime.device, dtype=runtime.dtype, trainables=weights)
+
+    def _judge_panel(self) -> Judges:
+        if self._judges is None:
+            from polite_flamingo.scorers.nli import load_nli
+            from polite_flamingo.scorers.reward import load_reward
+            from polite_flamingo.scorers.sts import load_sts
+
+            device = self.params.runtime.device
+            self._judges = Judges(
+                sts=load_sts(self._backbone("sts"), device=device),
+                nli=load_nli(self._backbone("nli"), device=device),
+                reward=load_reward(self._backbone("reward"), device=device),
+                world=load_world(self.params.image_root),
+            )
+        return self._judges
+
+
+def _draw(
+    params: Params, answers: Mapping[str, Sequence[Rewrite]], models: Mapping[str, Mapping[str, Any]], rates: WinRates
+) -> Iterator[Path]:
+    folder = params.reports / "figures"
+    rewards = {name: list(rewards_by_id(found).values()) for name, found in answers.items()}
+    shown = {ANNOTATION: rewards.pop(ANNOTATION), "rewritten": _kept_rewards(params.data / "pf1m" / "kept"), **rewards}
+    yield figures.reward_distributions(folder / "reward_distributions.png", shown)
+    yield figures.win_rate_map(folder / "win_rate.png", rates)
+    yield figures.u_curve(
+        folder / "u_curve.png",
+        {name: models[name]["qa_in_domain"] for name in MODELS},
+        {name: models[name]["reward"] for name in MODELS},
+        STAGES,
+        BASELINE,
+    )
+    waterfall = _dropped(params.reports / "filter.json")
+    if waterfall is not None:
+        yield figures.filter_waterfall(folder / "filter_waterfall.png", *waterfall)
+
+
+def _kept_rewards(folder: Path) -> list[float]:
+    """Rewards of the rewritten annotations that passed the filters; none where that stage has not run."""
+    if not folder.is_dir():
+        return []
+    rewards = (json.loads(row["scores"]).get("reward") for row in read_shards(folder, ["scores"]))
+    return [float(reward) for reward in rewards if reward is not None]
+
+
+def _dropped(path: Path) -> tuple[int, list[tuple[str, int]]] | None:
+    """Records before the filters and dropped by each, in the order of the filters; None without a report."""
+    if not path.is_file():
+        return None
+    report = read_json(path)
+    return int(report["records"]), [(row["filter"], int(row["dropped"])) for row in report["filters"]]
+
+
+def _hash_image(root: Path, path: str) -> str:
+    file = resolve_image(root, path)
+    if not file.is_file():
+        raise ImageError("image is missing", value=path, where=root, next_step="run `polite-flamingo download` again")
+    return hash_file(file)
+
+
+def _flat(models: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {
+        f"{model}.{name}": float(figure["value"])
+        for model, found in models.items()
+        for name, figure in found.items()
+        if figure["value"] is not None
+    }

@@ -1,0 +1,70 @@
+"""Figures of the evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polite_flamingo.evaluate import figures
+from polite_flamingo.evaluate.bootstrap import NOTHING, bootstrap_mean
+from polite_flamingo.evaluate.politeness import win_rates
+
+REWARDS = {
+    "annotation": {str(i): -2.0 + i / 10 for i in range(20)},
+    "stage3": {str(i): 1.0 - i / 20 for i in range(20)},
+}
+
+
+def _draw_all(folder: Path) -> list[Path]:
+    accuracy = {
+        name: bootstrap_mean([True, False, True], resamples=20, seed=1, purpose=name).to_json()
+        for name in ("stage1", "stage2", "stage3", "raw")
+    }
+    return [
+        figures.reward_distributions(folder / "a.png", {k: list(v.values()) for k, v in REWARDS.items()}),
+        figures.win_rate_map(folder / "b.png", win_rates(REWARDS, list(REWARDS), resamples=20, seed=1)),
+        figures.u_curve(folder / "c.png", accuracy, accuracy, ["stage1", "stage2", "stage3"], "raw"),
+        figures.filter_waterfall(folder / "d.png", 10, [("length", 1), ("sts", 0), ("nli", 3)]),
+    ]
+
+
+def test_equal_numbers_give_equal_bytes(tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in _draw_all(tmp_path / "one")]
+    second = [path.read_bytes() for path in _draw_all(tmp_path / "two")]
+    assert first == second
+    assert all(data.startswith(b"\x89PNG") for data in first)
+
+
+def test_a_figure_carries_no_software_name_or_time(tmp_path: Path) -> None:
+    data = figures.filter_waterfall(tmp_path / "d.png", 3, [("length", 1)]).read_bytes()
+    assert b"tEXt" not in data
+    assert b"tIME" not in data
+
+
+def test_the_callers_matplotlib_settings_neither_change_nor_matter(tmp_path: Path) -> None:
+    import matplotlib
+
+    plain = figures.filter_waterfall(tmp_path / "plain.png", 3, [("length", 1)]).read_bytes()
+    with matplotlib.rc_context({"font.size": 31, "lines.linewidth": 9}):
+        styled = figures.filter_waterfall(tmp_path / "styled.png", 3, [("length", 1)]).read_bytes()
+        assert matplotlib.rcParams["font.size"] == 31
+    assert styled == plain
+
+
+def test_the_u_curve_leaves_out_what_was_not_measured(tmp_path: Path) -> None:
+    nothing = {"stage1": NOTHING.to_json(), "raw": NOTHING.to_json()}
+    assert figures.u_curve(tmp_path / "c.png", nothing, {}, ["stage1", "stage2"], "raw").is_file()
+
+
+def test_answers_of_one_reward_can_be_drawn_and_empty_kinds_are_left_out(tmp_path: Path) -> None:
+    assert figures.reward_distributions(tmp_path / "a.png", {"raw": [1.0, 1.0], "rewritten": []}).is_file()
+
+
+def test_a_waterfall_of_no_records_is_drawn(tmp_path: Path) -> None:
+    assert figures.filter_waterfall(tmp_path / "d.png", 0, [("length", 0)]).is_file()
+
+
+@pytest.mark.parametrize("value, text", [(-0.5, "\N{MINUS SIGN}0.50"), (0.25, "0.25")])
+def test_numbers_carry_a_true_minus_sign(value: float, text: str) -> None:
+    assert figures._number(value, ".2f") == text

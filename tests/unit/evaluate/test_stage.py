@@ -1,0 +1,189 @@
+"""The stage `evaluate`: what it asks, writes and reports, with models and judges replaced by small functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as PILImage
+
+from polite_flamingo.errors import DataError, ImageError, ModelError
+from polite_flamingo.evaluate.answers import Judges, as_answer
+from polite_flamingo.evaluate.ground_truth import load_world
+from polite_flamingo.io import count_shards, read_shards, write_jsonl, write_shards
+from polite_flamingo.params import Params, load_params
+from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
+from polite_flamingo.stages import evaluate
+from polite_flamingo.tracking.base import NullTracker
+
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLES = [
+    *[
+        Sample(
+            f"vqav2/{split}/{i}",
+            "vqav2",
+            split,
+            "x",
+            Task.VQA,
+            (Turn("human", "What color is the circle?", (0,)), Turn("assistant", "red")),
+            (Image("a.png"),),
+        )
+        for split, count in (("test", 3), ("out_of_domain", 2))
+        for i in range(count)
+    ],
+    Sample(
+        "coco/test/1",
+        "coco",
+        "test",
+        "x",
+        Task.CAPTION,
+        (Turn("human", "Describe it.", (0,)), Turn("assistant", "a red circle")),
+        (Image("a.png"),),
+    ),
+    Sample(
+        "spot_the_diff/test/1",
+        "spot_the_diff",
+        "test",
+        "x",
+        Task.CHANGE,
+        (Turn("human", "What changed?", (0, 1)), Turn("assistant", "the red circle is gone")),
+        (Image("a.png"), Image("a.png")),
+    ),
+]
+
+
+class Longest:
+    """Reward: number of letters."""
+
+    def score(self, rewrites: Sequence[Rewrite]) -> list[float]:
+        return [float(len(r.rewritten)) for r in rewrites]
+
+
+class Contains:
+    """Entailed when the annotated answer stands in the model's."""
+
+    def score(self, rewrites: Sequence[Rewrite]) -> list[list[float]]:
+        return [[0.0, 1.0, 0.0] if r.raw_answer in r.rewritten else [1.0, 0.0, 0.0] for r in rewrites]
+
+
+class Run:
+    """One evaluation in a folder of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(folder)
+        self.params: Params = load_params(ROOT / "params.yaml", profile="tiny")
+        self.asked: list[tuple[str, int, bool]] = []
+        raw = self.params.image_root
+        raw.mkdir(parents=True)
+        PILImage.new("RGB", (8, 8), "red").save(raw / "a.png")
+        write_jsonl(raw / "ground_truth.jsonl", [{"image": "a.png", "objects": [{"color": "red", "shape": "circle"}]}])
+        self.samples(SAMPLES)
+        for name in (*evaluate.MODELS, "backbones/flamingo", "backbones/nli", "backbones/sts", "backbones/reward"):
+            (self.params.models / name).mkdir(parents=True)
+            (self.params.models / name / "weights").write_text(name)
+        monkeypatch.setattr(evaluate._Work, "_load", lambda _, weights: weights.name)
+        panel = Judges(Longest(), Contains(), Longest(), load_world(raw))
+        monkeypatch.setattr(evaluate._Work, "_judge_panel", lambda _: panel)
+        monkeypatch.setattr(evaluate, "ask", self.ask)
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        write_shards(self.params.data / "samples" / "evaluation", [s.to_row() for s in samples])
+
+    def ask(self, model: str, chunk: Sequence[Sample], settings: Any, *, with_images: bool, **_: Any) -> list[Rewrite]:
+        assert settings.max_new_tokens == self.params.evaluate.max_new_tokens
+        self.asked.append((model, len(chunk), with_images))
+        knows = with_images and model != "stage1"
+        text = {"raw": "red", "stage1": "It is blue."}.get(model, "The circle is red." if knows else "It is green.")
+        return [as_answer(s, text, with_images=with_images) for s in chunk]
+
+    def __call__(self) -> dict[str, Any]:
+        return evaluate.run(self.params, NullTracker())
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(tmp_path, monkeypatch)
+
+
+def test_every_model_answers_everything_and_stage_3_also_blind(run: Run) -> None:
+    run()
+    total, in_domain = len(SAMPLES), 3
+    assert sorted(run.asked) == sorted(
+        [(name, total, True) for name in ("raw", "stage1", "stage2", "stage3")] + [("stage3", in_domain, False)]
+    )
+    answers = run.params.data / "answers"
+    assert {p.name: count_shards(p) for p in answers.iterdir()} == {
+        "annotation": 7,
+        "raw": 7,
+        "stage1": 7,
+        "stage2": 7,
+        "stage3": 7,
+        "stage3_without_image": 3,
+    }
+
+
+def test_the_report_holds_every_figure_with_interval_and_number(run: Run) -> None:
+    report = run()
+    assert json.loads((run.params.reports / "evaluate.json").read_text()) == report
+    stage3 = report["models"]["stage3"]
+    assert (stage3["qa_in_domain"]["value"], stage3["qa_in_domain"]["n"]) == (1.0, 3)
+    assert stage3["qa_in_domain_exact"]["value"] == 1.0
+    assert stage3["qa_in_domain_without_image"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 3}
+    assert stage3["qa_in_domain_without_image_exact"]["value"] == 0.0
+    assert stage3["qa_out_of_domain"]["n"] == 2
+    assert stage3["caption_rouge_l"]["n"] == stage3["change_sts"]["n"] == 1
+    assert report["models"]["stage1"]["qa_in_domain"]["value"] == 0.0
+    assert set(report["models"]["annotation"]) == {"reward"}
+    assert report["judges"]["nli"]["source"] == run.params.backbones.nli
+
+
+def test_the_win_rate_compares_the_annotation_and_all_models(run: Run) -> None:
+    rates = run()["win_rate"]
+    order = rates["order"]
+    assert order == ["annotation", "raw", "stage1", "stage2", "stage3"]
+    assert rates["matrix"][order.index("stage3")][order.index("raw")] == 1.0
+    assert rates["matrix"][order.index("stage2")][order.index("stage3")] == 0.5
+
+
+def test_a_second_run_writes_the_same_bytes(run: Run) -> None:
+    def outputs() -> dict[str, bytes]:
+        run()
+        folders = (run.params.reports, run.params.data / "answers")
+        return {str(p): p.read_bytes() for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    first = outputs()
+    assert first == outputs()
+    assert {Path(p).name for p in first if p.endswith(".png")} == {
+        "reward_distributions.png",
+        "win_rate.png",
+        "u_curve.png",
+    }
+
+
+def test_an_answer_row_reads_back_with_its_scores(run: Run) -> None:
+    run()
+    rows = list(map(Rewrite.from_row, read_shards(run.params.data / "answers" / "stage2")))
+    assert [r.id for r in rows] == [s.id for s in SAMPLES]
+    assert rows[0].scores == {"reward": 18.0, "nli": [0.0, 1.0, 0.0], "entailed": True, "exact": True}
+
+
+def test_a_missing_model_names_the_command_that_makes_it(run: Run) -> None:
+    (run.params.models / "stage2" / "weights").unlink()
+    (run.params.models / "stage2").rmdir()
+    with pytest.raises(ModelError, match="polite-flamingo tune_stage2"):
+        run()
+
+
+def test_a_vanished_image_is_named(run: Run) -> None:
+    (run.params.image_root / "a.png").unlink()
+    with pytest.raises(ImageError, match=r"a\.png"):
+        run()
+
+
+def test_nothing_to_evaluate_is_said(run: Run) -> None:
+    run.samples([])
+    with pytest.raises(DataError, match="no evaluation samples"):
+        run()
