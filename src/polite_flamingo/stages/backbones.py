@@ -1,0 +1,62 @@
+"""Stage `backbones`: put every model the pipeline starts from in place and check the small ones' figures."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import Any
+
+from tqdm import tqdm
+
+from polite_flamingo.errors import ModelError
+from polite_flamingo.io import fingerprint, read_json, write_json
+from polite_flamingo.model.origins import PACKAGED, materialise
+from polite_flamingo.params import Params
+from polite_flamingo.tracking.base import Tracker
+
+log = logging.getLogger(__name__)
+
+
+def run(params: Params, tracker: Tracker) -> dict[str, Any]:
+    """Fetch, build or train each backbone the profile names.
+
+    Returns:
+        Origin, content hash and held-out figures per model.
+
+    Raises:
+        ModelError: a model is absent or altered, or a shipped one no longer reaches its figures.
+    """
+    from polite_flamingo.train.backbones.train import TOLERANCE, measure
+
+    root = params.models / "backbones"
+    shutil.rmtree(root, ignore_errors=True)
+    report: dict[str, Any] = {}
+    for name, origin in tqdm(params.backbones.model_dump().items(), desc="backbones", unit="model"):
+        folder = root / name
+        if origin == "none":
+            folder.mkdir(parents=True)
+            report[name] = {"origin": origin}
+            continue
+        kind, _, rest = origin.partition(":")
+        if kind == "build":
+            from polite_flamingo.model.assemble import assemble_flamingo
+
+            figures = assemble_flamingo(rest, folder, seed=params.seed)
+        elif kind == "train":
+            from polite_flamingo.train.real_nli import train_real_nli
+
+            figures = train_real_nli(params.image_root / rest, folder, encoder=params.backbones.sts, seed=params.seed)
+        else:
+            materialise(origin, name, folder)
+            figures = {}
+        if kind == "packaged" and not rest:
+            expected = read_json(PACKAGED / "manifest.json")["figures"][name]
+            figures = measure(name, folder)
+            off = {k: (v, expected[k]) for k, v in figures.items() if abs(v - expected[k]) > TOLERANCE}
+            if off:
+                raise ModelError("a shipped model does not reach its figures here", value=off, where=name,
+                                 next_step="train anew with `make backbones`, or report the machine")
+        report[name] = {"origin": origin, "hash": fingerprint(folder), "figures": figures}
+        tracker.metrics({f"{name}.{key}": value for key, value in figures.items()})
+    write_json(params.reports / "backbones.json", report)
+    return report

@@ -1,0 +1,254 @@
+"""A small NLI cross-encoder and a small reward model of the embedded world.
+
+NLI reads the paper's wording ('"…" is the answer to the question: "…"') and tells contradiction, entailment and neutral
+apart. The reward model learns from preferences (Bradley-Terry): a polite, relevant response is better than a terse, noisy
+or unrelated one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from polite_flamingo.distort.text_noise import add_noise
+from polite_flamingo.sources import scene_language as say
+from polite_flamingo.sources.scene_language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, Question
+from polite_flamingo.sources.scenes import draw_scene
+
+HIDDEN = 128
+LAYERS = 3
+LABELS = ("contradiction", "entailment", "neutral")  # the order of cross-encoder/nli-deberta-v3-base
+
+
+def nli_example(seed: int, index: int) -> tuple[str, str, int]:
+    """Premise, hypothesis and label of one synthetic example; pure in (seed, index)."""
+    from polite_flamingo.scorers.nli import nli_pair
+
+    rng = Random(f"{seed}:nli:{index}")
+    scene = draw_scene(rng, held_out=rng.random() < 0.15)
+    asked = say.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
+    q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(asked)
+    text, raw = _asked_and_raw(q, rng)
+    label = index % 3
+    if label == 1:
+        said = _response(q, rng)
+    elif label == 0:
+        said = _contradiction(q, rng)
+    else:
+        others = [o for o in asked if o.kind != q.kind and o.text != q.text]
+        said = _response(rng.choice(others), rng) if others and rng.random() < 0.5 else _unrelated(rng)
+    premise, hypothesis = nli_pair(text, said, raw)
+    return premise, hypothesis, label
+
+
+def _asked_and_raw(q: Question, rng: Random) -> tuple[str, str]:
+    if not q.choices:
+        return q.text, q.answer if rng.random() < 0.85 else q.polite
+    shown = f"{q.text} {', '.join(q.choices[:-1])}, or {q.choices[-1]}?"
+    if rng.random() < 0.75:
+        return shown, f"Answer: {q.answer}. {' '.join(q.rationales[: rng.randint(1, 3)])}"
+    return shown, q.answer
+
+
+def _response(q: Question, rng: Random) -> str:
+    draw = rng.random()
+    if draw < 0.2:
+        return q.answer
+    if draw < 0.25:
+        return NUMBERS[int(q.answer)] if q.answer.isdigit() else f"It is {q.answer}."
+    if draw < 0.35:
+        return q.polite.split(" Let me")[0].split(" I hope")[0].split(" Please")[0].lower()
+    return q.polite
+
+
+def _contradiction(q: Question, rng: Random) -> str:
+    """The polite answer with its answer replaced by another of the same kind."""
+    if q.answer in ("yes", "no"):
+        wrong = "no" if q.answer == "yes" else "yes"
+        return _flip(q.polite, wrong) if rng.random() < 0.8 else wrong
+    if q.answer.isdigit():
+        other = rng.choice([n for n in range(5) if n != int(q.answer)])
+        made = q.polite
+        spoken = NUMBERS[int(q.answer)]
+        replacement = NUMBERS[other] if other else "no"
+        made = made.replace(" no ", f" {replacement} ", 1) if q.answer == "0" else made.replace(spoken, replacement, 1)
+        return made if rng.random() < 0.8 and made != q.polite else str(other)
+    for terms in (COLORS, SHAPES, SIZES, POSITIONS):
+        if q.answer in terms:
+            other = rng.choice([t for t in terms if t != q.answer])
+            made = q.polite.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
+            made = made.replace(q.answer, other)
+            return made if rng.random() < 0.8 else other
+    raise AssertionError(q)
+
+
+def _flip(polite: str, wrong: str) -> str:
+    if wrong == "no":
+        body = polite.removeprefix("Yes, ").replace("there is an ", "there is no ").replace("there is a ", "there is no ")
+        return "No, " + body.replace("there are more", "there are not more")
+    body = polite.removeprefix("No, ").replace("there is no ", "there is a ").replace("I do not see", "I see")
+    return "Yes, " + body.replace("there are not more", "there are more")
+
+
+def _unrelated(rng: Random) -> str:
+    if rng.random() < 0.3:
+        return rng.choice(("I am not sure.", "Let me know if you have any other questions!", "I hope this helps!"))
+    return rng.choice([answer for _, answer in say.small_talk(rng)])
+
+
+def reward_example(seed: int, index: int) -> tuple[str, str, str]:
+    """Instruction, better response, worse response; pure in (seed, index)."""
+    rng = Random(f"{seed}:reward:{index}")
+    scene = draw_scene(rng, held_out=rng.random() < 0.15)
+    kind = rng.randrange(6)
+    if kind == 0:
+        instruction, good = "Describe the image in detail.", say.detail(scene, rng)
+        bad = "\n".join(rng.sample(say.captions(scene, rng), rng.randint(1, 3)))
+    elif kind == 1:
+        instruction, good = rng.choice(
+            (say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng))
+        )
+        bad = " ".join(rng.sample(good.split(), min(3, len(good.split()))))
+    else:
+        q = say.choice_question(scene, rng) if kind == 2 else rng.choice(say.questions(scene, rng))
+        instruction, good = q.text, q.polite
+        bad = f"Answer: {q.answer}. {' '.join(q.rationales)}" if q.choices and rng.random() < 0.6 else q.answer
+    draw = rng.random()
+    if draw < 0.25:
+        noisy = add_noise(good, rng, 0.7)
+        bad = noisy if noisy.strip() and noisy != good else bad
+    elif draw < 0.35:
+        bad = good.lower().replace(".", "").replace(",", "").replace("!", "")
+    elif draw < 0.45:
+        bad = f"{bad}\n{say.article(scene[0].name)}: [0.{rng.randrange(1000):03d}, 0.{rng.randrange(1000):03d}]"
+    elif draw < 0.55:
+        bad = rng.choice([answer for _, answer in say.small_talk(rng)])
+    elif draw < 0.62 and kind > 1:
+        # courtesy counts: the same content with a closing line is liked better than without
+        bare = good.split(" Let me")[0].split(" I hope")[0].split(" Please")[0]
+        good, bad = f"{bare} Let me know if you have any other questions!", bare
+    return instruction, good, bad
+
+
+def train_nli(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, float]:
+    """Train the cross-encoder, save it, return its held-out accuracy per label and overall."""
+    import torch.nn.functional as F
+
+    model, tokenizer = _new(seed, {i: n for i, n in enumerate(LABELS)})
+
+    def loss(step: int) -> Any:
+        import torch
+
+        rows = [nli_example(seed, step * batch + i) for i in range(batch)]
+        logits = _logits(model, tokenizer, [r[0] for r in rows], [r[1] for r in rows])
+        return F.cross_entropy(logits, torch.tensor([r[2] for r in rows]))
+
+    _fit(model, loss, steps, "nli")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return measure_nli(folder, seed=seed)
+
+
+def measure_nli(folder: Path, *, seed: int, count: int = 900) -> dict[str, float]:
+    """Held-out accuracy of a saved cross-encoder, on examples no training drew."""
+    import torch
+
+    model, tokenizer = _load(folder)
+    rows = [nli_example(seed + 1_000_003, i) for i in range(count)]
+    with torch.no_grad():
+        guesses = torch.cat(
+            [
+                _logits(model, tokenizer, [r[0] for r in chunk], [r[1] for r in chunk]).argmax(-1)
+                for chunk in (rows[i : i + 100] for i in range(0, count, 100))
+            ]
+        ).tolist()
+    right = [g == r[2] for g, r in zip(guesses, rows, strict=True)]
+    figures = {"accuracy": round(sum(right) / count, 4)}
+    for label, name in enumerate(LABELS):
+        own = [ok for ok, r in zip(right, rows, strict=True) if r[2] == label]
+        figures[f"accuracy_{name}"] = round(sum(own) / len(own), 4)
+    return figures
+
+
+def train_reward(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, float]:
+    """Train the reward model on preference pairs, save it, return its held-out accuracy."""
+    import torch.nn.functional as F
+
+    model, tokenizer = _new(seed + 1, {0: "reward"})
+
+    def loss(step: int) -> Any:
+        rows = [reward_example(seed, step * batch + i) for i in range(batch)]
+        asked = [r[0] for r in rows]
+        logits = _logits(model, tokenizer, asked * 2, [r[1] for r in rows] + [r[2] for r in rows]).squeeze(-1)
+        # the second term keeps rewards centred, as their zero is arbitrary
+        return -F.logsigmoid(logits[:batch] - logits[batch:]).mean() + 0.01 * logits.pow(2).mean()
+
+    _fit(model, loss, steps, "reward")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return measure_reward(folder, seed=seed)
+
+
+def measure_reward(folder: Path, *, seed: int, count: int = 600) -> dict[str, float]:
+    """Share of held-out preference pairs a saved reward model orders rightly."""
+    import torch
+
+    model, tokenizer = _load(folder)
+    rows = [reward_example(seed + 1_000_003, i) for i in range(count)]
+    right = 0
+    with torch.no_grad():
+        for chunk in (rows[i : i + 100] for i in range(0, count, 100)):
+            good = _logits(model, tokenizer, [r[0] for r in chunk], [r[1] for r in chunk])
+            bad = _logits(model, tokenizer, [r[0] for r in chunk], [r[2] for r in chunk])
+            right += int((good > bad).sum())
+    return {"accuracy": round(right / count, 4)}
+
+
+def _new(seed: int, labels: dict[int, str]) -> tuple[Any, Any]:
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from polite_flamingo.train.backbones.tokenizer import train_tokenizer
+
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(seed, "pair")
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
+        intermediate_size=2 * HIDDEN, max_position_embeddings=192, pad_token_id=tokenizer.pad_token_id,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, id2label=labels,
+        label2id={n: i for i, n in labels.items()},
+    )
+    return BertForSequenceClassification(config), tokenizer
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+    return model.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def _logits(model: Any, tokenizer: Any, first: list[str], second: list[str]) -> Any:
+    encoded = tokenizer(first, second, return_tensors="pt", padding=True, truncation=True)
+    return model(**encoded).logits
+
+
+def _fit(model: Any, loss_of: Callable[[int], Any], steps: int, label: str) -> None:
+    import torch
+    from tqdm import tqdm
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
+    model.train()
+    with tqdm(range(steps), desc=label, unit="step", mininterval=1.0) as bar:
+        for step in bar:
+            loss = loss_of(step)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+    model.eval()
