@@ -1,0 +1,69 @@
+"""Request wordings: what a human asks where a dataset holds annotations but no instruction.
+
+The paper generates such instructions with an LLM per data set (appendix B) and does not print them; these are ours. A
+sample's wording is drawn from its own random stream, so it does not change with shard order or other sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+CAPTION = (
+    "Describe the image.",
+    "What is shown in this image?",
+    "Please describe this picture.",
+    "Can you tell me what you see in the image?",
+    "Write a caption for this image.",
+    "What does this picture show?",
+    "Could you describe what is in the image?",
+    "Give a description of this image.",
+)
+
+CHANGE = (
+    "What is the difference between the two images?",
+    "Describe what changed between the two images.",
+    "What has changed from the first image to the second?",
+    "Please compare the two images.",
+    "How does the second image differ from the first?",
+    "Can you spot what is different in the second image?",
+    "Tell me the differences between these two pictures.",
+    "What changed between the first and the second picture?",
+)
+
+REGION = (
+    "Describe the object inside the {mark}.",
+    "What is inside the {mark}?",
+    "Please describe what the {mark} surrounds.",
+    "Can you tell me what is in the {mark}?",
+    "Which object does the {mark} point out?",
+    "Write a description of the object in the {mark}.",
+    "What do you see within the {mark}?",
+    "Refer to the object inside the {mark} in words.",
+)
+
+STATEMENT = (
+    'Is the following statement about the image true or false? "{statement}"',
+    'True or false: "{statement}"',
+    'Does this statement fit the image? Answer true or false. "{statement}"',
+    'Someone says about the image: "{statement}" Is that true or false?',
+    'Look at the image and say whether this is true or false: "{statement}"',
+    'Please check this claim about the picture, true or false: "{statement}"',
+    'Judge the statement as true or false: "{statement}"',
+    'According to the image, is it true or false that this holds? "{statement}"',
+)
+
+
+def draw_request(pool: Sequence[str], *, seed: int, sample_id: str, **values: str) -> str:
+    """Draw the wording for one sample.
+
+    Args:
+        pool: One of the tuples of this module.
+        seed: Seed of the run.
+        sample_id: The sample's id; the same seed and id give the same wording.
+        values: What the wording's placeholders stand for (``mark``, ``statement``).
+    """
+    wording = Random(f"{seed}:{sample_id}:request").choice(pool)
+    for key, value in values.items():
+        wording = wording.replace("{" + key + "}", value)
+    return wording

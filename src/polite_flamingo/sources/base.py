@@ -1,0 +1,97 @@
+"""What every reader is, and the checks all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Image, Reject, Sample, Task
+
+T = TypeVar("T")
+SHOWN = 200  # characters of an offending value kept in quarantine
+
+
+class Source(Protocol):
+    """One annotation format.
+
+    Attributes:
+        name: Registry name, first part of every sample id.
+        tasks: Tasks its samples may have.
+        licence: Licence of the annotations as the dataset states it.
+        siblings: Other folders below the data root it takes images or boxes from.
+    """
+
+    name: str
+    tasks: frozenset[Task]
+    licence: str
+    siblings: tuple[str, ...]
+
+    def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
+        """Yield the samples of a split in the order of the official file, and a `Reject` for each unusable row.
+
+        Images are named, not opened; the caller checks that they decode.
+
+        Args:
+            root: Data root; image paths of the samples are relative to it.
+            folder: The dataset's folder below `root`.
+            split: Split as the dataset names it; a mere label where the dataset has no splits.
+            seed: Seed of whatever a reader draws, always together with the sample's id.
+
+        Raises:
+            DataError: the annotation file as a whole is missing or broken.
+        """
+
+
+def attempt(source: str, file: str, row: object, make: Callable[..., Sample], *args: Any) -> Sample | Reject:
+    """Return ``make(*args)``, or the `Reject` for its row when that raises a `DataError`."""
+    try:
+        return make(*args)
+    except DataError as error:
+        value = "" if error.value is None else str(error.value)[:SHOWN]
+        return Reject(source, file, str(row), error.what, value)
+
+
+def need(row: object, key: str, kind: type[T]) -> T:
+    """Return ``row[key]``, which must be a `kind` and, if text, not blank (returned stripped).
+
+    Raises:
+        DataError: says which key is lacking or wrong.
+    """
+    if not isinstance(row, dict):
+        raise DataError("row is not an object", value=row)
+    value: Any = row.get(key)
+    if value is None:
+        raise DataError(f"row lacks {key!r}", value=sorted(map(str, row)))
+    if kind is float and isinstance(value, int):
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+        raise DataError(f"{key!r} is not of type {kind.__name__}", value=value)
+    if isinstance(value, str):
+        stripped: Any = value.strip()
+        if not stripped:
+            raise DataError(f"row has an empty {key!r}", value=value)
+        return stripped
+    return value
+
+
+def need_texts(row: object, key: str) -> list[str]:
+    """Return the non-blank texts of the list ``row[key]``, each on one line; at least one."""
+    values = need(row, key, list)
+    if not all(isinstance(value, str) for value in values):
+        raise DataError(f"{key!r} holds something other than text", value=values)
+    texts = [" ".join(value.split()) for value in values]
+    texts = [text for text in texts if text]
+    if not texts:
+        raise DataError(f"row has an empty {key!r}", value=values)
+    return texts
+
+
+def below(folder: str, name: str) -> Image:
+    """The image `name` of a folder.
+
+    Raises:
+        DataError: `name` is absolute or climbs out of the folder.
+    """
+    return Image(f"{folder}/{Image(name).path}")

@@ -1,0 +1,142 @@
+"""Finding and reading annotation files: JSON (streamed when large), JSON Lines, both also gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Reject
+from polite_flamingo.sources.base import SHOWN
+
+STREAM_ABOVE = 64 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+
+
+def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
+    """Files below ``root/folder`` that match any glob pattern, sorted.
+
+    Raises:
+        DataError: the folder does not exist or nothing matches.
+    """
+    base = root / folder
+    if not base.is_dir():
+        raise DataError(
+            "dataset folder does not exist", value=folder, where=root, next_step="put the official files there"
+        )
+    found = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
+    if not found:
+        raise DataError(
+            "no annotation file found", value=list(patterns), where=base,
+            next_step="put the official files there or name another split",
+        )
+    return found
+
+
+def find_one(root: Path, folder: str, *patterns: str) -> Path:
+    """The one file that matches.
+
+    Raises:
+        DataError: none, or more than one.
+    """
+    found = find_all(root, folder, *patterns)
+    if len(found) > 1:
+        raise DataError(
+            "more than one annotation file fits", value=[path.name for path in found], where=root / folder,
+            next_step="name the split more exactly, e.g. train2017 instead of train",
+        )
+    return found[0]
+
+
+def relative(root: Path, path: Path) -> str:
+    """`path` below `root`, as it is written into quarantine."""
+    return path.relative_to(root).as_posix()
+
+
+def read_items(path: Path, key: str | None = None) -> Iterator[Any]:
+    """Yield the items of the list under `key` of a JSON object (of the root list without `key`).
+
+    Raises:
+        DataError: not valid JSON (names line and column, or the byte offset of a streamed file), or no such list.
+    """
+    if path.stat().st_size > STREAM_ABOVE:
+        yield from _stream_items(path, key)
+        return
+    with _open(path) as file:
+        try:
+            value = json.loads(_guarded(file, path))
+        except json.JSONDecodeError as error:
+            raise _broken(path, error.msg, f"{path}:{error.lineno}:{error.colno}") from None
+        except UnicodeDecodeError as error:
+            raise _broken(path, error.reason, f"{path}, byte {error.start}") from None
+    if key is not None:
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, list):
+        raise _no_list(path, key)
+    yield from value
+
+
+def _stream_items(path: Path, key: str | None) -> Iterator[Any]:
+    import ijson
+
+    count = 0
+    with _open(path) as file:
+        try:
+            for item in ijson.items(file, "item" if key is None else f"{key}.item", use_float=True):
+                count += 1
+                yield item
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            raise _broken(path, " ".join(str(error).split()), f"{path}, before byte {file.tell()}") from None
+        except (EOFError, OSError, zlib.error) as error:
+            raise _unreadable(path, error) from None
+    if not count:
+        raise _no_list(path, key)
+
+
+def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any | Reject]]:
+    """Yield (line number, value) of a JSON Lines file; a broken line gives a `Reject` and reading goes on."""
+    with _open(path) as file:
+        lines = enumerate(file, 1)
+        while True:
+            try:
+                number, line = next(lines)
+            except StopIteration:
+                return
+            except (EOFError, OSError, zlib.error) as error:
+                raise _unreadable(path, error) from None
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                text = line.decode("utf-8", "replace").strip()[:SHOWN]
+                reason = f"line is not valid JSON: {error}"
+                yield number, Reject(source, relative(root, path), str(number), reason, text)
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
+
+
+def _guarded(file: IO[bytes], path: Path) -> bytes:
+    try:
+        return file.read()
+    except (EOFError, OSError, zlib.error) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError("file cannot be read", value=str(error), where=path, next_step="fetch it again")
+
+
+def _broken(path: Path, message: str, where: str) -> DataError:
+    hint = f"fetch {path.name} again or mend it"
+    return DataError("file is not valid JSON", value=message, where=where, next_step=hint)
+
+
+def _no_list(path: Path, key: str | None) -> DataError:
+    what = "file holds no list" if key is None else f"file holds no list {key!r}"
+    return DataError(what, where=path, next_step="check that it is the official file of this dataset")

@@ -1,0 +1,89 @@
+"""LLaVA-Instruct: GPT-4 dialogues, detailed descriptions and complex reasoning on COCO images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Image, Reject, Sample, Task, Turn
+from polite_flamingo.sources.base import attempt, need
+from polite_flamingo.sources.coco import Box, find_image, image_number, read_context
+from polite_flamingo.sources.files import find_all, read_items, relative
+
+KINDS = {"conversation": Task.DIALOGUE, "detail": Task.DETAIL, "complex_reasoning": Task.REASONING}
+IMAGE_TAG = "<image>"
+ROLES = {"human": "human", "gpt": "assistant"}
+Context = Mapping[int, tuple[list[str], list[Box]]]
+
+
+class LlavaInstruct:
+    """LLaVA-Instruct, the high-quality responses of the paper (section 3.1).
+
+    Detailed descriptions carry ``captions`` and ``boxes`` of their image where a COCO folder has them: the raw material
+    of the captions-and-boxes distortion (section 3.1.3). The mixed files (``llava_instruct_150k.json``) are not read,
+    they repeat the three.
+    """
+
+    name = "llava_instruct"
+    tasks = frozenset(KINDS.values())
+    licence = "CC BY-NC 4.0 and OpenAI terms of use"
+    siblings = ("coco",)
+
+    def read(
+        self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco"
+    ) -> Iterator[Sample | Reject]:
+        """Read whichever of ``conversation_*.json``, ``detail_*.json``, ``complex_reasoning_*.json`` are there.
+
+        The dataset has no splits; `split` is a label. Images, captions and boxes are looked for in `coco`.
+        """
+        for file in find_all(root, folder, *(f"{kind}_*.json" for kind in KINDS)):
+            kind = next(kind for kind in KINDS if file.name.startswith(kind))
+            context = self._context(root, coco, file) if KINDS[kind] is Task.DETAIL else {}
+            where = relative(root, file)
+            seen: Counter[str] = Counter()
+            for row, record in enumerate(read_items(file)):
+                yield attempt(self.name, where, row, self._sample, root, coco, split, kind, record, seen, context)
+
+    def _context(self, root: Path, coco: str, file: Path) -> Context:
+        names = (record.get("image") for record in read_items(file) if isinstance(record, dict))
+        numbers = {image_number(name) for name in names if isinstance(name, str)}
+        return read_context(root, coco, {number for number in numbers if number is not None})
+
+    def _sample(
+        self,
+        root: Path,
+        coco: str,
+        split: str,
+        kind: str,
+        record: Any,
+        seen: Counter[str],
+        context: Context,
+    ) -> Sample:
+        official = need(record, "id", str)
+        seen[official] += 1  # ids repeat within a file
+        suffix = f"-{seen[official]}" if seen[official] > 1 else ""
+        image = Image(need(record, "image", str))
+        number = image_number(image.path)
+        if number is not None:
+            image = Image(find_image(root, (coco,), "train2014", number))
+        turns = []
+        for index, turn in enumerate(need(record, "conversations", list)):
+            role = ROLES.get(need(turn, "from", str))
+            if role is None:
+                raise DataError("turn is neither of 'human' nor of 'gpt'", value=turn["from"])
+            text = need(turn, "value", str).replace(IMAGE_TAG, "").strip()
+            turns.append(Turn(role, text, (0,) if index == 0 else ()))
+        captions, boxes = context.get(number, ([], [])) if number is not None else ([], [])
+        return Sample(
+            id=f"{self.name}/{split}/{kind}-{official}{suffix}",
+            source=self.name,
+            split=split,
+            licence=self.licence,
+            task=KINDS[kind],
+            turns=tuple(turns),
+            images=(image,),
+            extras={"captions": captions, "boxes": boxes} if captions else {},
+        )

@@ -1,0 +1,25 @@
+import pytest
+
+from polite_flamingo.prompts.requests import CAPTION, CHANGE, REGION, STATEMENT, draw_request
+
+
+@pytest.mark.parametrize("pool", [CAPTION, CHANGE, REGION, STATEMENT])
+def test_a_pool_holds_eight_different_wordings(pool: tuple[str, ...]) -> None:
+    assert len(set(pool)) == len(pool) == 8
+
+
+def test_the_wording_depends_on_seed_and_id_alone() -> None:
+    drawn = [draw_request(CAPTION, seed=3, sample_id=f"coco/train/{i}") for i in range(200)]
+    assert drawn == [draw_request(CAPTION, seed=3, sample_id=f"coco/train/{i}") for i in range(200)]
+    assert set(drawn) == set(CAPTION)
+    assert drawn != [draw_request(CAPTION, seed=4, sample_id=f"coco/train/{i}") for i in range(200)]
+
+
+def test_placeholders_are_filled_even_with_braces_in_the_value() -> None:
+    text = draw_request(STATEMENT, seed=1, sample_id="x", statement="{odd} text")
+    assert "{odd} text" in text
+
+
+@pytest.mark.parametrize("pool", [REGION])
+def test_region_wordings_all_name_the_mark(pool: tuple[str, ...]) -> None:
+    assert all("{mark}" in wording for wording in pool)
