@@ -29,7 +29,7 @@ class ImagePreprocessor:
     """Callable: PIL image -> float32 tensor (3, height, width).
 
     Args:
-        size: Resize target: an int is the shortest edge (aspect ratio kept), a pair is (height, width); None: no resize.
+        size: Resize target: an int is the shortest edge (aspect ratio kept), a pair (height, width); None: no resize.
         crop: Centre crop (height, width) in pixels, padded with black where the image is smaller; None: no crop.
         mean: Per-channel mean of RGB in 0..1; None with `std` None: no normalisation.
         std: Per-channel standard deviation.
@@ -68,7 +68,9 @@ class ImagePreprocessor:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                "image preprocessing config cannot be used", value=dict(config), where="preprocessor_config.json",
+                "image preprocessing config cannot be used",
+                value=dict(config),
+                where="preprocessor_config.json",
                 next_step="it needs `size` (shortest_edge, or height and width) and, if cropped, `crop_size`",
             ) from error
 
@@ -83,7 +85,9 @@ class ImagePreprocessor:
                 if config:
                     return cls.from_config(config)
         raise ModelError(
-            "model folder says nothing about image preprocessing", value="preprocessor_config.json", where=folder,
+            "model folder says nothing about image preprocessing",
+            value="preprocessor_config.json",
+            where=folder,
             next_step="save the model's image processor into the folder",
         )
 
@@ -107,7 +111,11 @@ class ImagePreprocessor:
             "do_rescale": self.rescale is not None,
             **({} if self.rescale is None else {"rescale_factor": self.rescale}),
             "do_normalize": self.mean is not None,
-            **({} if self.mean is None or self.std is None else {"image_mean": list(self.mean), "image_std": list(self.std)}),
+            **(
+                {}
+                if self.mean is None or self.std is None
+                else {"image_mean": list(self.mean), "image_std": list(self.std)}
+            ),
         }
 
     def array(self, image: PILImage) -> np.ndarray:

@@ -246,8 +246,8 @@ class Rewrite:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Rewrite:
-        """Inverse of `to_row`."""
-        values = dict(row)
+        """Inverse of `to_row`; columns that a later stage added (reason, verdicts, cut) are left aside."""
+        values = {name: row[name] for name in cls.__dataclass_fields__}
         values["task"] = Task(values["task"])
         values["images"] = tuple(Image(p) for p in json.loads(values["images"]))
         values["extras"] = json.loads(values["extras"])

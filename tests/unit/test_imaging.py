@@ -47,7 +47,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_preprocessing_values_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="preprocessor_config.json"):
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json"):
         ImagePreprocessor.from_folder(tmp_path)
 
 

@@ -24,15 +24,14 @@ SYSTEM_MESSAGE = (
 
 
 def human(text: str, images: int) -> str:
-    """One human turn, open for the answer: ``### Human: <image>… text\\n### Assistant: ``."""
+    r"""One human turn, open for the answer: ``### Human: <image>… text\n### Assistant: ``."""
     return f"### Human: {IMAGE * images}{text}\n### Assistant: "
 
 
 def assistant_prompt(turns: Sequence[Turn], system: bool = True) -> str:
     """Prompt for the answer to the last human turn of `turns` (human, assistant, …, human)."""
     parts = [SYSTEM_MESSAGE + "\n"] if system else []
-    for turn in turns:
-        parts.append(human(turn.text, len(turn.images)) if turn.role == "human" else turn.text + "\n")
+    parts += [human(t.text, len(t.images)) if t.role == "human" else t.text + "\n" for t in turns]
     return "".join(parts)
 
 
@@ -43,9 +42,10 @@ def rewriter_prompt(instruction: str, drafted: str, images: int, system: bool = 
 
 
 BOX_SENTENCE = (
-    "The followings are specific object locations within the image, along with detailed coordinates. These coordinates "
-    "are in the form of bounding boxes, represented as (x1, y1, x2, y2) with floating numbers ranging from 0 to 1. These "
-    "values correspond to the top left x, top left y, bottom right x, and bottom right y."
+    "The followings are specific object locations within the image, along with detailed coordinates. These "
+    "coordinates are in the form of bounding boxes, represented as (x1, y1, x2, y2) with floating numbers "
+    "ranging from 0 to 1. These values correspond to the top left x, top left y, bottom right x, and bottom "
+    "right y."
 )
 
 
@@ -60,6 +60,6 @@ def format_boxes(boxes: Iterable[Sequence[Any]], decimals: int) -> str:
 
 
 def captions_and_boxes(captions: Sequence[str], boxes: Sequence[Sequence[Any]], decimals: int) -> str:
-    """Captions, then the paper's sentence about coordinates and the boxes; just the captions where there are no boxes."""
+    """Captions, then the paper's sentence about coordinates and the boxes; just captions where there are no boxes."""
     text = "\n".join(captions)
     return f"{text}\n\n{BOX_SENTENCE}\n{format_boxes(boxes, decimals)}" if boxes else text

@@ -1,0 +1,174 @@
+"""PF-1M's JSON: a list of records with exactly the fields the authors published.
+
+=====================  =================================================================================
+``input``              instruction, then ``<img_path>PATH<img_path>`` per image
+``output``             rewritten response, after the paragraph filter
+``rouge_score``        Rouge-L with the original, before the paragraph filter
+``filtered_paragraphs``    captions of several paragraphs: ``[[clip_logit, text], …]`` that were cut
+``paragraph_clip_scores``  captions of several paragraphs: clip_logit of each that remained
+``nli_similarity``     VQA: logits of contradiction, entailment, neutral
+``sts_similarity``     captions: cosine with the original
+``original``           raw annotation
+``reward``             politeness reward of the output
+=====================  =================================================================================
+
+Numbers have at most four decimals. A score whose model the profile goes without leaves its field out. Files are written
+and read as a stream, one record at a time. Not in the format, hence lost: id, source, licence, split, extras.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Image, Rewrite, Task
+
+DECIMALS = 4
+MARK = "<img_path>"
+_IMAGE = re.compile(f"{MARK}(.*?){MARK}")
+_REQUIRED = ("input", "output", "original")
+
+Cut = Sequence[tuple[float, str]]
+
+
+def to_record(rewrite: Rewrite, cut: Cut = ()) -> dict[str, Any]:
+    """Published form of a kept rewrite.
+
+    Args:
+        rewrite: A kept record; its text and ``clip_logits`` are those after the paragraph filter.
+        cut: (clip_logit, text) of the paragraphs the filter has cut.
+    """
+    scores = rewrite.scores
+    record: dict[str, Any] = {
+        "input": rewrite.instruction + "".join(f"{MARK}{image.path}{MARK}" for image in rewrite.images),
+        "output": rewrite.rewritten,
+    }
+    if scores.get("rouge_l") is not None:
+        record["rouge_score"] = round(scores["rouge_l"], DECIMALS)
+    several = bool(cut) or "\n\n" in rewrite.rewritten
+    if rewrite.task.is_caption and several and scores.get("clip_logits") is not None:
+        record["filtered_paragraphs"] = [[round(logit, DECIMALS), text] for logit, text in cut]
+        record["paragraph_clip_scores"] = [round(logit, DECIMALS) for logit in scores["clip_logits"]]
+    if rewrite.task.is_vqa and scores.get("nli") is not None:
+        record["nli_similarity"] = [round(logit, DECIMALS) for logit in scores["nli"]]
+    if rewrite.task.is_caption and scores.get("sts") is not None:
+        record["sts_similarity"] = round(scores["sts"], DECIMALS)
+    record["original"] = rewrite.raw_answer
+    if scores.get("reward") is not None:
+        record["reward"] = round(scores["reward"], DECIMALS)
+    return record
+
+
+def from_record(record: dict[str, Any], *, id: str, source: str = "pf1m", licence: str = "") -> tuple[Rewrite, Cut]:
+    """Inverse of `to_record` as far as the format allows: the task is told by which scores are there.
+
+    Raises:
+        DataError: a field is missing or an image path leaves the data root.
+    """
+    missing = [name for name in _REQUIRED if not isinstance(record.get(name), str)]
+    if missing:
+        raise DataError("PF-1M record lacks text fields", value=missing, where=id)
+    if "nli_similarity" in record:
+        task = Task.VQA
+    elif "sts_similarity" in record or "paragraph_clip_scores" in record:
+        task = Task.CAPTION
+    else:
+        task = Task.TEXT
+    instruction, images = split_input(record["input"])
+    names = {
+        "rouge_score": "rouge_l",
+        "sts_similarity": "sts",
+        "nli_similarity": "nli",
+        "reward": "reward",
+        "paragraph_clip_scores": "clip_logits",
+    }
+    rewrite = Rewrite(
+        id=id,
+        source=source,
+        split="train",
+        licence=licence,
+        task=task,
+        instruction=instruction,
+        images=tuple(Image(path) for path in images),
+        raw_answer=record["original"],
+        rewritten=record["output"],
+        finish_reason="stop",
+        scores={ours: record[theirs] for theirs, ours in names.items() if theirs in record},
+    )
+    return rewrite, [(float(logit), str(text)) for logit, text in record.get("filtered_paragraphs", [])]
+
+
+def split_input(text: str) -> tuple[str, list[str]]:
+    """Instruction and image paths of an ``input`` field."""
+    return _IMAGE.sub("", text), _IMAGE.findall(text)
+
+
+class Pf1mWriter:
+    """Writes one record at a time; the file appears, complete, when the ``with`` block ends without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.count = 0
+
+    def __enter__(self) -> Pf1mWriter:
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self._part, "w", encoding="utf-8")
+        self._file.write("[")
+        return self
+
+    def write(self, rewrite: Rewrite, cut: Cut = ()) -> None:
+        """Append a kept rewrite."""
+        line = json.dumps(to_record(rewrite, cut), ensure_ascii=False)
+        self._file.write(f"{',' if self.count else ''}\n{line}")
+        self.count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file as file:
+            file.write("\n]\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if kind is None:
+            os.replace(self._part, self._path)
+        else:
+            self._part.unlink()
+
+
+def write_pf1m(path: Path, rewrites: Iterable[tuple[Rewrite, Cut]]) -> int:
+    """Write (kept rewrite, its cut paragraphs) pairs; return their number."""
+    with Pf1mWriter(path) as writer:
+        for rewrite, cut in rewrites:
+            writer.write(rewrite, cut)
+    return writer.count
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a PF-1M file of any size; broken JSON is a `DataError` naming the record before it."""
+    import ijson
+
+    count = 0
+    try:
+        with open(path, "rb") as file:
+            for record in ijson.items(file, "item", use_float=True):
+                if not isinstance(record, dict):
+                    raise DataError("PF-1M holds something other than a record", value=record, where=f"{path}#{count}")
+                yield record
+                count += 1
+    except FileNotFoundError:
+        raise DataError("file does not exist", where=path) from None
+    except ijson.JSONError as error:
+        raise DataError("file is not valid JSON", value=str(error), where=f"{path}, after {count} records") from None
+
+
+def read_pf1m(path: Path, *, source: str = "pf1m", licence: str = "") -> Iterator[tuple[Rewrite, Cut]]:
+    """Yield (rewrite, cut paragraphs); ids are ``source/train/position``."""
+    for index, record in enumerate(read_records(path)):
+        yield from_record(record, id=f"{source}/train/{index}", source=source, licence=licence)

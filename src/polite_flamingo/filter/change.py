@@ -1,0 +1,23 @@
+"""Change filter: a rewrite that repeats the annotation taught nothing. Figure 10 names it; the criterion is ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polite_flamingo.filter.columns import number
+from polite_flamingo.records import Rewrite, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Looks at ``rouge_l`` with the raw answer."""
+
+    max_rouge_l: float
+    name: str = "change"
+
+    def judge(self, rewrite: Rewrite) -> Verdict:
+        """Reject a rewrite more similar to its raw answer than `max_rouge_l`."""
+        score = number(rewrite, "rouge_l")
+        if score is not None and score > self.max_rouge_l:
+            return Verdict(f"change: Rouge-L {score:.4f} above {self.max_rouge_l}", score)
+        return Verdict(score=score)

@@ -1,0 +1,31 @@
+"""Leaked boxes: coordinates from the annotation that the rewriter copied instead of putting into words. Ours."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from polite_flamingo.records import Rewrite, Verdict
+
+_NUMBER = r"-?\d*\.?\d+"
+_BOX = re.compile(rf"[\[(]\s*{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}\s*[\])]?")
+
+
+def count_boxes(text: str) -> int:
+    """Number of ``[x1, y1, x2, y2]`` or ``(x1, y1, x2, y2)`` in `text`, closed or cut off."""
+    return len(_BOX.findall(text))
+
+
+@dataclass(frozen=True, slots=True)
+class LeakedBoxesFilter:
+    """Looks at the text itself."""
+
+    max_boxes: int
+    name: str = "leaked_boxes"
+
+    def judge(self, rewrite: Rewrite) -> Verdict:
+        """Reject a text with more than `max_boxes` bounding boxes."""
+        boxes = count_boxes(rewrite.rewritten)
+        if boxes > self.max_boxes:
+            return Verdict(f"leaked_boxes: {boxes} boxes, more than {self.max_boxes}", boxes)
+        return Verdict(score=boxes)
