@@ -100,7 +100,7 @@ def ask(
     """
     from polite_flamingo.model.generate import Prompt, generate
 
-    prompts = [Prompt(*question_of(sample, with_images=with_images)) for sample in samples]
+    prompts = [Prompt(*question_of(sample, with_images=with_images), key=sample.id) for sample in samples]
     answers = generate(bundle, prompts, settings, image_root=image_root, batch_size=batch_size)
     return [
         as_answer(sample, answer.text, answer.finish_reason, with_images=with_images)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.errors import ImageError, ModelError
+from polite_flamingo.errors import ConfigError, ImageError, ModelError
 from polite_flamingo.evaluate import figures
 from polite_flamingo.evaluate.answers import Judges, as_answer, ask, judge, measurable, measure, rewards_by_id
 from polite_flamingo.evaluate.ground_truth import load_world
@@ -33,6 +33,8 @@ MODELS = (BASELINE, *STAGES)
 ANNOTATION = "annotation"  # the raw annotation itself as an answer
 ORDER = (ANNOTATION, *MODELS)
 BLIND_MODEL = "stage3"
+JUDGES = ("nli", "sts", "reward")
+ABSENT = "none"  # a profile's `backbones` entry for a judge it goes without
 CHUNK = 64
 
 DEFINITIONS = {
@@ -54,12 +56,13 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
 
     Args:
         params: The resolved parameters.
-        tracker: Where figures and PNGs are logged.
+        tracker: Gets the judges; report and PNGs are attached by whoever runs the stage.
 
     Returns:
         What was written to ``evaluate.json``.
 
     Raises:
+        ConfigError: the profile goes without a judge.
         ModelError: a tuned model is missing.
         DataError: there is nothing to evaluate.
     """
@@ -71,6 +74,14 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
                 "tuned model is missing",
                 where=params.models / name,
                 next_step=f"run `polite-flamingo tune_{name}` first",
+            )
+    for judge_name in JUDGES:
+        if getattr(params.backbones, judge_name) == ABSENT:
+            raise ConfigError(
+                "the evaluation needs this judge",
+                value=ABSENT,
+                where=f"backbones.{judge_name}",
+                next_step="name a model, or run the pipeline only until `check_pf1m`",
             )
     work = _Work(params, samples)
 
@@ -102,9 +113,9 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         },
     }
     write_json(params.reports / "evaluate.json", report)
-    tracker.metrics(_flat(models))
+    tracker.params({f"judge.{name}": source for name, source in report["judges"].items()})
     for path in _draw(params, answers, models, rates):
-        tracker.artifact(path)
+        logger.info("drew %s", path)
     return report
 
 
@@ -127,7 +138,11 @@ class _Work:
 
         params = self.params
         weights = params.models / name
-        decoding = {**params.generation.model_dump(), "max_new_tokens": params.evaluate.max_new_tokens}
+        decoding = {
+            **params.generation.model_dump(),
+            "max_new_tokens": params.evaluate.max_new_tokens,
+            "seed": params.seed,
+        }
         settings = GenerationSettings(**decoding)
         bundle: list[Any] = []
 
@@ -151,8 +166,7 @@ class _Work:
         """Which models judged: their source in the profile and the fingerprint of their weights."""
         backbones = self.params.backbones
         report: dict[str, Any] = {
-            name: {"source": getattr(backbones, name), "weights": fingerprint(self._backbone(name))}
-            for name in ("nli", "sts", "reward")
+            name: {"source": getattr(backbones, name), "weights": fingerprint(self._backbone(name))} for name in JUDGES
         }
         truth = self._judge_panel().world is not None
         return {**report, "exact": "ground truth of the rendered world" if truth else None}
@@ -186,7 +200,7 @@ class _Work:
                 [sample.to_row() for sample in self.samples],
                 paths,
                 images,
-                *(self._backbone(name) for name in ("flamingo", "nli", "sts", "reward")),
+                *(self._backbone(name) for name in ("flamingo", *JUDGES)),
                 hash_file(truth) if truth.is_file() else None,
             )
         return self._base
@@ -261,12 +275,3 @@ def _hash_image(root: Path, path: str) -> str:
     if not file.is_file():
         raise ImageError("image is missing", value=path, where=root, next_step="run `polite-flamingo download` again")
     return hash_file(file)
-
-
-def _flat(models: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    return {
-        f"{model}.{name}": float(figure["value"])
-        for model, found in models.items()
-        for name, figure in found.items()
-        if figure["value"] is not None
-    }

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image as PILImage
 
-from polite_flamingo.errors import DataError, ImageError, ModelError
+from polite_flamingo.errors import ConfigError, DataError, ImageError, ModelError
 from polite_flamingo.evaluate.answers import Judges, as_answer
 from polite_flamingo.evaluate.ground_truth import load_world
-from polite_flamingo.io import count_shards, read_shards, write_jsonl, write_shards
+from polite_flamingo.io import count_shards, read_shards, write_json, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 from polite_flamingo.stages import evaluate
@@ -187,3 +187,18 @@ def test_nothing_to_evaluate_is_said(run: Run) -> None:
     run.samples([])
     with pytest.raises(DataError, match="no evaluation samples"):
         run()
+
+
+def test_a_profile_without_a_judge_is_told_which(run: Run) -> None:
+    backbones = run.params.backbones.model_copy(update={"reward": "none"})
+    run.params = run.params.model_copy(update={"backbones": backbones})
+    with pytest.raises(ConfigError, match=r"backbones\.reward"):
+        run()
+
+
+def test_the_waterfall_is_drawn_from_the_report_of_the_filters(run: Run) -> None:
+    filters = [{"filter": "length", "dropped": 2}, {"filter": "nli", "dropped": 1}]
+    write_json(run.params.reports / "filter.json", {"records": 9, "filters": filters})
+    run()
+    assert (run.params.reports / "figures" / "filter_waterfall.png").is_file()
+    assert evaluate._dropped(run.params.reports / "filter.json") == (9, [("length", 2), ("nli", 1)])
