@@ -1,0 +1,66 @@
+# One command per intention; `make help` lists them. Nothing here needs an activated environment.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PIP_ARGS ?=
+DATA_ROOT ?= data/raw
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+STAMP := $(VENV)/.stamp
+export PATH := $(BIN):$(PATH)
+
+# Nothing phones home; what is not downloaded on purpose is not downloaded.
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DVC_NO_ANALYTICS := 1
+export GX_ANALYTICS_ENABLED := false
+export RAY_USAGE_STATS_ENABLED := 0
+export GRADIO_ANALYTICS_ENABLED := False
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo real test checks ui backbones clean
+
+help:  ## list the commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## build .venv from nothing (PYTHON=python3.12, PIP_ARGS="--extra-index-url …" if you like)
+
+$(STAMP): requirements.lock requirements-nodeps.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in [(3, 11), (3, 12)] else f"Python 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.12")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) -r requirements.lock
+	$(BIN)/python -m pip install $(PIP_ARGS) --no-deps -r requirements-nodeps.txt
+	$(BIN)/python -m pip install $(PIP_ARGS) --no-deps -e .
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## run the whole paper on the embedded world and print the report
+	$(BIN)/dvc repro
+	$(BIN)/polite-flamingo track-outputs
+	$(BIN)/polite-flamingo report
+
+real: $(STAMP)  ## rewrite, score and filter real files: make real DATA_ROOT=folder
+	$(BIN)/polite-flamingo run --profile smol --data-root "$(DATA_ROOT)" --until check_pf1m
+
+test: $(STAMP)  ## run the tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+checks: $(STAMP)  ## lint, format, types, import directions, parameters
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/polite-flamingo params --check
+
+ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
+	@$(BIN)/polite-flamingo ui
+
+backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print their held-out figures
+	$(BIN)/python -m polite_flamingo.train.backbones.train
+
+clean:  ## remove every output (data, models, reports, tracking), keep .venv
+	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done
+	rm -rf .dvc/tmp .dvc/cache .work mlruns mlflow.db gx .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -1,0 +1,218 @@
+"""``polite-flamingo <verb>``: one verb per stage of the pipeline, and a few to look at what it did.
+
+Imports stay light here: a stage's libraries are loaded only when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo import __version__
+from polite_flamingo.environment import DEVICE_VARIABLE, prepare_environment, stay_offline
+from polite_flamingo.errors import ConfigError, PoliteFlamingoError
+from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
+from polite_flamingo.pipeline import BY_NAME, STAGES, Stage
+
+USER_ERROR = 2
+
+# what DVC's templating needs in every profile, though it may be empty
+PROFILE_KEYS = ("data_root", "world", "sources", "limits", "backbones", "distortion_backend", "overrides")
+OVERRIDE_KEYS = ("distort", "rewriter", "generation", "score", "filter", "tune", "evaluate", "quality")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; a user's error ends with status 2 and a message, without a traceback."""
+    prepare_environment()
+    parser = build_parser()
+    arguments = parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("polite_flamingo").setLevel(logging.INFO)
+    try:
+        return int(arguments.handler(arguments) or 0)
+    except PoliteFlamingoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `polite-flamingo report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All verbs with their options."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--profile", help="profile in configs/profiles/ instead of the one params.yaml names")
+    common.add_argument("--params", type=Path, help="params file (default: params.yaml)")
+    common.add_argument("--data-root", help="folder of the real datasets, instead of the profile's data_root")
+    common.add_argument("--device", help="auto, cpu or cuda, instead of the profile's runtime.device")
+    parser = argparse.ArgumentParser(
+        prog="polite-flamingo",
+        description="Turn terse vision-language annotations into polite, grounded instruction data, and tune on it.",
+        epilog="Stages are usually run by `dvc repro`, which knows what is out of date.",
+        parents=[common],
+    )
+    parser.add_argument("--version", action="version", version=f"polite-flamingo {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str, handler: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=summary, description=summary, parents=[common])
+        added.set_defaults(handler=handler)
+        return added
+
+    for stage in STAGES:
+        verb(stage.name, f"stage: {stage.summary}", _stage_handler(stage))
+    report = verb("report", "the headline figures on one screen", _report)
+    report.add_argument("--json", action="store_true", help="everything, as JSON")
+    explain = verb("explain", "one record's life, from annotation to verdict", _explain)
+    explain.add_argument("id", help="record id, or an unambiguous part of it")
+    run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
+    run.add_argument("--until", choices=list(BY_NAME), help="last stage to run", metavar="STAGE")
+    params = verb("params", "the resolved parameters, and which of the paper's values the profile replaces", _params)
+    params.add_argument("--check", action="store_true", help="check every profile instead")
+    ui = verb("ui", "open the MLflow UI and a Prefect server on localhost", _ui)
+    ui.add_argument("--mlflow-port", type=int, default=5000)
+    ui.add_argument("--prefect-port", type=int, default=4200)
+    verb("track_outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
+    return parser
+
+
+def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
+    """Run one stage in this process, recorded by the profile's tracker; returns its report."""
+    from polite_flamingo.tracking import start_tracker
+
+    stay_offline(params.runtime.threads, [*params.backbones.model_dump().values(), params.distortion_backend])
+    function = importlib.import_module(f"polite_flamingo.stages.{stage.module}").run
+    settings = params.model_dump(mode="json", exclude={"overridden", "sources"})
+    with start_tracker(params.runtime.tracking, stage=stage.name, profile=params.profile, settings=settings) as tracker:
+        report: dict[str, Any] = function(params, tracker, *stage.arguments)
+        tracker.metrics(report)
+        for path in _attachments(stage, params.reports):
+            tracker.artifact(path)
+    return report
+
+
+def _attachments(stage: Stage, reports: Path) -> list[Path]:
+    figures = "figures" if stage.name == "evaluate" else stage.name
+    report = reports / "checks" / f"{stage.name}.json" if stage.module == "check" else reports / f"{stage.name}.json"
+    return [path for path in [report, *sorted((reports / figures).glob("*.png"))] if path.is_file()]
+
+
+def _with_underscores(argv: Sequence[str]) -> list[str]:
+    """Write the verb with underscores: ``train-rewriter`` is ``train_rewriter``."""
+    words = list(argv)
+    takes_value = {"--profile", "--params", "--data-root", "--device"}
+    for index, word in enumerate(words):
+        if not word.startswith("-") and (index == 0 or words[index - 1] not in takes_value):
+            words[index] = word.replace("-", "_")
+            break
+    return words
+
+
+def _load(arguments: argparse.Namespace) -> Params:
+    device = getattr(arguments, "device", None) or os.environ.get(DEVICE_VARIABLE)
+    if hasattr(arguments, "data_root"):
+        from polite_flamingo.launch import existing_folder
+
+        os.environ[DATA_ROOT_VARIABLE] = existing_folder(arguments.data_root)
+    params = load_params(getattr(arguments, "params", Path("params.yaml")), getattr(arguments, "profile", None))
+    if device is None:
+        return params
+    if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
+        raise ConfigError("unknown device", value=device, next_step="one of auto, cpu, cuda, cuda:<number>")
+    return params.model_copy(update={"runtime": params.runtime.model_copy(update={"device": device})})
+
+
+def _stage_handler(stage: Stage) -> Callable[[argparse.Namespace], None]:
+    def handle(arguments: argparse.Namespace) -> None:
+        run_stage(stage, _load(arguments))
+
+    return handle
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.report import build_report, render_report
+
+    params = _load(arguments)
+    report = build_report(params)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render_report(report))
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.explain import explain
+
+    print(explain(_load(arguments), arguments.id))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from polite_flamingo.launch import run_pipeline
+
+    params = _load(arguments)
+    code = run_pipeline(
+        params,
+        until=arguments.until,
+        data_root=getattr(arguments, "data_root", None),
+        device=getattr(arguments, "device", None),
+    )
+    _track_outputs(arguments)
+    if code == 0:
+        arguments.json = False
+        _report(arguments)
+    return code
+
+
+def _params(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    if arguments.check:
+        _check_profiles(getattr(arguments, "params", Path("params.yaml")))
+        return
+    params = _load(arguments)
+    values = params.model_dump(mode="json", exclude={"overridden"})
+    print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).rstrip())
+    print(f"\n# replaced by the profile {params.profile} (the paper's value -> the profile's):")
+    for key, (paper, own) in sorted(params.overridden.items()):
+        print(f"#   {key}: {paper} -> {own}")
+
+
+def _check_profiles(path: Path) -> None:
+    import yaml
+
+    problems = []
+    files = sorted((path.parent / "configs" / "profiles").glob("*.yaml"))
+    for file in files:
+        try:
+            load_params(path, file.stem)
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except PoliteFlamingoError as error:
+            problems.append(str(error))
+            continue
+        missing = [key for key in PROFILE_KEYS if key not in values]
+        missing += [f"overrides.{key}" for key in OVERRIDE_KEYS if key not in (values.get("overrides") or {})]
+        if missing:
+            problems.append(f"{file}: lacks {', '.join(missing)}, which dvc.yaml reads (null or {{}} will do)")
+    if problems:
+        raise ConfigError("profiles with problems:\n" + "\n".join(problems))
+    print(f"{path} and {len(files)} profiles: {', '.join(file.stem for file in files)}: fine")
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    from polite_flamingo.launch import serve_interfaces
+
+    docs = _load(arguments).reports / "data_docs" / "index.html"
+    return serve_interfaces(docs, mlflow_port=arguments.mlflow_port, prefect_port=arguments.prefect_port)
+
+
+def _track_outputs(arguments: argparse.Namespace) -> None:
+    if _load(arguments).runtime.tracking == "mlflow":
+        from polite_flamingo.tracking.mlflow import track_outputs
+
+        track_outputs()

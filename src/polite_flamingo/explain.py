@@ -1,0 +1,137 @@
+"""One record's whole life, from the annotation to the filters' verdict."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.io import Row, read_jsonl, read_shards
+from polite_flamingo.params import Params
+
+ROLES = ("annotation", "instruction", "evaluation")
+SHOWN_IDS = 8
+EXTRAS_SHOWN = 200  # characters of one extra
+
+
+def explain(params: Params, wanted: str) -> str:
+    """Tell what happened to a record.
+
+    Args:
+        params: Resolved parameters; their profile's outputs are read.
+        wanted: A record's id, or a part of it that no other record's id has.
+
+    Raises:
+        DataError: no record, or more than one, goes by that name; the message lists near ones.
+    """
+    data = params.data
+    record = _resolve(params, wanted)
+    lines = [record, ""]
+    for role in ROLES:
+        for row in _rows(data / "samples" / role, "id", record):
+            lines += _sample(params, row, role)
+    for row in _quarantined(data, record):
+        lines += ["QUARANTINE", f"  {row['file']}, row {row['row']}: {row['reason']} {row['value']}".rstrip(), ""]
+    for row in _rows(data / "pairs", "sample_id", record):
+        lines += _pair(row)
+    for row in _rows(data / "rewrites", "id", record):
+        lines += ["REWRITE", *_text("rewritten", row["rewritten"]), f"  finish reason  {row['finish_reason']}", ""]
+    for row in _rows(data / "scored", "id", record):
+        scores = json.loads(row["scores"])
+        lines += ["SCORES", *(f"  {name:<14} {_value(value)}" for name, value in sorted(scores.items())), ""]
+    for fate in ("kept", "rejected"):
+        for row in _rows(data / "pf1m" / fate, "id", record):
+            lines += _decision(row, fate)
+    return "\n".join(lines).rstrip()
+
+
+def _sample(params: Params, row: Row, role: str) -> list[str]:
+    turns = json.loads(row["turns"])
+    folders = [s.folder for s in params.sources if (s.name, s.role) == (row["source"], role)]
+    lines = [
+        f"SAMPLE ({role})",
+        f"  source         {row['source']}, split {row['split']}, files below {', '.join(folders) or '?'}",
+        f"  licence        {row['licence']}",
+        f"  task           {row['task']}",
+    ]
+    lines += [f"  image          {params.image_root / path}" for path in json.loads(row["images"])]
+    for speaker, text, _ in turns:
+        lines += _text(speaker, text)
+    for name, value in sorted(json.loads(row["extras"]).items()):
+        lines += [f"  {name:<14} {_shorten(json.dumps(value, ensure_ascii=False))}"]
+    return [*lines, ""]
+
+
+def _pair(row: Row) -> list[str]:
+    lines = [f"PAIR {row['id']} ({row['strategy']}, {row['split']}, seed {row['seed']})"]
+    lines += _text("command", row["command"]) if row["command"] else []
+    return [*lines, *_text("drafted", row["drafted"]), *_text("revised", row["revised"]), ""]
+
+
+def _decision(row: Row, fate: str) -> list[str]:
+    lines = ["FILTERS (score, threshold)"]
+    for name, (score, threshold, passed) in json.loads(row["verdicts"]).items():
+        shown = "does not apply" if score is None and passed else f"{_value(score):>10}  {json.dumps(threshold)}"
+        lines.append(f"  {'passed' if passed else 'FAILED'}  {name:<14} {shown}")
+    for logit, paragraph in json.loads(row["cut"]):
+        lines.append(f"  cut (CLIP {_value(logit)}): {_shorten(paragraph)}")
+    if fate == "kept":
+        return [*lines, "", "KEPT in PF-1M", *_text("final", row["rewritten"]), ""]
+    return [*lines, "", f"REJECTED  {row['reason']}", ""]
+
+
+def _resolve(params: Params, wanted: str) -> str:
+    known: dict[str, None] = {}
+    for folder in (*(params.data / "samples" / role for role in ROLES), params.data / "rewrites"):
+        if folder.is_dir():
+            known.update(dict.fromkeys(row["id"] for row in read_shards(folder, ["id"])))
+    if not known and not (params.data / "samples").is_dir():
+        raise DataError("no records yet", where=params.data, next_step="run `make demo` or `polite-flamingo download`")
+    quarantined = {str(row["row"]) for row in _quarantined(params.data)}
+    if wanted in known or wanted in quarantined:
+        return wanted
+    matches = [name for name in known if wanted.lower() in name.lower()]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        listed = ", ".join(matches[:SHOWN_IDS]) + (", …" if len(matches) > SHOWN_IDS else "")
+        raise DataError(f"{len(matches)} records match", value=wanted, next_step=f"give more of the id: {listed}")
+    near = difflib.get_close_matches(wanted, list(known), n=SHOWN_IDS, cutoff=0.4) or list(known)[:3]
+    raise DataError("no such record", value=wanted, where=params.data, next_step=f"near ones: {', '.join(near)}")
+
+
+def _quarantined(data: Path, record: str | None = None) -> Iterator[Row]:
+    path = data / "samples" / "quarantine.jsonl"
+    if path.is_file():
+        yield from (row for row in read_jsonl(path) if record is None or str(row["row"]) == record)
+
+
+def _rows(folder: Path, column: str, value: str) -> list[Row]:
+    """Rows of a shard folder whose `column` is `value`; Parquet reads little more than those."""
+    import pyarrow.dataset as ds
+
+    files = [str(path) for path in sorted(folder.glob("part-*.parquet"))]
+    if not files:
+        return []
+    found: list[Row] = ds.dataset(files).to_table(filter=ds.field(column) == value).to_pylist()
+    return found
+
+
+def _text(name: str, text: str) -> list[str]:
+    first, *rest = text.split("\n")
+    return [f"  {name:<14} {first}", *(f"  {'':<14} {line}" for line in rest)]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return "-" if value is None else str(value)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= EXTRAS_SHOWN else text[:EXTRAS_SHOWN] + "…"

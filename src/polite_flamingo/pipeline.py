@@ -1,0 +1,48 @@
+"""The paper as a list of stages, in the order they run. dvc.yaml says what each one reads and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: a verb of the command line, a stage of dvc.yaml, a task of the flows.
+
+    Args:
+        name: Verb.
+        module: Module below ``polite_flamingo.stages`` whose ``run(params, tracker, *arguments)`` does the work.
+        arguments: What `run` needs besides parameters and tracker.
+        summary: What it does, with the paper's place.
+    """
+
+    name: str
+    module: str
+    summary: str
+    arguments: tuple[str, ...] = ()
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("download", "download", "read annotation files into samples; broken rows go to quarantine"),
+    Stage("check_raw", "check", "gate: the samples (ours)", ("raw",)),
+    Stage("backbones", "backbones", "put the pretrained models in place and measure them"),
+    Stage("distort", "distort", "make (distorted, original) pairs (section 3.1)"),
+    Stage("check_distorted", "check", "gate: the pairs (ours)", ("distorted",)),
+    Stage("train_rewriter", "train_rewriter", "train Polite Flamingo on the pairs (section 3.2)"),
+    Stage("rewrite", "rewrite", "rewrite the raw annotations (section 3.3)"),
+    Stage("check_rewritten", "check", "gate: the rewrites (ours)", ("rewritten",)),
+    Stage("score", "score", "score the rewrites: Rouge-L, STS, NLI, reward, CLIP (section 3.3)"),
+    Stage("filter", "filter", "decide what is kept and export PF-1M (section 3.3, Figure 10)"),
+    Stage("check_pf1m", "check", "gate: PF-1M (ours)", ("pf1m",)),
+    Stage("tune_stage1", "tune_stage1", "instruction tuning with LoRA (section 4.3)"),
+    Stage("tune_stage2", "tune_stage2", "alignment of the connector (section 4.3)"),
+    Stage("tune_stage3", "tune_stage3", "politeness recovered with LoRA at a tenth of the rate (section 4.3)"),
+    Stage("tune_raw", "tune_raw", "the same recipe on raw annotations, to compare with (section 5)"),
+    Stage("evaluate", "evaluate", "measure all of them and draw the figures (section 5)"),
+)
+
+BY_NAME = {stage.name: stage for stage in STAGES}
+CURATE = tuple(s.name for s in STAGES[: [s.name for s in STAGES].index("check_pf1m") + 1])
+TUNE = ("tune_stage1", "tune_stage2", "tune_stage3", "tune_raw")
+EVALUATE = ("evaluate",)
+FULL = tuple(s.name for s in STAGES)

@@ -1,0 +1,144 @@
+"""All stages' figures as one report: headline figures first, where to look last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.io import read_json
+from polite_flamingo.params import Params
+
+Figures = dict[str, Any]
+
+TUNED = ("raw", "stage1", "stage2", "stage3")
+SHOWN = {
+    "qa_in_domain": "in domain",
+    "qa_in_domain_without_image": "no image",
+    "qa_out_of_domain": "out of dom.",
+    "caption_rouge_l": "cap. Rouge",
+    "caption_sts": "cap. STS",
+    "change_sts": "change STS",
+    "reward": "reward",
+}
+FILTERED = ("records", "kept", "kept_share", "recall_of_corrupted", "clean_kept", "probes")
+
+
+def build_report(params: Params) -> Figures:
+    """Merge the reports of a profile's stages.
+
+    Returns:
+        ``rewriter``, ``rewrite``, ``pf1m``, ``reward``, ``filter`` and ``tune`` hold the headline figures, those of
+        stages that have not run are absent; ``stages`` has every stage's own report, ``checks`` the gates, ``where``
+        what to open.
+
+    Raises:
+        DataError: no stage has run yet.
+    """
+    stages: dict[str, Figures] = {path.stem: read_json(path) for path in sorted(params.reports.glob("*.json"))}
+    if not stages:
+        raise DataError("there is nothing to report", where=params.reports, next_step="run `make demo` or `dvc repro`")
+    report: Figures = {"profile": params.profile, **_headline(stages), "stages": stages}
+    report["checks"] = {
+        check["name"]: {"passed": check["passed"], "records": check["records"], "checks": len(check["findings"])}
+        for check in map(read_json, sorted((params.reports / "checks").glob("*.json")))
+    }
+    report["where"] = {
+        "MLflow and Prefect": "make ui",
+        "Data Docs": str(params.reports / "data_docs" / "index.html"),
+        "figures": str(params.reports / "figures"),
+        "PF-1M": str(params.data / "pf1m" / "pf1m.json"),
+        "one record": "polite-flamingo explain ID",
+    }
+    return report
+
+
+def render_report(report: Figures) -> str:
+    """The headline figures as text for one screen."""
+    lines = [f"Profile {report['profile']}"]
+    stages = report["stages"]
+    if "download" in stages:
+        kept = ", ".join(f"{count} {role}" for role, count in stages["download"].get("kept", {}).items())
+        lines.append(_line("samples", f"{kept}; {stages['download'].get('rejected', 0)} rows in quarantine"))
+    if "distort" in stages:
+        made = {name: counts["made"] for name, counts in stages["distort"].get("strategies", {}).items()}
+        made_text = ", ".join(f"{count} {name}" for name, count in made.items())
+        lines.append(_line("pairs", f"{stages['distort'].get('pairs')} ({made_text})"))
+    if "rewriter" in report:
+        lines.append(
+            _line("rewriter", f"Rouge-L gain on held-out pairs {_number(report['rewriter'].get('rouge_l_gain'))}")
+        )
+    if "pf1m" in report:
+        lines += _pf1m_lines(report)
+    if "tune" in report:
+        lines += _tune_lines(report["tune"])
+    if report["checks"]:
+        gates = ", ".join(f"{name} {check['checks']} checks" for name, check in report["checks"].items())
+        lines.append(_line("gates", gates))
+    lines += ["", "Where to look"] + [f"  {name:<20}{place}" for name, place in report["where"].items()]
+    return "\n".join(lines)
+
+
+def _headline(stages: Mapping[str, Figures]) -> Figures:
+    found: Figures = {}
+    if "train_rewriter" in stages:
+        found["rewriter"] = stages["train_rewriter"]
+    if "rewrite" in stages:
+        found["rewrite"] = dict(stages["rewrite"])
+    if "filter" in stages:
+        filtered = stages["filter"]
+        found["rewrite"] = {**found.get("rewrite", {}), "answer_preserved": filtered["answer_preserved_before"]}
+        found["pf1m"] = {"records": filtered["kept"], "answer_preserved": filtered["answer_preserved_after"]}
+        found["reward"] = filtered["reward"]
+        found["filter"] = {name: filtered[name] for name in FILTERED} | {
+            "dropped": {row["filter"]: row["dropped"] for row in filtered["filters"]}
+        }
+    if "evaluate" in stages:
+        found["tune"] = {
+            model: {name: interval["value"] for name, interval in figures.items()}
+            for model, figures in stages["evaluate"]["models"].items()
+        }
+        found["tune"]["win_rate"] = stages["evaluate"]["win_rate"]
+    return found
+
+
+def _pf1m_lines(report: Figures) -> list[str]:
+    filtered, reward = report["filter"], report["reward"]
+    dropped = ", ".join(f"{name} {count}" for name, count in filtered["dropped"].items() if count) or "none"
+    before, after = report["rewrite"]["answer_preserved"], report["pf1m"]["answer_preserved"]
+    return [
+        _line("PF-1M", f"{filtered['kept']} of {filtered['records']} rewrites kept; dropped: {dropped}"),
+        _line("answers preserved", f"{_number(before)} of the rewrites, {_number(after)} of PF-1M"),
+        _line(
+            "politeness reward",
+            f"raw {_number(reward['raw'])}, rewritten {_number(reward['rewritten'])}"
+            f" (pooled deviation {_number(reward['pooled_sd'])})",
+        ),
+        _line(
+            "filters",
+            f"{_number(filtered['recall_of_corrupted'])} of the corrupted caught,"
+            f" {_number(filtered['clean_kept'])} of the clean kept ({filtered['probes']} injected)",
+        ),
+    ]
+
+
+def _tune_lines(tune: Mapping[str, Figures]) -> list[str]:
+    lines = ["", _line("tuned on", _row(SHOWN.values()))]
+    for model in ("annotation", *TUNED):
+        if model in tune:
+            label = {"annotation": "(annotations)", "raw": "raw annotations"}.get(model, model)
+            lines.append(_line(label, _row(_number(tune[model].get(name)) for name in SHOWN)))
+    return [*lines, ""]
+
+
+def _row(cells: Any) -> str:
+    texts: Sequence[str] = list(cells)
+    return "".join(f"{text:>12}" for text in texts)
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<20}{text}"
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"
