@@ -187,6 +187,11 @@ class CachedCrossAttention(MaskedCrossAttention):  # type: ignore[misc]
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+    def select_rows(self, keep: torch.Tensor, media: torch.Tensor) -> None:
+        """Keep the keys and values of some rows, now those of `media`."""
+        if self._key_value is not None:
+            self._media, self._key_value = media, (self._key_value[0][keep], self._key_value[1][keep])
+
     def forget(self) -> None:
         """Drop the kept keys and values."""
         self._media = self._key_value = None
@@ -215,6 +220,17 @@ class _LanguageModel(_OpenFlamingoLM):  # type: ignore[misc]
             if block is not None:
                 block.attn.forget()
 
+    def select_rows(self, keep: torch.Tensor) -> None:
+        """Go on generating with these rows of the batch only."""
+        selected: torch.Tensor | None = None
+        for layer in self._get_decoder_layers():
+            if selected is None:
+                selected = layer.vis_x[keep]
+            layer.condition_media_locations(layer.media_locations[keep])
+            layer.condition_vis_x(selected)
+            if layer.gated_cross_attn_layer is not None:
+                layer.gated_cross_attn_layer.attn.select_rows(keep, selected)
+
     def _get_top_k_continuations(self, accumulated_log_probs: torch.Tensor, **kwargs: Any) -> Any:
         """Beam sampling drawn from one generator per prompt, so that a result does not depend on its batch.
 
@@ -232,8 +248,9 @@ class _LanguageModel(_OpenFlamingoLM):  # type: ignore[misc]
 
 def gumbel(generators: Sequence[torch.Generator], like: torch.Tensor) -> torch.Tensor:
     """Gumbel noise shaped like `like` (rows, n), each row from its own generator."""
-    rows = [torch.rand(like.shape[1], generator=g, dtype=torch.float64).clamp_min(1e-300) for g in generators]
-    return -torch.log(-torch.log(torch.stack(rows)).clamp_min(1e-300)).to(like.device, like.dtype)
+    rows = [torch.rand(like.shape[1], generator=g, dtype=torch.float64) for g in generators]
+    exponential = (-torch.stack(rows).clamp_min(1e-300).log()).clamp_min(1e-300)
+    return (-exponential.log()).to(like.device, like.dtype)
 
 
 class PoliteFlamingo(_OpenFlamingo):  # type: ignore[misc]

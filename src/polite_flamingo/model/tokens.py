@@ -1,0 +1,49 @@
+"""Tokenising prompts the same way in training and generation.
+
+A prompt is cut at the template's own boundaries (system message, human turn, answer, end of sequence) and the pieces are
+encoded one by one. So the tokens of a turn do not depend on what stands beside it, and a training sequence that was
+assembled turn by turn has exactly the tokens that the whole prompt has later.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN, PAD_TOKEN, SYSTEM_MESSAGE
+
+SYSTEM = SYSTEM_MESSAGE + "\n"
+_BOUNDARY = re.compile(r"(?<=### Assistant: )|(?=\n### Human: )|(?<=\n)(?=### Human: )")
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a prompt's text, with the tokenizer's beginning-of-sequence token if it uses one."""
+    ids = begin(tokenizer)
+    if text.startswith(SYSTEM):
+        ids += piece(tokenizer, SYSTEM)
+        text = text[len(SYSTEM) :]
+    for part in _BOUNDARY.split(text):
+        if part:
+            ids += piece(tokenizer, part)
+    return ids
+
+
+def piece(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a part of a prompt."""
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def begin(tokenizer: Any) -> list[int]:
+    """The beginning-of-sequence token, where the tokenizer puts one."""
+    if tokenizer.bos_token_id is None:
+        return []
+    first = tokenizer("a").input_ids[:1]
+    return list(first) if first == [tokenizer.bos_token_id] else []
+
+
+def plain(tokenizer: Any, text: str) -> str:
+    """`text` with every special token's spelling taken apart, so that data cannot pose as an image or an end."""
+    for token in {IMAGE_TOKEN, CHUNK_TOKEN, PAD_TOKEN, *tokenizer.all_special_tokens}:
+        if token in text:
+            text = text.replace(token, re.sub(r"[<>|]", "", token))
+    return text

@@ -1,0 +1,164 @@
+"""Stages ``tune_stage1``, ``tune_stage2``, ``tune_stage3`` and ``tune_raw`` (section 4.3, Table 4, Figure 5).
+
+Reads  : data/P/samples/instruction, data/P/pf1m/kept, models/P/backbones/flamingo, the stage before.
+Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), reports/P/tune_<which>.json and its loss.png.
+
+Each stage starts from the trainables of the one before. ``raw``, the comparison, follows stages 1 and 2 on the same
+records with their raw answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from polite_flamingo.errors import ConfigError, DataError, did_you_mean
+from polite_flamingo.io import fingerprint, read_json, read_shards, write_json
+from polite_flamingo.params import Params
+from polite_flamingo.records import Rewrite, Sample
+from polite_flamingo.tracking.base import Tracker
+
+logger = logging.getLogger(__name__)
+
+Which = Literal["stage1", "stage2", "stage3", "raw"]
+BEFORE: dict[str, str | None] = {"stage1": None, "stage2": "stage1", "stage3": "stage2", "raw": None}
+
+
+def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
+    """Run one stage of the U, or the comparison on raw annotations.
+
+    Args:
+        params: Resolved parameters.
+        tracker: Gets losses and figures.
+        which: stage1, stage2, stage3 or raw.
+
+    Raises:
+        ConfigError: `which` is unknown.
+        DataError: a part of the mixture is empty.
+        ModelError: the stage before is missing or belongs to another base.
+    """
+    import torch
+
+    from polite_flamingo.model.checkpoint import save_trainables
+    from polite_flamingo.model.flamingo import load_flamingo
+    from polite_flamingo.train.ushape import training_parts
+
+    if which not in get_args(Which):
+        raise ConfigError("unknown tuning stage", value=which, next_step=did_you_mean(which, get_args(Which)))
+    torch.set_num_threads(params.runtime.threads)
+    before = BEFORE[which]
+    bundle = load_flamingo(
+        params.models / "backbones" / "flamingo",
+        device=params.runtime.device,
+        dtype=params.runtime.dtype,
+        trainables=None if before is None else params.models / before,
+        merge=False,
+    )
+    parts = training_parts(
+        (Sample.from_row(row) for row in read_shards(params.data / "samples" / "instruction")),
+        [Rewrite.from_row(row) for row in read_shards(params.data / "pf1m" / "kept")],
+    )
+    if which == "raw":
+        report: dict[str, Any] = _tune_raw(params, tracker, bundle, parts)
+    else:
+        report = _tune(params, tracker, bundle, parts, which, raw=False)
+    folder = params.models / which
+    shutil.rmtree(folder, ignore_errors=True)
+    save_trainables(bundle, folder)
+    write_json(params.reports / f"tune_{which}.json", report)
+    return report
+
+
+def _tune_raw(
+    params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str, Sequence[Sample]]
+) -> dict[str, Any]:
+    """Stages 1 and 2 on raw answers; the first part's result is kept until the second is done."""
+    from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
+
+    key = fingerprint(bundle.base_hash, params.tune.model_dump(), params.seed,
+                      [s.to_row() for name in ("instruction", "raw") for s in parts[name]])
+    halfway = Path(".work") / f"tune_raw-{params.profile}" / key
+    if (halfway / "report.json").is_file() and (halfway / CONFIG).is_file():
+        load_trainables(bundle, halfway)
+        first = read_json(halfway / "report.json")
+    else:
+        first = _tune(params, tracker, bundle, parts, "stage1", raw=True)
+        save_trainables(bundle, halfway)
+        write_json(halfway / "report.json", first)
+    second = _tune(params, tracker, bundle, parts, "stage2", raw=True)
+    shutil.rmtree(halfway.parent, ignore_errors=True)
+    return {"stage1": first, "stage2": second, "final_loss": second["final_loss"]}
+
+
+def _tune(
+    params: Params,
+    tracker: Tracker,
+    bundle: Any,
+    parts: Mapping[str, Sequence[Sample]],
+    stage: str,
+    *,
+    raw: bool,
+) -> dict[str, Any]:
+    from polite_flamingo.model.freezing import set_trainable
+    from polite_flamingo.model.lora import LoraSettings, inject_lora
+    from polite_flamingo.train.loop import TrainSettings, train
+    from polite_flamingo.train.ushape import StageData, raw_mixture
+
+    tune, runtime = params.tune, params.runtime
+    settings = getattr(tune, stage)
+    mixture = raw_mixture(settings.mixture) if raw else dict(settings.mixture)
+    empty = [name for name in mixture if not parts.get(name)]
+    if empty:
+        raise DataError("a part of the mixture has no samples", value=empty, where=f"tune.{stage}.mixture",
+                        next_step="run the stages before, or change the mixture")
+    if bundle.lora is None and "lora" in settings.trainable:
+        inject_lora(bundle, LoraSettings(**tune.lora.model_dump()), seed=params.seed)
+    trainable = set_trainable(bundle, settings.trainable)
+    data = StageData(
+        bundle.tokenizer,
+        parts,
+        mixture,
+        seed=params.seed,
+        context_length=settings.context_length,
+        max_turns=tune.multiturn.max_turns,
+        max_images=tune.multiturn.max_images,
+    )
+    first = data.packing(0)
+    figures = {"examples": len(first.examples), "truncated": first.truncated, "skipped": first.skipped}
+    name = f"tune_raw_{stage}" if raw else f"tune_{stage}"
+    tracker.params({f"{name}/trainable": sum(trainable.values()), f"{name}/learning_rate": settings.learning_rate})
+    result = train(
+        bundle,
+        data,
+        TrainSettings(
+            learning_rate=settings.learning_rate,
+            epochs=settings.epochs,
+            global_batch_size=tune.global_batch_size,
+            scheduler=tune.scheduler,
+            warmup_steps=tune.warmup_steps,
+            max_grad_norm=tune.max_grad_norm,
+            weight_decay=tune.weight_decay,
+            seed=params.seed,
+            micro_batch_size=runtime.micro_batch_size,
+            bf16=runtime.dtype == "bfloat16",
+        ),
+        image_root=params.image_root,
+        out=params.reports / name,
+        tracker=tracker,
+        label=f"{name}-{params.profile}",
+    )
+    report = {
+        **figures,
+        "samples": {part: len(parts[part]) for part in mixture},
+        "mixture": mixture,
+        "trainable": trainable,
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "first_loss": round(result.losses[0], 4),
+        "final_loss": round(result.final_loss, 4),
+    }
+    tracker.metrics({f"{name}/final_loss": report["final_loss"]})
+    return report
