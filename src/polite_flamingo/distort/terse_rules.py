@@ -39,10 +39,9 @@ _POLITE = re.compile(
     | i\ apologi[sz]e | please\ (note|let|tell|ask|share)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_OPENER = re.compile(
-    r"^(?:sure(?: thing)?|certainly|of course|absolutely|definitely|well|okay|hello|hi|great|indeed)\s*[,!.:]\s*(?=\S)",
-    re.IGNORECASE,
-)
+_GREETING = r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|well|okay|hello|hi|great|indeed)\s*[,!.:]"
+_OPENER = re.compile(rf"^{_GREETING}\s*(?=\S)", re.IGNORECASE)
+_ONLY_GREETING = re.compile(rf"^{_GREETING}$", re.IGNORECASE)
 _PICTURE = r"(?:image|picture|photo|photograph|scene|drawing|illustration)"
 _FRAME = re.compile(
     rf"""^(?:
@@ -101,7 +100,7 @@ def informative_sentences(response: str) -> list[str]:
     """Sentences without politeness, formatting and frames; never empty for a non-empty response."""
     plain = _MARKDOWN.sub("", response)
     sentences = [s.strip() for s in _SPLIT.split(plain) if _WORD.search(s)]
-    kept = [s for s in sentences if not _POLITE.search(s)] or sentences
+    kept = [s for s in sentences if not _POLITE.search(s) and not _ONLY_GREETING.match(s)] or sentences
     return [_strip_frame(s) for s in kept] or [response.strip()]
 
 

@@ -2,8 +2,8 @@
 
 The operations are nlpaug's (``RandomCharAug``, ``RandomWordAug``) with its defaults: between 1 and 10 units are
 changed, their share is drawn anew each time, character noise leaves words below four letters alone, and text is cut
-into words and punctuation and joined again. Not copied: two slips of nlpaug 1.1 (deleting the first word brings a deleted second
-word back; cropping one word may fail), and its global random state.
+into words and punctuation and joined again. Not copied: two slips of nlpaug 1.1 (deleting the first word brings a
+deleted second word back; cropping one word may fail), and its global random state.
 """
 
 from __future__ import annotations
