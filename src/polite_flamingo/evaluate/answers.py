@@ -7,8 +7,9 @@ An answer is a `Rewrite`: `raw_answer` holds the annotated answer, `rewritten` t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,17 +47,21 @@ class Judges:
     world: World | None = None
 
 
-def question_of(sample: Sample, *, with_images: bool = True) -> tuple[str, tuple[str, ...]]:
+def question_of(
+    sample: Sample, *, with_images: bool = True, clean: Callable[[str], str] = str
+) -> tuple[str, tuple[str, ...]]:
     """Prompt (section 4.2) and image paths for the first question of a sample.
 
     Args:
         sample: The sample.
         with_images: False removes the images from the prompt and shows the words alone.
+        clean: Takes a tokenizer's special tokens out of the question, so that no data poses as an image.
     """
-    turns: tuple[Turn, ...] = sample.turns[:1]
+    first = sample.turns[0]
+    asked = Turn(first.role, clean(first.text), first.images)
     if not with_images:
-        return assistant_prompt(vqa.blind(turns)), ()
-    return assistant_prompt(turns), tuple(sample.images[i].path for i in turns[0].images)
+        return assistant_prompt(vqa.blind([asked])), ()
+    return assistant_prompt([asked]), tuple(sample.images[i].path for i in asked.images)
 
 
 def as_answer(sample: Sample, text: str, finish_reason: str = "stop", *, with_images: bool = True) -> Rewrite:
@@ -68,7 +73,7 @@ def as_answer(sample: Sample, text: str, finish_reason: str = "stop", *, with_im
         licence=sample.licence,
         task=sample.task,
         instruction=sample.instruction,
-        images=sample.images,
+        images=tuple(sample.images[i] for i in sample.turns[0].images),
         raw_answer=sample.response,
         rewritten=text,
         finish_reason=finish_reason,
@@ -99,8 +104,10 @@ def ask(
         One unscored answer per sample, in order.
     """
     from polite_flamingo.model.generate import Prompt, generate
+    from polite_flamingo.model.tokens import plain
 
-    prompts = [Prompt(*question_of(sample, with_images=with_images), key=sample.id) for sample in samples]
+    clean = partial(plain, bundle.tokenizer)
+    prompts = [Prompt(*question_of(s, with_images=with_images, clean=clean), key=s.id) for s in samples]
     answers = generate(bundle, prompts, settings, image_root=image_root, batch_size=batch_size)
     return [
         as_answer(sample, answer.text, answer.finish_reason, with_images=with_images)
