@@ -58,7 +58,7 @@ def test_only_what_was_written_inside_the_quotation_mark_counts(raw: str, clean:
     assert clean_completion(raw) == clean
 
 
-# --- an OpenAI-compatible endpoint --------------------------------------------------------------------------------------
+# An OpenAI-compatible endpoint
 
 
 class Endpoint(HTTPServer):
