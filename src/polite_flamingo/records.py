@@ -90,8 +90,10 @@ class Sample:
     extras: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.turns or len(self.turns) % 2 or any(
-            t.role != ("human", "assistant")[i % 2] for i, t in enumerate(self.turns)
+        if (
+            not self.turns
+            or len(self.turns) % 2
+            or any(t.role != ("human", "assistant")[i % 2] for i, t in enumerate(self.turns))
         ):
             raise DataError("turns must alternate human, assistant", value=[t.role for t in self.turns], where=self.id)
         for turn in self.turns:
