@@ -101,9 +101,9 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
 
 
 def _attachments(stage: Stage, reports: Path) -> list[Path]:
-    figures = "figures" if stage.name == "evaluate" else stage.name
+    figures = "figures" if stage.name == "evaluate" else f"{stage.name}*"  # tune_raw has two loss curves
     report = reports / "checks" / f"{stage.name}.json" if stage.module == "check" else reports / f"{stage.name}.json"
-    return [path for path in [report, *sorted((reports / figures).glob("*.png"))] if path.is_file()]
+    return [path for path in [report, *sorted(reports.glob(f"{figures}/*.png"))] if path.is_file()]
 
 
 def _with_underscores(argv: Sequence[str]) -> list[str]:

@@ -34,10 +34,10 @@ STAGES: tuple[Stage, ...] = (
     Stage("score", "score", "score the rewrites: Rouge-L, STS, NLI, reward, CLIP (section 3.3)"),
     Stage("filter", "filter", "decide what is kept and export PF-1M (section 3.3, Figure 10)"),
     Stage("check_pf1m", "check", "gate: PF-1M (ours)", ("pf1m",)),
-    Stage("tune_stage1", "tune_stage1", "instruction tuning with LoRA (section 4.3)"),
-    Stage("tune_stage2", "tune_stage2", "alignment of the connector (section 4.3)"),
-    Stage("tune_stage3", "tune_stage3", "politeness recovered with LoRA at a tenth of the rate (section 4.3)"),
-    Stage("tune_raw", "tune_raw", "the same recipe on raw annotations, to compare with (section 5)"),
+    Stage("tune_stage1", "tune", "instruction tuning with LoRA (section 4.3)", ("stage1",)),
+    Stage("tune_stage2", "tune", "alignment of the connector (section 4.3)", ("stage2",)),
+    Stage("tune_stage3", "tune", "politeness recovered with LoRA at a tenth of the rate (section 4.3)", ("stage3",)),
+    Stage("tune_raw", "tune", "stages 1 and 2 on raw annotations, to compare with (section 5)", ("raw",)),
     Stage("evaluate", "evaluate", "measure all of them and draw the figures (section 5)"),
 )
 

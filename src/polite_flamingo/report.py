@@ -87,7 +87,7 @@ def _headline(stages: Mapping[str, Figures]) -> Figures:
         found["rewrite"] = dict(stages["rewrite"])
     if "filter" in stages:
         filtered = stages["filter"]
-        found["rewrite"] = {**found.get("rewrite", {}), "answer_preserved": filtered["answer_preserved_before"]}
+        found["rewrite"] = {"answer_preserved": filtered["answer_preserved_before"], **found.get("rewrite", {})}
         found["pf1m"] = {"records": filtered["kept"], "answer_preserved": filtered["answer_preserved_after"]}
         found["reward"] = filtered["reward"]
         found["filter"] = {name: filtered[name] for name in FILTERED} | {

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMED_ROWS = 5
+MAX_LISTED = 50_000  # rows up to which the Data Docs may list every unexpected one
 SITE = "data_docs"
 
 
@@ -54,7 +55,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """For the report of the gate; the same data give the same report."""
-        findings = [asdict(finding) for finding in self.findings]
+        findings = [{**asdict(finding), "rows": list(finding.rows)} for finding in self.findings]
         return {"name": self.name, "records": self.records, "passed": not self.failed, "findings": findings}
 
     def require(self, docs: Path | None = None) -> None:
@@ -138,9 +139,10 @@ def _validate(
     expectations = []
     for number, item in enumerate(suite):
         kind = get_expectation_impl(item.kind)
+        shown = ", ".join(f"{name} {value}" for name, value in item.arguments.items())
+        text = f"{item.column}: {item.because} ({item.kind}{': ' if shown else ''}{shown})".replace("$", "$$")
         # the number keeps results in the order of the suite, and two alike expectations apart
-        meta = {"number": number}
-        expectations.append(kind(column=item.column, notes=item.because, meta=meta, **item.arguments))
+        expectations.append(kind(column=item.column, description=text, meta={"number": number}, **item.arguments))
     checked = context.suites.add_or_update(gx.ExpectationSuite(name=name, expectations=expectations))
     definition = context.validation_definitions.add_or_update(
         gx.ValidationDefinition(name=name, data=batch, suite=checked)
@@ -150,7 +152,7 @@ def _validate(
             name=name,
             validation_definitions=[definition],
             result_format={
-                "result_format": "SUMMARY",
+                "result_format": "COMPLETE" if len(frame) <= MAX_LISTED else "SUMMARY",
                 "unexpected_index_column_names": ["id"],
                 "partial_unexpected_count": NAMED_ROWS,
             },

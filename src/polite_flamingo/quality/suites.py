@@ -16,8 +16,8 @@ from polite_flamingo.records import Task
 TASKS = [str(task) for task in Task]
 NLI_RELATIONS = ("contradiction", "entailment", "neutral")
 NOT_BLANK = r"\S"
-MARKUP = r"<image>|<\|endofchunk\|>|<PAD>|### (Human|Assistant)|\(Drafted Response\)|\(Revised Response\)"
-RELATIVE_IMAGES = r'^\[("(?!/)(?!.*(^|/)\.\.(/|"))[^"\\:]+",?)*\]$'
+MARKUP = r"<image>|<\|endofchunk\|>|<PAD>|### (?:Human|Assistant)|\(Drafted Response\)|\(Revised Response\)"
+RELATIVE_IMAGES = r'^\[(?:"(?!/)(?!\.\./)(?!\.\."|[^"]*/\.\.[/"])[^"\\:]+",?)*\]$'
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,123 @@
+"""Parameters: every shipped profile is sound, every mistake is named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
+from polite_flamingo.sources import READERS
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROFILES = sorted(path.stem for path in (PROJECT / "configs" / "profiles").glob("*.yaml"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    shutil.copytree(PROJECT / "configs", tmp_path / "configs")
+    return tmp_path
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_the_profiles_of_the_readme_are_there() -> None:
+    assert {"tiny", "smol", "paper"} <= set(PROFILES)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_parses_and_names_known_readers(name: str) -> None:
+    params = load_params(PROJECT / "params.yaml", name)
+    assert params.profile == name
+    assert [source.name for source in params.sources if source.name not in READERS] == []
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_keeps_its_outputs_to_itself(name: str) -> None:
+    params = load_params(PROJECT / "params.yaml", name)
+    assert (params.data.name, params.models.name, params.reports.name) == (name, name, name)
+
+
+def test_the_paper_profile_replaces_nothing_of_the_paper() -> None:
+    assert load_params(PROJECT / "params.yaml", "paper").overridden == {}
+
+
+def test_every_value_of_the_paper_file_cites_its_place() -> None:
+    lines = (PROJECT / "params.yaml").read_text().splitlines()
+    top_level = [line for line in lines if line and line[0].isalpha()]
+    cited = ("section", "Table", "Figure", "appendix", "readme", "script", "ours", "|")
+    assert [line for line in top_level if not any(word in line for word in cited)] == []
+
+
+def test_tiny_needs_no_file_from_outside() -> None:
+    params = load_params(PROJECT / "params.yaml", "tiny")
+    assert params.world is not None
+    assert params.data_root is None
+    assert all(origin.startswith(("packaged", "pypi:")) for origin in params.backbones.model_dump().values())
+
+
+def test_an_unknown_parameter_is_named_with_the_nearest_known_one(project: Path) -> None:
+    _edit(project / "params.yaml", "min_cosine:", "min_cosin:")
+    with pytest.raises(ConfigError) as caught:
+        load_params(project / "params.yaml", "tiny")
+    assert "filter.sts.min_cosin: unknown parameter (did you mean 'min_cosine'?" in str(caught.value)
+    assert "filter.sts.min_cosine: Field required" in str(caught.value)
+
+
+def test_an_unknown_override_is_named(project: Path) -> None:
+    _edit(project / "configs" / "profiles" / "tiny.yaml", "  filter: {}", "  filter: {stss: {}}")
+    with pytest.raises(ConfigError, match=r"overrides\.filter\.stss: no such parameter"):
+        load_params(project / "params.yaml", "tiny")
+
+
+def test_every_problem_is_reported_at_once(project: Path) -> None:
+    _edit(project / "params.yaml", "seed: 42", "seed: many")
+    _edit(project / "configs" / "profiles" / "tiny.yaml", "dtype: float32", "dtype: float8")
+    with pytest.raises(ConfigError) as caught:
+        load_params(project / "params.yaml", "tiny")
+    assert "2 problem(s)" in str(caught.value)
+    assert "seed:" in str(caught.value)
+    assert "runtime.dtype:" in str(caught.value)
+
+
+def test_an_unknown_profile_is_named_with_the_known_ones(project: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_params(project / "params.yaml", "smal")
+    assert "did you mean 'smol'?" in str(caught.value)
+
+
+def test_a_profile_may_not_repeat_a_key_of_the_paper_file(project: Path) -> None:
+    path = project / "configs" / "profiles" / "tiny.yaml"
+    path.write_text(path.read_text() + "\nseed: 1\n")
+    with pytest.raises(ConfigError, match="under `overrides`"):
+        load_params(project / "params.yaml", "tiny")
+
+
+def test_a_broken_yaml_file_is_named(project: Path) -> None:
+    (project / "configs" / "profiles" / "tiny.yaml").write_text("runtime: {device: [")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_params(project / "params.yaml", "tiny")
+
+
+def test_a_profile_of_your_own_is_found_by_its_file_name(project: Path) -> None:
+    folder = project / "configs" / "profiles"
+    values = yaml.safe_load((folder / "tiny.yaml").read_text())
+    values["overrides"]["filter"] = {"sts": {"min_cosine": 0.5}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(values))
+    params = load_params(project / "params.yaml", "mine")
+    assert params.filter.sts.min_cosine == 0.5
+    assert params.overridden["filter.sts.min_cosine"] == (0.40, 0.5)
+
+
+def test_the_environment_names_the_data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, str(tmp_path))
+    assert load_params(PROJECT / "params.yaml", "smol").image_root == tmp_path
+    assert load_params(PROJECT / "params.yaml", "tiny").image_root == Path("data/tiny/raw")

@@ -1,0 +1,146 @@
+"""dvc.yaml: the stages of the package, keyed by profile, re-run exactly when they must."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
+
+from polite_flamingo.launch import repro_commands, use_profile
+from polite_flamingo.params import load_params
+from polite_flamingo.pipeline import BY_NAME, CURATE, FULL, TUNE
+
+
+def _params(stage: dict[str, Any]) -> list[str]:
+    names: list[str] = []
+    for entry in stage.get("params", []):
+        names += [entry] if isinstance(entry, str) else [f"profile:{key}" for keys in entry.values() for key in keys]
+    return names
+
+
+def test_the_stages_are_those_of_the_package_in_their_order() -> None:
+    assert tuple(STAGES) == FULL
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_stage_runs_its_verb_for_its_profile(name: str) -> None:
+    assert STAGES[name]["cmd"] == f"python -m polite_flamingo {name} --profile ${{profile}}"
+    assert STAGES[name]["matrix"] == {"profile": ["${profile}"]}
+    assert all("/${profile}/" in path for path in outs_of(STAGES[name]))
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_the_code_a_stage_depends_on_exists_and_includes_its_own(name: str) -> None:
+    code = [path for path in STAGES[name]["deps"] if path.startswith("src/")]
+    assert [path for path in code if not (PROJECT / path).exists()] == []
+    assert f"src/polite_flamingo/stages/{BY_NAME[name].module}.py" in code
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_what_a_stage_reads_another_one_writes(name: str) -> None:
+    written = [path for stage in STAGES.values() for path in outs_of(stage)]
+    read = [path for path in STAGES[name]["deps"] if not path.startswith("src/")]
+    lost = [path for path in read if not any(path == out or path.startswith(f"{out}/") for out in written)]
+    assert lost == []
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_machines_settings_are_no_parameters(name: str) -> None:
+    assert [key for key in _params(STAGES[name]) if "runtime" in key or key == "profile"] == []
+
+
+def test_every_value_of_the_paper_is_a_parameter_of_some_stage() -> None:
+    used = {key for stage in STAGES.values() for key in _params(stage)}
+    values = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    unused = [
+        key
+        for key, value in values.items()
+        if key != "profile"
+        and key not in used
+        and not (isinstance(value, dict) and all(f"{key}.{inner}" in used for inner in value))
+    ]
+    assert unused == []
+
+
+def test_gates_stand_before_what_uses_the_data() -> None:
+    waits = {name: [Path(path).stem for path in stage["deps"] if "/checks/" in path] for name, stage in STAGES.items()}
+    assert waits["distort"] == ["check_raw"]
+    assert waits["train_rewriter"] == ["check_distorted"]
+    assert waits["score"] == ["check_rewritten"]
+    assert waits["tune_stage1"] == waits["tune_raw"] == ["check_pf1m"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy after its first `dvc repro`."""
+    copy = Copy(tmp_path_factory.mktemp("finished"))
+    assert set(copy.ran()) == {f"{name}@tiny" for name in FULL}
+    return copy.root
+
+
+@pytest.fixture
+def pipeline(finished: Path, tmp_path: Path) -> Copy:
+    """A fresh copy of the finished pipeline."""
+    shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    copy = Copy.__new__(Copy)
+    copy.root = tmp_path / "project"
+    return copy
+
+
+AFTER_FILTER = [f"{name}@tiny" for name in ("filter", "check_pf1m", *TUNE, "evaluate")]
+
+
+@pytest.mark.pipeline
+def test_a_second_run_does_nothing(pipeline: Copy) -> None:
+    assert pipeline.ran() == []
+
+
+@pytest.mark.pipeline
+def test_another_threshold_runs_the_filter_and_what_follows_it(pipeline: Copy) -> None:
+    pipeline.edit("params.yaml", "min_cosine: 0.40", "min_cosine: 0.45")
+    assert sorted(pipeline.ran()) == sorted(AFTER_FILTER)
+
+
+@pytest.mark.pipeline
+def test_a_profiles_own_threshold_does_the_same(pipeline: Copy) -> None:
+    values = yaml.safe_load((pipeline.root / "configs/profiles/tiny.yaml").read_text())
+    values["overrides"]["filter"] = {"sts": {"min_cosine": 0.123}}
+    (pipeline.root / "configs/profiles/tiny.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert sorted(pipeline.ran()) == sorted(AFTER_FILTER)
+
+
+@pytest.mark.pipeline
+def test_another_machine_runs_nothing(pipeline: Copy) -> None:
+    pipeline.edit("configs/profiles/tiny.yaml", "device: auto", "device: cuda")
+    pipeline.edit("configs/profiles/tiny.yaml", "threads: 2", "threads: 64")
+    pipeline.edit("configs/profiles/tiny.yaml", "generation_batch_size: 32", "generation_batch_size: 8")
+    assert pipeline.ran() == []
+    assert "up to date" in pipeline.dvc("status")
+
+
+@pytest.mark.pipeline
+def test_the_last_stages_learning_rate_leaves_the_first_ones_alone(pipeline: Copy) -> None:
+    pipeline.edit("params.yaml", "learning_rate: 1.0e-5", "learning_rate: 2.0e-5")
+    assert sorted(pipeline.ran()) == ["evaluate@tiny", "tune_stage3@tiny"]
+
+
+@pytest.mark.pipeline
+def test_another_profile_leaves_the_first_ones_state_alone(pipeline: Copy) -> None:
+    params = load_params(pipeline.root / "params.yaml", "smol")
+    ran: list[str] = []
+    with use_profile("smol", pipeline.root / "params.yaml"):
+        for command in repro_commands(params, ["check_pf1m"]):
+            ran += pipeline.ran(*command[4:])
+    assert set(ran) == {f"{name}@smol" for name in CURATE}
+    assert len(ran) == len(CURATE)
+    assert pipeline.ran() == []  # tiny again
+
+
+@pytest.mark.pipeline
+def test_a_stage_is_found_by_its_name_alone(pipeline: Copy) -> None:
+    pipeline.edit("params.yaml", "clip_mode: paper", "clip_mode: fixed")
+    assert pipeline.ran("--single-item", "score") == ["score@tiny"]

@@ -1,0 +1,72 @@
+"""The flows run the stages through Prefect; the deployments point at them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.pipeline.pretence import PROJECT, Copy
+
+from polite_flamingo.pipeline import CURATE, EVALUATE, FULL, TUNE
+
+
+def test_the_flows_together_are_the_whole_pipeline() -> None:
+    assert (*CURATE, *TUNE, *EVALUATE) == FULL
+
+
+def test_every_deployment_points_at_a_flow() -> None:
+    deployments = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    assert {deployment["name"] for deployment in deployments} == {"nightly", "curate", "tune", "evaluate"}
+    for deployment in deployments:
+        file, _, function = deployment["entrypoint"].partition(":")
+        assert f"def {function}(" in (PROJECT / file).read_text()
+
+
+def test_the_whole_pipeline_runs_every_night() -> None:
+    deployments = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    scheduled = {
+        deployment["entrypoint"]: deployment["schedules"] for deployment in deployments if deployment["schedules"]
+    }
+    assert list(scheduled) == ["flows/full.py:full"]
+    assert scheduled["flows/full.py:full"][0]["cron"] == "0 2 * * *"
+
+
+@pytest.mark.slow
+@pytest.mark.pipeline
+def test_a_flow_runs_its_stages_in_order_with_their_lines_in_the_log(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    copy = Copy(tmp_path / "project")
+    shutil.copytree(PROJECT / "flows", copy.root / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT / "src"),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    }
+    environment.pop("POLITE_FLAMINGO_PIPELINE", None)
+    # stages are started with this interpreter's tools first on the PATH: let the stand-in come before them
+    flow = copy.root / "run_flow.py"
+    flow.write_text(
+        "import sys; sys.path.insert(0, 'flows')\n"
+        "import _dvc\n"
+        "made = _dvc.pipeline_environment\n"
+        "def stand_in(*args, **kwargs):\n"
+        "    environment = made(*args, **kwargs)\n"
+        "    environment['PATH'] = 'bin:' + environment['PATH']\n"
+        "    return environment\n"
+        "_dvc.pipeline_environment = stand_in\n"
+        "from curate import curate\n"
+        "curate()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(flow)], cwd=copy.root, env=environment, capture_output=True, text=True, check=False
+    )
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log
+    assert (copy.root / "ran.txt").read_text().split() == [f"{name}@tiny" for name in CURATE]
+    assert "Running stage 'filter@tiny'" in log

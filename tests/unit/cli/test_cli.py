@@ -1,0 +1,138 @@
+"""The command line: light, forgiving about dashes, clear about mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from polite_flamingo import cli
+from polite_flamingo.environment import DEVICE_VARIABLE
+from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+from polite_flamingo.pipeline import BY_NAME, STAGES
+
+PROJECT = Path(__file__).resolve().parents[3]
+HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "prefect", "dvc", "pandas", "matplotlib")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with parameters and nothing else; tracking is off."""
+    (tmp_path / "configs" / "profiles").mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text((PROJECT / "params.yaml").read_text())
+    tiny = (PROJECT / "configs" / "profiles" / "tiny.yaml").read_text().replace("tracking: mlflow", "tracking: none")
+    (tmp_path / "configs" / "profiles" / "tiny.yaml").write_text(tiny)
+    monkeypatch.chdir(tmp_path)
+    for variable in (DATA_ROOT_VARIABLE, DEVICE_VARIABLE):
+        monkeypatch.setenv(variable, "")  # so that what the command line sets is undone
+        monkeypatch.delenv(variable)
+    return tmp_path
+
+
+@pytest.fixture
+def stage_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Params, tuple[str, ...]]]:
+    """Replace the stages `filter` and `check` by ones that note how they were called."""
+    calls: list[tuple[Params, tuple[str, ...]]] = []
+
+    def run(params: Params, tracker: Any, *arguments: str) -> dict[str, Any]:
+        calls.append((params, arguments))
+        return {"kept": 3}
+
+    for name in ("filter", "check"):
+        module = ModuleType(f"polite_flamingo.stages.{name}")
+        module.run = run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return calls
+
+
+def test_help_and_parameters_load_no_heavy_library() -> None:
+    code = (
+        "import sys; from polite_flamingo.cli import build_parser; build_parser().format_help();"
+        "from polite_flamingo.params import load_params; load_params();"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env={"PYTHONPATH": "src"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_answers_at_once() -> None:
+    started = time.monotonic()
+    command = [sys.executable, "-m", "polite_flamingo", "--help"]
+    done = subprocess.run(command, cwd=PROJECT, env={"PYTHONPATH": "src"}, capture_output=True, text=True, check=True)
+    assert time.monotonic() - started < 5  # a tenth of it on an idle machine
+    assert all(stage.name in done.stdout for stage in STAGES)
+
+
+def test_a_verb_may_be_written_with_dashes(project: Path, stage_calls: list[Any]) -> None:
+    assert cli.main(["check-pf1m"]) == 0
+    assert stage_calls[0][1] == ("pf1m",)
+
+
+def test_options_stand_before_or_after_the_verb(project: Path, stage_calls: list[Any]) -> None:
+    assert cli.main(["--device", "cpu", "filter"]) == 0
+    assert cli.main(["filter", "--device", "cuda:1"]) == 0
+    assert [params.runtime.device for params, _ in stage_calls] == ["cpu", "cuda:1"]
+
+
+def test_the_environment_may_name_the_device(
+    project: Path, stage_calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DEVICE_VARIABLE, "cuda")
+    assert cli.main(["filter"]) == 0
+    assert stage_calls[0][0].runtime.device == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["filter", "--profile", "tinny"], ["unknown profile", "'tinny'", "did you mean 'tiny'"]),
+        (["filter", "--device", "tpu"], ["unknown device", "'tpu'", "cuda"]),
+        (["filter", "--data-root", "nowhere"], ["data root is no folder", "'nowhere'"]),
+        (["filter", "--params", "other.yaml"], ["file does not exist", "other.yaml"]),
+        (["report"], ["nothing to report", "make demo"]),
+        (["explain", "coco/train/1"], ["no records yet", "make demo"]),
+    ],
+)
+def test_a_users_mistake_ends_with_status_2_and_no_traceback(
+    project: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
+) -> None:
+    assert cli.main(argv) == cli.USER_ERROR
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert "Traceback" not in shown
+    assert [word for word in words if word not in shown] == []
+
+
+def test_a_programming_error_is_not_hidden(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "run_stage", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["filter"])
+
+
+def test_params_shows_what_the_profile_replaces(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["params"]) == 0
+    assert "distort.assignment: weighted -> all" in capsys.readouterr().out
+
+
+def test_params_check_names_what_dvc_would_miss(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = project / "configs" / "profiles" / "mine.yaml"
+    text = (project / "configs" / "profiles" / "tiny.yaml").read_text()
+    profile.write_text(text.replace("  filter: {}\n", ""))
+    assert cli.main(["params", "--check"]) == cli.USER_ERROR
+    assert "mine.yaml: lacks overrides.filter" in capsys.readouterr().err
+
+
+def test_every_stage_has_a_verb_and_names_the_paper_or_says_ours() -> None:
+    assert all("section" in stage.summary or "ours" in stage.summary for stage in STAGES[3:])
+    verbs = cli.build_parser().format_help()
+    assert [name for name in BY_NAME if name not in verbs] == []

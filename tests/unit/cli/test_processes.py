@@ -1,0 +1,59 @@
+"""Stopping a command stops everything it started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from polite_flamingo.processes import call, start, stop, stream
+
+PARENT_OF_A_SLEEPER = ["sh", "-c", "sleep 60 & echo $!; echo second; wait"]
+
+
+def _gone(pid: int, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+            with open(f"/proc/{pid}/stat") as file:  # an orphan nobody has waited for yet
+                if file.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_lines_arrive_without_blank_ones() -> None:
+    assert list(stream(["sh", "-c", "echo one; echo; echo two >&2"])) == ["one", "two"]
+
+
+def test_a_failing_command_says_its_status() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        list(stream(["sh", "-c", "echo last words; exit 3"]))
+    assert caught.value.returncode == 3
+
+
+def test_leaving_the_loop_stops_the_grandchildren() -> None:
+    lines = stream(PARENT_OF_A_SLEEPER)
+    sleeper = int(next(lines))
+    lines.close()
+    assert _gone(sleeper)
+
+
+def test_what_ignores_sigterm_is_killed() -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    process = start([sys.executable, "-c", code], piped=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    stop(process, grace=0.2)
+    assert process.returncode == -9
+    process.stdout.close()
+
+
+def test_call_returns_the_status() -> None:
+    assert call(["sh", "-c", "exit 4"]) == 4

@@ -1,0 +1,187 @@
+"""The gates on shards as the stages write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polite_flamingo.errors import QualityError
+from polite_flamingo.io import read_json, write_json, write_jsonl, write_shards
+from polite_flamingo.params import Params, load_params
+from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
+from polite_flamingo.stages import check
+from polite_flamingo.tracking.base import NullTracker
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    loaded = load_params(PROJECT / "params.yaml", "tiny")
+    monkeypatch.chdir(tmp_path)
+    return loaded
+
+
+def _sample(number: int, **changes: Any) -> Sample:
+    values: dict[str, Any] = {
+        "id": f"coco/train/{number}",
+        "source": "coco",
+        "split": "train",
+        "licence": "CC BY 4.0",
+        "task": Task.CAPTION,
+        "turns": (Turn("human", "Describe.", (0,)), Turn("assistant", "a red circle")),
+        "images": (Image("coco/1.png"),),
+        "extras": {"boxes": [["circle", 0.1, 0.1, 0.5, 0.5]]},
+    }
+    return Sample(**{**values, **changes})
+
+
+def _rewrite(number: int, **changes: Any) -> Rewrite:
+    sample = _sample(number)
+    values: dict[str, Any] = {
+        "id": sample.id,
+        "source": sample.source,
+        "split": sample.split,
+        "licence": sample.licence,
+        "task": Task.CAPTION,
+        "instruction": "Describe.",
+        "images": sample.images,
+        "raw_answer": "a red circle",
+        "rewritten": "There is a red circle in the image.",
+        "finish_reason": "stop",
+        "scores": {"sts": 0.8, "nli": None},
+    }
+    return Rewrite(**{**values, **changes})
+
+
+def _write_samples(params: Params, samples: list[Sample], rejects: int = 0) -> None:
+    for role in check.ROLES:
+        chosen = samples if role == "annotation" else []
+        write_shards(params.data / "samples" / role, (sample.to_row() for sample in chosen))
+    rows = [{"source": "coco", "file": "c.json", "row": str(n), "reason": "empty", "value": ""} for n in range(rejects)]
+    write_jsonl(params.data / "samples" / "quarantine.jsonl", rows)
+    write_json(params.reports / "download.json", {"read": len(samples) + rejects})
+
+
+def _write_pf1m(params: Params, kept: list[Rewrite], rejected: list[Rewrite]) -> None:
+    for name, rewrites, reason in (("kept", kept, ""), ("rejected", rejected, "sts: 0.1, below 0.4")):
+        rows = ({**r.to_row(), "reason": reason, "verdicts": "{}", "cut": "[]"} for r in rewrites)
+        write_shards(params.data / "pf1m" / name, rows)
+
+
+def test_a_gate_that_holds_writes_the_report_the_next_stages_wait_for(params: Params) -> None:
+    _write_samples(params, [_sample(n) for n in range(30)], rejects=1)
+    report = check.run(params, NullTracker(), "raw")
+    assert report == read_json(params.reports / "checks" / "check_raw.json")
+    assert (report["passed"], report["records"]) == (True, 30)
+    assert (params.reports / "data_docs" / "index.html").is_file()
+
+
+def test_a_box_outside_the_image_fails_the_gate_and_names_the_row(params: Params) -> None:
+    broken = _sample(3, extras={"boxes": [["circle", 0.1, 0.1, 1.5, 0.5]]})
+    _write_samples(params, [_sample(1), _sample(2), broken])
+    with pytest.raises(QualityError, match="boxes_normalised") as caught:
+        check.run(params, NullTracker(), "raw")
+    assert "coco/train/3" in str(caught.value)
+    assert not (params.reports / "checks" / "check_raw.json").exists()
+
+
+def test_too_many_rows_in_quarantine_fail_the_gate_and_are_named(params: Params) -> None:
+    _write_samples(params, [_sample(n) for n in range(18)], rejects=2)
+    with pytest.raises(QualityError, match="quarantine share") as caught:
+        check.run(params, NullTracker(), "raw")
+    assert "coco: c.json, row 1: empty" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"images": (), "turns": (Turn("human", "Describe."), Turn("assistant", "a circle"))}, False),
+        ({"task": Task.CHANGE}, False),
+        ({"task": Task.TEXT}, False),
+    ],
+)
+def test_images_fit_the_task(changes: dict[str, Any], fits: bool) -> None:
+    assert check.raw_row(_sample(1, **changes).to_row(), "annotation")["images_fit_task"] is fits
+
+
+def _pair(number: int, sample: int, split: str) -> RewritePair:
+    return RewritePair(
+        id=f"p{number}",
+        sample_id=f"coco/train/{sample}",
+        source="coco",
+        split=split,
+        task=Task.CAPTION,
+        instruction="Describe.",
+        images=(),
+        drafted="circle",
+        revised=f"A red circle, number {number}.",
+        strategy="text_noise",
+        command="",
+        seed=1,
+    )
+
+
+def test_a_sample_on_both_sides_of_the_split_fails_the_gate(params: Params) -> None:
+    pairs = [_pair(0, 0, "train"), _pair(1, 1, "train"), _pair(2, 1, "held_out"), _pair(3, 2, "held_out")]
+    write_shards(params.data / "pairs", (pair.to_row() for pair in pairs))
+    with pytest.raises(QualityError, match="held_out_apart") as caught:
+        check.run(params, NullTracker(), "distorted")
+    assert "p1" in str(caught.value)
+    assert "p3" not in str(caught.value)
+
+
+def test_a_lost_annotation_fails_the_gate_and_is_named(params: Params) -> None:
+    _write_samples(params, [_sample(1), _sample(2)])
+    write_shards(params.data / "rewrites", [_rewrite(1).to_row()])
+    with pytest.raises(QualityError, match="annotations without a rewrite") as caught:
+        check.run(params, NullTracker(), "rewritten")
+    assert "coco/train/2" in str(caught.value)
+
+
+def test_probes_beside_the_annotations_pass(params: Params) -> None:
+    _write_samples(params, [_sample(1)])
+    rewrites = [_rewrite(1), _rewrite(1, id="coco/train/1#probe", extras={"probe": "color"})]
+    write_shards(params.data / "rewrites", (rewrite.to_row() for rewrite in rewrites))
+    assert check.run(params, NullTracker(), "rewritten")["records"] == 2
+
+
+def test_filters_that_keep_too_little_fail_the_gate_and_say_which(params: Params) -> None:
+    _write_pf1m(params, [_rewrite(n) for n in range(2)], [_rewrite(n) for n in range(2, 10)])
+    with pytest.raises(QualityError, match="kept share") as caught:
+        check.run(params, NullTracker(), "pf1m")
+    assert "8 records rejected by sts" in str(caught.value)
+
+
+def test_a_kept_record_below_its_threshold_fails_the_gate(params: Params) -> None:
+    _write_pf1m(params, [_rewrite(1), _rewrite(2, scores={"sts": 0.2, "nli": None})], [])
+    with pytest.raises(QualityError, match="sts"):
+        check.run(params, NullTracker(), "pf1m")
+
+
+def test_the_nli_label_is_read_for_questions_only(params: Params) -> None:
+    logits = [3.0, 0.0, 0.0]  # contradiction, entailment, neutral
+    question = _rewrite(1, task=Task.VQA, scores={"nli": logits, "sts": 0.1})
+    caption = _rewrite(2, scores={"nli": logits, "sts": 0.9})
+    rows = [check.pf1m_row(rewrite.to_row()) for rewrite in (question, caption)]
+    assert [row["nli"] for row in rows] == ["contradiction", None]
+    assert [row["sts"] for row in rows] == [None, 0.9]
+    assert json.loads(rows[0]["images"]) == ["coco/1.png"]
+
+
+def test_an_annotation_in_quarantine_is_not_lost(params: Params) -> None:
+    _write_samples(params, [_sample(1), _sample(2)])
+    write_shards(params.data / "rewrites", [_rewrite(1).to_row()])
+    row = {
+        "source": "coco",
+        "file": "samples/annotation",
+        "row": "coco/train/2",
+        "reason": "image is missing",
+        "value": "",
+    }
+    write_jsonl(params.data / "rewrites" / "quarantine.jsonl", [row])
+    assert check.run(params, NullTracker(), "rewritten")["records"] == 1
