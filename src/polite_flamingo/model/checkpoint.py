@@ -65,12 +65,17 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
 
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
-            raise ModelError("trained weights are missing", value=name, where=folder,
-                             next_step="run the stage that trains them")
+            raise ModelError(
+                "trained weights are missing", value=name, where=folder, next_step="run the stage that trains them"
+            )
     config = read_json(folder / CONFIG)
     if config.get("base") != bundle.base_hash:
-        raise ModelError("trained weights belong to another base", value=config.get("base"), where=folder,
-                         next_step=f"train them again on this base ({bundle.base_hash})")
+        raise ModelError(
+            "trained weights belong to another base",
+            value=config.get("base"),
+            where=folder,
+            next_step=f"train them again on this base ({bundle.base_hash})",
+        )
     try:
         tensors = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
@@ -79,13 +84,20 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
     if lora is not None and bundle.lora is None:
         inject_lora(bundle, lora)
     elif lora is not None and bundle.lora != lora:
-        raise ModelError("trained weights use other LoRA settings", value=lora, where=folder,
-                         next_step=f"the model has {bundle.lora}")
+        raise ModelError(
+            "trained weights use other LoRA settings",
+            value=lora,
+            where=folder,
+            next_step=f"the model has {bundle.lora}",
+        )
     known = named_tensors(bundle.model)
     fitting = [name for name in tensors if name in known and known[name].shape == tensors[name].shape]
     if not fitting or len(fitting) != len(tensors):
-        raise ModelError(f"{len(fitting)} of {len(tensors)} trained tensors match the model",
-                         value=sorted(set(tensors) - set(fitting))[:5], where=folder)
+        raise ModelError(
+            f"{len(fitting)} of {len(tensors)} trained tensors match the model",
+            value=sorted(set(tensors) - set(fitting))[:5],
+            where=folder,
+        )
     with torch.no_grad():
         for name, tensor in tensors.items():
             if ".lora_" not in name and name not in bundle.base:

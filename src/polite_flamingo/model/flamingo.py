@@ -8,8 +8,8 @@ special tokens once saved from here), ``vision/`` (CLIPVisionModel and ``preproc
 ``connector.safetensors`` (perceiver and gated cross-attention; other tensors of the model may stand there too).
 
 Images: text attends to the last image before it only (OpenFlamingo 2). With several images in one turn (Spot-the-Diff)
-the text after them attends directly to the last; what it knows of the earlier ones comes through self-attention to their
-``<image>`` and ``<|endofchunk|>`` tokens. That is the model's definition and is kept.
+the text after them attends directly to the last; what it knows of the earlier ones comes through self-attention to
+their ``<image>`` and ``<|endofchunk|>`` tokens. That is the model's definition and is kept.
 """
 
 from __future__ import annotations
@@ -126,15 +126,16 @@ class FlamingoConfig:
         known = cls.__dataclass_fields__
         for key in values:
             if key not in known:
-                raise ModelError("unknown key in a Flamingo's config", value=key, where=where,
-                                 next_step=did_you_mean(key, known))
+                raise ModelError(
+                    "unknown key in a Flamingo's config", value=key, where=where, next_step=did_you_mean(key, known)
+                )
         try:
             return cls(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})
         except TypeError as error:
             raise ModelError("a Flamingo's config cannot be used", value=str(error), where=where) from error
 
 
-class CachedCrossAttention(MaskedCrossAttention):  # type: ignore[misc]
+class CachedCrossAttention(MaskedCrossAttention):
     """OpenFlamingo's masked cross-attention with the same weights and results, and two differences in cost.
 
     It uses PyTorch's fused attention, and without gradients it keeps the keys and values of the images while the same
@@ -197,7 +198,7 @@ class CachedCrossAttention(MaskedCrossAttention):  # type: ignore[misc]
         self._media = self._key_value = None
 
 
-class _LanguageModel(_OpenFlamingoLM):  # type: ignore[misc]
+class _LanguageModel(_OpenFlamingoLM):
     """Mixin over a Hugging Face causal LM. ``generate()`` may leave out the mask and asks for ``logits_to_keep``."""
 
     _row_generators: list[torch.Generator] | None = None
@@ -253,11 +254,11 @@ def gumbel(generators: Sequence[torch.Generator], like: torch.Tensor) -> torch.T
     return (-exponential.log()).to(like.device, like.dtype)
 
 
-class PoliteFlamingo(_OpenFlamingo):  # type: ignore[misc]
+class PoliteFlamingo(_OpenFlamingo):
     """OpenFlamingo over precomputed patch tokens.
 
-    ``vision_x`` may be patch tokens of distinct images (N, v, d) with ``image_index`` (B, T_img) saying which image each
-    slot shows, or patch tokens (B, T_img, 1, v, d).
+    ``vision_x`` may be patch tokens of distinct images (N, v, d) with ``image_index`` (B, T_img) saying which image
+    each slot shows, or patch tokens (B, T_img, 1, v, d).
     """
 
     def forward(
@@ -350,7 +351,7 @@ class VisionTower(nn.Module):
     @property
     def size(self) -> tuple[int, int]:
         """Number of patch tokens and their width."""
-        config = self.visual.config
+        config: Any = self.visual.config
         return (config.image_size // config.patch_size) ** 2, config.hidden_size
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -370,8 +371,9 @@ def position_code(patches: int, width: int) -> torch.Tensor:
     """Fixed two-dimensional sine-cosine code (patches, width) of a square grid in row order; values in -1..1."""
     side = round(patches**0.5)
     if side * side != patches or width % 4:
-        raise ModelError("a position code needs a square grid of patches and a width divisible by 4",
-                         value=(patches, width))
+        raise ModelError(
+            "a position code needs a square grid of patches and a width divisible by 4", value=(patches, width)
+        )
     frequency = 1.0 / 100 ** (torch.arange(width // 4, dtype=torch.float32) / max(width // 4, 1))
     angle = torch.arange(side, dtype=torch.float32)[:, None] * frequency
     wave = torch.cat([angle.sin(), angle.cos()], dim=1)
@@ -426,8 +428,11 @@ class FlamingoBundle:
         if self._base_hash is None:
             if self.folder is not None:
                 self._base_hash = fingerprint(
-                    *(path for name in ("config.json", "connector.safetensors", "lm", "vision")
-                      if (path := self.folder / name).exists())
+                    *(
+                        path
+                        for name in ("config.json", "connector.safetensors", "lm", "vision")
+                        if (path := self.folder / name).exists()
+                    )
                 )
             else:
                 import hashlib
@@ -528,8 +533,10 @@ def build_flamingo(
     path = DECODER_LAYERS.get(lm.config.model_type) if config.decoder_layers == "auto" else config.decoder_layers
     if path is None:
         raise ModelError(
-            "no decoder layers known for this language model", value=lm.config.model_type,
-            next_step=f"set `decoder_layers` in the model's config.json; {did_you_mean(lm.config.model_type, DECODER_LAYERS)}",
+            "no decoder layers known for this language model",
+            value=lm.config.model_type,
+            next_step="set `decoder_layers` in the model's config.json; "
+            + did_you_mean(lm.config.model_type, DECODER_LAYERS),
         )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -544,15 +551,19 @@ def build_flamingo(
             types.SimpleNamespace(visual=vision), lm, chunk, media, vis_dim=width, cross_attn_every_n_layers=depth + 1
         )
         model.perceiver = PerceiverResampler(dim=width, **asdict(config.perceiver))
-        lm.gated_cross_attn_layers = nn.ModuleList(
+        blocks: Any = [
             _block(model.lang_dim, width, config.xattn) if (i + 1) % config.cross_attn_every_n_layers == 0 else None
             for i in range(depth)
-        )
+        ]
+        lm.gated_cross_attn_layers = nn.ModuleList(blocks)
         lm.init_flamingo_layers(False)
     if all(block is None for block in lm.gated_cross_attn_layers):
-        raise ModelError("the language model would get no cross-attention at all",
-                         value=config.cross_attn_every_n_layers, where=f"{depth} decoder layers",
-                         next_step="lower cross_attn_every_n_layers")
+        raise ModelError(
+            "the language model would get no cross-attention at all",
+            value=config.cross_attn_every_n_layers,
+            where=f"{depth} decoder layers",
+            next_step="lower cross_attn_every_n_layers",
+        )
     where = torch.device(device)
     dtype = next(lm.parameters()).dtype
     model.to(where, dtype).requires_grad_(False).eval()
@@ -585,7 +596,8 @@ def save_flamingo(bundle: FlamingoBundle, folder: Path) -> None:
     copy.load_state_dict(weights)
     copy.to(next(lm.parameters()).dtype).save_pretrained(folder / "lm")
     bundle.tokenizer.save_pretrained(folder / "lm")
-    bundle.tower.visual.save_pretrained(folder / "vision")
+    vision: Any = bundle.tower.visual
+    vision.save_pretrained(folder / "vision")
     write_json(folder / "vision" / "preprocessor_config.json", bundle.image_processor.to_config())
     save_file(_connector(bundle.model), folder / "connector.safetensors")
     write_json(folder / "config.json", asdict(bundle.config))
@@ -616,8 +628,12 @@ def load_flamingo(
 
     for name in ("config.json", "connector.safetensors", "lm", "vision"):
         if not (folder / name).exists():
-            raise ModelError("model folder lacks a part", value=name, where=folder,
-                             next_step="run the stage `backbones`, or give a folder written by save_flamingo")
+            raise ModelError(
+                "model folder lacks a part",
+                value=name,
+                where=folder,
+                next_step="run the stage `backbones`, or give a folder written by save_flamingo",
+            )
     if dtype not in DTYPES:
         raise ModelError("unknown number type", value=dtype, next_step=did_you_mean(dtype, DTYPES))
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
@@ -716,7 +732,9 @@ def _load_connector(bundle: FlamingoBundle, tensors: Mapping[str, torch.Tensor],
     if missing or unknown or wrong:
         raise ModelError(
             f"the connector does not fit: {len(missing)} tensors missing, {len(unknown)} unknown, {len(wrong)} of "
-            "another shape", value=(missing + unknown + wrong)[:5], where=where,
+            "another shape",
+            value=(missing + unknown + wrong)[:5],
+            where=where,
             next_step="its config.json and connector.safetensors must come from one save_flamingo",
         )
     with torch.no_grad():

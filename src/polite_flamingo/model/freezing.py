@@ -1,8 +1,8 @@
 """What learns at each stage (section 4.3, Table 4 and appendix A of arXiv 2307.01003).
 
-"XATTN unfrozen" means the cross-attention layers themselves; their feed-forward stays frozen (appendix A). The paper does
-not mention the tanh gates; we let the attention's gate (``attn_gate``) learn with its attention and keep the feed-forward's
-(``ff_gate``) frozen with its feed-forward.
+"XATTN unfrozen" means the cross-attention layers themselves; their feed-forward stays frozen (appendix A). The paper
+does not mention the tanh gates; we let the attention's gate (``attn_gate``) learn with its attention and keep the
+feed-forward's (``ff_gate``) frozen with its feed-forward.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, in
     for group in groups:
         matched = {name: tensor for name, tensor in tensors.items() if re.search(GROUPS[group], name)}
         if not matched:
-            raise ModelError("a group to train matches no tensor", value=group,
-                             next_step="inject LoRA first" if group == "lora" else None)
+            raise ModelError(
+                "a group to train matches no tensor",
+                value=group,
+                next_step="inject LoRA first" if group == "lora" else None,
+            )
         for name, tensor in matched.items():
             if tensor.dtype != torch.float32:
                 tensor.data = tensor.data.float()  # the optimizer needs full precision

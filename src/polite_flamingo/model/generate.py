@@ -1,15 +1,16 @@
 """Batched generation (sections 3.2 and 4): left padding, length buckets, results in input order.
 
 A result depends on its own prompt and seed only, up to rounding: padding is masked, every row attends to its own last
-image (``<image>`` is never generated: one such token would reset the images of the whole batch), and sampling draws from
-one generator per row.
+image (``<image>`` is never generated: one such token would reset the images of the whole batch), and sampling draws
+from one generator per row.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from polite_flamingo.model.flamingo import FlamingoBundle
 
 LOG = logging.getLogger(__name__)
+SMALL = 20_000_000  # parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A continuation: `finish_reason` is "stop" (end of sequence) or "length" (no room left); `tokens` without the end."""
+    """A continuation.
+
+    Args:
+        text: The text, stripped.
+        finish_reason: "stop" (end of sequence) or "length" (no room left).
+        tokens: Number of tokens, the end excluded.
+    """
 
     text: str
     finish_reason: str
@@ -111,28 +119,48 @@ def generate(
     for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
         shown = ids.count(bundle.media_token_id)
         if shown != len(prompt.images):
-            raise ModelError(f"a prompt shows {shown} images and has {len(prompt.images)}",
-                             value=prompt.text[:200], where=prompt.key or None,
-                             next_step=f"write one {IMAGE_TOKEN} per image")
+            raise ModelError(
+                f"a prompt shows {shown} images and has {len(prompt.images)}",
+                value=prompt.text[:200],
+                where=prompt.key or None,
+                next_step=f"write one {IMAGE_TOKEN} per image",
+            )
         if len(ids) >= room:
             results[index] = Generated("", "length", 0)
             full += 1
     if full:
         LOG.warning("%d of %d prompts fill the model's context of %d tokens: empty results", full, len(prompts), room)
     order = sorted((i for i in range(len(prompts)) if results[i] is None), key=lambda i: (-len(encoded[i]), i))
-    with tqdm(total=len(order), desc=progress, unit="text", mininterval=1.0, disable=progress is None) as bar:
+    with (
+        _few_threads(bundle),
+        tqdm(total=len(order), desc=progress, unit="text", mininterval=1.0, disable=progress is None) as bar,
+    ):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             steps = min(settings.max_new_tokens, room - len(encoded[rows[0]]))
             batch = _Batch.of(bundle, [prompts[i] for i in rows], [encoded[i] for i in rows], settings, image_root)
             with torch.inference_mode():
-                outputs = _beams(bundle, batch, settings, steps) if settings.num_beams > 1 else _step_by_step(
-                    bundle, batch, settings, steps
+                outputs = (
+                    _beams(bundle, batch, settings, steps)
+                    if settings.num_beams > 1
+                    else _step_by_step(bundle, batch, settings, steps)
                 )
             for index, ids in zip(rows, outputs, strict=True):
                 results[index] = _finish(bundle, ids)
             bar.update(len(rows))
     return [result for result in results if result is not None]
+
+
+@contextmanager
+def _few_threads(bundle: FlamingoBundle) -> Iterator[None]:
+    """One thread for a small model on a CPU: its steps are too short to share, and waiting for threads costs more."""
+    before = torch.get_num_threads()
+    if bundle.device.type == "cpu" and sum(p.numel() for p in bundle.model.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +230,7 @@ def _processors(bundle: FlamingoBundle, settings: GenerationSettings) -> Any:
     return chain
 
 
-def _step_by_step(
-    bundle: FlamingoBundle, batch: _Batch, settings: GenerationSettings, steps: int
-) -> list[list[int]]:
+def _step_by_step(bundle: FlamingoBundle, batch: _Batch, settings: GenerationSettings, steps: int) -> list[list[int]]:
     """Greedy decoding or sampling. Finished rows leave the batch, so a long answer does not hold up the short ones.
 
     Sampling takes the best of log p + Gumbel noise, which is a draw from p.
@@ -224,14 +250,18 @@ def _step_by_step(
         cache = DynamicCache(config=lm.config)
         current = history
         for _ in range(steps):
-            logits = lm(
-                input_ids=current,
-                attention_mask=mask if padded else None,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1].float()
+            logits = (
+                lm(
+                    input_ids=current,
+                    attention_mask=mask if padded else None,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+                .logits[:, -1]
+                .float()
+            )
             scores = processors(history, logits)
             if generators is not None:
                 scores = scores.log_softmax(dim=-1) + gumbel(generators, scores)

@@ -46,10 +46,17 @@ def inject_lora(bundle: FlamingoBundle, settings: LoraSettings, *, seed: int = 0
     lm = bundle.model.lang_encoder
     targets = TARGETS.get(lm.config.model_type)
     if targets is None:
-        raise ModelError("no LoRA targets known for this language model", value=lm.config.model_type,
-                         next_step=did_you_mean(lm.config.model_type, TARGETS))
+        raise ModelError(
+            "no LoRA targets known for this language model",
+            value=lm.config.model_type,
+            next_step=did_you_mean(lm.config.model_type, TARGETS),
+        )
     config = LoraConfig(
-        r=settings.r, lora_alpha=settings.alpha, lora_dropout=settings.dropout, bias="none", target_modules=list(targets)
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        bias="none",
+        target_modules=list(targets),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

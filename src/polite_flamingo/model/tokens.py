@@ -1,7 +1,7 @@
 """Tokenising prompts the same way in training and generation.
 
-A prompt is cut at the template's own boundaries (system message, human turn, answer, end of sequence) and the pieces are
-encoded one by one. So the tokens of a turn do not depend on what stands beside it, and a training sequence that was
+A prompt is cut at the template's own boundaries (system message, human turn, answer) and the pieces are encoded one by
+one. So the tokens of a turn do not depend on what stands beside it, and a training sequence that was
 assembled turn by turn has exactly the tokens that the whole prompt has later.
 """
 

@@ -21,10 +21,19 @@ from typing import Any
 
 from polite_flamingo.errors import DataError, ImageError, QualityError
 from polite_flamingo.evaluate.ground_truth import World, corrupt, load_world
-from polite_flamingo.io import Row, fingerprint, open_image, read_shards, resumable, write_json, write_jsonl, write_shards
+from polite_flamingo.io import (
+    Row,
+    fingerprint,
+    open_image,
+    read_shards,
+    resumable,
+    write_json,
+    write_jsonl,
+    write_shards,
+)
 from polite_flamingo.params import Params
 from polite_flamingo.prompts.templates import rewriter_prompt
-from polite_flamingo.records import Rewrite, Sample
+from polite_flamingo.records import Reject, Rewrite, Sample
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
@@ -151,7 +160,7 @@ def _broken(sample: Sample, root: Path) -> str | None:
 def _lost(samples: Sequence[Sample], rewrites: Sequence[Rewrite], root: Path) -> list[Row]:
     done = {rewrite.id for rewrite in rewrites}
     return [
-        {"source": s.source, "file": "samples/annotation", "row": s.id, "reason": _broken(s, root) or "image", "value": ""}
+        Reject(s.source, "samples/annotation", s.id, _broken(s, root) or "not rewritten").to_row()
         for s in samples
         if s.id not in done
     ]
@@ -179,7 +188,8 @@ def _report(
         report["answer_preserved"] = _mean([j.answer_preserved for _, j in judged])
         report["hallucinated"] = _mean([bool(j.hallucinated) for _, j in judged])
         report["answer_preserved_by_task"] = {
-            str(task): _mean([j.answer_preserved for t, j in judged if t is task]) for task in sorted({t for t, _ in judged})
+            str(task): _mean([j.answer_preserved for t, j in judged if t is task])
+            for task in sorted({t for t, _ in judged})
         }
     return report
 

@@ -54,8 +54,12 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     held_out = draw_held_out([pair for pair in pairs if pair.split == "held_out"], params.seed)
     for name, group in (("train", learned), ("held_out", held_out)):
         if not group:
-            raise DataError("no pairs of this split", value=name, where=params.data / "pairs",
-                            next_step="run `polite-flamingo distort` with more responses")
+            raise DataError(
+                "no pairs of this split",
+                value=name,
+                where=params.data / "pairs",
+                next_step="run `polite-flamingo distort` with more responses",
+            )
 
     bundle = load_flamingo(
         params.models / "backbones" / "flamingo", device=runtime.device, dtype=runtime.dtype, merge=False

@@ -1,7 +1,7 @@
 """Stages ``tune_stage1``, ``tune_stage2``, ``tune_stage3`` and ``tune_raw`` (section 4.3, Table 4, Figure 5).
 
 Reads  : data/P/samples/instruction, data/P/pf1m/kept, models/P/backbones/flamingo, the stage before.
-Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), reports/P/tune_<which>.json and its loss.png.
+Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), reports/P/tune_<which>.json, loss.png.
 
 Each stage starts from the trainables of the one before. ``raw``, the comparison, follows stages 1 and 2 on the same
 records with their raw answers.
@@ -72,14 +72,16 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     return report
 
 
-def _tune_raw(
-    params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str, Sequence[Sample]]
-) -> dict[str, Any]:
+def _tune_raw(params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
     """Stages 1 and 2 on raw answers; the first part's result is kept until the second is done."""
     from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
 
-    key = fingerprint(bundle.base_hash, params.tune.model_dump(), params.seed,
-                      [s.to_row() for name in ("instruction", "raw") for s in parts[name]])
+    key = fingerprint(
+        bundle.base_hash,
+        params.tune.model_dump(),
+        params.seed,
+        [s.to_row() for name in ("instruction", "raw") for s in parts[name]],
+    )
     halfway = Path(".work") / f"tune_raw-{params.profile}" / key
     if (halfway / "report.json").is_file() and (halfway / CONFIG).is_file():
         load_trainables(bundle, halfway)
@@ -112,8 +114,12 @@ def _tune(
     mixture = raw_mixture(settings.mixture) if raw else dict(settings.mixture)
     empty = [name for name in mixture if not parts.get(name)]
     if empty:
-        raise DataError("a part of the mixture has no samples", value=empty, where=f"tune.{stage}.mixture",
-                        next_step="run the stages before, or change the mixture")
+        raise DataError(
+            "a part of the mixture has no samples",
+            value=empty,
+            where=f"tune.{stage}.mixture",
+            next_step="run the stages before, or change the mixture",
+        )
     if bundle.lora is None and "lora" in settings.trainable:
         inject_lora(bundle, LoraSettings(**tune.lora.model_dump()), seed=params.seed)
     trainable = set_trainable(bundle, settings.trainable)
@@ -150,7 +156,7 @@ def _tune(
         tracker=tracker,
         label=f"{name}-{params.profile}",
     )
-    report = {
+    report: dict[str, Any] = {
         **figures,
         "samples": {part: len(parts[part]) for part in mixture},
         "mixture": mixture,

@@ -76,9 +76,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     return Batch(
         ids=tuple(example.id for example in examples),
         input_ids=torch.tensor([[*e.input_ids, *[pad_id] * (width - len(e))] for e in examples]),
-        attention_mask=None
-        if min(lengths) == width
-        else torch.tensor([[1] * n + [0] * (width - n) for n in lengths]),
+        attention_mask=None if min(lengths) == width else torch.tensor([[1] * n + [0] * (width - n) for n in lengths]),
         labels=torch.tensor([[*e.labels, *[IGNORED] * (width - len(e))] for e in examples]),
         images=tuple(images),
         image_index=torch.tensor([[*row, *[0] * (most - len(row))] for row in slots]),

@@ -1,8 +1,9 @@
 """One plain training loop for the rewriter, the three stages and the connector (section 4.3, appendix A).
 
-Accelerate places the model, switches to bfloat16 and joins processes; one process on a CPU pays nothing for it. The order
-of the data is a pure function of (seed, epoch), dropout of (seed, step), so a run killed at any instant and started again
-ends with the same weights. Checkpoints of optimizers sharded by DeepSpeed or FSDP are not written: such a run starts over.
+Accelerate places the model, switches to bfloat16 and joins processes; one process on a CPU pays nothing for it. The
+order of the data is a pure function of (seed, epoch), dropout of (seed, step), so a run killed at any instant and
+started again ends with the same weights. Checkpoints of optimizers sharded by DeepSpeed or FSDP are not written: such a
+run starts over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -208,8 +210,11 @@ def _run(
     world = int(os.environ.get("WORLD_SIZE", "1"))
     parts = -(-settings.global_batch_size // (world * settings.micro_batch_size))
     if settings.global_batch_size < world * parts:
-        raise ModelError("the global batch is smaller than the number of processes", value=settings.global_batch_size,
-                         where=f"{world} processes")
+        raise ModelError(
+            "the global batch is smaller than the number of processes",
+            value=settings.global_batch_size,
+            where=f"{world} processes",
+        )
     accelerator = _accelerator(bundle, settings, parts, world)
     sharded = str(accelerator.distributed_type).endswith(("DEEPSPEED", "FSDP"))
     decay = [p for p in tensors.values() if p.ndim > 1]
@@ -231,7 +236,8 @@ def _run(
     parameters = list(tensors.values())
     written = time.monotonic()
     rows: list[tuple[float, float]] = []
-    with tqdm(total=total, initial=progress.step, desc=label, unit="step", mininterval=1.0, disable=_rank() != 0) as bar:
+    quiet = _rank() != 0
+    with tqdm(total=total, initial=progress.step, desc=label, unit="step", mininterval=1.0, disable=quiet) as bar:
         while progress.step < total:
             pool = draw(progress.epoch)
             batches = epoch_batches(
@@ -309,9 +315,12 @@ def _accelerator(bundle: FlamingoBundle, settings: TrainSettings, parts: int, wo
         cpu=on_cpu, mixed_precision="bf16" if settings.bf16 else "no", gradient_accumulation_steps=parts
     )
     if accelerator.num_processes != world:
-        raise ModelError("accelerate sees another number of processes than the launcher started",
-                         value=accelerator.num_processes, where=f"WORLD_SIZE={world}",
-                         next_step="launch with `accelerate launch` or `python -m torch.distributed.run`")
+        raise ModelError(
+            "accelerate sees another number of processes than the launcher started",
+            value=accelerator.num_processes,
+            where=f"WORLD_SIZE={world}",
+            next_step="launch with `accelerate launch` or `python -m torch.distributed.run`",
+        )
     return accelerator
 
 
@@ -321,15 +330,19 @@ def _split(items: Sequence[Example], parts: int) -> list[list[Example]]:
     cuts = [0]
     for index in range(parts):
         cuts.append(cuts[-1] + base + (index < more))
-    return [list(items[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [list(items[a:b]) for a, b in pairwise(cuts)]
 
 
 def _check_finite(losses: Sequence[torch.Tensor], micro: Sequence[Sequence[Example]], step: int, label: str) -> None:
     if bool(torch.isfinite(torch.stack(list(losses))).all()):
         return
     bad = [e.id for loss, part in zip(losses, micro, strict=False) if not bool(torch.isfinite(loss)) for e in part]
-    raise ModelError(f"the loss is not finite at step {step}", value=bad, where=label,
-                     next_step="lower the learning rate or look at these samples")
+    raise ModelError(
+        f"the loss is not finite at step {step}",
+        value=bad,
+        where=label,
+        next_step="lower the learning rate or look at these samples",
+    )
 
 
 def _fingerprint(
@@ -370,8 +383,12 @@ def _restore(path: Path, tensors: dict[str, nn.Parameter], optimizer: torch.opti
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise ModelError("checkpoint cannot be read", value=str(error), where=path,
-                         next_step="delete it; the training then starts over") from error
+        raise ModelError(
+            "checkpoint cannot be read",
+            value=str(error),
+            where=path,
+            next_step="delete it; the training then starts over",
+        ) from error
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(state["weights"][name])
@@ -397,14 +414,15 @@ def _deterministic() -> Iterator[None]:
     """Deterministic kernels where PyTorch has them."""
     before = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 def _plot(losses: Sequence[float], path: Path, label: str) -> None:
@@ -417,7 +435,8 @@ def _plot(losses: Sequence[float], path: Path, label: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     window = max(1, len(losses) // 20)
-    smooth = [sum(losses[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(losses))]
+    runs = [losses[max(0, i - window + 1) : i + 1] for i in range(len(losses))]
+    smooth = [sum(run) / len(run) for run in runs]
     axes.plot(range(1, len(losses) + 1), losses, color="#9ecae1", linewidth=0.8, label="per step")
     axes.plot(range(1, len(losses) + 1), smooth, color="#08519c", label=f"mean of {window}")
     axes.set(xlabel="optimizer step", ylabel="loss per token (nats)", title=label)

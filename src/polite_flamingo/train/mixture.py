@@ -11,9 +11,7 @@ from polite_flamingo.errors import ConfigError, did_you_mean
 T = TypeVar("T")
 
 
-def draw(
-    parts: Mapping[str, Sequence[T]], ratios: Mapping[str, float], *, seed: int, epoch: int
-) -> list[T]:
+def draw(parts: Mapping[str, Sequence[T]], ratios: Mapping[str, float], *, seed: int, epoch: int) -> list[T]:
     """One epoch's items, shuffled; a pure function of its arguments.
 
     Args:

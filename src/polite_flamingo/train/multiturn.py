@@ -1,8 +1,8 @@
 """Multi-turn augmentation (section 4.4): several samples become the turns of one dialogue.
 
-This is not packing: later turns may attend to earlier ones. The system message stands first only, every turn shows its own
-images, and an answer is never cut to make room: a sample that does not fit opens the next dialogue. Only a sample too
-long for the context on its own is cut at its end, and dropped (and counted) if nothing of an answer would be left.
+This is not packing: later turns may attend to earlier ones. The system message stands first only, every turn shows its
+own images, and an answer is never cut to make room: a sample that does not fit opens the next dialogue. Only a sample
+too long for the context on its own is cut at its end, and dropped (and counted) if nothing of an answer would be left.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ class StageData:
         return self._last[1]
 
     def __call__(self, epoch: int) -> list[Example]:
+        """Examples of an epoch."""
         return self.packing(epoch).examples
 
     def _segment(self, key: tuple[str, int]) -> Segment:

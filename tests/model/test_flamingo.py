@@ -1,0 +1,193 @@
+"""The Flamingo on a micro model: folders, images, masks, cached keys and values."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from tests.model.micro import build_micro
+
+from polite_flamingo.errors import ImageError, ModelError
+from polite_flamingo.model.flamingo import (
+    FlamingoConfig,
+    GatedCrossAttentionBlock,
+    MaskedCrossAttention,
+    load_flamingo,
+    named_tensors,
+    position_code,
+    save_flamingo,
+)
+
+IMG = "<image><|endofchunk|>"
+
+
+def ids(bundle, text):
+    return torch.tensor([bundle.tokenizer(text, add_special_tokens=False).input_ids])
+
+
+def logits(bundle, text, tokens, index):
+    with torch.no_grad():
+        return bundle.model(ids(bundle, text), vision_tokens=tokens, image_index=torch.tensor([index])).logits
+
+
+def test_a_saved_model_gives_the_same_logits_when_loaded(micro_flamingo_folder, image_root):
+    built, loaded = build_micro(), load_flamingo(micro_flamingo_folder)
+    text = f"### Human: {IMG}what color is the star"
+    one = logits(built, text, built.encode_images(["0.png"], image_root), [0])
+    two = logits(loaded, text, loaded.encode_images(["0.png"], image_root), [0])
+    assert torch.equal(one, two)
+
+
+def test_untied_embeddings_survive_saving(tmp_path):
+    built = build_micro(tie=False)
+    save_flamingo(built, tmp_path)
+    loaded = load_flamingo(tmp_path)
+    zero = built.encode_images([])
+    assert torch.equal(logits(built, "a red star", zero, [0]), logits(loaded, "a red star", zero, [0]))
+
+
+def test_tied_embeddings_stay_tied(micro_flamingo_folder):
+    lm = load_flamingo(micro_flamingo_folder).model.lang_encoder
+    assert lm.get_input_embeddings().weight is lm.get_output_embeddings().weight
+
+
+def test_special_tokens_are_single_and_distinct(micro_flamingo_folder):
+    tokenizer = load_flamingo(micro_flamingo_folder).tokenizer
+    encoded = [tokenizer(t, add_special_tokens=False).input_ids for t in ("<image>", "<|endofchunk|>", "<PAD>", "</s>")]
+    assert all(len(e) == 1 for e in encoded)
+    assert len({e[0] for e in encoded}) == 4
+    assert tokenizer.pad_token == "<PAD>"
+
+
+def test_building_does_not_touch_the_global_generator():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build_micro()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_cross_attention_equals_open_flamingos_own(micro_flamingo_folder):
+    ours = load_flamingo(micro_flamingo_folder).model.lang_encoder.gated_cross_attn_layers[0].attn
+    theirs = MaskedCrossAttention(dim=32, dim_visual=32, dim_head=8, heads=2)
+    theirs.load_state_dict(ours.state_dict())
+    x, media = torch.randn(2, 7, 32), torch.randn(2, 3, 4, 32)
+    where = torch.zeros(2, 7, dtype=torch.bool)
+    where[0, [1, 4]] = True  # the second row has no image, the first fewer than slots
+    for cached in (False, True):
+        text = x[:, -1:] if cached else x
+        expected = theirs(text, media, media_locations=where, use_cached_media=cached)
+        assert torch.allclose(ours(text, media, media_locations=where, use_cached_media=cached), expected, atol=1e-6)
+
+
+def test_keys_and_values_are_not_kept_across_other_images(micro_flamingo_folder):
+    attention = load_flamingo(micro_flamingo_folder).model.lang_encoder.gated_cross_attn_layers[0].attn
+    where = torch.tensor([[True, False]])
+    with torch.no_grad():
+        first = attention(torch.ones(1, 2, 32), torch.randn(1, 1, 4, 32), media_locations=where)
+        second = attention(torch.ones(1, 2, 32), torch.randn(1, 1, 4, 32), media_locations=where)
+    assert not torch.allclose(first, second)
+
+
+def test_text_attends_to_the_last_image_before_it_only(micro_flamingo_folder, image_root):
+    bundle = load_flamingo(micro_flamingo_folder)
+    tokens = bundle.encode_images(["0.png", "1.png", "2.png"], image_root)
+    text = f"a {IMG}red {IMG}star"
+    head = ids(bundle, f"a {IMG}red ").shape[1]
+    base, other = logits(bundle, text, tokens, [0, 1]), logits(bundle, text, tokens, [0, 2])
+    assert torch.allclose(base[:, :head], other[:, :head], atol=1e-5)
+    assert not torch.allclose(base[:, head:], other[:, head:], atol=1e-3)
+
+
+def test_text_without_an_image_ignores_the_dummy_image(micro_flamingo_folder):
+    bundle = load_flamingo(micro_flamingo_folder)
+    dummy = bundle.encode_images([])
+    assert torch.equal(logits(bundle, "a red star", dummy, [0]), logits(bundle, "a red star", dummy + 3, [0]))
+
+
+def test_the_summed_loss_equals_the_loss_from_all_logits(micro_flamingo_folder, image_root):
+    bundle = load_flamingo(micro_flamingo_folder)
+    tokens = bundle.encode_images(["0.png"], image_root)
+    x = ids(bundle, f"a {IMG}red star and a blue circle")
+    labels = x.clone()
+    labels[:, :6] = -100
+    index = torch.zeros(1, 1, dtype=torch.long)
+    with torch.no_grad():
+        mean = bundle.model(x, vision_tokens=tokens, image_index=index, labels=labels).loss
+        summed = bundle.model.supervised_loss(x, None, labels, tokens, index)
+    assert summed.item() == pytest.approx(mean.item() * (labels[:, 1:] != -100).sum().item(), rel=1e-5)
+
+
+def test_an_image_is_encoded_once(micro_flamingo_folder, image_root, monkeypatch):
+    bundle = load_flamingo(micro_flamingo_folder)
+    seen = []
+    forward = bundle.tower.forward
+    monkeypatch.setattr(bundle.tower, "forward", lambda pixels: (seen.append(len(pixels)), forward(pixels))[1])
+    first = bundle.encode_images(["0.png", "1.png", "0.png"], image_root)
+    second = bundle.encode_images(["1.png", "0.png"], image_root)
+    assert sum(seen) == 2
+    assert torch.equal(first[0], first[2]) and torch.equal(first[:2].flip(0), second)
+
+
+def test_the_image_cache_keeps_to_its_bound(micro_flamingo_folder, image_root):
+    bundle = load_flamingo(micro_flamingo_folder)
+    bundle.cache_bytes = 2 * 16 * 32 * 4
+    bundle.encode_images([f"{i}.png" for i in range(6)], image_root)
+    assert [key.rsplit("/", 1)[1] for key in bundle._cache] == ["4.png", "5.png"]
+    assert bundle._cached_bytes <= bundle.cache_bytes
+
+
+def test_a_missing_image_is_an_image_error(micro_flamingo_folder, image_root):
+    with pytest.raises(ImageError, match="missing"):
+        load_flamingo(micro_flamingo_folder).encode_images(["none.png"], image_root)
+
+
+def test_position_code_differs_at_every_patch():
+    code = position_code(16, 32)
+    assert len({tuple(row.tolist()) for row in code}) == 16
+
+
+def test_vision_tokens_get_unit_variance_and_position(micro_flamingo_folder, image_root, tmp_path):
+    shutil.copytree(micro_flamingo_folder, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["vision_tokens"] = {"unit_variance": True, "position_code": True}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    tokens = load_flamingo(tmp_path / "m").encode_images(["0.png"], image_root)[0] - position_code(16, 32)
+    assert torch.allclose(tokens.std(dim=-1, unbiased=False), torch.ones(16), atol=1e-2)
+
+
+def test_every_tensor_has_one_name(micro_flamingo_folder):
+    model = load_flamingo(micro_flamingo_folder).model
+    names = named_tensors(model)
+    assert len(names) == len({id(p) for p in model.parameters()})
+    assert "lang_encoder.gated_cross_attn_layers.0.attn_gate" in names
+
+
+@pytest.mark.parametrize("part", ["config.json", "connector.safetensors", "lm", "vision"])
+def test_a_missing_part_is_named(micro_flamingo_folder, tmp_path, part):
+    shutil.copytree(micro_flamingo_folder, tmp_path / "m")
+    target = tmp_path / "m" / part
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    with pytest.raises(ModelError, match=part):
+        load_flamingo(tmp_path / "m")
+
+
+def test_an_unknown_config_key_is_refused():
+    with pytest.raises(ModelError, match="perciever"):
+        FlamingoConfig.from_dict({"perciever": {}})
+
+
+def test_a_connector_of_another_size_is_refused(micro_flamingo_folder, tmp_path):
+    shutil.copytree(micro_flamingo_folder, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["perceiver"]["num_latents"] = 5
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="another shape"):
+        load_flamingo(tmp_path / "m")
+
+
+def test_blocks_have_open_flamingos_tensors():
+    names = set(GatedCrossAttentionBlock(dim=32, dim_visual=32).state_dict())
+    assert {"attn.to_q.weight", "attn.to_kv.weight", "attn_gate", "ff_gate"} <= names

@@ -1,0 +1,229 @@
+"""The stages train_rewriter, rewrite and tune on a micro model: what they read, write and survive."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from polite_flamingo.errors import ConfigError, DataError, ModelError, QualityError
+from polite_flamingo.io import read_json, read_jsonl, read_shards, write_jsonl, write_shards
+from polite_flamingo.params import Params, load_params
+from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
+from polite_flamingo.stages import rewrite, train_rewriter, tune
+from polite_flamingo.tracking.base import NullTracker
+
+ROOT = Path(__file__).parents[2]
+COLORS = ("red", "blue", "green")
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch, micro_flamingo_folder, image_root) -> Params:
+    """The tiny profile with small settings, in a folder of its own with pairs, samples and a world of six images."""
+    loaded = load_params(ROOT / "params.yaml", "tiny")
+    rewriter = loaded.rewriter.model_copy(
+        update={
+            "epochs": 1.0,
+            "global_batch_size": 4,
+            "context_length": 300,
+            "lora": loaded.rewriter.lora.model_copy(update={"r": 2, "alpha": 2}),
+        }
+    )
+    small = {"epochs": 1.0, "context_length": 200}
+    tuned = loaded.tune.model_copy(
+        update={
+            "global_batch_size": 2,
+            "lora": rewriter.lora,
+            **{s: getattr(loaded.tune, s).model_copy(update=small) for s in ("stage1", "stage2", "stage3")},
+        }
+    )
+    made = loaded.model_copy(
+        update={
+            "rewriter": rewriter,
+            "tune": tuned,
+            "generation": loaded.generation.model_copy(update={"max_new_tokens": 6}),
+            "limits": loaded.limits.model_copy(update={"probes": 3}),
+        }
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("POLITE_FLAMINGO_DATA_ROOT", raising=False)
+    shutil.copytree(micro_flamingo_folder, made.models / "backbones" / "flamingo")
+    shutil.copytree(image_root, made.image_root)
+    write_jsonl(
+        made.image_root / "ground_truth.jsonl",
+        [
+            {
+                "image": f"{i}.png",
+                "objects": [{"color": COLORS[i % 3], "shape": "star", "size": "small", "position": "top left"}],
+            }
+            for i in range(6)
+        ],
+    )
+    pairs = [
+        RewritePair(
+            f"p{i}",
+            f"s{i}",
+            "t",
+            "held_out" if i % 4 == 0 else "train",
+            Task.VQA,
+            "what color is the star ?",
+            (Image(f"{i % 6}.png"),),
+            COLORS[i % 3],
+            f"The star is {COLORS[i % 3]}.",
+            ("llm_rewrite", "text_noise")[i % 2],
+            "",
+            0,
+        )
+        for i in range(16)
+    ]
+    write_shards(made.data / "pairs", [p.to_row() for p in pairs])
+    write_shards(made.data / "samples" / "annotation", [annotation(i).to_row() for i in range(12)])
+    write_shards(made.data / "samples" / "instruction", [annotation(i, "It is a star.").to_row() for i in range(6)])
+    kept = [
+        Rewrite(
+            f"t/train/{i}",
+            "t",
+            "train",
+            "x",
+            Task.VQA,
+            "what color is the star ?",
+            (Image(f"{i % 6}.png"),),
+            COLORS[i % 3],
+            f"The star is {COLORS[i % 3]}.",
+            "stop",
+        )
+        for i in range(8)
+    ]
+    write_shards(made.data / "pf1m" / "kept", [r.to_row() for r in kept])
+    return made
+
+
+def annotation(index: int, answer: str | None = None) -> Sample:
+    return Sample(
+        f"t/train/{index}",
+        "t",
+        "train",
+        "x",
+        Task.VQA,
+        (Turn("human", "What color is the star?", (0,)), Turn("assistant", answer or COLORS[index % 3])),
+        (Image(f"{index % 6}.png"),),
+        {"question_type": "color"},
+    )
+
+
+def test_the_rewriter_is_trained_saved_and_measured_on_held_out_pairs(params):
+    report = train_rewriter.run(params, NullTracker())
+    assert (params.models / "rewriter" / "trainables.safetensors").is_file()
+    assert (params.reports / "train_rewriter" / "loss.png").is_file()
+    assert report == read_json(params.reports / "train_rewriter.json")
+    assert report["rouge_l_gain"] == pytest.approx(report["rouge_l_revised"] - report["rouge_l_drafted"], abs=1e-3)
+    assert report["held_out_pairs"] == 4
+    assert report["train_pairs"] == 12
+    assert sum(part["pairs"] for part in report["per_strategy"].values()) == 4
+
+
+def test_training_without_pairs_says_what_to_run(params):
+    write_shards(params.data / "pairs", [])
+    with pytest.raises(DataError, match="distort"):
+        train_rewriter.run(params, NullTracker())
+
+
+@pytest.fixture
+def rewriter(params) -> Params:
+    from polite_flamingo.model.checkpoint import save_trainables
+    from polite_flamingo.model.flamingo import load_flamingo
+    from polite_flamingo.model.lora import LoraSettings, inject_lora
+
+    bundle = load_flamingo(params.models / "backbones" / "flamingo")
+    inject_lora(bundle, LoraSettings(r=2, alpha=2))
+    save_trainables(bundle, params.models / "rewriter")
+    return params
+
+
+def test_every_annotation_is_rewritten_and_a_second_run_gives_the_same_bytes(rewriter):
+    report = rewrite.run(rewriter, NullTracker())
+    rows = [Rewrite.from_row(r) for r in read_shards(rewriter.data / "rewrites")]
+    assert [r.id for r in rows][:12] == [f"t/train/{i}" for i in range(12)]
+    assert report["rewritten"] == 12
+    assert report["lost"] == 0
+    assert {r.finish_reason for r in rows} <= {"stop", "length"}
+    first = (rewriter.data / "rewrites" / "part-000000.parquet").read_bytes()
+    rewrite.run(rewriter, NullTracker())
+    assert (rewriter.data / "rewrites" / "part-000000.parquet").read_bytes() == first
+
+
+def test_an_image_that_broke_meanwhile_costs_its_records_only(rewriter):
+    (rewriter.image_root / "3.png").write_bytes(b"no image")
+    loose = rewriter.model_copy(update={"quality": rewriter.quality.model_copy(update={"max_rejected_share": 0.5})})
+    report = rewrite.run(loose, NullTracker())
+    assert (report["rewritten"], report["lost"]) == (10, 2)
+    lost = list(read_jsonl(rewriter.data / "rewrites" / "quarantine.jsonl"))
+    assert [row["row"] for row in lost] == ["t/train/3", "t/train/9"]
+    assert "3.png" in lost[0]["reason"]
+    with pytest.raises(QualityError, match="2 of 12"):
+        rewrite.run(rewriter, NullTracker())
+
+
+def test_probes_are_corrupted_copies_of_clean_rewrites(params):
+    from polite_flamingo.evaluate.ground_truth import load_world
+
+    world = load_world(params.image_root)
+    made = [
+        Rewrite(
+            f"t/{i}",
+            "t",
+            "train",
+            "x",
+            Task.VQA,
+            "What color is the star?",
+            (Image(f"{i % 6}.png"),),
+            COLORS[i % 3],
+            f"The star is {COLORS[i % 3]}." if i < 6 else "The star is orange.",
+            "stop",
+        )
+        for i in range(8)
+    ]
+    probes = rewrite.make_probes(world, made, 4, seed=1)
+    assert len(probes) == 4
+    assert all(p.id.endswith("!probe") and p.extras["probe"] == "answer_changed" for p in probes)
+    assert all(world.judge_rewrite(p).corrupted for p in probes)
+    assert {p.id.removesuffix("!probe") for p in probes} <= {r.id for r in made[:6]}
+    assert probes == rewrite.make_probes(world, made, 4, seed=1)
+
+
+def test_the_stages_of_the_u_build_on_each_other(params):
+    for which in ("stage1", "stage2", "stage3"):
+        report = tune.run(params, NullTracker(), which)
+        assert report == read_json(params.reports / f"tune_{which}.json")
+        assert report["steps"] >= 1
+    assert set(read_json(params.reports / "tune_stage2.json")["trainable"]) == {"perceiver", "xattn"}
+
+    from safetensors.torch import load_file
+
+    learned = {w: load_file(params.models / w / "trainables.safetensors") for w in ("stage1", "stage2", "stage3")}
+    assert all(".lora_" in name for name in learned["stage1"])
+    lora = [name for name in learned["stage2"] if ".lora_" in name]
+    assert all(bool((learned["stage1"][n] == learned["stage2"][n]).all()) for n in lora)
+    connector = [name for name in learned["stage3"] if ".lora_" not in name]
+    assert connector
+    assert all(bool((learned["stage2"][n] == learned["stage3"][n]).all()) for n in connector)
+    assert not all(bool((learned["stage2"][n] == learned["stage3"][n]).all()) for n in lora)
+
+
+def test_the_comparison_learns_lora_and_connector_from_raw_answers(params):
+    report = tune.run(params, NullTracker(), "raw")
+    assert report["stage1"]["mixture"] == {"instruction": 1.0, "raw": 1.0}
+    assert report["stage2"]["mixture"] == {"raw": 1.0}
+    assert (params.models / "raw" / "trainables.safetensors").is_file()
+    assert not list(Path(".work").rglob("trainables.safetensors"))
+
+
+def test_a_stage_without_the_one_before_is_a_model_error(params):
+    with pytest.raises(ModelError, match="missing"):
+        tune.run(params, NullTracker(), "stage2")
+
+
+def test_an_unknown_tuning_stage_suggests_one(params):
+    with pytest.raises(ConfigError, match="stage1"):
+        tune.run(params, NullTracker(), "stage01")
