@@ -182,3 +182,12 @@ def test_learning_rate_warms_up_then_stays_or_falls():
     assert [constant.rate(s, 10) for s in (0, 3, 4, 9)] == [0.25, 1.0, 1.0, 1.0]
     assert cosine.rate(4, 10) == 1.0
     assert cosine.rate(9, 10) < 0.1
+
+
+def test_bfloat16_computes_but_the_weights_stay_float32(bundle, image_root, tmp_path):
+    settings = TrainSettings(3e-3, 1, 4, bf16=True)
+    assert run(bundle, image_root, tmp_path, settings=settings).steps == 2
+    assert {t.dtype for t in trainable_tensors(bundle).values()} == {torch.float32}
+    bundle.cast("bfloat16")
+    with pytest.raises(ModelError, match="float32"):
+        run(bundle, image_root, tmp_path)

@@ -476,6 +476,12 @@ class FlamingoBundle:
                     self._keep(key, row)
         return torch.stack([rows[index] for index in range(len(images))])
 
+    def cast(self, dtype: str) -> None:
+        """Turn all weights into another number type; forgets the encoded images."""
+        self.model.to(number_type(dtype))
+        self.tower.to(number_type(dtype))
+        self.clear_cache()
+
     def clear_cache(self) -> None:
         """Forget all encoded images (after the vision tower's weights were replaced)."""
         self._cache.clear()
@@ -634,8 +640,7 @@ def load_flamingo(
                 where=folder,
                 next_step="run the stage `backbones`, or give a folder written by save_flamingo",
             )
-    if dtype not in DTYPES:
-        raise ModelError("unknown number type", value=dtype, next_step=did_you_mean(dtype, DTYPES))
+    number_type(dtype)
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
     try:
         lm = AutoModelForCausalLM.from_pretrained(folder / "lm", dtype=torch.float32)
@@ -650,8 +655,9 @@ def load_flamingo(
     bundle.folder = folder
     _load_connector(bundle, connector, where=folder / "connector.safetensors")
     bundle.device = resolve_device(device)
-    bundle.model.to(bundle.device, DTYPES[dtype])
-    bundle.tower.to(bundle.device, DTYPES[dtype])
+    bundle.model.to(bundle.device)
+    bundle.tower.to(bundle.device)
+    bundle.cast(dtype)
     if trainables is not None:
         from polite_flamingo.model.checkpoint import load_trainables
         from polite_flamingo.model.lora import merge_lora
@@ -660,6 +666,13 @@ def load_flamingo(
         if merge and bundle.lora is not None:
             merge_lora(bundle)
     return bundle
+
+
+def number_type(name: str) -> torch.dtype:
+    """PyTorch's type of a number type's name; an unknown one is a `ModelError`."""
+    if name not in DTYPES:
+        raise ModelError("unknown number type", value=name, next_step=did_you_mean(name, DTYPES))
+    return DTYPES[name]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

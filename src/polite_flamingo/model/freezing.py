@@ -55,8 +55,6 @@ def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, in
                 next_step="inject LoRA first" if group == "lora" else None,
             )
         for name, tensor in matched.items():
-            if tensor.dtype != torch.float32:
-                tensor.data = tensor.data.float()  # the optimizer needs full precision
             tensor.requires_grad_(True)
             if group != "lora" and name not in bundle.base:
                 bundle.base[name] = tensor.detach().cpu().clone()

@@ -61,9 +61,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
                 next_step="run `polite-flamingo distort` with more responses",
             )
 
-    bundle = load_flamingo(
-        params.models / "backbones" / "flamingo", device=runtime.device, dtype=runtime.dtype, merge=False
-    )
+    bundle = load_flamingo(params.models / "backbones" / "flamingo", device=runtime.device, merge=False)
     inject_lora(bundle, LoraSettings(**settings.lora.model_dump()), seed=params.seed)
     trainable = set_trainable(bundle, ["lora"])
 
@@ -95,6 +93,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
 
     held_out_loss = mean_loss(bundle, unseen, image_root=params.image_root) if unseen else None
     merge_lora(bundle)
+    bundle.cast(runtime.dtype)
     revised = revise(
         bundle,
         held_out,

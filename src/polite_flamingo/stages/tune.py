@@ -53,7 +53,6 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     bundle = load_flamingo(
         params.models / "backbones" / "flamingo",
         device=params.runtime.device,
-        dtype=params.runtime.dtype,
         trainables=None if before is None else params.models / before,
         merge=False,
     )

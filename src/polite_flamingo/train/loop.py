@@ -161,6 +161,13 @@ def train(
     tensors = trainable_tensors(bundle)
     if not tensors:
         raise ModelError("nothing to train", where=label, next_step="call set_trainable first")
+    if bundle.dtype != torch.float32:
+        raise ModelError(
+            "training needs float32 weights",
+            value=str(bundle.dtype),
+            where=label,
+            next_step="load the model in float32; TrainSettings.bf16 computes in bfloat16",
+        )
     draw = examples if callable(examples) else lambda epoch: examples
     first = draw(0)
     if not first:
