@@ -16,9 +16,7 @@ class PoliteFlamingoError(Exception):
         next_step: What the reader should do now.
     """
 
-    def __init__(
-        self, what: str, *, value: object = None, where: object = None, next_step: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, value: object = None, where: object = None, next_step: str | None = None) -> None:
         self.what = what
         self.value = value
         self.where = None if where is None else str(where)

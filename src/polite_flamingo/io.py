@@ -50,7 +50,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError("file does not exist", where=path, next_step="run the stage that writes it") from None
     except ValueError as error:
-        raise DataError("file is not valid JSON", value=str(error), where=path, next_step="fix or re-create it") from None
+        raise DataError(
+            "file is not valid JSON", value=str(error), where=path, next_step="fix or re-create it"
+        ) from None
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -116,7 +118,9 @@ def read_shards(folder: Path, columns: Sequence[str] | None = None) -> Iterator[
                 for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
                     yield from batch.to_pylist()
         except (OSError, ValueError) as error:
-            raise DataError("shard cannot be read", value=str(error), where=path, next_step="delete it, re-run") from error
+            raise DataError(
+                "shard cannot be read", value=str(error), where=path, next_step="delete it, re-run"
+            ) from error
 
 
 def count_shards(folder: Path) -> int:
@@ -275,7 +279,9 @@ def open_image(data_root: Path, path: str) -> PILImage:
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, PILModule.DecompressionBombError) as error:
-        raise ImageError("image cannot be decoded", value=str(error), where=path, next_step="replace the file") from error
+        raise ImageError(
+            "image cannot be decoded", value=str(error), where=path, next_step="replace the file"
+        ) from error
 
 
 _FORMATS = {

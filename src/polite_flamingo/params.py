@@ -277,7 +277,9 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
     shared = sorted(set(base) & set(machine))
     if shared:
         raise ConfigError(
-            "a profile repeats a key of params.yaml", value=shared, where=folder / f"{name}.yaml",
+            "a profile repeats a key of params.yaml",
+            value=shared,
+            where=folder / f"{name}.yaml",
             next_step="put it under `overrides`",
         )
     problems: list[str] = []

@@ -138,7 +138,7 @@ def same_answer(question: str, answer: str, text: str) -> bool:
     terms = _CATEGORIES[category]
     pattern = re.compile(rf"\b({'|'.join(sorted(terms, key=len, reverse=True))})s?\b")
     for match in pattern.finditer(lowered):
-        if category != "count" and re.search(rf"\b{match[1]}s?\b", asked) and not f"{answer} or" in asked:
+        if category != "count" and re.search(rf"\b{match[1]}s?\b", asked) and f"{answer} or" not in asked:
             if match[1] != answer or category != "size":
                 continue
         return _number(match[1]) == _number(answer)

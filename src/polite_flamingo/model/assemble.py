@@ -34,8 +34,12 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
 
     language, separator, sight = parts.partition("|")
     if not separator:
-        raise ModelError("a Flamingo is built from two parts", value=parts, where="backbones.flamingo",
-                         next_step="write build:<origin of the LM>|<origin of a CLIP>")
+        raise ModelError(
+            "a Flamingo is built from two parts",
+            value=parts,
+            where="backbones.flamingo",
+            next_step="write build:<origin of the LM>|<origin of a CLIP>",
+        )
     with tempfile.TemporaryDirectory() as scratch:
         lm_folder, clip_folder = Path(scratch) / "lm", Path(scratch) / "clip"
         materialise(language, "lm", lm_folder)
@@ -62,7 +66,9 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
         if id(parameter) not in seen:
             seen.add(id(parameter))
             part = "vision" if name.startswith("vision_encoder") else "lm"
-            sizes["connector" if name.startswith("perceiver") or "gated_cross_attn" in name else part] += parameter.numel()
+            sizes["connector" if name.startswith("perceiver") or "gated_cross_attn" in name else part] += (
+                parameter.numel()
+            )
     return {f"{part}_parameters_m": round(count / 1e6, 2) for part, count in sizes.items()}
 
 

@@ -39,15 +39,20 @@ def materialise(origin: str, name: str, folder: Path) -> None:
     elif kind == "hub":
         source = _download(rest)
     else:
-        raise ModelError("unknown origin of a model", value=origin, where=f"backbones.{name}",
-                         next_step=did_you_mean(kind, KINDS))
+        raise ModelError(
+            "unknown origin of a model", value=origin, where=f"backbones.{name}", next_step=did_you_mean(kind, KINDS)
+        )
     if not source.is_dir():
         raise ModelError("model folder does not exist", value=str(source), where=f"backbones.{name}")
     shutil.rmtree(folder, ignore_errors=True)
     files = [p for pattern in WEIGHTS for p in source.rglob(pattern)]
     if not files:
-        raise ModelError("model folder holds no usable files", value=str(source), where=f"backbones.{name}",
-                         next_step="safetensors or GGUF weights are needed; pickled weights are refused")
+        raise ModelError(
+            "model folder holds no usable files",
+            value=str(source),
+            where=f"backbones.{name}",
+            next_step="safetensors or GGUF weights are needed; pickled weights are refused",
+        )
     for path in files:
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,15 +72,21 @@ def verify_packaged(name: str) -> None:
         path = PACKAGED / name / relative
         found = hash_file(path) if path.is_file() else "missing"
         if found != expected:
-            raise ModelError("a shipped weight file is not the one that was trained", value=found, where=path,
-                             next_step="reinstall the package, or train anew with `make backbones`")
+            raise ModelError(
+                "a shipped weight file is not the one that was trained",
+                value=found,
+                where=path,
+                next_step="reinstall the package, or train anew with `make backbones`",
+            )
 
 
 def package_folder(package: str) -> Path:
     """Folder of an installed PyPI package that holds a model: the package's, or its ``model`` subfolder."""
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError("PyPI package with the model is not installed", value=package, next_step=f"pip install {package}")
+        raise ModelError(
+            "PyPI package with the model is not installed", value=package, next_step=f"pip install {package}"
+        )
     root = Path(next(iter(spec.submodule_search_locations)))
     return root / "model" if (root / "model").is_dir() else root
 
@@ -89,5 +100,9 @@ def _download(spec: str) -> Path:
     try:
         return Path(snapshot_download(identifier, revision=revision, allow_patterns=list(WEIGHTS)))
     except Exception as error:  # the hub client raises a dozen unrelated types
-        raise ModelError("model cannot be fetched from the hub", value=spec, where=str(error)[:300],
-                         next_step="check id, revision and network, or use local:<folder>") from error
+        raise ModelError(
+            "model cannot be fetched from the hub",
+            value=spec,
+            where=str(error)[:300],
+            next_step="check id, revision and network, or use local:<folder>",
+        ) from error

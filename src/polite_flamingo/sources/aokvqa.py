@@ -24,9 +24,7 @@ class Aokvqa:
     licence = "Apache-2.0"
     siblings = ("coco",)
 
-    def read(
-        self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco"
-    ) -> Iterator[Sample | Reject]:
+    def read(self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco") -> Iterator[Sample | Reject]:
         """Read ``aokvqa_v1p0_<split>.json``; images are looked for in `coco`."""
         file = find_one(root, folder, f"aokvqa_v1p0_{split}.json", f"aokvqa_v1p0_{split}.*.json")
         where = relative(root, file)

@@ -55,8 +55,17 @@ class Coco:
         yield from rejects
         for image_id, record in images.items():
             yield attempt(
-                self.name, where, image_id, self._sample,
-                f"{folder}/{subset}", split, record, captions.get(image_id), boxes.get(image_id), names, seed,
+                self.name,
+                where,
+                image_id,
+                self._sample,
+                f"{folder}/{subset}",
+                split,
+                record,
+                captions.get(image_id),
+                boxes.get(image_id),
+                names,
+                seed,
             )
 
     def _sample(
@@ -166,9 +175,7 @@ def _captions(
     return captions
 
 
-def _boxes(
-    file: Path, where: str, images: Mapping[int, Any], rejects: list[Reject]
-) -> tuple[_Packed, dict[int, str]]:
+def _boxes(file: Path, where: str, images: Mapping[int, Any], rejects: list[Reject]) -> tuple[_Packed, dict[int, str]]:
     names = {need(c, "id", int): need(c, "name", str) for c in read_items(file, "categories")}
     boxes: _Packed = {}
 

@@ -30,7 +30,9 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
     found = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
     if not found:
         raise DataError(
-            "no annotation file found", value=list(patterns), where=base,
+            "no annotation file found",
+            value=list(patterns),
+            where=base,
             next_step="put the official files there or name another split",
         )
     return found
@@ -45,7 +47,9 @@ def find_one(root: Path, folder: str, *patterns: str) -> Path:
     found = find_all(root, folder, *patterns)
     if len(found) > 1:
         raise DataError(
-            "more than one annotation file fits", value=[path.name for path in found], where=root / folder,
+            "more than one annotation file fits",
+            value=[path.name for path in found],
+            where=root / folder,
             next_step="name the split more exactly, e.g. train2017 instead of train",
         )
     return found[0]

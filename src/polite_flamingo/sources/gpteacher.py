@@ -36,6 +36,13 @@ class Gpteacher:
             where, stem = relative(root, file), file.stem
             for row, record in enumerate(read_items(file)):
                 yield attempt(
-                    self.name, where, row, instruction_sample,
-                    self, split, f"{stem}-{row}", record, ("response", "output"),
+                    self.name,
+                    where,
+                    row,
+                    instruction_sample,
+                    self,
+                    split,
+                    f"{stem}-{row}",
+                    record,
+                    ("response", "output"),
                 )

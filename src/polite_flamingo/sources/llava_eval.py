@@ -30,9 +30,7 @@ class LlavaEval:
     licence = "Apache-2.0 (repository); data subject to COCO and OpenAI terms of use"
     siblings = ("coco",)
 
-    def read(
-        self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco"
-    ) -> Iterator[Sample | Reject]:
+    def read(self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco") -> Iterator[Sample | Reject]:
         """Read every file of the set that is there; all is on COCO val2014, `split` is a label."""
         find_all(root, folder, "qa90_questions.jsonl", "coco2014_val_gpt4_qa_*.jsonl")
         rejects: list[Reject] = []
@@ -68,10 +66,16 @@ class LlavaEval:
                 answers[record.get("question_id")] = record.get("text")
         for where, row, record in self._lines(root, folder, "qa90_questions.jsonl", rejects):
             if isinstance(record, dict):
-                yield where, row, {
-                    "image": record.get("image"), "instruction": record.get("text"), "type": record.get("category"),
-                    "output": answers.get(record.get("question_id")),
-                }
+                yield (
+                    where,
+                    row,
+                    {
+                        "image": record.get("image"),
+                        "instruction": record.get("text"),
+                        "type": record.get("category"),
+                        "output": answers.get(record.get("question_id")),
+                    },
+                )
             else:
                 yield where, row, record
         yield from self._lines(root, folder, "coco2014_val_gpt4_qa_*.jsonl", rejects)

@@ -32,9 +32,7 @@ class LlavaInstruct:
     licence = "CC BY-NC 4.0 and OpenAI terms of use"
     siblings = ("coco",)
 
-    def read(
-        self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco"
-    ) -> Iterator[Sample | Reject]:
+    def read(self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco") -> Iterator[Sample | Reject]:
         """Read whichever of ``conversation_*.json``, ``detail_*.json``, ``complex_reasoning_*.json`` are there.
 
         The dataset has no splits; `split` is a label. Images, captions and boxes are looked for in `coco`.

@@ -214,7 +214,9 @@ def _count(scene: Scene, rng: Random, form: str) -> Question:
     )
     verb = "is" if n == 1 else "are"
     named = listing([article(t.name) for t in scene])
-    polite = rng.choice((f"There {verb} {_objects(n)} in the image.", f"There {verb} {_objects(n)} in the image: {named}."))
+    polite = rng.choice(
+        (f"There {verb} {_objects(n)} in the image.", f"There {verb} {_objects(n)} in the image: {named}.")
+    )
     return Question("count", text, str(n), _close(polite, rng))
 
 
@@ -228,20 +230,27 @@ def _count_color(scene: Scene, color: str, rng: Random, form: str) -> Question:
         verb = "is" if n == 1 else "are"
         where = listing([f"in the {t.position}" for t in found])
         polite = rng.choice(
-            (f"There {verb} {_objects(n, color)} in the image.", f"There {verb} {_objects(n, color)} in the image, {where}.")
+            (
+                f"There {verb} {_objects(n, color)} in the image.",
+                f"There {verb} {_objects(n, color)} in the image, {where}.",
+            )
         )
     return Question("count", text, str(n), _close(polite, rng))
 
 
 def _where(t: Thing, rng: Random, form: str) -> Question:
     text = f"Give the location of the {t.name}." if form == "formal" else f"Where is the {t.name}?"
-    polite = rng.choice((f"The {t.name} is in the {t.position} of the image.", f"You can find the {t.name} in the {t.position}."))
+    polite = rng.choice(
+        (f"The {t.name} is in the {t.position} of the image.", f"You can find the {t.name} in the {t.position}.")
+    )
     return Question("position", text, t.position, _close(polite, rng))
 
 
 def _exists(scene: Scene, pair: tuple[str, str], rng: Random, form: str) -> Question:
     name = " ".join(pair)
-    text = f"State whether {article(name)} was drawn." if form == "formal" else f"Is there {article(name)} in the image?"
+    text = (
+        f"State whether {article(name)} was drawn." if form == "formal" else f"Is there {article(name)} in the image?"
+    )
     found = [t for t in scene if t.pair == pair]
     if found:
         polite = rng.choice(
@@ -360,7 +369,10 @@ def small_talk(rng: Random) -> list[tuple[str, str]]:
             f"How many sides does {article(shape)} have?",
             f"{article(shape).capitalize()} has {SIDES[shape]}." + rng.choice(("", " It is easy to draw.")),
         ),
-        (f"Which colors make {mixed}?", f"You can make {mixed} by mixing {a} and {b}. It is fun to try this with paint!"),
+        (
+            f"Which colors make {mixed}?",
+            f"You can make {mixed} by mixing {a} and {b}. It is fun to try this with paint!",
+        ),
         (
             f"Someone removed the {name} from a drawing. What changed?",
             f"The {name} is gone from the drawing, so it can no longer be seen.",

@@ -132,8 +132,17 @@ def _write_split(
     sets: dict[str, list[Any]] = {
         name: []
         for name in (
-            "images", "captions", "instances", "questions", "annotations", "aokvqa", "clevr", "diff",
-            "conversation", "detail", "reasoning",
+            "images",
+            "captions",
+            "instances",
+            "questions",
+            "annotations",
+            "aokvqa",
+            "clevr",
+            "diff",
+            "conversation",
+            "detail",
+            "reasoning",
         )
     }
     for image_id, scene, placed, rng in drawn:
@@ -157,22 +166,31 @@ def _write_split(
     vqa = raw / ("vqav2_ood" if ood else "vqav2")
     write_json(
         vqa / f"v2_OpenEnded_mscoco_{split}2014_questions.json",
-        {"info": info, "task_type": "Open-Ended", "data_type": "mscoco", "data_subtype": f"{split}2014",
-         "license": LICENCE, "questions": sets["questions"]},
+        {
+            "info": info,
+            "task_type": "Open-Ended",
+            "data_type": "mscoco",
+            "data_subtype": f"{split}2014",
+            "license": LICENCE,
+            "questions": sets["questions"],
+        },
     )
     write_json(
         vqa / f"v2_mscoco_{split}2014_annotations.json",
-        {"info": info, "data_type": "mscoco", "data_subtype": f"{split}2014", "license": LICENCE,
-         "annotations": sets["annotations"]},
+        {
+            "info": info,
+            "data_type": "mscoco",
+            "data_subtype": f"{split}2014",
+            "license": LICENCE,
+            "annotations": sets["annotations"],
+        },
     )
     if ood:
         return
     for kind in ("captions", "instances"):
         value = {"info": info, "licenses": [LICENCE], "images": sets["images"], "annotations": sets[kind]}
         if kind == "instances":
-            value["categories"] = [
-                {"id": i, "name": n, "supercategory": n.split()[1]} for n, i in CATEGORIES.items()
-            ]
+            value["categories"] = [{"id": i, "name": n, "supercategory": n.split()[1]} for n, i in CATEGORIES.items()]
         write_json(raw / "coco" / "annotations" / f"{kind}_{split}2014.json", value)
     write_json(raw / "aokvqa" / f"aokvqa_v1p0_{split}.json", sets["aokvqa"])
     write_json(
@@ -226,9 +244,7 @@ def _vqa(sets: dict[str, list[Any]], image_id: int, scene: Scene, rng: Random, f
                 "question_type": q.kind,
                 "answer_type": {"yes/no": "yes/no", "count": "number"}.get(q.kind, "other"),
                 "multiple_choice_answer": q.answer,
-                "answers": [
-                    {"answer": q.answer, "answer_confidence": "yes", "answer_id": i} for i in range(1, 11)
-                ],
+                "answers": [{"answer": q.answer, "answer_confidence": "yes", "answer_id": i} for i in range(1, 11)],
             }
         )
 
@@ -324,7 +340,9 @@ def _llava(sets: dict[str, list[Any]], image_id: int, scene: Scene, name: str, r
     rng.shuffle(rounds)
     sets["conversation"].append(_dialogue(f"{image_id:012d}", name, rounds))
     if image_id % 2:
-        request = rng.choice(("Describe the following image in detail.", "What is shown in this image? Please be detailed."))
+        request = rng.choice(
+            ("Describe the following image in detail.", "What is shown in this image? Please be detailed.")
+        )
         sets["detail"].append(_dialogue(f"{image_id:012d}", name, [(request, say.detail(scene, rng))]))
     else:
         sets["reasoning"].append(_dialogue(f"{image_id:012d}", name, [say.reasoning(scene, rng)]))

@@ -27,9 +27,7 @@ class Vqav2:
     licence = "CC BY 4.0"
     siblings = ("coco",)
 
-    def read(
-        self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco"
-    ) -> Iterator[Sample | Reject]:
+    def read(self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco") -> Iterator[Sample | Reject]:
         """Read ``v2_OpenEnded_mscoco_<split>2014_questions.json`` and ``v2_mscoco_<split>2014_annotations.json``.
 
         A `split` that VQAv2 does not have is a label for whichever single split the folder holds (a held-out domain in
@@ -49,8 +47,16 @@ class Vqav2:
         folders = (folder, coco)
         for row, record in enumerate(read_items(answers_file, "annotations")):
             yield attempt(
-                self.name, relative(root, answers_file), row, self._sample,
-                root, folders, subset, split, record, questions,
+                self.name,
+                relative(root, answers_file),
+                row,
+                self._sample,
+                root,
+                folders,
+                subset,
+                split,
+                record,
+                questions,
             )
         for row, record in questions.values():
             yield Reject(self.name, where, str(row), "question has no annotation", str(record["question_id"]))

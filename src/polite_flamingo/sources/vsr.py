@@ -22,9 +22,7 @@ class Vsr:
     licence = "Apache-2.0"
     siblings = ("coco",)
 
-    def read(
-        self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco"
-    ) -> Iterator[Sample | Reject]:
+    def read(self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco") -> Iterator[Sample | Reject]:
         """Read ``[random_|vsr_]<split>.jsonl``, also gzipped; images are looked for in `coco`."""
         stems = (split, f"random_{split}", f"vsr_{split}")
         file = find_one(root, folder, *(f"{stem}.jsonl{gz}" for stem in stems for gz in ("", ".gz")))

@@ -54,8 +54,12 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             figures = measure(name, folder)
             off = {k: (v, expected[k]) for k, v in figures.items() if abs(v - expected[k]) > TOLERANCE}
             if off:
-                raise ModelError("a shipped model does not reach its figures here", value=off, where=name,
-                                 next_step="train anew with `make backbones`, or report the machine")
+                raise ModelError(
+                    "a shipped model does not reach its figures here",
+                    value=off,
+                    where=name,
+                    next_step="train anew with `make backbones`, or report the machine",
+                )
         report[name] = {"origin": origin, "hash": fingerprint(folder), "figures": figures}
         tracker.metrics({f"{name}.{key}": value for key, value in figures.items()})
     write_json(params.reports / "backbones.json", report)

@@ -294,8 +294,14 @@ def _summary(readers: Sequence[tuple[SourceSpec, Source]], counts: Sequence[Coun
             licences[reader.licence] += count.kept
         rows.append(
             {
-                "name": spec.name, "folder": spec.folder, "split": spec.split, "role": spec.role,
-                "licence": reader.licence, "read": count.read, "rejected": count.rejected, "kept": count.kept,
+                "name": spec.name,
+                "folder": spec.folder,
+                "split": spec.split,
+                "role": spec.role,
+                "licence": reader.licence,
+                "read": count.read,
+                "rejected": count.rejected,
+                "kept": count.kept,
                 "without_image": count.without_image,
             }
         )

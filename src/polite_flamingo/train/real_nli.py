@@ -31,9 +31,15 @@ def read_pairs(folder: Path) -> Iterator[tuple[str, str, int]]:
     parts = [folder / f"esnli_{name}.dev.gz" for name in ("s1", "s2", "labels")]
     sick = folder / "SICK_train_trial.tsv.gz"
     if not sick.is_file() and not all(p.is_file() for p in parts):
-        raise DataError("no NLI files found", where=folder, next_step="expected esnli_*.dev.gz or SICK_train_trial.tsv.gz")
+        raise DataError(
+            "no NLI files found", where=folder, next_step="expected esnli_*.dev.gz or SICK_train_trial.tsv.gz"
+        )
     if all(p.is_file() for p in parts):
-        with gzip.open(parts[0], "rt") as first, gzip.open(parts[1], "rt") as second, gzip.open(parts[2], "rt") as third:
+        with (
+            gzip.open(parts[0], "rt") as first,
+            gzip.open(parts[1], "rt") as second,
+            gzip.open(parts[2], "rt") as third,
+        ):
             for number, (a, b, label) in enumerate(zip(first, second, third, strict=True), 1):
                 yield a.strip(), b.strip(), _index(label, f"{parts[2]}:{number}")
     if sick.is_file():
@@ -72,7 +78,9 @@ def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int) -> dict
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
         steps = EPOCHS * ((len(train) + BATCH - 1) // BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=steps, pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=LEARNING_RATE, total_steps=steps, pct_start=0.1
+        )
         model.train()
         with tqdm(total=steps, desc="nli", unit="step", mininterval=1.0) as bar:
             for epoch in range(EPOCHS):
@@ -125,6 +133,10 @@ def _batches(pairs: list[tuple[str, str, int]], rng: Random) -> Iterator[list[tu
 
 def _encode(tokenizer: object, pairs: list[tuple[str, str, int]]) -> dict[str, object]:
     return tokenizer(  # type: ignore[operator,no-any-return]
-        [p[0] for p in pairs], [p[1] for p in pairs], return_tensors="pt", padding=True, truncation=True,
+        [p[0] for p in pairs],
+        [p[1] for p in pairs],
+        return_tensors="pt",
+        padding=True,
+        truncation=True,
         max_length=MAX_TOKENS,
     )

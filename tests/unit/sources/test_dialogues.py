@@ -19,8 +19,10 @@ def test_llava_dialogues_keep_every_turn_and_show_the_image_first(root) -> None:
     (sample,), _ = root.read("llava_instruct", "llava", "train")
     assert sample.task is Task.DIALOGUE
     assert [(t.role, t.text, t.images) for t in sample.turns] == [
-        ("human", "What is it?", (0,)), ("assistant", "It is a cat.", ()),
-        ("human", "Sure?", ()), ("assistant", "Yes, quite.", ()),
+        ("human", "What is it?", (0,)),
+        ("assistant", "It is a cat.", ()),
+        ("human", "Sure?", ()),
+        ("assistant", "Yes, quite.", ()),
     ]
     assert sample.images[0].path == "coco/train2017/000000000007.jpg"
 
@@ -90,7 +92,9 @@ def test_llava_eval_joins_answers_and_takes_a_question_once(root) -> None:
     eval_files(root)
     (detail, talk), (reject,) = root.read("llava_eval", "llava", "val")
     assert (detail.id, detail.task, detail.response) == (
-        "llava_eval/val/000000000007-detail", Task.DETAIL, "A cat sits."
+        "llava_eval/val/000000000007-detail",
+        Task.DETAIL,
+        "A cat sits.",
     )
     assert detail.extras["captions"] == ["A cat."]
     assert detail.extras["boxes"] == [["cat", 0.1, 0.2, 0.3, 0.4]]

@@ -73,7 +73,8 @@ def test_a_broken_line_of_json_lines_loses_only_itself(tmp_path: Path) -> None:
     assert [(n, v) for n, v in rows if not isinstance(v, Reject)] == [(1, {"x": 1}), (5, {"x": 3})]
     rejects = [v for _, v in rows if isinstance(v, Reject)]
     assert [(r.source, r.file, r.row, r.value) for r in rejects] == [
-        ("demo", "a.jsonl", "3", '{"x" 2}'), ("demo", "a.jsonl", "4", '"caf\ufffd"'),
+        ("demo", "a.jsonl", "3", '{"x" 2}'),
+        ("demo", "a.jsonl", "4", '"caf\ufffd"'),
     ]
 
 

@@ -14,8 +14,12 @@ def vqa_files(root, questions: Any, annotations: Any, folder: str = "vqav2", sub
 
 QUESTION = {"image_id": 7, "question": "What is it?", "question_id": 71}
 ANNOTATION = {
-    "question_id": 71, "image_id": 7, "multiple_choice_answer": "cat", "question_type": "what is",
-    "answer_type": "other", "answers": [{"answer": "cat"}, {"answer": "kitten"}],
+    "question_id": 71,
+    "image_id": 7,
+    "multiple_choice_answer": "cat",
+    "question_type": "what is",
+    "answer_type": "other",
+    "answers": [{"answer": "cat"}, {"answer": "kitten"}],
 }
 
 
@@ -39,7 +43,8 @@ def test_vqav2_joins_on_the_question_id_and_takes_the_majority_answer(root) -> N
         ({**QUESTION, "question": None}, ANNOTATION, ["row lacks 'question'"]),
         ({"question": "Hm?"}, ANNOTATION, ["row lacks 'question_id'", "annotation of an unknown or repeated question"]),
         (
-            QUESTION, {**ANNOTATION, "question_id": 99},
+            QUESTION,
+            {**ANNOTATION, "question_id": 99},
             ["annotation of an unknown or repeated question", "question has no annotation"],
         ),
     ],
@@ -67,8 +72,13 @@ def test_an_official_split_is_never_read_from_another_splits_file(root) -> None:
 
 
 AOKVQA = {
-    "image_id": 7, "question_id": "q7", "question": "What is it?", "choices": ["dog", "cat", "cow", "hen"],
-    "correct_choice_idx": 1, "direct_answers": ["cat"], "rationales": ["It has whiskers.", "It purrs.", "It is small."],
+    "image_id": 7,
+    "question_id": "q7",
+    "question": "What is it?",
+    "choices": ["dog", "cat", "cow", "hen"],
+    "correct_choice_idx": 1,
+    "direct_answers": ["cat"],
+    "rationales": ["It has whiskers.", "It purrs.", "It is small."],
 }
 
 

@@ -51,7 +51,7 @@ def test_coco_boxes_lie_inside_the_image_and_name_its_objects(world: Path) -> No
     by_image: dict[int, list[str]] = {}
     for box in instances["annotations"]:
         x, y, w, h = box["bbox"]
-        assert 0 <= x and 0 <= y and x + w <= 32 and y + h <= 32
+        assert x >= 0 and y >= 0 and x + w <= 32 and y + h <= 32
         by_image.setdefault(box["image_id"], []).append(names[box["category_id"]])
     for image in instances["images"]:
         objects = truth[f"coco/train2014/{image['file_name']}"]

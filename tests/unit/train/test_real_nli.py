@@ -22,7 +22,10 @@ def esnli(folder: Path, labels: str = "neutral\nentailment\n") -> None:
 
 def test_aligned_lines_become_pairs_with_labels_in_the_papers_order(tmp_path: Path) -> None:
     esnli(tmp_path)
-    assert list(read_pairs(tmp_path)) == [("A man runs .", "He is late .", 2), ("A dog sleeps .", "An animal rests .", 1)]
+    assert list(read_pairs(tmp_path)) == [
+        ("A man runs .", "He is late .", 2),
+        ("A dog sleeps .", "An animal rests .", 1),
+    ]
 
 
 def test_the_sick_table_is_read(tmp_path: Path) -> None:

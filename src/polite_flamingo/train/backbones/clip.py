@@ -38,7 +38,9 @@ class Statement:
         """True when every claim matches an object of `scene`."""
         return all(
             any(
-                (size in (None, t.size)) and (color in (None, t.color)) and (shape in (None, t.shape))
+                (size in (None, t.size))
+                and (color in (None, t.color))
+                and (shape in (None, t.shape))
                 and (position in (None, t.position))
                 for t in scene
             )
@@ -86,7 +88,9 @@ def draw_world(seed: str, count: int, image_size: int) -> tuple[list[Scene], Any
         rng = Random(f"{seed}:{index}")
         scene = draw_scene(rng, held_out=rng.random() < 0.05)
         scenes.append(scene)
-        images[index] = np.asarray(draw_image(scene, layout(scene, image_size, rng), image_size, rng)).transpose(2, 0, 1)
+        images[index] = np.asarray(draw_image(scene, layout(scene, image_size, rng), image_size, rng)).transpose(
+            2, 0, 1
+        )
     return scenes, torch.from_numpy(images)
 
 
@@ -115,13 +119,23 @@ def train_clip(folder: Path, *, image_size: int, steps: int, batch: int, seed: i
     config = CLIPConfig(
         projection_dim=HIDDEN,
         text_config={
-            "vocab_size": len(tokenizer), "hidden_size": HIDDEN, "intermediate_size": 2 * HIDDEN, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "max_position_embeddings": 64, "bos_token_id": tokenizer.eos_token_id,
-            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+            "vocab_size": len(tokenizer),
+            "hidden_size": HIDDEN,
+            "intermediate_size": 2 * HIDDEN,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 64,
+            "bos_token_id": tokenizer.eos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
         },
         vision_config={
-            "hidden_size": HIDDEN, "intermediate_size": 2 * HIDDEN, "num_hidden_layers": 3, "num_attention_heads": 4,
-            "image_size": image_size, "patch_size": PATCH,
+            "hidden_size": HIDDEN,
+            "intermediate_size": 2 * HIDDEN,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "image_size": image_size,
+            "patch_size": PATCH,
         },
     )
     model = CLIPModel(config)
@@ -169,10 +183,18 @@ def train_clip(folder: Path, *, image_size: int, steps: int, batch: int, seed: i
     write_json(
         folder / "preprocessor_config.json",
         {
-            "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": image_size},
-            "do_center_crop": True, "crop_size": {"height": image_size, "width": image_size}, "resample": 3,
-            "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.5] * 3,
-            "image_std": [0.5] * 3, "do_convert_rgb": True,
+            "image_processor_type": "CLIPImageProcessor",
+            "do_resize": True,
+            "size": {"shortest_edge": image_size},
+            "do_center_crop": True,
+            "crop_size": {"height": image_size, "width": image_size},
+            "resample": 3,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3,
+            "do_convert_rgb": True,
         },
     )
     return measure_clip(folder, seed=seed)

@@ -83,9 +83,17 @@ def train_connector(
     tokenizer = train_tokenizer(seed)
     lm = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=3 * HIDDEN, num_hidden_layers=LAYERS,
-            num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True,
-            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            vocab_size=len(tokenizer),
+            hidden_size=HIDDEN,
+            intermediate_size=3 * HIDDEN,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
             rope_theta=10_000.0,
         )
     )
@@ -155,7 +163,11 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
 
     bundle = load_flamingo(folder)
     options = {
-        "color": say.COLORS, "shape": say.SHAPES, "size": say.SIZES, "position": say.POSITIONS, "yes/no": ("yes", "no"),
+        "color": say.COLORS,
+        "shape": say.SHAPES,
+        "size": say.SIZES,
+        "position": say.POSITIONS,
+        "yes/no": ("yes", "no"),
         "count": ("0", "1", "2", "3", "4"),
     }
     world, images = draw_world(f"{seed}:connector:held_out", count, bundle.tower.visual.config.image_size)
@@ -167,7 +179,10 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
                 choices = options[q.kind]
                 ids, mask, labels = _encode(bundle.tokenizer, [f"{IMAGE}{q.text} {c}\n" for c in choices])
                 out = bundle.model(
-                    ids, mask, vision_tokens=tokens[i : i + 1], image_index=torch.zeros(len(choices), 1, dtype=torch.long)
+                    ids,
+                    mask,
+                    vision_tokens=tokens[i : i + 1],
+                    image_index=torch.zeros(len(choices), 1, dtype=torch.long),
                 ).logits.log_softmax(-1)
                 gold = out[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1) * mask[:, 1:]
                 prefix = len(bundle.tokenizer(f"{IMAGE}{q.text}")["input_ids"]) - 1

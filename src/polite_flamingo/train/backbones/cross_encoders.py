@@ -86,7 +86,9 @@ def _contradiction(q: Question, rng: Random) -> str:
 
 def _flip(polite: str, wrong: str) -> str:
     if wrong == "no":
-        body = polite.removeprefix("Yes, ").replace("there is an ", "there is no ").replace("there is a ", "there is no ")
+        body = (
+            polite.removeprefix("Yes, ").replace("there is an ", "there is no ").replace("there is a ", "there is no ")
+        )
         return "No, " + body.replace("there are more", "there are not more")
     body = polite.removeprefix("No, ").replace("there is no ", "there is a ").replace("I do not see", "I see")
     return "Yes, " + body.replace("there are not more", "there are more")
@@ -107,9 +109,7 @@ def reward_example(seed: int, index: int) -> tuple[str, str, str]:
         instruction, good = "Describe the image in detail.", say.detail(scene, rng)
         bad = "\n".join(rng.sample(say.captions(scene, rng), rng.randint(1, 3)))
     elif kind == 1:
-        instruction, good = rng.choice(
-            (say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng))
-        )
+        instruction, good = rng.choice((say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng)))
         bad = " ".join(rng.sample(good.split(), min(3, len(good.split()))))
     else:
         q = say.choice_question(scene, rng) if kind == 2 else rng.choice(say.questions(scene, rng))
@@ -215,9 +215,16 @@ def _new(seed: int, labels: dict[int, str]) -> tuple[Any, Any]:
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(seed, "pair")
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
-        intermediate_size=2 * HIDDEN, max_position_embeddings=192, pad_token_id=tokenizer.pad_token_id,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, id2label=labels,
+        vocab_size=len(tokenizer),
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=2 * HIDDEN,
+        max_position_embeddings=192,
+        pad_token_id=tokenizer.pad_token_id,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        id2label=labels,
         label2id={n: i for i, n in labels.items()},
     )
     return BertForSequenceClassification(config), tokenizer

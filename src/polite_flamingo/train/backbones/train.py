@@ -18,8 +18,8 @@ IMAGE_SIZE = 64
 SETTINGS: dict[str, dict[str, int]] = {
     "clip": {"steps": 600, "batch": 64, "scenes": 6000},
     "flamingo": {"text_steps": 200, "steps": 900, "batch": 32, "scenes": 6000},
-    "nli": {"steps": 1500, "batch": 64},
-    "reward": {"steps": 500, "batch": 48},
+    "nli": {"steps": 1200, "batch": 64},
+    "reward": {"steps": 400, "batch": 48},
 }
 TOLERANCE = 0.02  # figures may differ by this much between machines: sums are ordered differently
 THREADS = 2
@@ -55,7 +55,9 @@ def train_all(out: Path = PACKAGED, only: tuple[str, ...] = tuple(SETTINGS)) -> 
         "figures": {name: measure(name, out / name) for name in SETTINGS if (out / name).is_dir()},
         "files": {
             name: {
-                p.relative_to(out / name).as_posix(): hash_file(p) for p in sorted((out / name).rglob("*")) if p.is_file()
+                p.relative_to(out / name).as_posix(): hash_file(p)
+                for p in sorted((out / name).rglob("*"))
+                if p.is_file()
             }
             for name in SETTINGS
         },
