@@ -251,7 +251,7 @@ def open_image(data_root: Path, path: str) -> PILImage:
     """Open, fully decode and convert an image to upright RGB.
 
     Raises:
-        ImageError: missing, truncated, not an image, content other than the extension says, too large, outside the root.
+        ImageError: missing, truncated, no image, content other than the extension says, too large, outside the root.
     """
     from PIL import Image as PILModule
     from PIL import ImageOps

@@ -1,6 +1,6 @@
 """The one currency of every stage: samples, pairs, rewrites and verdicts.
 
-All records are frozen and turn into flat rows (``to_row``) whose nested parts are JSON strings, so that a Parquet reader
+All records are frozen and turn into flat rows (``to_row``) whose nested parts are JSON strings: a Parquet reader
 can fetch a few columns of a million records.
 """
 

@@ -115,11 +115,11 @@ def load_world(raw: Path) -> World | None:
 def mentions(text: str, negated: bool = False) -> list[Pair]:
     """Colour-shape pairs named in `text`, without those it denies ("no red circle") unless `negated`."""
     lowered = " ".join(text.lower().split())
-    found = []
-    for match in _MENTION.finditer(lowered):
-        if negated or not _NEGATION.search(lowered[: match.start()]):
-            found.append((match[1], match[2]))
-    return found
+    return [
+        (match[1], match[2])
+        for match in _MENTION.finditer(lowered)
+        if negated or not _NEGATION.search(lowered[: match.start()])
+    ]
 
 
 def same_answer(question: str, answer: str, text: str) -> bool:
@@ -138,9 +138,9 @@ def same_answer(question: str, answer: str, text: str) -> bool:
     terms = _CATEGORIES[category]
     pattern = re.compile(rf"\b({'|'.join(sorted(terms, key=len, reverse=True))})s?\b")
     for match in pattern.finditer(lowered):
-        if category != "count" and re.search(rf"\b{match[1]}s?\b", asked) and f"{answer} or" not in asked:
-            if match[1] != answer or category != "size":
-                continue
+        in_question = category != "count" and re.search(rf"\b{match[1]}s?\b", asked) and f"{answer} or" not in asked
+        if in_question and (match[1] != answer or category != "size"):
+            continue
         return _number(match[1]) == _number(answer)
     return category == "count" and answer in ("1", "one") and re.search(r"\bthere is an? ", lowered) is not None
 

@@ -1,7 +1,7 @@
 """What can be said about a scene of coloured shapes: terse annotations and polite responses.
 
-The terse forms imitate real annotations (COCO captions, VQAv2 answers, A-OKVQA rationales, Spot-the-Diff sentences), the
-polite forms imitate the GPT-4 responses the paper learns its style from (LLaVA-Instruct, UltraChat).
+The terse forms imitate real annotations (COCO captions, VQAv2 answers, A-OKVQA rationales, Spot-the-Diff sentences),
+the polite forms imitate the GPT-4 responses the paper learns its style from (LLaVA-Instruct, UltraChat).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The embedded world: scenes of coloured shapes, written as the official files of real datasets.
 
-Everything is a pure function of (seed, set, index). What is true about each image stays in ``ground_truth.jsonl``, which
-only the evaluation reads; the pipeline sees the official files through the same readers as real data.
+Everything is a pure function of (seed, set, index). What is true about each image stays in ``ground_truth.jsonl``,
+which only the evaluation reads; the pipeline sees the official files through the same readers as real data.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ OVERSAMPLING = 4
 
 def draw_scene(rng: Random, held_out: bool = False) -> Scene:
     """Draw 1 to 4 objects in distinct cells; held-out colour-shape pairs appear only, and always, with `held_out`."""
-    things = []
-    for position in sorted(rng.sample(POSITIONS, rng.randint(1, 4)), key=POSITIONS.index):
-        things.append(Thing(*rng.choice(_PLAIN_PAIRS), rng.choice(SIZES), position))
+    chosen = sorted(rng.sample(POSITIONS, rng.randint(1, 4)), key=POSITIONS.index)
+    things = [Thing(*rng.choice(_PLAIN_PAIRS), rng.choice(SIZES), position) for position in chosen]
     if held_out:
         index = rng.randrange(len(things))
         old = things[index]

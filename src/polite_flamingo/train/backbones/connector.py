@@ -16,7 +16,7 @@ from polite_flamingo.prompts.templates import IMAGE
 from polite_flamingo.sources import scene_language as say
 from polite_flamingo.sources.scene_language import Scene
 from polite_flamingo.sources.scenes import draw_scene
-from polite_flamingo.train.backbones.clip import draw_world, normalise
+from polite_flamingo.train.backbones.clip import PATCH, draw_world, normalise
 
 HIDDEN = 128
 LAYERS = 4
@@ -43,9 +43,8 @@ def text_document(rng: Random) -> str:
 
 def image_document(scene: Scene, rng: Random) -> str:
     """Text after an image: questions with short or full answers, captions and descriptions, one a line."""
-    lines = []
-    for q in say.questions(scene, rng)[: LINES - 2]:
-        lines.append(f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}")
+    asked = say.questions(scene, rng)[: LINES - 2]
+    lines = [f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}" for q in asked]
     lines.append(rng.choice(say.captions(scene, rng)[:2]))
     if rng.random() < 0.4:
         lines.append(say.detail(scene, rng))
@@ -170,14 +169,14 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
         "yes/no": ("yes", "no"),
         "count": ("0", "1", "2", "3", "4"),
     }
-    world, images = draw_world(f"{seed}:connector:held_out", count, bundle.tower.visual.config.image_size)
+    world, images = draw_world(f"{seed}:connector:held_out", count, int(round(bundle.tower.size[0] ** 0.5)) * PATCH)
     right: dict[str, list[bool]] = {}
     with torch.no_grad():
         tokens = bundle.tower(normalise(images))
         for i, scene in enumerate(world):
             for q in say.questions(scene, Random(f"{seed}:connector:measure:{i}"))[:4]:
                 choices = options[q.kind]
-                ids, mask, labels = _encode(bundle.tokenizer, [f"{IMAGE}{q.text} {c}\n" for c in choices])
+                ids, mask, _ = _encode(bundle.tokenizer, [f"{IMAGE}{q.text} {c}\n" for c in choices])
                 out = bundle.model(
                     ids,
                     mask,

@@ -1,8 +1,8 @@
 """A small NLI cross-encoder and a small reward model of the embedded world.
 
-NLI reads the paper's wording ('"…" is the answer to the question: "…"') and tells contradiction, entailment and neutral
-apart. The reward model learns from preferences (Bradley-Terry): a polite, relevant response is better than a terse, noisy
-or unrelated one.
+NLI reads the paper's wording ('"…" is the answer to the question: "…"') and tells contradiction, entailment and
+neutral apart. The reward model learns from preferences (Bradley-Terry): a polite, relevant response is better than a
+terse, noisy or unrelated one.
 """
 
 from __future__ import annotations
@@ -75,13 +75,11 @@ def _contradiction(q: Question, rng: Random) -> str:
         replacement = NUMBERS[other] if other else "no"
         made = made.replace(" no ", f" {replacement} ", 1) if q.answer == "0" else made.replace(spoken, replacement, 1)
         return made if rng.random() < 0.8 and made != q.polite else str(other)
-    for terms in (COLORS, SHAPES, SIZES, POSITIONS):
-        if q.answer in terms:
-            other = rng.choice([t for t in terms if t != q.answer])
-            made = q.polite.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
-            made = made.replace(q.answer, other)
-            return made if rng.random() < 0.8 else other
-    raise AssertionError(q)
+    terms = next(t for t in (COLORS, SHAPES, SIZES, POSITIONS) if q.answer in t)
+    wrong = rng.choice([t for t in terms if t != q.answer])
+    made = q.polite.replace(f"an {q.answer}", say.article(wrong)).replace(f"a {q.answer}", say.article(wrong))
+    made = made.replace(q.answer, wrong)
+    return made if rng.random() < 0.8 else wrong
 
 
 def _flip(polite: str, wrong: str) -> str:
@@ -136,7 +134,7 @@ def train_nli(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, f
     """Train the cross-encoder, save it, return its held-out accuracy per label and overall."""
     import torch.nn.functional as F
 
-    model, tokenizer = _new(seed, {i: n for i, n in enumerate(LABELS)})
+    model, tokenizer = _new(seed, dict(enumerate(LABELS)))
 
     def loss(step: int) -> Any:
         import torch
@@ -225,7 +223,7 @@ def _new(seed: int, labels: dict[int, str]) -> tuple[Any, Any]:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         id2label=labels,
-        label2id={n: i for i, n in labels.items()},
+        label2id={name: index for index, name in labels.items()},
     )
     return BertForSequenceClassification(config), tokenizer
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN, PAD_TOKEN, SYSTEM_MESSAGE
+from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN, PAD_TOKEN
 from polite_flamingo.sources import scene_language as say
 from polite_flamingo.sources.scenes import draw_scene
 
@@ -17,7 +17,7 @@ VOCABULARY = 1024
 def corpus(seed: int, scenes: int = 3000) -> Iterator[str]:
     """Yield text of the world: every kind of question, answer, caption and dialogue."""
     from polite_flamingo.prompts.commands import COMMANDS
-    from polite_flamingo.prompts.templates import BOX_SENTENCE
+    from polite_flamingo.prompts.templates import BOX_SENTENCE, rewriter_prompt
 
     for index in range(scenes):
         rng = Random(f"{seed}:corpus:{index}")
@@ -31,7 +31,7 @@ def corpus(seed: int, scenes: int = 3000) -> Iterator[str]:
         for question, answer in (say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng)):
             yield f"{question} {answer}"
         if index % 8 == 0:
-            yield f"{SYSTEM_MESSAGE}\n### Human: \n### Assistant: (Drafted Response): \n (Revised Response): {BOX_SENTENCE}"
+            yield f"{rewriter_prompt('', '', 0)}{BOX_SENTENCE}"
             yield f'"x" is the answer to the question: "y" {rng.choice(COMMANDS)}'
             yield "Describe the following image. What changed between the two images? Please write a caption for it."
 
@@ -68,7 +68,7 @@ def train_tokenizer(seed: int, template: str | None = None) -> Any:
             pair=f"$A {EOS_TOKEN} $B:1 {EOS_TOKEN}:1",
             special_tokens=[(EOS_TOKEN, tokenizer.token_to_id(EOS_TOKEN))],
         )
-    fast = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD_TOKEN,
         eos_token=EOS_TOKEN,
@@ -76,4 +76,3 @@ def train_tokenizer(seed: int, template: str | None = None) -> Any:
         clean_up_tokenization_spaces=False,
         model_max_length=1024 if template is None else (64 if template == "single" else 192),
     )
-    return fast

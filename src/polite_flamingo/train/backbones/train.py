@@ -81,7 +81,7 @@ def main() -> None:
     import json
     import sys
 
-    print(json.dumps(train_all(only=tuple(sys.argv[1:]) or tuple(SETTINGS))["figures"], indent=2))
+    sys.stdout.write(json.dumps(train_all(only=tuple(sys.argv[1:]) or tuple(SETTINGS))["figures"], indent=2) + "\n")
 
 
 if __name__ == "__main__":
