@@ -72,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb(stage.name, f"stage: {stage.summary}", _stage_handler(stage))
     report = verb("report", "the headline figures on one screen", _report)
     report.add_argument("--json", action="store_true", help="everything, as JSON")
+    report.add_argument("--records", type=int, metavar="N", help="instead: the first N rewrites by id, as Markdown")
     explain = verb("explain", "one record's life, from annotation to verdict", _explain)
     explain.add_argument("id", help="record id, or an unambiguous part of it")
     run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
@@ -139,9 +140,12 @@ def _stage_handler(stage: Stage) -> Callable[[argparse.Namespace], None]:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from polite_flamingo.report import build_report, render_report
+    from polite_flamingo.report import build_report, first_records, render_report
 
     params = _load(arguments)
+    if getattr(arguments, "records", None):
+        print(first_records(params, arguments.records))
+        return
     report = build_report(params)
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render_report(report))
 

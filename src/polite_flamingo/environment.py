@@ -36,6 +36,8 @@ def stay_offline(threads: int, models: list[str]) -> None:
         models: Where the profile's models come from (``packaged``, ``local:…``, ``pypi:…``, ``hub:…``, ``hf:…``).
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait collapse on shared cores
+    os.environ.setdefault("DS_LOG_LEVEL", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not any(model.startswith(("hub:", "hf:")) for model in models):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -79,6 +79,27 @@ def render_report(report: Figures) -> str:
     return "\n".join(lines)
 
 
+def first_records(params: Params, count: int) -> str:
+    """The first `count` rewrites in order of id, kept or not, as Markdown: nothing is chosen by looking.
+
+    Raises:
+        DataError: nothing has been filtered yet.
+    """
+    from heapq import nsmallest
+
+    from polite_flamingo.io import read_shards
+
+    folder = params.data / "pf1m"
+    rows = (row for state in ("kept", "rejected") for row in read_shards(folder / state))
+    parts = []
+    for row in nsmallest(count, rows, key=lambda row: row["id"]):
+        fate = f"dropped: {row['reason']}" if row["reason"] else "kept"
+        texts = [("asked", row["instruction"]), ("annotation", row["raw_answer"]), ("rewritten", row["rewritten"])]
+        quoted = [f"- {name}: {' / '.join(line for line in text.splitlines() if line)}" for name, text in texts]
+        parts.append("\n".join([f"**{row['id']}** ({fate})", "", *quoted]))
+    return "\n\n".join(parts)
+
+
 def _headline(stages: Mapping[str, Figures]) -> Figures:
     found: Figures = {}
     if "train_rewriter" in stages:

@@ -55,3 +55,33 @@ def test_an_unknown_origin_suggests_the_known_ones(tmp_path: Path) -> None:
 def test_a_missing_package_says_how_to_install_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="pip install no-such-package"):
         origins.materialise("pypi:no-such-package", "sts", tmp_path / "out")
+
+
+def test_an_adapter_is_saved_with_its_bases_origin_and_merged_into_a_plain_model(tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+
+    from polite_flamingo.train.backbones.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer(1, "pair")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    base = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=3, **sizes)).eval()
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    model = get_peft_model(
+        base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"], modules_to_save=["classifier"])
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    labels = ("contradiction", "entailment", "neutral")
+    origins.save_adapter(model, tmp_path / "adapter", base=f"local:{tmp_path / 'base'}", labels=labels)
+    origins.materialise(f"local:{tmp_path / 'adapter'}", "nli", tmp_path / "merged")
+
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    ids = torch.arange(4, 12)[None]
+    with torch.no_grad():
+        assert torch.allclose(merged(ids).logits, model(input_ids=ids).logits, atol=1e-5)
+    assert merged.config.id2label == dict(enumerate(labels))

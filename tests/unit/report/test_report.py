@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import write_json
+from polite_flamingo.io import write_json, write_shards
 from polite_flamingo.params import Params, load_params
-from polite_flamingo.report import build_report, render_report
+from polite_flamingo.report import build_report, first_records, render_report
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -120,3 +120,15 @@ def test_a_figure_nobody_could_measure_is_a_dash(params: Params) -> None:
 def test_without_any_stage_the_error_says_what_to_run(params: Params) -> None:
     with pytest.raises(DataError, match="make demo"):
         build_report(params)
+
+
+def test_the_first_records_are_the_first_by_id_kept_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = load_params(PROJECT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    row = {"instruction": "What?", "raw_answer": "red", "rewritten": "It is red.\n\nReally."}
+    write_shards(params.data / "pf1m" / "kept", [{**row, "id": "b", "reason": ""}, {**row, "id": "d", "reason": ""}])
+    write_shards(params.data / "pf1m" / "rejected", [{**row, "id": "a", "reason": "nli: contradiction"}])
+    shown = first_records(params, 2)
+    assert shown.index("**a** (dropped: nli: contradiction)") < shown.index("**b** (kept)")
+    assert "It is red. / Really." in shown
+    assert "**d**" not in shown

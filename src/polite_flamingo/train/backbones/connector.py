@@ -21,30 +21,42 @@ from polite_flamingo.train.backbones.clip import PATCH, draw_world, normalise
 HIDDEN = 128
 LAYERS = 4
 LINES = 8
+TEXT_SHARE = 0.25  # of the steps after the first, text-only phase
 
 
 def text_document(rng: Random) -> str:
-    """Text without an image: dialogues, descriptions, and notes quoted again (practice in copying)."""
+    """Text without an image: dialogues, descriptions, short answers beside full ones, and notes quoted again."""
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
     draw = rng.random()
-    if draw < 0.3:
+    if draw < 0.15:
         return "\n".join(f"{q} {a}" for q, a in say.small_talk(rng))
-    if draw < 0.5:
+    if draw < 0.3:
         return "\n".join(say.captions(scene, rng)) + "\n" + say.detail(scene, rng)
-    if draw < 0.8:
-        asked = say.questions(scene, rng)[:4]
-        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in asked)
-    if draw < 0.9:
+    if draw < 0.6:
+        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in say.questions(scene, rng)[:5])
+    if draw < 0.7:
         q = say.choice_question(scene, rng)
         return f"{q.text} {', '.join(q.choices)}? Answer: {q.answer}. {' '.join(q.rationales)}\n{q.polite}"
-    question, answer = say.reasoning(scene, rng)
-    return f"{question} {answer}"
+    if draw < 0.75:
+        question, answer = say.reasoning(scene, rng)
+        return f"{question} {answer}"
+    return _quoted(scene, rng)
+
+
+def _quoted(scene: Scene, rng: Random) -> str:
+    """Notes and the same notes again, so that the LM learns to carry words over."""
+    notes = []
+    for _ in range(rng.randint(1, 3)):
+        words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
+        rng.shuffle(words)
+        notes.append(" ".join(words[: rng.randint(2, 10)]))
+    return "\n".join([*notes, *notes])
 
 
 def image_document(scene: Scene, rng: Random) -> str:
-    """Text after an image: questions with short or full answers, captions and descriptions, one a line."""
+    """Text after an image: questions with short answers, full ones or both, captions and descriptions, one a line."""
     asked = say.questions(scene, rng)[: LINES - 2]
-    lines = [f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}" for q in asked]
+    lines = [f"{q.text} {rng.choice((q.answer, q.polite, f'{q.answer}. {q.polite}'))}" for q in asked]
     lines.append(rng.choice(say.captions(scene, rng)[:2]))
     if rng.random() < 0.4:
         lines.append(say.detail(scene, rng))
@@ -129,8 +141,8 @@ def train_connector(
     model.train()
     with tqdm(range(total), desc="connector", unit="step", mininterval=1.0) as bar:
         for step in bar:
-            if step < text_steps:
-                texts = [_copying(rng) if rng.random() < 0.3 else text_document(rng) for _ in range(batch)]
+            if step < text_steps or rng.random() < TEXT_SHARE:
+                texts = [text_document(rng) for _ in range(batch)]
                 shown, index = dummy, torch.zeros(batch, 1, dtype=torch.long)
             else:
                 chosen = rng.sample(range(len(world)), batch)
@@ -169,7 +181,7 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
         "yes/no": ("yes", "no"),
         "count": ("0", "1", "2", "3", "4"),
     }
-    world, images = draw_world(f"{seed}:connector:held_out", count, int(round(bundle.tower.size[0] ** 0.5)) * PATCH)
+    world, images = draw_world(f"{seed}:connector:held_out", count, round(bundle.tower.size[0] ** 0.5) * PATCH)
     right: dict[str, list[bool]] = {}
     with torch.no_grad():
         tokens = bundle.tower(normalise(images))
@@ -192,17 +204,10 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
     return {"accuracy": round(sum(every) / len(every), 4), **figures}
 
 
-def _copying(rng: Random) -> str:
-    """A note and the same note again, so that the LM learns to carry words over."""
-    scene = draw_scene(rng, held_out=rng.random() < 0.15)
-    words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
-    rng.shuffle(words)
-    note = " ".join(words[: rng.randint(3, 12)])
-    return f"{note}\n{note}"
-
-
 def _encode(tokenizer: Any, texts: Sequence[str]) -> tuple[Any, Any, Any]:
-    encoded = tokenizer([t + tokenizer.eos_token for t in texts], return_tensors="pt", padding=True)
+    encoded = tokenizer(
+        [t + tokenizer.eos_token for t in texts], return_tensors="pt", padding=True, pad_to_multiple_of=32
+    )
     ids, mask = encoded["input_ids"], encoded["attention_mask"]
     media = tokenizer.convert_tokens_to_ids(["<image>", "<|endofchunk|>"])
     labels = ids.masked_fill(mask == 0, -100)

