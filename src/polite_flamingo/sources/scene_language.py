@@ -307,22 +307,23 @@ def clevr_questions(scene: Scene, rng: Random) -> list[Question]:
 def comparison(scene: Scene, rng: Random) -> tuple[str, str]:
     """A CLEVR-like question with a polite answer (part of the conversation data)."""
     q = rng.choice(clevr_questions(scene, rng))
+    return q.text, _close(polite_comparison(q), rng)
+
+
+def polite_comparison(q: Question) -> str:
+    """Full answer to one of `clevr_questions`."""
     if q.kind == "yes/no":
         shape, other = q.text.removeprefix("Are there more ").removesuffix("?").split(" than ")
         if q.answer == "yes":
-            polite = f"Yes, there are more {shape} than {other} in the image."
-        else:
-            polite = f"No, there are not more {shape} than {other} in the image."
-    else:
-        noun = q.text.removeprefix("How many ").removeprefix("What number of ").removesuffix(" are there?")
-        n = int(q.answer)
-        if n == 0:
-            polite = f"There are no {noun} in the image."
-        elif n == 1:
-            polite = f"There is one {noun.removesuffix('s')} in the image."
-        else:
-            polite = f"There are {NUMBERS[n]} {noun} in the image."
-    return q.text, _close(polite, rng)
+            return f"Yes, there are more {shape} than {other} in the image."
+        return f"No, there are not more {shape} than {other} in the image."
+    noun = q.text.removeprefix("How many ").removeprefix("What number of ").removesuffix(" are there?")
+    n = int(q.answer)
+    if n == 0:
+        return f"There are no {noun} in the image."
+    if n == 1:
+        return f"There is one {noun.removesuffix('s')} in the image."
+    return f"There are {NUMBERS[n]} {noun} in the image."
 
 
 def reasoning(scene: Scene, rng: Random) -> tuple[str, str]:
@@ -410,3 +411,21 @@ def difference(before: Scene, after: Scene) -> list[str]:
         elif a is not None and b is not None:
             said.append(f"the {a.name} is now {b.color}")
     return said
+
+
+def polite_difference(before: Scene, after: Scene, rng: Random) -> str:
+    """The same changes in full sentences."""
+    old = {t.position: t for t in before}
+    new = {t.position: t for t in after}
+    said = []
+    for position in POSITIONS:
+        a, b = old.get(position), new.get(position)
+        if a == b:
+            continue
+        if b is None and a is not None:
+            said.append(rng.choice((f"The {a.name} is gone from the image.", f"The {a.name} has been removed.")))
+        elif a is None and b is not None:
+            said.append(f"{article(b.name).capitalize()} has been added in the {position}.")
+        elif a is not None and b is not None:
+            said.append(f"The {a.shape} is now {b.color} instead of {a.color}.")
+    return _close(" ".join(said), rng)

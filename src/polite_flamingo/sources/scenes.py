@@ -307,7 +307,7 @@ def _diff(
 ) -> None:
     if image_id % 2 == 0:
         return
-    after = _change(scene, rng)
+    after = change_scene(scene, rng)
     for suffix, shown in (("", scene), ("_2", after)):
         path = Path("spot_the_diff") / "resized_images" / f"{image_id}{suffix}.png"
         _save(raw / path, shown, layout(shown, image_size, Random(f"{image_id}:layout")), image_size, rng)
@@ -315,7 +315,8 @@ def _diff(
     sets["diff"].append({"img_id": str(image_id), "sentences": say.difference(scene, after)})
 
 
-def _change(scene: Scene, rng: Random) -> Scene:
+def change_scene(scene: Scene, rng: Random) -> Scene:
+    """Paint, remove or add one object."""
     things = {t.position: t for t in scene}
     actions = ["paint"] + (["remove"] if len(things) > 1 else []) + (["add"] if len(things) < 4 else [])
     action = rng.choice(actions)

@@ -94,6 +94,20 @@ def draw_world(seed: str, count: int, image_size: int) -> tuple[list[Scene], Any
     return scenes, torch.from_numpy(images)
 
 
+def draw_scenes(scenes: list[Scene], seed: str, image_size: int) -> Any:
+    """Render given scenes; uint8 of shape (len(scenes), 3, size, size)."""
+    import numpy as np
+    import torch
+
+    images = np.empty((len(scenes), 3, image_size, image_size), dtype=np.uint8)
+    for index, scene in enumerate(scenes):
+        rng = Random(f"{seed}:{index}")
+        images[index] = np.asarray(draw_image(scene, layout(scene, image_size, rng), image_size, rng)).transpose(
+            2, 0, 1
+        )
+    return torch.from_numpy(images)
+
+
 def normalise(images: Any) -> Any:
     """uint8 (B, 3, H, W) to floats as the shipped preprocessor_config.json has them (mean 0.5, std 0.5)."""
     return (images.float() / 255 - 0.5) / 0.5

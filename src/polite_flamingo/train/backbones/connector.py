@@ -1,62 +1,53 @@
 """A small causal LM and the Flamingo connector on top of it, pretrained on images with text around them.
 
-The stand-in for LLaMA and for OpenFlamingo's pretraining on image-text web data: the text is plain lines (captions,
-questions with short or full answers), never the assistant's dialogue format. Unlike OpenFlamingo, which keeps the LM
-frozen, the second phase trains LM and connector together, because the LM is tiny.
+The stand-in for LLaMA and for OpenFlamingo's pretraining on image-text web data: the text is plain lines, never the
+assistant's dialogue format. Three phases: text alone (`text_document`); pages about one image (`image_document`);
+documents that say things twice, tersely and in full, about no, one or two images (`paired_document` and its
+neighbours), which teach the LM to carry words over. Unlike OpenFlamingo, which keeps the LM frozen, LM and connector
+are trained together, because the LM is tiny.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from polite_flamingo.prompts.templates import IMAGE
+from polite_flamingo.prompts.templates import BOX_SENTENCE, IMAGE, format_boxes
 from polite_flamingo.sources import scene_language as say
 from polite_flamingo.sources.scene_language import Scene
-from polite_flamingo.sources.scenes import draw_scene
-from polite_flamingo.train.backbones.clip import PATCH, draw_world, normalise
+from polite_flamingo.sources.scenes import change_scene, draw_scene, layout
+from polite_flamingo.train.backbones.clip import PATCH, draw_scenes, draw_world, normalise
 
 HIDDEN = 128
 LAYERS = 4
 LINES = 8
-TEXT_SHARE = 0.25  # of the steps after the first, text-only phase
+Documents = tuple[list[str], Any, Any]  # texts, patch tokens of the images shown, image of each slot
 
 
 def text_document(rng: Random) -> str:
-    """Text without an image: dialogues, descriptions, short answers beside full ones, and notes quoted again."""
+    """Text without an image: dialogues, descriptions, and notes quoted again (practice in copying)."""
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
     draw = rng.random()
-    if draw < 0.15:
-        return "\n".join(f"{q} {a}" for q, a in say.small_talk(rng))
     if draw < 0.3:
+        return "\n".join(f"{q} {a}" for q, a in say.small_talk(rng))
+    if draw < 0.5:
         return "\n".join(say.captions(scene, rng)) + "\n" + say.detail(scene, rng)
-    if draw < 0.6:
-        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in say.questions(scene, rng)[:5])
-    if draw < 0.7:
+    if draw < 0.8:
+        asked = say.questions(scene, rng)[:4]
+        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in asked)
+    if draw < 0.9:
         q = say.choice_question(scene, rng)
         return f"{q.text} {', '.join(q.choices)}? Answer: {q.answer}. {' '.join(q.rationales)}\n{q.polite}"
-    if draw < 0.75:
-        question, answer = say.reasoning(scene, rng)
-        return f"{question} {answer}"
-    return _quoted(scene, rng)
-
-
-def _quoted(scene: Scene, rng: Random) -> str:
-    """Notes and the same notes again, so that the LM learns to carry words over."""
-    notes = []
-    for _ in range(rng.randint(1, 3)):
-        words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
-        rng.shuffle(words)
-        notes.append(" ".join(words[: rng.randint(2, 10)]))
-    return "\n".join([*notes, *notes])
+    question, answer = say.reasoning(scene, rng)
+    return f"{question} {answer}"
 
 
 def image_document(scene: Scene, rng: Random) -> str:
-    """Text after an image: questions with short answers, full ones or both, captions and descriptions, one a line."""
+    """Text after an image: questions with short or full answers, captions and descriptions, one a line."""
     asked = say.questions(scene, rng)[: LINES - 2]
-    lines = [f"{q.text} {rng.choice((q.answer, q.polite, f'{q.answer}. {q.polite}'))}" for q in asked]
+    lines = [f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}" for q in asked]
     lines.append(rng.choice(say.captions(scene, rng)[:2]))
     if rng.random() < 0.4:
         lines.append(say.detail(scene, rng))
@@ -67,16 +58,84 @@ def image_document(scene: Scene, rng: Random) -> str:
     return "\n".join(lines)
 
 
+def quoted_document(rng: Random) -> str:
+    """A note and the same note again, so that the LM learns to carry words over."""
+    scene = draw_scene(rng, held_out=rng.random() < 0.15)
+    words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
+    rng.shuffle(words)
+    note = " ".join(words[: rng.randint(3, 12)])
+    return f"{note}\n{note}"
+
+
+def paired_document(scene: Scene, rng: Random) -> str:
+    """Text after an image that says things twice, tersely and in full: answers, or captions and a description."""
+    if rng.random() < 0.35:
+        terse = "\n".join(say.captions(scene, rng))
+        if rng.random() < 0.5:
+            size = 1.0
+            boxes = [
+                [thing.name, x - r, y - r, x + r, y + r]
+                for thing, (x, y, r) in zip(scene, layout(scene, size, rng), strict=True)
+            ]
+            terse = f"{BOX_SENTENCE}\n{format_boxes(boxes, 3)}" if rng.random() < 0.3 else terse
+            terse = f"{terse}\n{format_boxes(boxes, 3)}"
+        return f"{terse}\n{say.detail(scene, rng)}"
+    asked = say.questions(scene, rng)[: LINES - 2]
+    lines = [f"{q.text} {rng.choice((q.answer, f'{q.answer}. {q.polite}', f'{q.answer}. {q.polite}'))}" for q in asked]
+    choice = say.choice_question(scene, rng)
+    lines.append(f"{choice.text} Answer: {choice.answer}. {' '.join(choice.rationales)} {choice.polite}")
+    compared = rng.choice(say.clevr_questions(scene, rng))
+    lines.append(f"{compared.text} {compared.answer}. {say.polite_comparison(compared)}")
+    rng.shuffle(lines)
+    return "\n".join(lines)
+
+
+def change_document(before: Scene, after: Scene, rng: Random) -> str:
+    """Text after two images: what changed, tersely and in full."""
+    terse = ". ".join(say.difference(before, after))
+    return f"{terse}\n{say.polite_difference(before, after, rng)}"
+
+
+def note_document(rng: Random) -> str:
+    """Text alone: answers said tersely and in full, or notes and the same notes again (practice in copying)."""
+    scene = draw_scene(rng, held_out=rng.random() < 0.15)
+    if rng.random() < 0.5:
+        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in say.questions(scene, rng)[:5])
+    notes = []
+    for _ in range(rng.randint(1, 3)):
+        words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
+        rng.shuffle(words)
+        notes.append(" ".join(words[: rng.randint(2, 10)]))
+    return "\n".join([*notes, *notes])
+
+
 def train_connector(
-    folder: Path, clip_folder: Path, *, text_steps: int, steps: int, batch: int, seed: int, scenes: int
+    folder: Path,
+    clip_folder: Path,
+    *,
+    text_steps: int,
+    steps: int,
+    paired_steps: int,
+    batch: int,
+    seed: int,
+    scenes: int,
 ) -> dict[str, float]:
     """Train LM, then LM and connector, on the frozen vision tower of `clip_folder`; save a Flamingo folder.
+
+    Args:
+        folder: Where the Flamingo goes.
+        clip_folder: The small CLIP.
+        text_steps: Steps of the first phase.
+        steps: Steps of the second.
+        paired_steps: Steps of the third, with an optimizer of its own.
+        batch: Documents per step.
+        seed: Decides everything.
+        scenes: Number of images rendered.
 
     Returns:
         The figures of `measure_connector`.
     """
     import torch
-    from tqdm import tqdm
     from transformers import CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
     from polite_flamingo.imaging import ImagePreprocessor
@@ -129,26 +188,70 @@ def train_connector(
             with torch.no_grad():
                 parameter.fill_(0.87)  # tanh(0.87) = 0.7: a closed gate would need a long time to open
     world, images = draw_world(f"{seed}:connector", scenes, vision.config.image_size)
-    with torch.no_grad():
-        tokens = torch.cat([bundle.tower(normalise(chunk)) for chunk in images.split(128)])
-    del images
-    dummy = torch.zeros(1, *tokens.shape[1:])
+
+    def encode(pixels: Any) -> Any:
+        with torch.no_grad():
+            return torch.cat([bundle.tower(normalise(chunk)) for chunk in pixels.split(128)])
+
+    tokens = encode(images)
+    none = torch.zeros(1, *tokens.shape[1:])
+
+    def pages(step: int, rng: Random) -> Documents:
+        if step < text_steps:
+            texts = [quoted_document(rng) if rng.random() < 0.3 else text_document(rng) for _ in range(batch)]
+            return texts, none, torch.zeros(batch, 1, dtype=torch.long)
+        chosen = rng.sample(range(len(world)), batch)
+        texts = [IMAGE + image_document(world[i], rng) for i in chosen]
+        return texts, tokens[chosen], torch.arange(batch)[:, None]
+
+    _fit(bundle, pages, text_steps + steps, 2e-3, f"{seed}:connector:order", "pages", multiple=None)
+
+    pairs = range(len(world) // 4)
+    changed = [change_scene(world[i], Random(f"{seed}:connector:change:{i}")) for i in pairs]
+    second = encode(draw_scenes(changed, f"{seed}:connector:changed", vision.config.image_size))
+
+    def paired(step: int, rng: Random) -> Documents:
+        kind = rng.random()
+        if kind < 0.25:
+            return [note_document(rng) for _ in range(batch)], none, torch.zeros(batch, 1, dtype=torch.long)
+        if kind < 0.4:
+            chosen = rng.sample(pairs, batch)
+            texts = [IMAGE * 2 + change_document(world[i], changed[i], rng) for i in chosen]
+            shown = torch.cat([tokens[chosen], second[chosen]])
+            return texts, shown, torch.stack([torch.arange(batch), torch.arange(batch) + batch], dim=1)
+        chosen = rng.sample(range(len(world)), batch)
+        made = image_document if kind < 0.6 else paired_document
+        return [IMAGE + made(world[i], rng) for i in chosen], tokens[chosen], torch.arange(batch)[:, None]
+
+    _fit(bundle, paired, paired_steps, 1.5e-3, f"{seed}:connector:paired", "paired", multiple=32)
+    model.eval().requires_grad_(False)
+    save_flamingo(bundle, folder)
+    return measure_connector(folder, seed=seed)
+
+
+def _fit(
+    bundle: Any,
+    documents: Callable[[int, Random], Documents],
+    steps: int,
+    rate: float,
+    order: str,
+    label: str,
+    multiple: int | None,
+) -> None:
+    """Train everything that requires a gradient with a one-cycle schedule; text lengths are padded to `multiple`."""
+    import torch
+    from tqdm import tqdm
+
+    model = bundle.model
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.01)
-    total = text_steps + steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=total, pct_start=0.05)
-    rng = Random(f"{seed}:connector:order")
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps, pct_start=0.05)
+    rng = Random(order)
     model.train()
-    with tqdm(range(total), desc="connector", unit="step", mininterval=1.0) as bar:
+    with tqdm(range(steps), desc=f"connector: {label}", unit="step", mininterval=1.0) as bar:
         for step in bar:
-            if step < text_steps or rng.random() < TEXT_SHARE:
-                texts = [text_document(rng) for _ in range(batch)]
-                shown, index = dummy, torch.zeros(batch, 1, dtype=torch.long)
-            else:
-                chosen = rng.sample(range(len(world)), batch)
-                texts = [IMAGE + image_document(world[i], rng) for i in chosen]
-                shown, index = tokens[chosen], torch.arange(batch)[:, None]
-            ids, mask, labels = _encode(tokenizer, texts)
+            texts, shown, index = documents(step, rng)
+            ids, mask, labels = _encode(bundle.tokenizer, texts, multiple)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = model.supervised_loss(ids, mask, labels, shown, index) / (labels[:, 1:] != -100).sum()
             optimizer.zero_grad()
@@ -157,9 +260,6 @@ def train_connector(
             optimizer.step()
             schedule.step()
             bar.set_postfix(loss=f"{loss.item():.3f}")
-    model.eval().requires_grad_(False)
-    save_flamingo(bundle, folder)
-    return measure_connector(folder, seed=seed)
 
 
 def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str, float]:
@@ -204,9 +304,9 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
     return {"accuracy": round(sum(every) / len(every), 4), **figures}
 
 
-def _encode(tokenizer: Any, texts: Sequence[str]) -> tuple[Any, Any, Any]:
+def _encode(tokenizer: Any, texts: Sequence[str], multiple: int | None = None) -> tuple[Any, Any, Any]:
     encoded = tokenizer(
-        [t + tokenizer.eos_token for t in texts], return_tensors="pt", padding=True, pad_to_multiple_of=32
+        [t + tokenizer.eos_token for t in texts], return_tensors="pt", padding=True, pad_to_multiple_of=multiple
     )
     ids, mask = encoded["input_ids"], encoded["attention_mask"]
     media = tokenizer.convert_tokens_to_ids(["<image>", "<|endofchunk|>"])

@@ -17,7 +17,7 @@ SEED = 42
 IMAGE_SIZE = 64
 SETTINGS: dict[str, dict[str, int]] = {
     "clip": {"steps": 600, "batch": 64, "scenes": 6000},
-    "flamingo": {"text_steps": 250, "steps": 950, "batch": 32, "scenes": 6000},
+    "flamingo": {"text_steps": 200, "steps": 900, "paired_steps": 700, "batch": 32, "scenes": 6000},
     "nli": {"steps": 220, "batch": 48},
     "reward": {"steps": 400, "batch": 48},
 }
