@@ -48,7 +48,7 @@ def draw_scene(rng: Random, held_out: bool = False) -> Scene:
 _PLAIN_PAIRS = [(c, s) for c in COLORS for s in SHAPES if (c, s) not in HELD_OUT]
 
 
-def layout(scene: Scene, image_size: int, rng: Random) -> list[tuple[float, float, float]]:
+def layout(scene: Scene, image_size: float, rng: Random) -> list[tuple[float, float, float]]:
     """Centre x, centre y and radius of each object, in pixels of an image of `image_size` squared."""
     cell = image_size / 2
     placed = []
