@@ -35,7 +35,8 @@ class LlavaInstruct:
     def read(self, root: Path, folder: str, split: str, *, seed: int, coco: str = "coco") -> Iterator[Sample | Reject]:
         """Read whichever of ``conversation_*.json``, ``detail_*.json``, ``complex_reasoning_*.json`` are there.
 
-        The dataset has no splits; `split` is a label. Images, captions and boxes are looked for in `coco`.
+        The dataset has no splits; `split` is a label. ``image`` may be a list. Images, captions and boxes are looked
+        for in `coco`.
         """
         for file in find_all(root, folder, *(f"{kind}_*.json" for kind in KINDS)):
             kind = next(kind for kind in KINDS if file.name.startswith(kind))
@@ -50,6 +51,14 @@ class LlavaInstruct:
         numbers = {image_number(name) for name in names if isinstance(name, str)}
         return read_context(root, coco, {number for number in numbers if number is not None})
 
+    def _image(self, root: Path, coco: str, name: Any) -> Image:
+        """A COCO image by its number, any other file by its path below the data root."""
+        if not isinstance(name, str):
+            raise DataError("image is no file name", value=name)
+        image = Image(name)
+        number = image_number(name)
+        return image if number is None else Image(find_image(root, (coco,), "train2014", number))
+
     def _sample(
         self,
         root: Path,
@@ -63,17 +72,17 @@ class LlavaInstruct:
         official = need(record, "id", str)
         seen[official] += 1  # ids repeat within a file
         suffix = f"-{seen[official]}" if seen[official] > 1 else ""
-        image = Image(need(record, "image", str))
-        number = image_number(image.path)
-        if number is not None:
-            image = Image(find_image(root, (coco,), "train2014", number))
+        several = isinstance(record, dict) and isinstance(record.get("image"), list)
+        names: list[Any] = need(record, "image", list) if several else [need(record, "image", str)]
+        images = tuple(self._image(root, coco, name) for name in names)
+        number = image_number(names[0]) if len(names) == 1 else None
         turns = []
         for index, turn in enumerate(need(record, "conversations", list)):
             role = ROLES.get(need(turn, "from", str))
             if role is None:
                 raise DataError("turn is neither of 'human' nor of 'gpt'", value=turn["from"])
             text = need(turn, "value", str).replace(IMAGE_TAG, "").strip()
-            turns.append(Turn(role, text, (0,) if index == 0 else ()))
+            turns.append(Turn(role, text, tuple(range(len(images))) if index == 0 else ()))
         captions, boxes = context.get(number, ([], [])) if number is not None else ([], [])
         return Sample(
             id=f"{self.name}/{split}/{kind}-{official}{suffix}",
@@ -82,6 +91,6 @@ class LlavaInstruct:
             licence=self.licence,
             task=KINDS[kind],
             turns=tuple(turns),
-            images=(image,),
+            images=images,
             extras={"captions": captions, "boxes": boxes} if captions else {},
         )

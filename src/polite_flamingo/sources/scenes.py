@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from polite_flamingo.io import write_json, write_jsonl
+from polite_flamingo.prompts.requests import CHANGE
 from polite_flamingo.sources import scene_language as say
 from polite_flamingo.sources.scene_language import COLORS, HELD_OUT, POSITIONS, SHAPES, SIZES, Scene, Thing
 
@@ -159,6 +160,8 @@ def _write_split(
             _diff(raw, sets, image_id, scene, image_size, rng, truth)
         if split == "train":
             _llava(sets, image_id, scene, name, rng)
+            if image_id % 2 == 0:
+                _llava_pair(raw, sets, image_id, scene, image_size, rng, truth)
         bar.update()
 
     info = {"description": "Scenes of coloured shapes", "version": "1.0", "year": 2023}
@@ -333,10 +336,10 @@ def change_scene(scene: Scene, rng: Random) -> Scene:
 
 
 def _llava(sets: dict[str, list[Any]], image_id: int, scene: Scene, name: str, rng: Random) -> None:
-    rounds = [(q.text, q.polite) for q in say.questions(scene, rng)[:2]]
+    rounds = [(q.text, q.polite) for q in say.questions(scene, rng)[:3]]
     choice = say.choice_question(scene, rng)
     shown = ", ".join(choice.choices[:-1]) + f", or {choice.choices[-1]}?"
-    rounds.append(rng.choice(((f"{choice.text} {shown}", choice.polite), say.comparison(scene, rng))))
+    rounds += [(f"{choice.text} {shown}", choice.polite), say.comparison(scene, rng)]
     rng.shuffle(rounds)
     sets["conversation"].append(_dialogue(f"{image_id:012d}", name, rounds))
     if image_id % 2:
@@ -348,10 +351,32 @@ def _llava(sets: dict[str, list[Any]], image_id: int, scene: Scene, name: str, r
         sets["reasoning"].append(_dialogue(f"{image_id:012d}", name, [say.reasoning(scene, rng)]))
 
 
-def _dialogue(identifier: str, image: str, rounds: list[tuple[str, str]]) -> dict[str, Any]:
+def _llava_pair(
+    raw: Path,
+    sets: dict[str, list[Any]],
+    image_id: int,
+    scene: Scene,
+    image_size: int,
+    rng: Random,
+    truth: list[dict[str, Any]],
+) -> None:
+    """A dialogue about two images, with images of its own (LLaVA's form lets ``image`` be a list)."""
+    after = change_scene(scene, rng)
+    names = []
+    for suffix, shown in (("", scene), ("_2", after)):
+        path = Path("llava") / "images" / f"{image_id}{suffix}.png"
+        _save(raw / path, shown, layout(shown, image_size, Random(f"{image_id}:pair")), image_size, rng)
+        truth.append(_truth(path, shown))
+        names.append(path.as_posix())
+    rounds = [(rng.choice(CHANGE), say.polite_difference(scene, after, rng))]
+    sets["conversation"].append(_dialogue(f"{image_id:012d}-pair", names, rounds))
+
+
+def _dialogue(identifier: str, image: str | list[str], rounds: list[tuple[str, str]]) -> dict[str, Any]:
     turns = []
     for index, (question, response) in enumerate(rounds):
-        turns.append({"from": "human", "value": ("<image>\n" if index == 0 else "") + question})
+        tags = "<image>\n" * (1 if isinstance(image, str) else len(image)) if index == 0 else ""
+        turns.append({"from": "human", "value": tags + question})
         turns.append({"from": "gpt", "value": response})
     return {"id": identifier, "image": image, "conversations": turns}
 

@@ -17,7 +17,7 @@ from polite_flamingo.errors import DataError
 
 LABELS = ("contradiction", "entailment", "neutral")  # the order of cross-encoder/nli-deberta-v3-base
 BATCH = 32
-EPOCHS = 2
+EPOCHS = 1
 LEARNING_RATE = 5e-5
 MAX_TOKENS = 96
 

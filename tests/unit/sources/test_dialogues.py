@@ -1,9 +1,11 @@
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
-from polite_flamingo.records import Task
+from polite_flamingo.records import Sample, Task
+from polite_flamingo.sources import load_source
 
 
 def llava_row(identifier: str = "000000000007", image: str = "000000000007.jpg", **values):
@@ -166,3 +168,18 @@ def test_gpteacher_accepts_response_and_output_and_alpaca_only_output(root) -> N
     (only,), rejects = root.read("alpaca", "text", "train")
     assert only.id == "alpaca/train/alpaca_data-1"
     assert [r.reason for r in rejects] == ["row lacks 'output'", "row lacks 'output'"]
+
+
+def test_llava_takes_several_images_in_one_turn(tmp_path: Path) -> None:
+    turns = [
+        {"from": "human", "value": "<image>\n<image>\nWhat changed?"},
+        {"from": "gpt", "value": "The dog is gone."},
+    ]
+    record = {"id": "1", "image": ["pairs/1.png", "pairs/1_2.png"], "conversations": turns}
+    (tmp_path / "llava").mkdir()
+    (tmp_path / "llava" / "conversation_58k.json").write_text(json.dumps([record]))
+    [sample] = load_source("llava_instruct").read(tmp_path, "llava", "train", seed=1)
+    assert isinstance(sample, Sample)
+    assert [image.path for image in sample.images] == ["pairs/1.png", "pairs/1_2.png"]
+    assert sample.turns[0].images == (0, 1)
+    assert sample.instruction == "What changed?"
