@@ -103,6 +103,7 @@ class ChangeFilter(_Section):
 
 class StsFilter(_Section):
     min_cosine: float = Field(ge=-1, le=1)
+    per_task: dict[Literal["caption", "change", "detail"], float]
 
 
 class ParagraphFilter(_Section):
@@ -311,6 +312,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
+_WHOLE = ("mixture", "per_task")  # mappings whose keys are free: an override replaces them as a whole
+
+
 def _merge(
     base: Mapping[str, Any],
     overrides: Mapping[str, Any],
@@ -323,7 +327,7 @@ def _merge(
         dotted = f"{prefix}{key}"
         if key not in base:
             problems.append(f"overrides.{dotted}: no such parameter ({did_you_mean(key, base)})")
-        elif isinstance(base[key], Mapping) and isinstance(value, Mapping) and key != "mixture":
+        elif isinstance(base[key], Mapping) and isinstance(value, Mapping) and key not in _WHOLE:
             merged[key] = _merge(base[key], value, f"{dotted}.", overridden, problems)
         else:
             merged[key] = value

@@ -73,8 +73,8 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known_one(project: Path)
 
 
 def test_an_unknown_override_is_named(project: Path) -> None:
-    _edit(project / "configs" / "profiles" / "tiny.yaml", "  filter: {}", "  filter: {stss: {}}")
-    with pytest.raises(ConfigError, match=r"overrides\.filter\.stss: no such parameter"):
+    _edit(project / "configs" / "profiles" / "tiny.yaml", "  score: {}", "  score: {}\n  fliter: {}")
+    with pytest.raises(ConfigError, match=r"overrides\.fliter: no such parameter \(did you mean 'filter'"):
         load_params(project / "params.yaml", "tiny")
 
 

@@ -30,6 +30,7 @@ class Thresholds:
     max_words: int = 400
     max_rouge_l: float = 0.95
     min_cosine: float = 0.40
+    min_cosine_per_task: tuple[tuple[str, float], ...] = ()
     min_clip_logit: float = 17.0
     nli_reject: tuple[str, ...] = ("contradiction",)
     max_repeated_share: float = 0.3
@@ -84,12 +85,13 @@ def decide(rewrite: Rewrite, thresholds: Thresholds) -> Decision:
         DataError: the record was never scored.
     """
     t = thresholds
+    sts = StsFilter(t.min_cosine, t.min_cosine_per_task)
     edit = ParagraphEditor(t.min_clip_logit).edit(rewrite)
     edited = edit.rewrite
     judged: list[tuple[str, Any, Verdict]] = [
         ("length", [t.min_words, t.max_words], LengthFilter(t.min_words, t.max_words).judge(rewrite)),
         ("change", t.max_rouge_l, ChangeFilter(t.max_rouge_l).judge(rewrite)),
-        ("sts", t.min_cosine, StsFilter(t.min_cosine).judge(rewrite)),
+        ("sts", sts.threshold(rewrite.task), sts.judge(rewrite)),
         ("paragraphs", t.min_clip_logit, Verdict(ALL_CUT if edit.all_cut else None, edit.lowest)),
         ("nli", list(t.nli_reject), ContradictionFilter(t.nli_reject).judge(edited)),
         ("repetition", t.max_repeated_share, RepetitionFilter(t.max_repeated_share).judge(edited)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from polite_flamingo.filter.columns import number
-from polite_flamingo.records import Rewrite, Verdict
+from polite_flamingo.records import Rewrite, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,17 @@ class StsFilter:
     """
 
     min_cosine: float
+    per_task: tuple[tuple[str, float], ...] = ()  # ours: (task, threshold) where a task needs another one
     name: str = "sts"
 
+    def threshold(self, task: Task) -> float:
+        """Lowest similarity that passes, for one task."""
+        return dict(self.per_task).get(str(task), self.min_cosine)
+
     def judge(self, rewrite: Rewrite) -> Verdict:
-        """Reject a caption whose similarity with the raw captions is below `min_cosine`."""
+        """Reject a caption whose similarity with the raw captions is below the threshold of its task."""
         score = number(rewrite, "sts") if rewrite.task.is_caption else None
-        if score is not None and score < self.min_cosine:
-            return Verdict(f"sts: {score:.4f} below {self.min_cosine}", score)
+        lowest = self.threshold(rewrite.task)
+        if score is not None and score < lowest:
+            return Verdict(f"sts: {score:.4f} below {lowest}", score)
         return Verdict(score=score)

@@ -160,8 +160,7 @@ def _write_split(
             _diff(raw, sets, image_id, scene, image_size, rng, truth)
         if split == "train":
             _llava(sets, image_id, scene, name, rng)
-            if image_id % 2 == 0:
-                _llava_pair(raw, sets, image_id, scene, image_size, rng, truth)
+            _llava_pair(raw, sets, image_id, scene, image_size, rng, truth)
         bar.update()
 
     info = {"description": "Scenes of coloured shapes", "version": "1.0", "year": 2023}

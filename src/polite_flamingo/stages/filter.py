@@ -39,6 +39,7 @@ def thresholds_of(settings: Filter) -> Thresholds:
         max_words=settings.length.max_words,
         max_rouge_l=settings.change.max_rouge_l,
         min_cosine=settings.sts.min_cosine,
+        min_cosine_per_task=tuple(sorted(settings.sts.per_task.items())),
         min_clip_logit=settings.paragraphs.min_clip_logit,
         nli_reject=tuple(settings.nli.reject),
         max_repeated_share=settings.repetition.max_share,

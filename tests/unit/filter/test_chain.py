@@ -118,3 +118,15 @@ def test_deciding_imports_no_torch() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], check=False, env={"PYTHONPATH": str(ROOT / "src")}).returncode == 0
     )
+
+
+def test_a_task_may_have_its_own_sts_threshold() -> None:
+    from polite_flamingo.filter.sts import StsFilter
+    from polite_flamingo.records import Image, Rewrite, Task
+
+    def made(task: Task) -> Rewrite:
+        return Rewrite("i", "s", "t", "l", task, "?", (Image("a.png"),), "a", "b", "stop", scores={"sts": 0.6})
+
+    judge = StsFilter(0.4, (("change", 0.85),)).judge
+    assert judge(made(Task.CAPTION)).kept
+    assert judge(made(Task.CHANGE)).reason == "sts: 0.6000 below 0.85"

@@ -25,7 +25,14 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     loaded = load_params(ROOT / "params.yaml", "tiny")
     monkeypatch.chdir(tmp_path)
     none = loaded.backbones.model_copy(update=dict.fromkeys(("sts", "nli", "clip", "reward"), "none"))
-    return loaded.model_copy(update={"backbones": none})
+    nli = loaded.filter.nli.model_copy(update={"reject": ["contradiction"]})  # not what the profile calibrated
+    return loaded.model_copy(
+        update={
+            "backbones": none,
+            "filter": loaded.filter.model_copy(update={"nli": nli}),
+            "distort": loaded.distort.model_copy(update={"assignment": "all"}),
+        }
+    )
 
 
 def vqa(number: int, text: str, nli: list[float], probe: str = "", raw: str = "red") -> Rewrite:
