@@ -341,12 +341,10 @@ def _llava(sets: dict[str, list[Any]], image_id: int, scene: Scene, name: str, r
     rounds += [(f"{choice.text} {shown}", choice.polite), say.comparison(scene, rng)]
     rng.shuffle(rounds)
     sets["conversation"].append(_dialogue(f"{image_id:012d}", name, rounds))
-    if image_id % 2:
-        request = rng.choice(
-            ("Describe the following image in detail.", "What is shown in this image? Please be detailed.")
-        )
-        sets["detail"].append(_dialogue(f"{image_id:012d}", name, [(request, say.detail(scene, rng))]))
-    else:
+    requests = ("Describe the following image in detail.", "What is shown in this image? Please be detailed.")
+    described = [(rng.choice(requests), say.detail(scene, rng))]
+    sets["detail"].append(_dialogue(f"{image_id:012d}", name, described))
+    if image_id % 2 == 0:
         sets["reasoning"].append(_dialogue(f"{image_id:012d}", name, [say.reasoning(scene, rng)]))
 
 
