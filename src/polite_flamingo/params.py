@@ -158,6 +158,8 @@ class Tune(_Section):
 class Evaluate(_Section):
     bootstrap_samples: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
+    do_sample: bool
+    temperature: float = Field(gt=0)
 
 
 class Quality(_Section):

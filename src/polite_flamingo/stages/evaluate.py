@@ -141,6 +141,8 @@ class _Work:
         decoding = {
             **params.generation.model_dump(),
             "max_new_tokens": params.evaluate.max_new_tokens,
+            "do_sample": params.evaluate.do_sample,
+            "temperature": params.evaluate.temperature,
             "seed": params.seed,
         }
         settings = GenerationSettings(**decoding)
