@@ -121,15 +121,15 @@ def test_a_programming_error_is_not_hidden(project: Path, monkeypatch: pytest.Mo
 
 def test_params_shows_what_the_profile_replaces(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["params"]) == 0
-    assert "distort.assignment: weighted -> all" in capsys.readouterr().out
+    assert "generation.do_sample: True -> False" in capsys.readouterr().out
 
 
 def test_params_check_names_what_dvc_would_miss(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     profile = project / "configs" / "profiles" / "mine.yaml"
     text = (project / "configs" / "profiles" / "tiny.yaml").read_text()
-    profile.write_text(text.replace("  filter: {}\n", ""))
+    profile.write_text(text.replace("  score: {}\n", ""))
     assert cli.main(["params", "--check"]) == cli.USER_ERROR
-    assert "mine.yaml: lacks overrides.filter" in capsys.readouterr().err
+    assert "mine.yaml: lacks overrides.score" in capsys.readouterr().err
 
 
 def test_every_stage_has_a_verb_and_names_the_paper_or_says_ours() -> None:
