@@ -74,16 +74,16 @@ def _objects(count: int, color: str = "") -> str:
     return f"{NUMBERS[count]} {color} {noun}".replace("  ", " ")
 
 
-def _close(text: str, rng: Random) -> str:
-    endings = (
-        "",
-        "",
-        "",
-        " Let me know if you have any other questions!",
-        " I hope this helps!",
-        " Please let me know if you would like to know more about the image.",
-    )
-    return text + rng.choice(endings)
+ENDINGS = (
+    " Let me know if you have any other questions!",
+    " I hope this helps!",
+    " Please let me know if you would like to know more about the image.",
+)
+
+
+def close(text: str, rng: Random, *, always: bool = False) -> str:
+    """`text` with a courteous ending, by default every other time."""
+    return text + rng.choice(ENDINGS if always else ("", "", "", *ENDINGS))
 
 
 def captions(scene: Scene, rng: Random) -> list[str]:
@@ -171,7 +171,7 @@ def _color_at(t: Thing, rng: Random, form: str) -> Question:
             f"In the {t.position} of the image, the {t.size} {t.shape} is {t.color}.",
         )
     )
-    return Question("color", text, t.color, _close(polite, rng))
+    return Question("color", text, t.color, close(polite, rng))
 
 
 def _shape_at(t: Thing, rng: Random, form: str) -> Question:
@@ -187,7 +187,7 @@ def _shape_at(t: Thing, rng: Random, form: str) -> Question:
             f"The object in the {t.position} is {article(t.shape)}, and its color is {t.color}.",
         )
     )
-    return Question("shape", text, t.shape, _close(polite, rng))
+    return Question("shape", text, t.shape, close(polite, rng))
 
 
 def _size_at(t: Thing, rng: Random, form: str) -> Question:
@@ -202,7 +202,7 @@ def _size_at(t: Thing, rng: Random, form: str) -> Question:
             f"The {t.shape} in the {t.position} is {t.size}.",
         )
     )
-    return Question("size", text, t.size, _close(polite, rng))
+    return Question("size", text, t.size, close(polite, rng))
 
 
 def _count(scene: Scene, rng: Random, form: str) -> Question:
@@ -217,7 +217,7 @@ def _count(scene: Scene, rng: Random, form: str) -> Question:
     polite = rng.choice(
         (f"There {verb} {_objects(n)} in the image.", f"There {verb} {_objects(n)} in the image: {named}.")
     )
-    return Question("count", text, str(n), _close(polite, rng))
+    return Question("count", text, str(n), close(polite, rng))
 
 
 def _count_color(scene: Scene, color: str, rng: Random, form: str) -> Question:
@@ -235,7 +235,7 @@ def _count_color(scene: Scene, color: str, rng: Random, form: str) -> Question:
                 f"There {verb} {_objects(n, color)} in the image, {where}.",
             )
         )
-    return Question("count", text, str(n), _close(polite, rng))
+    return Question("count", text, str(n), close(polite, rng))
 
 
 def _where(t: Thing, rng: Random, form: str) -> Question:
@@ -243,7 +243,7 @@ def _where(t: Thing, rng: Random, form: str) -> Question:
     polite = rng.choice(
         (f"The {t.name} is in the {t.position} of the image.", f"You can find the {t.name} in the {t.position}.")
     )
-    return Question("position", text, t.position, _close(polite, rng))
+    return Question("position", text, t.position, close(polite, rng))
 
 
 def _exists(scene: Scene, pair: tuple[str, str], rng: Random, form: str) -> Question:
@@ -259,9 +259,9 @@ def _exists(scene: Scene, pair: tuple[str, str], rng: Random, form: str) -> Ques
                 f"Yes, there is {article(name)} in the {found[0].position} of the image.",
             )
         )
-        return Question("yes/no", text, "yes", _close(polite, rng))
+        return Question("yes/no", text, "yes", close(polite, rng))
     polite = rng.choice((f"No, there is no {name} in the image.", f"No, I do not see {article(name)} in the image."))
-    return Question("yes/no", text, "no", _close(polite, rng))
+    return Question("yes/no", text, "no", close(polite, rng))
 
 
 def choice_question(scene: Scene, rng: Random) -> Question:
@@ -287,7 +287,7 @@ def choice_question(scene: Scene, rng: Random) -> Question:
             f"The answer is {answer}, because there is {article(t.name)} in the {t.position} of the image.",
         )
     )
-    return Question("choice", text, answer, _close(polite, rng), tuple(choices), rationales)
+    return Question("choice", text, answer, close(polite, rng), tuple(choices), rationales)
 
 
 def clevr_questions(scene: Scene, rng: Random) -> list[Question]:
@@ -307,7 +307,7 @@ def clevr_questions(scene: Scene, rng: Random) -> list[Question]:
 def comparison(scene: Scene, rng: Random) -> tuple[str, str]:
     """A CLEVR-like question with a polite answer (part of the conversation data)."""
     q = rng.choice(clevr_questions(scene, rng))
-    return q.text, _close(polite_comparison(q), rng)
+    return q.text, close(polite_comparison(q), rng)
 
 
 def polite_comparison(q: Question) -> str:
@@ -392,7 +392,7 @@ def small_talk(rng: Random) -> list[tuple[str, str]]:
             "This makes it the main focus of the scene.",
         ),
     ]
-    return [(q, _close(r, rng)) for q, r in rng.sample(pool, 2)]
+    return [(q, close(r, rng)) for q, r in rng.sample(pool, 2)]
 
 
 def difference(before: Scene, after: Scene) -> list[str]:
@@ -428,4 +428,4 @@ def polite_difference(before: Scene, after: Scene, rng: Random) -> str:
             said.append(f"{article(b.name).capitalize()} has been added in the {position}.")
         elif a is not None and b is not None:
             said.append(f"The {a.shape} is now {b.color} instead of {a.color}.")
-    return _close(" ".join(said), rng)
+    return close(" ".join(said), rng)

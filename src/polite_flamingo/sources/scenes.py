@@ -31,6 +31,7 @@ RGB = {
 LICENCE = {"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}
 CATEGORIES = {f"{c} {s}": i for i, (c, s) in enumerate(((c, s) for c in COLORS for s in SHAPES), 1)}
 QUESTIONS_PER_IMAGE = 4
+DETAIL = ("Describe the following image in detail.", "What is shown in this image? Please be detailed.")  # requests
 FIRST_ID = {"train": 1, "val": 200_001, "test": 400_001, "out_of_domain": 600_001}
 OVERSAMPLING = 4
 
@@ -341,8 +342,7 @@ def _llava(sets: dict[str, list[Any]], image_id: int, scene: Scene, name: str, r
     rounds += [(f"{choice.text} {shown}", choice.polite), say.comparison(scene, rng)]
     rng.shuffle(rounds)
     sets["conversation"].append(_dialogue(f"{image_id:012d}", name, rounds))
-    requests = ("Describe the following image in detail.", "What is shown in this image? Please be detailed.")
-    described = [(rng.choice(requests), say.detail(scene, rng))]
+    described = [(rng.choice(DETAIL), say.detail(scene, rng))]
     sets["detail"].append(_dialogue(f"{image_id:012d}", name, described))
     if image_id % 2 == 0:
         sets["reasoning"].append(_dialogue(f"{image_id:012d}", name, [say.reasoning(scene, rng)]))

@@ -72,13 +72,13 @@ def paired_document(scene: Scene, rng: Random) -> str:
     if rng.random() < 0.35:
         terse = "\n".join(say.captions(scene, rng))
         if rng.random() < 0.5:
-            size = 1.0
-            boxes = [
+            corners = [
                 [thing.name, x - r, y - r, x + r, y + r]
-                for thing, (x, y, r) in zip(scene, layout(scene, size, rng), strict=True)
+                for thing, (x, y, r) in zip(scene, layout(scene, 1.0, rng), strict=True)
             ]
-            terse = f"{BOX_SENTENCE}\n{format_boxes(boxes, 3)}" if rng.random() < 0.3 else terse
-            terse = f"{terse}\n{format_boxes(boxes, 3)}"
+            boxes = format_boxes(corners, 3)
+            head = f"{BOX_SENTENCE}\n{boxes}" if rng.random() < 0.3 else terse
+            terse = f"{head}\n{boxes}"
         return f"{terse}\n{say.detail(scene, rng)}"
     asked = say.questions(scene, rng)[: LINES - 2]
     lines = [f"{q.text} {rng.choice((q.answer, f'{q.answer}. {q.polite}', f'{q.answer}. {q.polite}'))}" for q in asked]

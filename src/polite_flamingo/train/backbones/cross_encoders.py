@@ -14,9 +14,10 @@ from random import Random
 from typing import Any
 
 from polite_flamingo.distort.text_noise import add_noise
+from polite_flamingo.prompts.requests import CAPTION, CHANGE
 from polite_flamingo.sources import scene_language as say
-from polite_flamingo.sources.scene_language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, Question
-from polite_flamingo.sources.scenes import draw_scene
+from polite_flamingo.sources.scene_language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, Question, Scene
+from polite_flamingo.sources.scenes import DETAIL, change_scene, draw_scene
 
 HIDDEN = 128
 LAYERS = 3
@@ -110,15 +111,20 @@ def reward_example(seed: int, index: int) -> tuple[str, str, str]:
     """Instruction, better response, worse response; pure in (seed, index)."""
     rng = Random(f"{seed}:reward:{index}")
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
-    kind = rng.randrange(6)
+    kind = rng.randrange(7)
+    asked = say.questions(scene, rng, "formal" if rng.random() < 0.25 else "plain")
     if kind == 0:
-        instruction, good = "Describe the image in detail.", say.detail(scene, rng)
+        instruction, good = rng.choice((*CAPTION, *DETAIL)), say.detail(scene, rng)
         bad = "\n".join(rng.sample(say.captions(scene, rng), rng.randint(1, 3)))
     elif kind == 1:
         instruction, good = rng.choice((say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng)))
         bad = " ".join(rng.sample(good.split(), min(3, len(good.split()))))
+    elif kind == 2:
+        after = change_scene(scene, rng)
+        instruction, good = rng.choice(CHANGE), say.polite_difference(scene, after, rng)
+        bad = "\n".join(say.difference(scene, after))
     else:
-        q = say.choice_question(scene, rng) if kind == 2 else rng.choice(say.questions(scene, rng))
+        q = say.choice_question(scene, rng) if kind == 3 else rng.choice(asked)
         instruction, good = q.text, q.polite
         bad = f"Answer: {q.answer}. {' '.join(q.rationales)}" if q.choices and rng.random() < 0.6 else q.answer
     draw = rng.random()
@@ -130,12 +136,25 @@ def reward_example(seed: int, index: int) -> tuple[str, str, str]:
     elif draw < 0.45:
         bad = f"{bad}\n{say.article(scene[0].name)}: [0.{rng.randrange(1000):03d}, 0.{rng.randrange(1000):03d}]"
     elif draw < 0.55:
-        bad = rng.choice([answer for _, answer in say.small_talk(rng)])
-    elif draw < 0.62 and kind > 1:
+        bad = _off_topic(instruction, good, scene, asked, rng)
+    elif draw < 0.65 and kind > 1:
         # courtesy counts: the same content with a closing line is liked better than without
-        bare = good.split(" Let me")[0].split(" I hope")[0].split(" Please")[0]
-        good, bad = f"{bare} Let me know if you have any other questions!", bare
+        good, bad = say.close(_bare(good), rng, always=True), _bare(good)
     return instruction, good, bad
+
+
+def _bare(polite: str) -> str:
+    return polite.split(" Let me")[0].split(" I hope")[0].split(" Please")[0]
+
+
+def _off_topic(instruction: str, good: str, scene: Scene, asked: list[Question], rng: Random) -> str:
+    """A polite response to something else: small talk, another question, or a description nobody asked for."""
+    others = [q.polite for q in asked if q.text != instruction and q.polite != good]
+    pool = [answer for _, answer in say.small_talk(rng) if answer != good]
+    pool += others[:1] if others else []
+    if instruction in {q.text for q in asked}:
+        pool.append(say.detail(scene, rng))
+    return rng.choice(pool)
 
 
 def train_nli(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, float]:
@@ -177,7 +196,7 @@ def train_nli(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, f
     return measure_nli(folder, seed=seed)
 
 
-def measure_nli(folder: Path, *, seed: int, count: int = 900) -> dict[str, float]:
+def measure_nli(folder: Path, *, seed: int, count: int = 300) -> dict[str, float]:
     """Held-out accuracy of a saved cross-encoder, on examples no training drew."""
     import torch
 
