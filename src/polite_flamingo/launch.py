@@ -125,12 +125,17 @@ def serve_interfaces(docs: Path, *, mlflow_port: int = 5000, prefect_port: int =
         "1",
     ]
     prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    from polite_flamingo.tracking.mlflow import runs_page
+
     return serve_commands(
         {
             "MLflow": (mlflow_port, [*mlflow, "--port", str(mlflow_port)]),
             "Prefect": (prefect_port, [*prefect, "--port", str(prefect_port)]),
         },
-        [f"Data Docs  {docs.resolve()}{'' if docs.exists() else '  (written by the first quality gate)'}"],
+        [
+            f"{'Runs':<10} http://127.0.0.1:{mlflow_port}{runs_page()}",
+            f"Data Docs  {docs.resolve()}{'' if docs.exists() else '  (written by the first quality gate)'}",
+        ],
     )
 
 

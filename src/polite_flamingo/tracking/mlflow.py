@@ -122,6 +122,12 @@ def track_outputs() -> int:
     return _guarded("md5 of the outputs", lambda: _tag_outputs(_client())) or 0
 
 
+def runs_page() -> str:
+    """Path of the page that lists our runs in the MLflow UI (which opens on a page about language models)."""
+    found = _guarded("experiment", lambda: _client().get_experiment_by_name(EXPERIMENT))
+    return "/#/experiments" if found is None else f"/#/experiments/{found.experiment_id}/runs"
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
