@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -106,15 +106,31 @@ def draw_region(root: Path, source: Image, mark: Mark) -> Image:
         ImageError: the source is missing or does not decode.
         DataError: the mark lies outside the image, or the data root is read-only.
     """
+    return derive(root, source, mark.to_json(), lambda picture: _draw(picture, mark))
+
+
+def derive(root: Path, source: Image, recipe: Mapping[str, Any], paint: Callable[[PILImage], None]) -> Image:
+    """Make a new image of one of the data root, named by the source's bytes and the recipe; made once.
+
+    Args:
+        root: Data root; ``derived/`` is written below it.
+        source: The image as the dataset has it.
+        recipe: What is painted, JSON values; another recipe gives another file.
+        paint: Paints it on the opened source.
+
+    Raises:
+        ImageError: the source is missing or does not decode.
+        DataError: what `paint` raises, or the data root is read-only.
+    """
     file = resolve_image(root, source.path)
     digest = hashlib.sha256(file.read_bytes() if file.is_file() else b"")
-    digest.update(json.dumps(mark.to_json(), sort_keys=True).encode())
+    digest.update(json.dumps(recipe, sort_keys=True).encode())
     name = digest.hexdigest()
     drawn = Image(f"{DERIVED}/{name[:2]}/{name}.png")
     if (root / drawn.path).is_file():
         return drawn
     picture = open_image(root, source.path)
-    _draw(picture, mark)
+    paint(picture)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     try:
