@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -13,7 +14,8 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import SHOWN
 
-STREAM_ABOVE = 64 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+PACKED = 8  # how many times larger the text of a gzipped file is taken to be
 
 
 def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
@@ -66,16 +68,10 @@ def read_items(path: Path, key: str | None = None) -> Iterator[Any]:
     Raises:
         DataError: not valid JSON (names line and column, or the byte offset of a streamed file), or no such list.
     """
-    if path.stat().st_size > STREAM_ABOVE:
+    if _is_large(path):
         yield from _stream_items(path, key)
         return
-    with _open(path) as file:
-        try:
-            value = json.loads(_guarded(file, path))
-        except json.JSONDecodeError as error:
-            raise _broken(path, error.msg, f"{path}:{error.lineno}:{error.colno}") from None
-        except UnicodeDecodeError as error:
-            raise _broken(path, error.reason, f"{path}, byte {error.start}") from None
+    value = _load(path)
     if key is not None:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, list):
@@ -83,26 +79,82 @@ def read_items(path: Path, key: str | None = None) -> Iterator[Any]:
     yield from value
 
 
-def _stream_items(path: Path, key: str | None) -> Iterator[Any]:
-    import ijson
+def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of a JSON file whose root is an object of records or a list of them.
 
+    The name is the record's key in the object, or its index in the list.
+
+    Raises:
+        DataError: not valid JSON, or the root is neither.
+    """
+    if _is_large(path):
+        opening = _first_byte(path)
+        if opening == b"[":
+            yield from ((str(index), value) for index, value in enumerate(_stream_items(path, None)))
+        elif opening == b"{":
+            yield from _stream(path, lambda ijson, file: ijson.kvitems(file, "", use_float=True))
+        else:
+            raise _no_records(path)
+        return
+    root = _load(path)
+    if isinstance(root, dict):
+        yield from root.items()
+    elif isinstance(root, list):
+        yield from ((str(index), value) for index, value in enumerate(root))
+    else:
+        raise _no_records(path)
+
+
+def _is_large(path: Path) -> bool:
+    return path.stat().st_size * (PACKED if path.suffix == ".gz" else 1) > STREAM_ABOVE
+
+
+def _load(path: Path) -> Any:
+    with open_file(path) as file:
+        data = _guarded(file, path)
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError as error:
+        raise _broken(path, error.msg, f"{path}:{error.lineno}:{error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise _broken(path, error.reason, f"{path}, byte {error.start}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of nested brackets
+        raise _broken(path, str(error), str(path)) from None
+
+
+def _stream_items(path: Path, key: str | None) -> Iterator[Any]:
+    prefix = "item" if key is None else f"{key}.item"
     count = 0
-    with _open(path) as file:
-        try:
-            for item in ijson.items(file, "item" if key is None else f"{key}.item", use_float=True):
-                count += 1
-                yield item
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            raise _broken(path, " ".join(str(error).split()), f"{path}, before byte {file.tell()}") from None
-        except (EOFError, OSError, zlib.error) as error:
-            raise _unreadable(path, error) from None
+    for item in _stream(path, lambda ijson, file: ijson.items(file, prefix, use_float=True)):
+        count += 1
+        yield item
     if not count:
         raise _no_list(path, key)
 
 
+def _stream(path: Path, parse: Callable[[Any, IO[bytes]], Iterator[Any]]) -> Iterator[Any]:
+    import ijson
+
+    with open_file(path) as file:
+        try:
+            yield from parse(ijson, file)
+        except (ijson.JSONError, ValueError) as error:
+            raise _broken(path, " ".join(str(error).split()), f"{path}, before byte {file.tell()}") from None
+        except (EOFError, OSError, zlib.error) as error:
+            raise unreadable(path, error) from None
+
+
+def _first_byte(path: Path) -> bytes:
+    with open_file(path) as file:
+        try:
+            return file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+        except (EOFError, OSError, zlib.error) as error:
+            raise unreadable(path, error) from None
+
+
 def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any | Reject]]:
     """Yield (line number, value) of a JSON Lines file; a broken line gives a `Reject` and reading goes on."""
-    with _open(path) as file:
+    with open_file(path) as file:
         lines = enumerate(file, 1)
         while True:
             try:
@@ -110,18 +162,19 @@ def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any |
             except StopIteration:
                 return
             except (EOFError, OSError, zlib.error) as error:
-                raise _unreadable(path, error) from None
+                raise unreadable(path, error) from None
             if not line.strip():
                 continue
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 text = line.decode("utf-8", "replace").strip()[:SHOWN]
                 reason = f"line is not valid JSON: {error}"
                 yield number, Reject(source, relative(root, path), str(number), reason, text)
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
     return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
 
 
@@ -129,10 +182,11 @@ def _guarded(file: IO[bytes], path: Path) -> bytes:
     try:
         return file.read()
     except (EOFError, OSError, zlib.error) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The error of a file whose bytes cannot be had."""
     return DataError("file cannot be read", value=str(error), where=path, next_step="fetch it again")
 
 
@@ -144,3 +198,8 @@ def _broken(path: Path, message: str, where: str) -> DataError:
 def _no_list(path: Path, key: str | None) -> DataError:
     what = "file holds no list" if key is None else f"file holds no list {key!r}"
     return DataError(what, where=path, next_step="check that it is the official file of this dataset")
+
+
+def _no_records(path: Path) -> DataError:
+    hint = "check that it is the official file of this dataset"
+    return DataError("file holds neither a list nor an object of records", where=path, next_step=hint)
