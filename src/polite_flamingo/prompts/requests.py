@@ -86,6 +86,17 @@ EDIT = (
     "Which instruction would produce the second image from the first?",
 )
 
+STATEMENT_PAIR = (
+    'Is the following statement about the two images true or false? "{statement}"',
+    'True or false, of the first and the second image: "{statement}"',
+    'Does this statement fit the pair of images? Answer true or false. "{statement}"',
+    'Someone says about these two pictures: "{statement}" Is that true or false?',
+    'Look at both images, left and right, and say whether this is true or false: "{statement}"',
+    'Please check this claim about the two pictures, true or false: "{statement}"',
+    'Judge the statement about the left and the right image as true or false: "{statement}"',
+    'According to the two images, is it true or false that this holds? "{statement}"',
+)
+
 
 def draw_request(pool: Sequence[str], *, seed: int, sample_id: str, **values: str) -> str:
     """Draw the wording for one sample.
