@@ -7,15 +7,22 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, cast
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject
-from polite_flamingo.sources.base import SHOWN
+from polite_flamingo.sources.base import SHOWN, Source
 
 STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
 PACKED = 8  # how many times larger the text of a gzipped file is taken to be
+
+_looking: ContextVar[bool] = ContextVar("looking", default=False)  # see has_annotations
+
+
+class _FoundError(Exception):
+    """A file would have been opened."""
 
 
 def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
@@ -79,30 +86,35 @@ def read_items(path: Path, key: str | None = None) -> Iterator[Any]:
     yield from value
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) of a JSON file whose root is an object of records or a list of them.
+def read_rows(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of an object of records or a list of them: the root of a JSON file, or what is under `key`.
 
     The name is the record's key in the object, or its index in the list.
 
     Raises:
-        DataError: not valid JSON, or the root is neither.
+        DataError: not valid JSON, or neither.
     """
-    if _is_large(path):
-        opening = _first_byte(path)
-        if opening == b"[":
-            yield from ((str(index), value) for index, value in enumerate(_stream_items(path, None)))
-        elif opening == b"{":
-            yield from _stream(path, lambda ijson, file: ijson.kvitems(file, "", use_float=True))
+    if not _is_large(path):
+        found = _load(path)
+        if key is not None:
+            found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, dict):
+            yield from found.items()
+        elif isinstance(found, list):
+            yield from ((str(index), value) for index, value in enumerate(found))
         else:
-            raise _no_records(path)
+            raise _no_records(path, key)
         return
-    root = _load(path)
-    if isinstance(root, dict):
-        yield from root.items()
-    elif isinstance(root, list):
-        yield from ((str(index), value) for index, value in enumerate(root))
-    else:
-        raise _no_records(path)
+    if key is not None or _first_byte(path) == b"{":
+        empty = True
+        for pair in _stream(path, lambda ijson, file: ijson.kvitems(file, key or "", use_float=True)):
+            empty = False
+            yield pair
+        if not empty or key is None:
+            return
+    elif _first_byte(path) != b"[":
+        raise _no_records(path, key)
+    yield from ((str(index), value) for index, value in enumerate(_stream_items(path, key)))
 
 
 def _is_large(path: Path) -> bool:
@@ -175,7 +187,22 @@ def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any |
 
 def open_file(path: Path) -> IO[bytes]:
     """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
+    if _looking.get():
+        raise _FoundError
     return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
+
+
+def has_annotations(reader: Source, root: Path, folder: str, split: str) -> bool:
+    """Does a reader find the annotation files of a split? It is stopped before it reads the first of them."""
+    token = _looking.set(True)
+    try:
+        return next(iter(reader.read(root, folder, split, seed=0)), None) is not None
+    except _FoundError:
+        return True
+    except DataError:
+        return False
+    finally:
+        _looking.reset(token)
 
 
 def _guarded(file: IO[bytes], path: Path) -> bytes:
@@ -200,6 +227,6 @@ def _no_list(path: Path, key: str | None) -> DataError:
     return DataError(what, where=path, next_step="check that it is the official file of this dataset")
 
 
-def _no_records(path: Path) -> DataError:
-    hint = "check that it is the official file of this dataset"
-    return DataError("file holds neither a list nor an object of records", where=path, next_step=hint)
+def _no_records(path: Path, key: str | None) -> DataError:
+    what = "file holds neither a list nor an object of records" + ("" if key is None else f" {key!r}")
+    return DataError(what, where=path, next_step="check that it is the official file of this dataset")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.sources.files import open_file
 
 MAX_BYTES = 1 << 30
 _ALLOWED = {(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset")}
@@ -33,7 +34,8 @@ def load_plain(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError("pickle is too large", value=path.stat().st_size, where=path, next_step=hint)
-        data = path.read_bytes()
+        with open_file(path) as file:
+            data = file.read()
     except OSError as error:
         raise DataError("pickle cannot be read", value=error.strerror, where=path, next_step=hint) from None
     try:

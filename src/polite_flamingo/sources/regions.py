@@ -82,7 +82,7 @@ def draw_colour(seed: int, sample_id: str) -> str:
 
 
 def need_writable(root: Path) -> None:
-    """Make sure that drawn images can be written; a reader calls it once, before its first row.
+    """Make sure that drawn images can be written; a reader calls it before its first sample.
 
     Raises:
         DataError: the data root is read-only.
