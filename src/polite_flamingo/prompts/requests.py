@@ -97,6 +97,17 @@ STATEMENT_PAIR = (
     'According to the two images, is it true or false that this holds? "{statement}"',
 )
 
+POINTED = (
+    "Look at what the {mark} points at. {question}",
+    "The {mark} points at something in the image. {question}",
+    "{question} The {mark} shows what is meant.",
+    "With regard to the tip of the {mark}: {question}",
+    "See the {mark} in the image? {question}",
+    "{question} I mean what the {mark} is pointing to.",
+    "Please answer about the place that the {mark} marks. {question}",
+    "There is a {mark} in the picture. {question}",
+)
+
 
 def draw_request(pool: Sequence[str], *, seed: int, sample_id: str, **values: str) -> str:
     """Draw the wording for one sample.
