@@ -22,7 +22,7 @@ _looking: ContextVar[bool] = ContextVar("looking", default=False)  # see has_ann
 
 
 class _FoundError(Exception):
-    """A file would have been opened."""
+    """A file would have been read or written."""
 
 
 def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
@@ -187,9 +187,14 @@ def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any |
 
 def open_file(path: Path) -> IO[bytes]:
     """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
+    stop_if_looking()
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
+
+
+def stop_if_looking() -> None:
+    """Called before a file is read or written in any other way than by `open_file`; ends `has_annotations` there."""
     if _looking.get():
         raise _FoundError
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
 
 
 def has_annotations(reader: Source, root: Path, folder: str, split: str) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import open_image, resolve_image, write_atomic
 from polite_flamingo.records import Image
+from polite_flamingo.sources.files import stop_if_looking
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -87,6 +88,7 @@ def need_writable(root: Path) -> None:
     Raises:
         DataError: the data root is read-only.
     """
+    stop_if_looking()
     try:
         write_atomic(root / DERIVED / ".writable", b"")
         (root / DERIVED / ".writable").unlink(missing_ok=True)
