@@ -9,6 +9,7 @@ from typing import Any
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.answers import chosen, with_reasons
 from polite_flamingo.sources.base import attempt, need, need_texts
+from polite_flamingo.sources.choices import with_choices
 from polite_flamingo.sources.coco import find_image
 from polite_flamingo.sources.files import find_one, read_items, relative
 
@@ -42,7 +43,7 @@ class Aokvqa:
             licence=self.licence,
             task=Task.VQA,
             turns=(
-                Turn("human", f"{need(record, 'question', str)} {', '.join(choices[:-1])}, or {choices[-1]}?", (0,)),
+                Turn("human", with_choices(need(record, "question", str), choices), (0,)),
                 Turn("assistant", with_reasons(answer, rationales)),
             ),
             images=(image,),

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.answers import chosen, with_reasons
-from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.sources.base import SHOWN, attempt, below, need
 from polite_flamingo.sources.files import find_one, read_rows, relative
 
 OWN_SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}  # by the records
@@ -44,11 +43,9 @@ class ScienceQa:
                 if name not in listed:
                     continue
                 found.add(name)
-            elif isinstance(record, dict) and record.get("split") not in OWN_SPLITS[split]:
-                if record.get("split") not in OWN_SPLITS:
-                    yield Reject(
-                        self.name, where, name, "'split' is none of the official ones", str(record.get("split"))
-                    )
+            elif isinstance(record, dict) and (named := record.get("split")) not in OWN_SPLITS[split]:
+                if named not in OWN_SPLITS["trainval"] + OWN_SPLITS["test"]:
+                    yield Reject(self.name, where, name, "'split' is none of the official ones", str(named)[:SHOWN])
                 continue
             yield attempt(self.name, where, name, self._sample, base, split, name, record)
         for name in sorted((listed or set()) - found):
@@ -89,11 +86,11 @@ def _listed(file: Path, split: str) -> set[str] | None:
         if split in OWN_SPLITS:
             return None
         raise DataError("the split is named by 'pid_splits.json' alone", value=split, where=file, next_step="fetch it")
-    splits = read_json(file)
-    names = splits.get(split) if isinstance(splits, dict) else None
+    splits = dict(read_rows(file))
+    names = splits.get(split)
     if not isinstance(names, list):
-        known = ", ".join(splits) if isinstance(splits, dict) else "check the file"
-        raise DataError("file does not list the split", value=split, where=file, next_step=known)
+        hint = f"use one of {', '.join(splits)}"
+        raise DataError("file does not list the split", value=split, where=file, next_step=hint)
     return {str(name) for name in names}
 
 

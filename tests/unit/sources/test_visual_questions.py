@@ -105,7 +105,7 @@ def test_scienceqa_without_lecture_and_solution_gives_the_answer_alone(root) -> 
 
 @pytest.mark.parametrize("gzipped", [False, True])
 def test_scienceqa_splits_by_the_record_where_no_list_is_there(root, gzipped) -> None:
-    problems = {"1": problem(), "2": problem(split="test"), "3": problem(split="val"), "4": problem(split="dev")}
+    problems = {"1": problem(), "2": problem(split="test"), "3": problem(split="val"), "4": problem(split=["dev"])}
     root.json("scienceqa/problems.json", problems)
     if gzipped:
         (root.path / "scienceqa/problems.json").unlink()
