@@ -89,6 +89,12 @@ def build_parser() -> argparse.ArgumentParser:
     fetch.add_argument("--accept-licence", action="store_true", help="the licences shown are accepted")
     sources = verb("sources", "every dataset with a reader: task, licence, rows, state on this machine", _sources)
     sources.add_argument("--json", action="store_true", help="everything, as JSON")
+    export = verb("export", "the kept records in a format people train on, with a dataset card", _export)
+    export.add_argument("format", metavar="FORMAT", help="pf1m, llava, sharegpt, messages, webdataset or datajuicer")
+    export.add_argument("--out", type=Path, metavar="DIR", help="default: data/PROFILE/exports/FORMAT")
+    export.add_argument(
+        "--permissive-only", action="store_true", help="only annotations whose licence allows commercial use"
+    )
     params = verb("params", "the resolved parameters, and which of the paper's values the profile replaces", _params)
     params.add_argument("--check", action="store_true", help="check every profile instead")
     ui = verb("ui", "open the MLflow UI and a Prefect server on localhost", _ui)
@@ -224,6 +230,30 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.json = False
         _report(arguments)
     return code
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.export.run import export
+
+    params = _load(arguments)
+    summary = export(
+        arguments.format,
+        params.data / "pf1m" / "kept",
+        arguments.out or params.data / "exports" / arguments.format,
+        image_root=params.image_root,
+        filters=params.reports / "filter.json",
+        made={
+            "software": f"polite-flamingo {__version__}",
+            "annotations": "official files" if params.world is None else "a rendered world in the official formats",
+            "profile": params.profile,
+            "seed": params.seed,
+            **{f"{name} model": value for name, value in params.backbones.model_dump().items()},
+            "distortion": params.distortion_backend,
+            "generation": params.generation.model_dump(mode="json"),
+        },
+        permissive_only=arguments.permissive_only,
+    )
+    print(json.dumps(summary, ensure_ascii=False))
 
 
 def _params(arguments: argparse.Namespace) -> None:
