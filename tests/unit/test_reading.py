@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image as PILImage
 
 from polite_flamingo import cli, reading
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import read_jsonl, read_shards
+from polite_flamingo.io import read_jsonl, read_shards, write_shards
 from polite_flamingo.reading import SEED, Intake, read_source
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources import catalogue, counts
@@ -170,6 +171,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
 
     (tmp_path / "raw").mkdir()
     monkeypatch.setattr(reading, "load_source", lambda _: Endless())
+    monkeypatch.setattr(reading, "write_shards", partial(write_shards, rows_per_shard=500))
 
     def peak(rows: int) -> int:
         Endless.rows = rows
@@ -181,7 +183,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
             tracemalloc.stop()
 
     peak(100)  # libraries are loaded once
-    assert peak(40_000) < 1.3 * peak(20_000)
+    assert peak(6000) < 1.3 * peak(1500)
 
 
 def test_reading_imports_no_torch(raw: Path, tmp_path: Path) -> None:

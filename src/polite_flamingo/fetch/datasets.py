@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,23 +54,27 @@ def fetch_datasets(names: Sequence[str], root: Path, *, accept_licence: bool, sa
     if unknown:
         raise ConfigError("unknown source", value=unknown[0], where="fetch", next_step=did_you_mean(unknown[0], known))
     with open_client() as client:
-        lacking: list[tuple[Entry, RemoteFile]] = []
-        needed = 0
-        for name in names:
-            more, size = _announce(client, known[name], root, say)
-            lacking += [(known[name], remote) for remote in more]
-            needed += size
+        lacking = [job for name in names for job in _announce(client, known[name], root, say)]
         if not lacking:
             return
         if not accept_licence:
             terms = "read the terms at the home pages above, then add --accept-licence"
-            raise ConfigError("licence is not accepted", value=sorted({e.name for e, _ in lacking}), next_step=terms)
+            raise ConfigError("licence is not accepted", value=sorted({job.name for job in lacking}), next_step=terms)
         root.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(root).free
+        needed, free = sum(job.still for job in lacking), shutil.disk_usage(root).free
         if needed > free:
             what = f"the files need {human(needed)}, the disk has {human(free)} free"
             raise DataError(what, where=root, next_step="free some space or name another --data-root")
-        _report(_fetch_all(client, lacking, root))
+        _report(_fetch_all(client, lacking))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    name: str
+    folder: Path
+    remote: RemoteFile
+    size: int | None
+    still: int  # bytes to fetch, as far as known
 
 
 def human(size: float) -> str:
@@ -81,8 +86,8 @@ def human(size: float) -> str:
     return f"{size:,.1f} GB"
 
 
-def _announce(client: httpx.Client, entry: Entry, root: Path, say: Say) -> tuple[list[RemoteFile], int]:
-    """Say what will be fetched under which licence; return the files that lack and their size, as far as known."""
+def _announce(client: httpx.Client, entry: Entry, root: Path, say: Say) -> list[_Job]:
+    """Say what will be fetched under which licence; return what is lacking."""
     reader = load_source(entry.name)
     folder = root / entry.folder
     say(f"{entry.name}: {entry.title}, into {folder}")
@@ -90,33 +95,31 @@ def _announce(client: httpx.Client, entry: Entry, root: Path, say: Say) -> tuple
     for text in (address for name, address in TERMS.items() if re.search(rf"\b{re.escape(name)}\b", reader.licence)):
         say(f"  terms     {text}")
     say(f"  home      {entry.home}")
-    lacking, total = [], 0
+    lacking = []
     for remote in entry.files:
         if is_done(folder, remote):
             say(f"  there     {remote.to}")
             continue
-        lacking.append(remote)
         target = target_of(folder, remote)
         size = find_size(client, remote)
         have = target if target.is_file() else part_of(target)
         there = have.stat().st_size if have.is_file() else 0
         begun = f", {human(there)} of it there" if there else ""
         say(f"  to fetch  {remote.to}: {'size not known' if size is None else human(size)}{begun}, from {remote.url}")
-        total += max((size or 0) - there, 0)
+        lacking.append(_Job(entry.name, folder, remote, size, max((size or 0) - there, 0)))
     for sibling in reader.siblings:
         say(f"  uses      images or boxes of {sibling} in {root / sibling}: fetch it too")
     for line in entry.manual.strip().splitlines():
         say(f"  by hand   {line}")
-    return lacking, total
+    return lacking
 
 
-def _fetch_all(client: httpx.Client, files: Sequence[tuple[Entry, RemoteFile]], root: Path) -> list[DataError]:
+def _fetch_all(client: httpx.Client, jobs: Sequence[_Job]) -> list[DataError]:
     failures: list[DataError] = []
-    for entry, remote in files:
-        folder = root / entry.folder
-        with locked(folder / ".fetch.lock", where=folder):
+    for job in jobs:
+        with locked(job.folder / ".fetch.lock", where=job.folder):
             try:
-                _fetch(client, remote, folder)
+                _fetch(client, job)
             except DiskFullError as error:
                 return [*failures, error]
             except DataError as error:
@@ -124,36 +127,33 @@ def _fetch_all(client: httpx.Client, files: Sequence[tuple[Entry, RemoteFile]], 
     return failures
 
 
-def _fetch(client: httpx.Client, remote: RemoteFile, folder: Path) -> None:
+def _fetch(client: httpx.Client, job: _Job) -> None:
+    folder, remote = job.folder, job.remote
     if is_done(folder, remote):  # another dataset of the same folder has brought it
         return
     target = target_of(folder, remote)
-    ours = True
     facts = {key: value for key, value in read_record(folder).get(remote.to, {}).items() if key != "unpacked"}
     if not target.is_file():
-        facts = _transfer(client, remote, target)
+        facts = _transfer(client, job, target)
         note(folder, remote, facts)
     elif facts.get("url") != remote.url:
-        ours = False
-        facts = check_file(remote, target)
+        facts = {**check_file(remote, target), "not_ours": True}
     if remote.unpack:
         above = target.parent.relative_to(folder)
         note(folder, remote, facts, [(above / name).as_posix() for name in unpack(target, target.parent)])
-        if ours:
+        if "not_ours" not in facts:
             target.unlink()
     else:
         note(folder, remote, facts)
 
 
-def _transfer(client: httpx.Client, remote: RemoteFile, target: Path) -> dict[str, Any]:
+def _transfer(client: httpx.Client, job: _Job, target: Path) -> dict[str, Any]:
     from tqdm import tqdm
 
     part = part_of(target)
     begun = part.stat().st_size if part.is_file() else 0
-    with tqdm(
-        total=find_size(client, remote), initial=begun, desc=remote.to, unit="B", unit_scale=True, mininterval=0.5
-    ) as bar:
-        return transfer(client, remote, target, advance=bar.update)
+    with tqdm(total=job.size, initial=begun, desc=job.remote.to, unit="B", unit_scale=True, mininterval=0.5) as bar:
+        return transfer(client, job.remote, target, advance=bar.update)
 
 
 def _report(failures: Sequence[DataError]) -> None:

@@ -181,6 +181,10 @@ def test_an_archive_somebody_put_there_is_used_and_stays(world: World) -> None:
     assert world.gets() == ["notes.txt"]
     assert archive.exists()
     assert world.state("questions")[0] == "present"
+    (world.root / "questions" / "aokvqa_v1p0_val.json").unlink()
+    world.fetch("questions")
+    assert world.gets() == []
+    assert archive.exists()
 
 
 def test_another_file_of_that_name_is_told_and_left(world: World) -> None:
