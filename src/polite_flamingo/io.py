@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError("file does not exist", where=path, next_step="run the stage that writes it") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             "file is not valid JSON", value=str(error), where=path, next_step="fix or re-create it"
         ) from None

@@ -16,6 +16,7 @@ from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import SHOWN, Source
 
 STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+STEEP = 1000  # brackets opened and not closed in one read of the streaming parser (64 KiB)
 PACKED = 8  # how many times larger the text of a gzipped file is taken to be
 
 _looking: ContextVar[bool] = ContextVar("looking", default=False)  # see has_annotations
@@ -149,11 +150,25 @@ def _stream(path: Path, parse: Callable[[Any, IO[bytes]], Iterator[Any]]) -> Ite
 
     with open_file(path) as file:
         try:
-            yield from parse(ijson, file)
+            yield from parse(ijson, cast(IO[bytes], _Shallow(file)))
         except (ijson.JSONError, ValueError) as error:
             raise _broken(path, " ".join(str(error).split()), f"{path}, before byte {file.tell()}") from None
         except (EOFError, OSError, zlib.error) as error:
             raise unreadable(path, error) from None
+
+
+class _Shallow:
+    """A JSON file, not read on where brackets nest so deep that the parser's notes on them would fill the memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; a `ValueError` where far more brackets open than close in them."""
+        data = self._file.read(size)
+        if data.count(b"[") + data.count(b"{") - data.count(b"]") - data.count(b"}") > STEEP:
+            raise ValueError("brackets nest too deeply")
+        return data
 
 
 def _first_byte(path: Path) -> bytes:

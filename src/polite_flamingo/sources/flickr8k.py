@@ -43,7 +43,7 @@ class Flickr8k:
         chosen: set[str] | None = None
         if split != ALL:
             listing = find_one(root, folder, f"**/Flickr_8k.{LISTS[split]}.txt")
-            chosen = set(listing.read_text(encoding="utf-8").split())
+            chosen = set(listing.read_text(encoding="utf-8", errors="replace").split())
         place = next((name for name in FOLDERS if (root / folder / name).is_dir()), FOLDERS[0])
         for item in group_lines(self.name, root, file, token_line, chosen):
             if isinstance(item, Reject):
