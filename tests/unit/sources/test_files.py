@@ -104,6 +104,6 @@ def test_records_under_a_key_are_read_from_an_object_and_from_a_list(tmp_path: P
 def test_a_streamed_file_that_nests_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, nested):
     monkeypatch.setattr("polite_flamingo.sources.files.STREAM_ABOVE", 0)
     file = tmp_path / "a.json"
-    file.write_text('{"rows": [1, ' + nested * 100_000)
+    file.write_text('{"rows": [1, ' + nested * 20_000)
     with pytest.raises(DataError, match="not valid JSON"):
         list(read_items(file, "rows"))
