@@ -23,7 +23,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real test checks ui backbones clean
+.PHONY: help setup demo real test checks bench ui backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,10 @@ checks: $(STAMP)  ## lint, format, types, import directions, parameters
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/polite-flamingo params --check
+
+bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doctor (20,000 images): some minutes, 3 GB
+	$(BIN)/python -m bench.bench_readers
+	$(BIN)/python -m bench.bench_doctor
 
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui

@@ -22,6 +22,7 @@ from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
 from polite_flamingo.pipeline import BY_NAME, STAGES, Stage
 
 USER_ERROR = 2
+DATA_ROOT = "data/raw"  # of `fetch` and `sources`, unless one is named
 
 # what DVC's templating needs in every profile, though it may be empty
 PROFILE_KEYS = ("data_root", "world", "sources", "limits", "backbones", "distortion_backend", "overrides")
@@ -77,11 +78,38 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("id", help="record id, or an unambiguous part of it")
     run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
     run.add_argument("--until", choices=list(BY_NAME), help="last stage to run", metavar="STAGE")
+    read = verb("read", "read one dataset's official files into samples, bad rows into quarantine", _read)
+    read.add_argument("source", metavar="SOURCE", help="name in `sources`, or package.module:Class of your own reader")
+    read.add_argument("raw_dir", metavar="RAW_DIR", type=Path, help="the dataset's folder; its parent is the data root")
+    read.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets samples/ and quarantine.jsonl")
+    read.add_argument("--split", metavar="S", help="split as the dataset names it (default: the catalogue's first)")
+    read.add_argument("--seed", type=int, default=42, help="seed of drawn wordings (default: 42)")
+    fetch = verb("fetch", "get datasets from their official locations: resumed, checked, unpacked", _fetch)
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="datasets, as `sources` lists them")
+    fetch.add_argument("--accept-licence", action="store_true", help="the licences shown are accepted")
+    sources = verb("sources", "every dataset with a reader: task, licence, rows, state on this machine", _sources)
+    sources.add_argument("--json", action="store_true", help="everything, as JSON")
+    export = verb("export", "the kept records in a format people train on, with a dataset card", _export)
+    export.add_argument("format", metavar="FORMAT", help="pf1m, llava, sharegpt, messages, webdataset or datajuicer")
+    export.add_argument("--out", type=Path, metavar="DIR", help="default: data/PROFILE/exports/FORMAT")
+    export.add_argument(
+        "--permissive-only", action="store_true", help="only annotations whose licence allows commercial use"
+    )
     params = verb("params", "the resolved parameters, and which of the paper's values the profile replaces", _params)
     params.add_argument("--check", action="store_true", help="check every profile instead")
     ui = verb("ui", "open the MLflow UI and a Prefect server on localhost", _ui)
     ui.add_argument("--mlflow-port", type=int, default=5000)
     ui.add_argument("--prefect-port", type=int, default=4200)
+    doctor = verb("doctor", "what is wrong with the images of a data root: broken, odd, copied, contaminated", _doctor)
+    doctor.add_argument("root", type=Path, metavar="DATA_ROOT", help="folder that holds the datasets")
+    doctor.add_argument(
+        "--evaluation", nargs="+", default=[], metavar="FOLDER", help="evaluation images, below DATA_ROOT or elsewhere"
+    )
+    doctor.add_argument("--samples", type=Path, metavar="DIR", help="sample shards: images they name may be missing")
+    doctor.add_argument("--out", type=Path, default=Path("reports/doctor"), metavar="DIR", help="default: %(default)s")
+    doctor.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one per core")
+    doctor.add_argument("--min-side", type=int, default=16, metavar="PIXELS", help="below it: tiny (default 16)")
+    doctor.add_argument("--json", action="store_true", help="the whole report, as JSON")
     verb("track_outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
     return parser
 
@@ -156,6 +184,37 @@ def _explain(arguments: argparse.Namespace) -> None:
     print(explain(_load(arguments), arguments.id))
 
 
+def _read(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.reading import read_source
+
+    done = read_source(arguments.source, arguments.raw_dir, arguments.out, split=arguments.split, seed=arguments.seed)
+    print(json.dumps(done))
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.fetch import fetch_datasets
+
+    names, accepted = arguments.names, arguments.accept_licence
+    fetch_datasets(names, _data_root(arguments), accept_licence=accepted, say=lambda line: print(line, flush=True))
+
+
+def _sources(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.fetch import find_state
+    from polite_flamingo.sources import catalogue
+    from polite_flamingo.sources.table_of_sources import facts, render
+
+    rows = []
+    for name, entry in catalogue().items():
+        found = find_state(entry, _data_root(arguments))
+        rows.append({**facts(name), "state": found.state, "splits_found": list(found.splits)})
+    print(json.dumps(rows, indent=2, ensure_ascii=False) if arguments.json else render(rows))
+
+
+def _data_root(arguments: argparse.Namespace) -> Path:
+    chosen = getattr(arguments, "data_root", None) or os.environ.get(DATA_ROOT_VARIABLE) or DATA_ROOT
+    return Path(chosen).expanduser()
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from polite_flamingo.launch import run_pipeline
 
@@ -171,6 +230,30 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.json = False
         _report(arguments)
     return code
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.export.run import export
+
+    params = _load(arguments)
+    summary = export(
+        arguments.format,
+        params.data / "pf1m" / "kept",
+        arguments.out or params.data / "exports" / arguments.format,
+        image_root=params.image_root,
+        filters=params.reports / "filter.json",
+        made={
+            "software": f"polite-flamingo {__version__}",
+            "annotations": "official files" if params.world is None else "a rendered world in the official formats",
+            "profile": params.profile,
+            "seed": params.seed,
+            **{f"{name} model": value for name, value in params.backbones.model_dump().items()},
+            "distortion": params.distortion_backend,
+            "generation": params.generation.model_dump(mode="json"),
+        },
+        permissive_only=arguments.permissive_only,
+    )
+    print(json.dumps(summary, ensure_ascii=False))
 
 
 def _params(arguments: argparse.Namespace) -> None:
@@ -206,6 +289,20 @@ def _check_profiles(path: Path) -> None:
     if problems:
         raise ConfigError("profiles with problems:\n" + "\n".join(problems))
     print(f"{path} and {len(files)} profiles: {', '.join(file.stem for file in files)}: fine")
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.doctor.checkup import check_up, render
+
+    report = check_up(
+        arguments.root,
+        out=arguments.out,
+        evaluation=arguments.evaluation,
+        samples=arguments.samples,
+        workers=arguments.workers,
+        min_side=arguments.min_side,
+    )
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report))
 
 
 def _ui(arguments: argparse.Namespace) -> int:

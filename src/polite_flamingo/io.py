@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError("file does not exist", where=path, next_step="run the stage that writes it") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             "file is not valid JSON", value=str(error), where=path, next_step="fix or re-create it"
         ) from None
@@ -267,7 +267,7 @@ def open_image(data_root: Path, path: str) -> PILImage:
             with PILModule.open(file) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError("image has too many pixels", value=image.size, where=path)
-                expected = _FORMATS.get(file.suffix.lower())
+                expected = IMAGE_FORMATS.get(file.suffix.lower())
                 if expected is not None and image.format not in expected:
                     raise ImageError(
                         f"image is {image.format} but named {file.suffix}",
@@ -284,7 +284,7 @@ def open_image(data_root: Path, path: str) -> PILImage:
         ) from error
 
 
-_FORMATS = {
+IMAGE_FORMATS = {
     ".jpg": {"JPEG", "MPO"},
     ".jpeg": {"JPEG", "MPO"},
     ".png": {"PNG"},

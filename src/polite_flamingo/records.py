@@ -38,6 +38,10 @@ class Task(StrEnum):
         return self is Task.VQA
 
 
+MAX_NAME = 255  # bytes a file system takes for one part of a path
+MAX_PATH = 3072  # bytes of all of it, which leaves a thousand for the data root
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image by its path relative to the data root (POSIX, never absolute, never ``..``)."""
@@ -52,6 +56,8 @@ class Image:
                 value=self.path,
                 next_step="store image paths relative to the data root, without '..', drive or scheme",
             )
+        if not _is_text(self.path) or not _can_be_path(self.path):
+            raise DataError("image path is none that a file can have", value=self.path[:MAX_NAME])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,8 @@ class Sample:
                 raise DataError("a turn names an image the sample does not have", value=turn.images, where=self.id)
             if turn.role == "assistant" and not turn.text.strip():
                 raise DataError("empty answer", value=turn.text, where=self.id)
+        if not _is_text(self.id, *(turn.text for turn in self.turns)) or not _is_text(_dump(dict(self.extras))):
+            raise DataError("text holds half a character (a lone surrogate)", where=ascii(self.id))
 
     @property
     def instruction(self) -> str:
@@ -142,13 +150,21 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row a reader could not use: kept in quarantine, counted, never lost in silence."""
+    """A row a reader could not use: kept in quarantine, counted, never lost in silence.
+
+    What cannot be written as UTF-8 (half a character of a damaged file) is written as ``?``.
+    """
 
     source: str
     file: str
     row: str
     reason: str
     value: str = ""
+
+    def __post_init__(self) -> None:
+        for name, text in self.to_row().items():
+            if not _is_text(text):
+                object.__setattr__(self, name, text.encode("utf-8", "replace").decode())
 
     def to_row(self) -> dict[str, str]:
         """Flatten for JSON Lines."""
@@ -275,3 +291,22 @@ class Verdict:
 
 def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _can_be_path(path: str) -> bool:
+    data = path.encode()
+    return (
+        b"\0" not in data
+        and len(data) <= MAX_PATH
+        and (len(data) <= MAX_NAME or max(map(len, data.split(b"/"))) <= MAX_NAME)
+    )
+
+
+def _is_text(*texts: str) -> bool:
+    """Whether all can be written as UTF-8."""
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,7 +10,7 @@ import yaml
 
 from polite_flamingo.cli import OVERRIDE_KEYS, PROFILE_KEYS
 from polite_flamingo.params import load_params
-from polite_flamingo.sources import READERS
+from polite_flamingo.sources import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "how_to_bring_your_own_data.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_the_documented_profile_loads_and_names_readers_that_exist(tmp_path: Pat
     assert len(blocks) == 1
     (profiles / "mine.yaml").write_text(blocks[0], encoding="utf-8")
     params = load_params(tmp_path / "params.yaml", profile="mine")
-    assert {source.name for source in params.sources} <= set(READERS)
+    assert {source.name for source in params.sources} <= set(catalogue())
     values = yaml.safe_load(blocks[0])
     assert set(PROFILE_KEYS) <= set(values)
     assert set(OVERRIDE_KEYS) <= set(values["overrides"])
@@ -34,4 +34,4 @@ def test_the_documented_profile_loads_and_names_readers_that_exist(tmp_path: Pat
 def test_every_reader_the_page_lists_exists() -> None:
     listed = re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)
     assert len(listed) >= 7
-    assert set(listed) <= set(READERS)
+    assert set(listed) <= set(catalogue())

@@ -10,7 +10,7 @@ import yaml
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
-from polite_flamingo.sources import READERS
+from polite_flamingo.sources import catalogue
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROFILES = sorted(path.stem for path in (PROJECT / "configs" / "profiles").glob("*.yaml"))
@@ -37,7 +37,7 @@ def test_the_profiles_of_the_readme_are_there() -> None:
 def test_every_profile_parses_and_names_known_readers(name: str) -> None:
     params = load_params(PROJECT / "params.yaml", name)
     assert params.profile == name
-    assert [source.name for source in params.sources if source.name not in READERS] == []
+    assert [source.name for source in params.sources if source.name not in catalogue()] == []
 
 
 @pytest.mark.parametrize("name", PROFILES)

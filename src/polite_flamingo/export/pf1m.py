@@ -18,20 +18,16 @@ and read as a stream, one record at a time. Not in the format, hence lost: id, s
 
 from __future__ import annotations
 
-import json
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.export.jsonfile import JsonWriter
+from polite_flamingo.records import Image, Rewrite
+from polite_flamingo.sources.pf1m import MARK, SCORES, split_input, task_of
 
 DECIMALS = 4
-MARK = "<img_path>"
-_IMAGE = re.compile(f"{MARK}(.*?){MARK}")
 _REQUIRED = ("input", "output", "original")
 
 Cut = Sequence[tuple[float, str]]
@@ -74,72 +70,29 @@ def from_record(record: dict[str, Any], *, id: str, source: str = "pf1m", licenc
     missing = [name for name in _REQUIRED if not isinstance(record.get(name), str)]
     if missing:
         raise DataError("PF-1M record lacks text fields", value=missing, where=id)
-    if "nli_similarity" in record:
-        task = Task.VQA
-    elif "sts_similarity" in record or "paragraph_clip_scores" in record:
-        task = Task.CAPTION
-    else:
-        task = Task.TEXT
     instruction, images = split_input(record["input"])
-    names = {
-        "rouge_score": "rouge_l",
-        "sts_similarity": "sts",
-        "nli_similarity": "nli",
-        "reward": "reward",
-        "paragraph_clip_scores": "clip_logits",
-    }
     rewrite = Rewrite(
         id=id,
         source=source,
         split="train",
         licence=licence,
-        task=task,
+        task=task_of(record),
         instruction=instruction,
         images=tuple(Image(path) for path in images),
         raw_answer=record["original"],
         rewritten=record["output"],
         finish_reason="stop",
-        scores={ours: record[theirs] for theirs, ours in names.items() if theirs in record},
+        scores={ours: record[theirs] for theirs, ours in SCORES.items() if theirs in record},
     )
     return rewrite, [(float(logit), str(text)) for logit, text in record.get("filtered_paragraphs", [])]
 
 
-def split_input(text: str) -> tuple[str, list[str]]:
-    """Instruction and image paths of an ``input`` field."""
-    return _IMAGE.sub("", text), _IMAGE.findall(text)
-
-
-class Pf1mWriter:
+class Pf1mWriter(JsonWriter):
     """Writes one record at a time; the file appears, complete, when the ``with`` block ends without an error."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self.count = 0
-
-    def __enter__(self) -> Pf1mWriter:
-        self._part.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._part, "w", encoding="utf-8")
-        self._file.write("[")
-        return self
 
     def write(self, rewrite: Rewrite, cut: Cut = ()) -> None:
         """Append a kept rewrite."""
-        line = json.dumps(to_record(rewrite, cut), ensure_ascii=False)
-        self._file.write(f"{',' if self.count else ''}\n{line}")
-        self.count += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._file as file:
-            file.write("\n]\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            self._part.unlink()
+        self.append(to_record(rewrite, cut))
 
 
 def write_pf1m(path: Path, rewrites: Iterable[tuple[Rewrite, Cut]]) -> int:

@@ -53,6 +53,61 @@ STATEMENT = (
     'According to the image, is it true or false that this holds? "{statement}"',
 )
 
+DETECT = (
+    "Which objects are in the image, and where are they?",
+    "What objects can you find in this picture? Please give their locations.",
+    "Please list the objects in the image together with their positions.",
+    "How many objects of each kind does the image show, and where?",
+    "Can you count the objects in this image and tell me where they are?",
+    "Locate the objects in this image.",
+    "Tell me what can be seen in this image from above, and where.",
+    "Describe this image by its objects and their places.",
+)
+
+CLASSIFY = (
+    "What is this?",
+    "What does the image show?",
+    "Can you tell me what this is?",
+    "Please identify what is in this picture.",
+    "What am I looking at?",
+    "What is in this image? Please explain it as well.",
+    "Name what is shown here and tell me about it.",
+    "Do you know what this is?",
+)
+
+EDIT = (
+    "How was the first image edited to get the second?",
+    "Which edit turns the first image into the second?",
+    "What should I ask an editor to do to get the second image from the first?",
+    "Describe the edit between the two images.",
+    "Please tell me which changes were made to the first picture.",
+    "What was done to the first image?",
+    "Write an editing request that leads from the first picture to the second.",
+    "Which instruction would produce the second image from the first?",
+)
+
+STATEMENT_PAIR = (
+    'Is the following statement about the two images true or false? "{statement}"',
+    'True or false, of the first and the second image: "{statement}"',
+    'Does this statement fit the pair of images? Answer true or false. "{statement}"',
+    'Someone says about these two pictures: "{statement}" Is that true or false?',
+    'Look at both images, left and right, and say whether this is true or false: "{statement}"',
+    'Please check this claim about the two pictures, true or false: "{statement}"',
+    'Judge the statement about the left and the right image as true or false: "{statement}"',
+    'According to the two images, is it true or false that this holds? "{statement}"',
+)
+
+POINTED = (
+    "Look at what the {mark} points at. {question}",
+    "The {mark} points at something in the image. {question}",
+    "{question} The {mark} shows what is meant.",
+    "With regard to the tip of the {mark}: {question}",
+    "See the {mark} in the image? {question}",
+    "{question} I mean what the {mark} is pointing to.",
+    "Please answer about the place that the {mark} marks. {question}",
+    "There is a {mark} in the picture. {question}",
+)
+
 
 def draw_request(pool: Sequence[str], *, seed: int, sample_id: str, **values: str) -> str:
     """Draw the wording for one sample.

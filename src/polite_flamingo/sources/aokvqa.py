@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
+from polite_flamingo.sources.answers import chosen, with_reasons
 from polite_flamingo.sources.base import attempt, need, need_texts
+from polite_flamingo.sources.choices import with_choices
 from polite_flamingo.sources.coco import find_image
 from polite_flamingo.sources.files import find_one, read_items, relative
 
 
 class Aokvqa:
-    """A-OKVQA; question with its choices, raw answer "Answer: …" and the rationales (Table 6, row A-OKVQA).
+    """A-OKVQA; question with its choices, raw answer "Answer: …" and the rationales (Table 6, row A-OKVQA, 2307.01003).
 
     The official test split has neither answers nor rationales: all its rows are rejected.
     """
@@ -32,12 +33,8 @@ class Aokvqa:
             yield attempt(self.name, where, row, self._sample, root, (folder, coco), split, record)
 
     def _sample(self, root: Path, folders: tuple[str, ...], split: str, record: Any) -> Sample:
-        choices = need_texts(record, "choices")
-        index = need(record, "correct_choice_idx", int)
-        if len(choices) < 2 or not 0 <= index < len(choices):
-            raise DataError("'correct_choice_idx' names no choice", value=index)
+        choices, answer = chosen(record, "correct_choice_idx")
         rationales = need_texts(record, "rationales")
-        answer = choices[index]
         image = Image(find_image(root, folders, f"{split}2017", need(record, "image_id", int)))
         return Sample(
             id=f"{self.name}/{split}/{need(record, 'question_id', str)}",
@@ -46,8 +43,8 @@ class Aokvqa:
             licence=self.licence,
             task=Task.VQA,
             turns=(
-                Turn("human", f"{need(record, 'question', str)} {', '.join(choices[:-1])}, or {choices[-1]}?", (0,)),
-                Turn("assistant", f"Answer: {answer}. {' '.join(rationales)}"),
+                Turn("human", with_choices(need(record, "question", str), choices), (0,)),
+                Turn("assistant", with_reasons(answer, rationales)),
             ),
             images=(image,),
             extras={

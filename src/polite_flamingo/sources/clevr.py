@@ -10,9 +10,11 @@ from polite_flamingo.records import Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt, below, need
 from polite_flamingo.sources.files import find_one, read_items, relative
 
+ARCHIVE = "CLEVR_v1.0"  # the folder inside the official archive
+
 
 class Clevr:
-    """CLEVR v1.0, one sample per question (Table 6, row CLEVR).
+    """CLEVR v1.0, one sample per question, streamed (Table 6, row CLEVR, 2307.01003).
 
     The official test split has no answers: all its rows are rejected.
     """
@@ -23,11 +25,16 @@ class Clevr:
     siblings: tuple[str, ...] = ()
 
     def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
-        """Read ``questions/CLEVR_<split>_questions.json``; images lie in ``images/<split>/``."""
-        file = find_one(root, folder, f"questions/CLEVR_{split}_questions.json")
+        """Read ``questions/CLEVR_<split>_questions.json``; images lie in ``images/<split>/``.
+
+        Both may stand in the folder ``CLEVR_v1.0`` of the official archive.
+        """
+        name = f"questions/CLEVR_{split}_questions.json"
+        file = find_one(root, folder, name, f"{ARCHIVE}/{name}")
         where = relative(root, file)
+        images = f"{relative(root, file.parent.parent)}/images/{split}"
         for row, record in enumerate(read_items(file, "questions")):
-            yield attempt(self.name, where, row, self._sample, f"{folder}/images/{split}", split, record)
+            yield attempt(self.name, where, row, self._sample, images, split, record)
 
     def _sample(self, images: str, split: str, record: Any) -> Sample:
         answer = need(record, "answer", str)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, cast
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject
-from polite_flamingo.sources.base import SHOWN
+from polite_flamingo.sources.base import SHOWN, Source
 
-STREAM_ABOVE = 64 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+STEEP = 1000  # brackets opened and not closed in one read of the streaming parser (64 KiB)
+PACKED = 8  # how many times larger the text of a gzipped file is taken to be
+
+_looking: ContextVar[bool] = ContextVar("looking", default=False)  # see has_annotations
+
+
+class _FoundError(Exception):
+    """A file would have been read or written."""
 
 
 def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
@@ -66,16 +76,10 @@ def read_items(path: Path, key: str | None = None) -> Iterator[Any]:
     Raises:
         DataError: not valid JSON (names line and column, or the byte offset of a streamed file), or no such list.
     """
-    if path.stat().st_size > STREAM_ABOVE:
+    if _is_large(path):
         yield from _stream_items(path, key)
         return
-    with _open(path) as file:
-        try:
-            value = json.loads(_guarded(file, path))
-        except json.JSONDecodeError as error:
-            raise _broken(path, error.msg, f"{path}:{error.lineno}:{error.colno}") from None
-        except UnicodeDecodeError as error:
-            raise _broken(path, error.reason, f"{path}, byte {error.start}") from None
+    value = _load(path)
     if key is not None:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, list):
@@ -83,26 +87,101 @@ def read_items(path: Path, key: str | None = None) -> Iterator[Any]:
     yield from value
 
 
-def _stream_items(path: Path, key: str | None) -> Iterator[Any]:
-    import ijson
+def read_rows(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of an object of records or a list of them: the root of a JSON file, or what is under `key`.
 
+    The name is the record's key in the object, or its index in the list.
+
+    Raises:
+        DataError: not valid JSON, or neither.
+    """
+    if not _is_large(path):
+        found = _load(path)
+        if key is not None:
+            found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, dict):
+            yield from found.items()
+        elif isinstance(found, list):
+            yield from ((str(index), value) for index, value in enumerate(found))
+        else:
+            raise _no_records(path, key)
+        return
+    if key is not None or _first_byte(path) == b"{":
+        empty = True
+        for pair in _stream(path, lambda ijson, file: ijson.kvitems(file, key or "", use_float=True)):
+            empty = False
+            yield pair
+        if not empty or key is None:
+            return
+    elif _first_byte(path) != b"[":
+        raise _no_records(path, key)
+    yield from ((str(index), value) for index, value in enumerate(_stream_items(path, key)))
+
+
+def _is_large(path: Path) -> bool:
+    return path.stat().st_size * (PACKED if path.suffix == ".gz" else 1) > STREAM_ABOVE
+
+
+def _load(path: Path) -> Any:
+    with open_file(path) as file:
+        data = _guarded(file, path)
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError as error:
+        raise _broken(path, error.msg, f"{path}:{error.lineno}:{error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise _broken(path, error.reason, f"{path}, byte {error.start}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of nested brackets
+        raise _broken(path, str(error), str(path)) from None
+
+
+def _stream_items(path: Path, key: str | None) -> Iterator[Any]:
+    prefix = "item" if key is None else f"{key}.item"
     count = 0
-    with _open(path) as file:
-        try:
-            for item in ijson.items(file, "item" if key is None else f"{key}.item", use_float=True):
-                count += 1
-                yield item
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            raise _broken(path, " ".join(str(error).split()), f"{path}, before byte {file.tell()}") from None
-        except (EOFError, OSError, zlib.error) as error:
-            raise _unreadable(path, error) from None
+    for item in _stream(path, lambda ijson, file: ijson.items(file, prefix, use_float=True)):
+        count += 1
+        yield item
     if not count:
         raise _no_list(path, key)
 
 
+def _stream(path: Path, parse: Callable[[Any, IO[bytes]], Iterator[Any]]) -> Iterator[Any]:
+    import ijson
+
+    with open_file(path) as file:
+        try:
+            yield from parse(ijson, cast(IO[bytes], _Shallow(file)))
+        except (ijson.JSONError, ValueError) as error:
+            raise _broken(path, " ".join(str(error).split()), f"{path}, before byte {file.tell()}") from None
+        except (EOFError, OSError, zlib.error) as error:
+            raise unreadable(path, error) from None
+
+
+class _Shallow:
+    """A JSON file, not read on where brackets nest so deep that the parser's notes on them would fill the memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; a `ValueError` where far more brackets open than close in them."""
+        data = self._file.read(size)
+        if data.count(b"[") + data.count(b"{") - data.count(b"]") - data.count(b"}") > STEEP:
+            raise ValueError("brackets nest too deeply")
+        return data
+
+
+def _first_byte(path: Path) -> bytes:
+    with open_file(path) as file:
+        try:
+            return file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+        except (EOFError, OSError, zlib.error) as error:
+            raise unreadable(path, error) from None
+
+
 def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any | Reject]]:
     """Yield (line number, value) of a JSON Lines file; a broken line gives a `Reject` and reading goes on."""
-    with _open(path) as file:
+    with open_file(path) as file:
         lines = enumerate(file, 1)
         while True:
             try:
@@ -110,29 +189,51 @@ def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any |
             except StopIteration:
                 return
             except (EOFError, OSError, zlib.error) as error:
-                raise _unreadable(path, error) from None
+                raise unreadable(path, error) from None
             if not line.strip():
                 continue
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 text = line.decode("utf-8", "replace").strip()[:SHOWN]
                 reason = f"line is not valid JSON: {error}"
                 yield number, Reject(source, relative(root, path), str(number), reason, text)
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
+    stop_if_looking()
     return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
+
+
+def stop_if_looking() -> None:
+    """Called before a file is read or written in any other way than by `open_file`; ends `has_annotations` there."""
+    if _looking.get():
+        raise _FoundError
+
+
+def has_annotations(reader: Source, root: Path, folder: str, split: str) -> bool:
+    """Does a reader find the annotation files of a split? It is stopped before it reads the first of them."""
+    token = _looking.set(True)
+    try:
+        return next(iter(reader.read(root, folder, split, seed=0)), None) is not None
+    except _FoundError:
+        return True
+    except DataError:
+        return False
+    finally:
+        _looking.reset(token)
 
 
 def _guarded(file: IO[bytes], path: Path) -> bytes:
     try:
         return file.read()
     except (EOFError, OSError, zlib.error) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The error of a file whose bytes cannot be had."""
     return DataError("file cannot be read", value=str(error), where=path, next_step="fetch it again")
 
 
@@ -143,4 +244,9 @@ def _broken(path: Path, message: str, where: str) -> DataError:
 
 def _no_list(path: Path, key: str | None) -> DataError:
     what = "file holds no list" if key is None else f"file holds no list {key!r}"
+    return DataError(what, where=path, next_step="check that it is the official file of this dataset")
+
+
+def _no_records(path: Path, key: str | None) -> DataError:
+    what = "file holds neither a list nor an object of records" + ("" if key is None else f" {key!r}")
     return DataError(what, where=path, next_step="check that it is the official file of this dataset")

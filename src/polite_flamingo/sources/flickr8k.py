@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CAPTION, draw_request
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, below
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below
+from polite_flamingo.sources.captions import ALL, caption_sample, group_lines, stem
 from polite_flamingo.sources.files import find_one, relative
 
 FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")  # the first spelling is the official one
 LISTS = {"train": "trainImages", "dev": "devImages", "test": "testImages"}
-ALL = "all"
+
+
+def token_line(line: str) -> tuple[str, str]:
+    """Image name and caption of a line ``NAME.jpg#N<TAB>caption``, also the form of Flickr30k."""
+    match = re.fullmatch(r"(.+)#\d+\t(.*\S.*)", line)
+    if match is None:
+        raise DataError("line is not 'NAME#N<TAB>caption'")
+    return match.group(1), match.group(2)
 
 
 class Flickr8k:
@@ -36,32 +43,16 @@ class Flickr8k:
         chosen: set[str] | None = None
         if split != ALL:
             listing = find_one(root, folder, f"**/Flickr_8k.{LISTS[split]}.txt")
-            chosen = set(listing.read_text(encoding="utf-8").split())
-        where = relative(root, file)
-        captions: dict[str, tuple[int, list[str]]] = {}
-        for number, raw in enumerate(file.read_bytes().splitlines(), 1):
-            line = raw.decode("utf-8", "replace")
-            if not line.strip():
-                continue
-            match = re.fullmatch(r"(.+)#\d+\t(.*\S.*)", line)
-            if match is None:
-                yield Reject(self.name, where, str(number), "line is not 'NAME#N<TAB>caption'", line[:SHOWN])
-            elif chosen is None or match.group(1) in chosen:
-                captions.setdefault(match.group(1), (number, []))[1].append(" ".join(match.group(2).split()))
+            chosen = set(listing.read_text(encoding="utf-8", errors="replace").split())
         place = next((name for name in FOLDERS if (root / folder / name).is_dir()), FOLDERS[0])
-        for name, (number, texts) in captions.items():
-            yield attempt(self.name, where, number, self._sample, f"{folder}/{place}", split, name, texts, seed)
+        for item in group_lines(self.name, root, file, token_line, chosen):
+            if isinstance(item, Reject):
+                yield item
+            else:
+                number, *rest = item
+                yield attempt(
+                    self.name, relative(root, file), number, self._sample, f"{folder}/{place}", split, *rest, seed
+                )
 
-    def _sample(self, images: str, split: str, name: str, texts: list[str], seed: int) -> Sample:
-        sample_id = f"{self.name}/{split}/{name.rpartition('.')[0] or name}"
-        request = draw_request(CAPTION, seed=seed, sample_id=sample_id)
-        return Sample(
-            id=sample_id,
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.CAPTION,
-            turns=(Turn("human", request, (0,)), Turn("assistant", "\n".join(texts))),
-            images=(below(images, name),),
-            extras={"captions": texts},
-        )
+    def _sample(self, images: str, split: str, name: str, captions: list[str], seed: int) -> Sample:
+        return caption_sample(self, split, stem(name), below(images, name), captions, seed)

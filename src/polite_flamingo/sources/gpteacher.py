@@ -17,12 +17,14 @@ PATTERNS = (
     "**/roleplay-instruct-v2*.json",
     "**/codegen-instruct.json",
 )
+THINNED = "**/gpt4-instruct-similarity-0.[6-9]-dataset.json"  # ever smaller selections of the deduplicated file
 
 
 class Gpteacher:
     """GPTeacher (section 3.1, text-only instructions).
 
-    Of the instruct files only the deduplicated one is read (the others are its subsets); Toolformer is not read.
+    Of the instruct files only the deduplicated one is read, or the largest of its selections (similarity 0.9 before 0.8
+    …) where that one is not there. Toolformer's answers are calls of tools; it is not read.
     """
 
     name = "gpteacher"
@@ -32,7 +34,10 @@ class Gpteacher:
 
     def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
         """Read the official files that are there, or ``gpteacher*.json``; no splits, `split` is a label."""
-        for file in find_all(root, folder, *PATTERNS):
+        base = root / folder
+        thinned = sorted(base.glob(THINNED))
+        extra = [thinned[-1].relative_to(base).as_posix()] if thinned and not any(base.glob(PATTERNS[1])) else []
+        for file in find_all(root, folder, *PATTERNS, *extra):
             where, stem = relative(root, file), file.stem
             for row, record in enumerate(read_items(file)):
                 yield attempt(

@@ -14,6 +14,7 @@ from polite_flamingo.sources.coco import Box, find_image, image_number, read_con
 from polite_flamingo.sources.files import find_all, read_items, relative
 
 KINDS = {"conversation": Task.DIALOGUE, "detail": Task.DETAIL, "complex_reasoning": Task.REASONING}
+MIXED = "llava_instruct"  # the three in one file, which does not say what is what: all of it is taken for dialogue
 IMAGE_TAG = "<image>"
 ROLES = {"human": "human", "gpt": "assistant"}
 Context = Mapping[int, tuple[list[str], list[Box]]]
@@ -23,8 +24,8 @@ class LlavaInstruct:
     """LLaVA-Instruct, the high-quality responses of the paper (section 3.1).
 
     Detailed descriptions carry ``captions`` and ``boxes`` of their image where a COCO folder has them: the raw material
-    of the captions-and-boxes distortion (section 3.1.3). The mixed files (``llava_instruct_150k.json``) are not read,
-    they repeat the three.
+    of the captions-and-boxes distortion (section 3.1.3). A mixed file (``llava_instruct_150k.json``, ``…_80k.json``)
+    repeats the three and is read only where none of them is there.
     """
 
     name = "llava_instruct"
@@ -38,9 +39,12 @@ class LlavaInstruct:
         The dataset has no splits; `split` is a label. ``image`` may be a list. Images, captions and boxes are looked
         for in `coco`.
         """
-        for file in find_all(root, folder, *(f"{kind}_*.json" for kind in KINDS)):
-            kind = next(kind for kind in KINDS if file.name.startswith(kind))
-            context = self._context(root, coco, file) if KINDS[kind] is Task.DETAIL else {}
+        apart = any(any((root / folder).glob(f"{kind}_*.json")) for kind in KINDS)
+        mixed = sorted((root / folder).glob(f"{MIXED}_*.json"))[:1]  # 150k, of which 80k is a selection
+        patterns = [path.name for path in mixed] if mixed and not apart else [f"{kind}_*.json" for kind in KINDS]
+        for file in find_all(root, folder, *patterns):
+            kind = next((kind for kind in KINDS if file.name.startswith(kind)), MIXED)
+            context = self._context(root, coco, file) if kind == "detail" else {}
             where = relative(root, file)
             seen: Counter[str] = Counter()
             for row, record in enumerate(read_items(file)):
@@ -89,7 +93,7 @@ class LlavaInstruct:
             source=self.name,
             split=split,
             licence=self.licence,
-            task=KINDS[kind],
+            task=KINDS.get(kind, Task.DIALOGUE),
             turns=tuple(turns),
             images=images,
             extras={"captions": captions, "boxes": boxes} if captions else {},

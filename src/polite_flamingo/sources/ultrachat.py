@@ -1,4 +1,4 @@
-"""UltraChat: long text-only dialogues, JSON Lines in files named .json."""
+"""UltraChat: long text-only dialogues, JSON Lines in files of which some are named .json."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from polite_flamingo.records import Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt, need
 from polite_flamingo.sources.files import find_all, read_lines, relative
 
+PATTERNS = ("ultrachat_*.json", "ultrachat_*.jsonl", "ultrachat_*.gz", "train_[0-9].jsonl", "train_[0-9].jsonl.gz")
+
 
 class Ultrachat:
     """UltraChat (section 3.1, text-only instructions). A last question without an answer is left off."""
@@ -22,8 +24,11 @@ class Ultrachat:
     siblings: tuple[str, ...] = ()
 
     def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
-        """Read every ``ultrachat_*.json``, ``.jsonl`` (also ``.gz``); no splits, `split` is a label."""
-        for file in find_all(root, folder, "ultrachat_*.json", "ultrachat_*.jsonl", "ultrachat_*.gz"):
+        """Read every ``ultrachat_*.json``, ``.jsonl`` (also ``.gz``), or Hugging Face's ``train_<n>.jsonl``.
+
+        No splits, `split` is a label.
+        """
+        for file in find_all(root, folder, *PATTERNS):
             where = relative(root, file)
             part = re.sub(r"\W+", "_", file.name.partition(".json")[0]).strip("_")
             for row, record in read_lines(self.name, root, file):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -27,11 +26,12 @@ from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, SourceSpec
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import load_source
 from polite_flamingo.sources.base import Source
+from polite_flamingo.sources.counts import warn_of_count
+from polite_flamingo.sources.quarantine import Quarantine
 from polite_flamingo.tracking.base import Tracker
 
 ROLES = ("instruction", "annotation", "evaluation")
 CHUNK = 256  # records whose images are decoded together
-NAMED = 5  # quarantined rows named in an error
 _log = logging.getLogger(__name__)
 
 
@@ -73,6 +73,9 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             rows = (sample.to_row() for sample in checker.draw(chosen, getattr(params.limits, role)))
             write_shards(staging / role, rows)
 
+    if params.world is None:  # the embedded world has the official names, not the official size
+        for (spec, _), count in zip(readers, counts, strict=True):
+            warn_of_count(spec.name, spec.split, count.read)
     report = _summary(readers, counts)
     problem = _problem(readers, counts, report, params.quality.max_rejected_share)
     if problem is not None:
@@ -101,20 +104,6 @@ class Counts:
     kept: int = 0
     without_image: int = 0
     tasks: Counter[str] = field(default_factory=Counter)
-
-
-class Quarantine:
-    """Writes rejects as JSON Lines and remembers the first few for an error message."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self.first: list[str] = []
-
-    def add(self, reject: Reject) -> None:
-        """Write one reject."""
-        self._file.write(json.dumps(reject.to_row(), ensure_ascii=False, sort_keys=True) + "\n")
-        if len(self.first) < NAMED:
-            self.first.append(f"{reject.source}: {reject.file}, row {reject.row}: {reject.reason} ({reject.value})")
 
 
 class Checker:

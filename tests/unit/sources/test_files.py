@@ -6,7 +6,7 @@ import pytest
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject
 from polite_flamingo.sources import files
-from polite_flamingo.sources.files import find_one, read_items, read_lines
+from polite_flamingo.sources.files import find_one, read_items, read_lines, read_rows
 
 
 @pytest.fixture(params=["at once", "streamed"])
@@ -90,3 +90,20 @@ def test_a_missing_folder_and_a_missing_file_are_told_apart(tmp_path: Path) -> N
         find_one(tmp_path, "nowhere", "*.json")
     with pytest.raises(DataError, match="no annotation file"):
         find_one(tmp_path, ".", "*.json")
+
+
+def test_records_under_a_key_are_read_from_an_object_and_from_a_list(tmp_path: Path, either_way: str) -> None:
+    (tmp_path / "a.json").write_text('{"images": {"9": [1], "3": [2]}, "refexps": [1.5, 2]}')
+    assert list(read_rows(tmp_path / "a.json", "images")) == [("9", [1]), ("3", [2])]
+    assert list(read_rows(tmp_path / "a.json", "refexps")) == [("0", 1.5), ("1", 2)]
+    with pytest.raises(DataError, match="'annotations'"):
+        list(read_rows(tmp_path / "a.json", "annotations"))
+
+
+@pytest.mark.parametrize("nested", ["[", '{"a":'])
+def test_a_streamed_file_that_nests_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, nested):
+    monkeypatch.setattr("polite_flamingo.sources.files.STREAM_ABOVE", 0)
+    file = tmp_path / "a.json"
+    file.write_text('{"rows": [1, ' + nested * 20_000)
+    with pytest.raises(DataError, match="not valid JSON"):
+        list(read_items(file, "rows"))

@@ -126,7 +126,7 @@ def test_vsr_asks_for_true_or_false(root) -> None:
     assert (false.response, true.response) == ("False", "True")
     assert '"The cat is on the mat."' in false.instruction
     assert false.images[0].path == "coco/val2017/000000000007.jpg"
-    assert [r.reason for r in rejects] == ["'label' is neither 0 nor 1", "image path leaves the data root"]
+    assert [r.reason for r in rejects] == ["'label' is neither true nor false", "image path leaves the data root"]
 
 
 def test_spot_the_diff_shows_both_images_in_official_order(root) -> None:

@@ -5,10 +5,10 @@ import pytest
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.records import Task
-from polite_flamingo.sources import READERS, load_source
+from polite_flamingo.sources import catalogue, load_source
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", catalogue())
 def test_every_registered_reader_loads_under_its_own_name(name: str) -> None:
     reader = load_source(name)
     assert reader.name == name
@@ -23,7 +23,7 @@ def test_an_unknown_source_is_refused_with_a_suggestion() -> None:
 
 def test_loading_every_reader_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from polite_flamingo.sources import READERS, load_source; [load_source(n) for n in READERS];"
+        "import sys; from polite_flamingo.sources import catalogue, load_source; [load_source(n) for n in catalogue()];"
         "print([m for m in ('torch', 'transformers', 'pyarrow', 'ijson', 'PIL') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

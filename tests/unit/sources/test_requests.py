@@ -1,9 +1,9 @@
 import pytest
 
-from polite_flamingo.prompts.requests import CAPTION, CHANGE, REGION, STATEMENT, draw_request
+from polite_flamingo.prompts.requests import CAPTION, CHANGE, POINTED, REGION, STATEMENT, draw_request
 
 
-@pytest.mark.parametrize("pool", [CAPTION, CHANGE, REGION, STATEMENT])
+@pytest.mark.parametrize("pool", [CAPTION, CHANGE, POINTED, REGION, STATEMENT])
 def test_a_pool_holds_eight_different_wordings(pool: tuple[str, ...]) -> None:
     assert len(set(pool)) == len(pool) == 8
 
@@ -20,6 +20,6 @@ def test_placeholders_are_filled_even_with_braces_in_the_value() -> None:
     assert "{odd} text" in text
 
 
-@pytest.mark.parametrize("pool", [REGION])
+@pytest.mark.parametrize("pool", [POINTED, REGION])
 def test_region_wordings_all_name_the_mark(pool: tuple[str, ...]) -> None:
     assert all("{mark}" in wording for wording in pool)

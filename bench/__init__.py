@@ -1,0 +1,1 @@
+"""Benchmarks: ``make bench``. Everything they need is generated; figures go to ``reports/bench``."""

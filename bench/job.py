@@ -1,0 +1,80 @@
+"""One measured job in a process of its own: prints a JSON line with what it did, its seconds and its peak memory.
+
+Only the work is timed: libraries are imported before. Peak memory is that of the whole process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def read(source: str, folder: str, out: str, split: str) -> dict[str, Any]:
+    """What ``polite-flamingo read`` does."""
+    from polite_flamingo.reading import read_source
+
+    return read_source(source, Path(folder), Path(out), split=split)
+
+
+def load_dataset(file: str, field: str, cache: str) -> dict[str, Any]:
+    """The same annotation file through Hugging Face `datasets`, without a join and without checks."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset("json", data_files=file, field=field, split="train", cache_dir=cache)
+    return {"read": len(loaded)}
+
+
+def doctor(root: str, out: str, workers: str) -> dict[str, Any]:
+    """What ``polite-flamingo doctor`` does, from nothing."""
+    from polite_flamingo.doctor.checkup import check_up
+
+    report = check_up(Path(root), out=Path(out), workers=int(workers), evaluation=["evaluation"])
+    return {key: report[key] for key in ("images", "examined", "images_per_second", "counts")}
+
+
+def peak_megabytes() -> float:
+    """Most memory this process has had resident so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would also count what the parent had when it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def main(argv: list[str]) -> None:
+    """Run one of `JOBS` with its arguments."""
+    logging.disable(logging.WARNING)  # a generated set has not as many rows as the official one
+    name, *arguments = argv
+    work, libraries = JOBS[name]
+    for library in libraries:
+        __import__(library)
+    started, cpu = time.perf_counter(), time.process_time()
+    result = work(*arguments)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    print(
+        json.dumps(
+            {
+                **result,
+                "seconds": round(seconds, 2),
+                "cpu_seconds": round(cpu, 2),
+                "peak_mb": round(peak_megabytes(), 1),
+            }
+        )
+    )
+
+
+JOBS: dict[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
+    "read": (read, ("ijson", "numpy", "pyarrow.parquet", "tqdm", "polite_flamingo.reading")),
+    "load_dataset": (load_dataset, ("datasets",)),
+    "doctor": (doctor, ("numpy", "PIL.Image", "tqdm", "polite_flamingo.doctor.checkup")),
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The image doctor: what is wrong with the pictures of a data root before a training finds out."""

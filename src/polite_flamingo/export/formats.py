@@ -1,0 +1,180 @@
+"""The formats of ``polite-flamingo export``: what each one writes, and what it cannot hold.
+
+Every writer takes one record at a time and raises a `DataError` for one its format cannot hold. Readers of all of them
+are in the catalogue, group ``own``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.export.archives import TarWriter
+from polite_flamingo.export.jsonfile import JsonWriter
+from polite_flamingo.export.kept import Kept
+from polite_flamingo.export.messages import MessagesWriter
+from polite_flamingo.export.pf1m import Pf1mWriter
+from polite_flamingo.io import write_json
+from polite_flamingo.sources.conversations import WRITTEN, attributes, say, write_dj
+from polite_flamingo.sources.pf1m import MARK
+
+
+class Writer(Protocol):
+    """Writes records into a folder."""
+
+    def add(self, kept: Kept) -> None:
+        """Write one record.
+
+        Raises:
+            DataError: the format cannot hold it; nothing is written of it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format.
+
+    Args:
+        title: What it is called.
+        reader: Catalogue entry that reads it back.
+        open: Makes the writer for a folder and the data root images are read from.
+        loses: What no record of the format can hold.
+        usage: How it is loaded, Markdown.
+    """
+
+    title: str
+    reader: str
+    open: Callable[[Path, Path], AbstractContextManager[Writer]]
+    loses: tuple[str, ...]
+    usage: str
+
+
+class _Pf1m(Pf1mWriter):
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder / "pf1m.json")
+
+    def add(self, kept: Kept) -> None:
+        if any(MARK in text for text in (kept.rewrite.instruction, *(i.path for i in kept.rewrite.images))):
+            raise DataError(f"text or path holds the image marker {MARK}")
+        self.write(kept.rewrite, kept.cut)
+
+
+class _Llava(JsonWriter):
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder / "llava.json")
+
+    def add(self, kept: Kept) -> None:
+        paths = [image.path for image in kept.sample.images]
+        image = {"image": paths[0] if len(paths) == 1 else paths} if paths else {}
+        self.append({"id": kept.sample.id, **image, **conversations(kept), **attributes(kept.sample)})
+
+
+class _Sharegpt(JsonWriter):
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder / "sharegpt.json")
+        columns = {"messages": "conversations", "images": "images"}
+        description = {"file_name": "sharegpt.json", "formatting": "sharegpt", "columns": columns}
+        write_json(folder / "dataset_info.json", {"pf1m": description})
+
+    def add(self, kept: Kept) -> None:
+        self.append(sharegpt_record(kept))
+
+
+class _Datajuicer(JsonWriter):
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder / "datajuicer.jsonl", lines=True)
+
+    def add(self, kept: Kept) -> None:
+        paths = [image.path for image in kept.sample.images]
+        self.append({"id": kept.sample.id, "text": write_dj(kept.sample), "images": paths, **attributes(kept.sample)})
+
+
+class _Messages(MessagesWriter):
+    def add(self, kept: Kept) -> None:
+        self.append(kept.sample)
+
+
+class _Tar(TarWriter):
+    def add(self, kept: Kept) -> None:
+        self.append(sharegpt_record(kept), kept.sample)
+
+
+def conversations(kept: Kept) -> dict[str, Any]:
+    """The turns as LLaVA and ShareGPT write them."""
+    return {"conversations": [{"from": WRITTEN[role], "value": text} for role, text in say(kept.sample)]}
+
+
+def sharegpt_record(kept: Kept) -> dict[str, Any]:
+    """A record with as many ``images`` as ``<image>`` markers."""
+    images = [image.path for image in kept.sample.images]
+    return {"id": kept.sample.id, **conversations(kept), "images": images, **attributes(kept.sample)}
+
+
+_PATHS = "Image files are not part of the export: their paths are relative to the data root"
+_MARKER = "A text that itself holds the marker `{}`"
+FORMATS = {
+    "pf1m": Format(
+        title="PF-1M JSON, the fields of the published data set",
+        reader="pf1m_json",
+        open=_Pf1m,
+        loses=(
+            "Id, source, split, licence and extras of a record, and why its generation stopped",
+            "The task, but for what its scores tell: caption, VQA, other",
+            "Scores beyond four decimals, and the reward of the raw annotation",
+            _MARKER.format(MARK),
+        ),
+        usage=f"A JSON list; `input` is the instruction, then `{MARK}PATH{MARK}` per image. {_PATHS}.",
+    ),
+    "llava": Format(
+        title="LLaVA JSON",
+        reader="llava_json",
+        open=_Llava,
+        loses=(_MARKER.format("<image>"),),
+        usage=(
+            f"LLaVA: `--data_path llava.json --image_folder DATA_ROOT`. {_PATHS}. `image` is a list where a record has "
+            "several images, which LLaVA 1.5's own trainer does not take."
+        ),
+    ),
+    "sharegpt": Format(
+        title="ShareGPT JSON with images",
+        reader="sharegpt_json",
+        open=_Sharegpt,
+        loses=(_MARKER.format("<image>"),),
+        usage=f"LLaMA-Factory: `dataset_dir: THIS FOLDER`, `dataset: pf1m`, `media_dir: DATA_ROOT`. {_PATHS}.",
+    ),
+    "messages": Format(
+        title="Messages with embedded images, Parquet",
+        reader="messages_json",
+        open=_Messages,
+        loses=(),
+        usage=(
+            '`datasets.load_dataset("parquet", data_files="data/*.parquet")` gives decoded images; `messages` and '
+            "`images` are what TRL trains on. `details` is JSON in text."
+        ),
+    ),
+    "webdataset": Format(
+        title="WebDataset tar files",
+        reader="webdataset",
+        open=_Tar,
+        loses=(_MARKER.format("<image>"),),
+        usage=(
+            "Per record `KEY.json` (ShareGPT's form), `KEY.txt` (the response alone) and the image files: `KEY.jpg`, "
+            "or `KEY.0.jpg`, `KEY.1.jpg` where there are several. The Hugging Face library opens such files only where "
+            "all records have the same kinds of members; `messages` is for it."
+        ),
+    ),
+    "datajuicer": Format(
+        title="Data-Juicer JSON Lines",
+        reader="datajuicer_jsonl",
+        open=_Datajuicer,
+        loses=(
+            _MARKER.format("<__dj__image>") + " or `<|__dj__eoc|>`",
+            "A text with a line that begins with `[[human]]: ` or `[[gpt]]: `",
+        ),
+        usage=f"Data-Juicer: `dataset_path: datajuicer.jsonl`, which must lie in the data root. {_PATHS}.",
+    ),
+}

@@ -1,0 +1,73 @@
+"""What is exported: the records the filters have kept, as samples whose answer is the rewritten response."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.io import read_shards
+from polite_flamingo.records import Rewrite, Sample, Turn
+from polite_flamingo.sources.registry import catalogue
+
+Cut = tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One kept record.
+
+    Args:
+        rewrite: The record; its text is that after the paragraph filter.
+        cut: (clip_logit, text) of the paragraphs the filter has cut.
+    """
+
+    rewrite: Rewrite
+    cut: Cut = ()
+
+    @functools.cached_property
+    def sample(self) -> Sample:
+        """Instruction and rewritten response.
+
+        Besides what the sample had, ``extras`` hold ``raw_answer``, ``scores``, ``finish_reason`` and ``cut``.
+        """
+        rewrite = self.rewrite
+        extras: dict[str, Any] = {
+            **rewrite.extras,
+            "raw_answer": rewrite.raw_answer,
+            "scores": dict(rewrite.scores),
+            "finish_reason": rewrite.finish_reason,
+        }
+        if self.cut:
+            extras["cut"] = [list(pair) for pair in self.cut]
+        return Sample(
+            id=rewrite.id,
+            source=rewrite.source,
+            split=rewrite.split,
+            licence=rewrite.licence,
+            task=rewrite.task,
+            turns=(
+                Turn("human", rewrite.instruction, tuple(range(len(rewrite.images)))),
+                Turn("assistant", rewrite.rewritten),
+            ),
+            images=rewrite.images,
+            extras=extras,
+        )
+
+    @property
+    def permissive(self) -> bool:
+        """Whether the annotation's licence is known to allow commercial use, by the sample itself or the catalogue."""
+        own = self.rewrite.extras.get("permissive")
+        if own is not None:
+            return own is True
+        entry = catalogue().get(self.rewrite.source)
+        return entry is not None and entry.permissive is True
+
+
+def read_kept(folder: Path) -> Iterator[Kept]:
+    """Yield the kept records of a shard folder of the stage ``filter``, in order."""
+    for row in read_shards(folder):
+        yield Kept(Rewrite.from_row(row), tuple((float(logit), str(text)) for logit, text in json.loads(row["cut"])))

@@ -1,0 +1,154 @@
+"""``polite-flamingo read``: one dataset as it was downloaded -> shards of samples, unusable rows to quarantine.
+
+Memory does not grow with the number of rows: samples go to shards as they come, and of the images that are not there
+only eight bytes each are kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import time
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import ConfigError, DataError
+from polite_flamingo.io import write_shards
+from polite_flamingo.records import Reject, Sample
+from polite_flamingo.sources import catalogue, load_source
+from polite_flamingo.sources.counts import expected_rows, warn_of_count
+from polite_flamingo.sources.quarantine import Quarantine
+
+SEED = 42  # `seed` of params.yaml
+SAMPLES, QUARANTINE = "samples", "quarantine.jsonl"
+REMEMBERED = 1 << 16  # image paths whose state is kept at hand
+
+
+def read_source(name: str, raw: Path, out: Path, *, split: str | None = None, seed: int = SEED) -> dict[str, Any]:
+    """Read one split of a dataset into ``out/samples`` (shards) and ``out/quarantine.jsonl``.
+
+    Images are looked for, not decoded: the stage `download` and ``polite-flamingo doctor`` do that. What `out` held of
+    an earlier reading is replaced when everything is read, never before.
+
+    Args:
+        name: Dataset of the catalogue, or ``package.module:Class`` of a reader of your own.
+        raw: The dataset's folder; the folder it lies in is the data root, where its siblings are looked for.
+        out: Folder to write to; made if need be.
+        split: Split as the dataset names it; the first of the catalogue's by default.
+        seed: Seed of drawn wordings.
+
+    Returns:
+        ``read`` (rows, rejected ones included), ``rejected``, ``images_missing`` (different files) and ``seconds``.
+
+    Raises:
+        DataError: the folder or an annotation file as a whole cannot be used, or `out` holds something else.
+        ConfigError: unknown dataset, or no `split` given where the catalogue knows none.
+    """
+    started = time.monotonic()
+    reader = load_source(name)
+    split = first_split(name) if split is None else split
+    folder = Path(os.path.normpath(raw.absolute()))  # links stay: siblings lie beside the link
+    if not folder.is_dir():
+        raise DataError("dataset folder does not exist", value=str(raw), next_step="name the folder of the files")
+    _check_replaceable(out / SAMPLES)
+    out.mkdir(parents=True, exist_ok=True)
+    shards, rejects = out / f".{SAMPLES}.partial", out / f".{QUARANTINE}.partial"
+    intake = Intake(folder.parent)
+    try:
+        with open(rejects, "w", encoding="utf-8") as file:
+            items = reader.read(folder.parent, folder.name, split, seed=seed)
+            wanted = intake.samples(_with_progress(items, name, split), Quarantine(file))
+            write_shards(shards, (sample.to_row() for sample in wanted))
+        shutil.rmtree(out / SAMPLES, ignore_errors=True)
+        os.replace(shards, out / SAMPLES)
+        os.replace(rejects, out / QUARANTINE)
+    finally:
+        shutil.rmtree(shards, ignore_errors=True)
+        rejects.unlink(missing_ok=True)
+    warn_of_count(name, split, intake.read)
+    return {
+        "read": intake.read,
+        "rejected": intake.rejected,
+        "images_missing": intake.images_missing,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def first_split(name: str) -> str:
+    """The split read when none is named.
+
+    Raises:
+        ConfigError: the catalogue knows none.
+    """
+    entry = catalogue().get(name)
+    if entry is None or not entry.splits:
+        raise ConfigError("no split is known for this source", value=name, next_step="name one with --split")
+    return next(iter(entry.splits))
+
+
+class Intake:
+    """Counts what passes: rows, rejects, and different images that are not below the data root.
+
+    Args:
+        root: Data root.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.read = 0
+        self.rejected = 0
+        self._fresh: array[int] = array("Q")
+        self._known: array[int] = array("Q")  # sorted, each once
+        self._missing = functools.lru_cache(REMEMBERED)(lambda path: not (root / path).is_file())
+
+    def samples(self, items: Iterator[Sample | Reject], quarantine: Quarantine) -> Iterator[Sample]:
+        """Pass samples on, put rejects into `quarantine`, count both."""
+        for item in items:
+            self.read += 1
+            if isinstance(item, Reject):
+                self.rejected += 1
+                quarantine.add(item)
+                continue
+            for image in item.images:
+                if self._missing(image.path):
+                    self._note(image.path)
+            yield item
+
+    @property
+    def images_missing(self) -> int:
+        """Different images named by samples of which there is no file."""
+        self._merge()
+        return len(self._known)
+
+    def _note(self, path: str) -> None:
+        self._fresh.append(int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little"))
+        if len(self._fresh) >= max(REMEMBERED, len(self._known)):
+            self._merge()
+
+    def _merge(self) -> None:
+        import numpy as np
+
+        both = np.unique(np.concatenate([np.asarray(self._known), np.asarray(self._fresh)]))
+        self._known, self._fresh = array("Q", both.astype(np.uint64).tobytes()), array("Q")
+
+
+def _with_progress(items: Iterator[Sample | Reject], name: str, split: str) -> Iterator[Sample | Reject]:
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=f"{name} {split}", total=expected_rows(name, split), unit="row", mininterval=1.0)
+
+
+def _check_replaceable(folder: Path) -> None:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    foreign = [name for name in names if not re.fullmatch(r"part-\d{6}\.parquet", name)]
+    if foreign or (folder.exists() and not folder.is_dir()):
+        raise DataError(
+            "output folder holds something other than samples",
+            value=sorted(foreign)[:3],
+            where=folder,
+            next_step="give another --out",
+        )

@@ -1,0 +1,24 @@
+"""Where unusable rows go: one JSON line each, in the order they were found."""
+
+from __future__ import annotations
+
+import json
+from typing import TextIO
+
+from polite_flamingo.records import Reject
+
+NAMED = 5  # rejects remembered for an error message
+
+
+class Quarantine:
+    """Writes rejects as JSON Lines and remembers the first few for an error message."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.first: list[str] = []
+
+    def add(self, reject: Reject) -> None:
+        """Write one reject."""
+        self._file.write(json.dumps(reject.to_row(), ensure_ascii=False, sort_keys=True) + "\n")
+        if len(self.first) < NAMED:
+            self.first.append(f"{reject.source}: {reject.file}, row {reject.row}: {reject.reason} ({reject.value})")

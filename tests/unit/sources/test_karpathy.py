@@ -1,0 +1,34 @@
+import pytest
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.sources import files
+from polite_flamingo.sources.karpathy import karpathy_images, raw_sentences
+
+
+@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
+def test_items_come_in_the_order_of_the_file(root, monkeypatch, threshold) -> None:
+    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+    root.json("a.json", {"images": [{"imgid": 2}, {"imgid": 1}], "dataset": "a"})
+    assert list(karpathy_images(root.path / "a.json")) == [{"imgid": 2}, {"imgid": 1}]
+
+
+def test_captions_are_trimmed_and_blank_ones_left_out() -> None:
+    record = {"sentences": [{"raw": " two  dogs .\n"}, {"raw": " "}, {"raw": "a dog"}]}
+    assert raw_sentences(record) == ["two dogs .", "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"sentences": []}, "no caption"),
+        ({"sentences": [{"raw": "  "}]}, "no caption"),
+        ({"sentences": [{"tokens": ["a"]}]}, "no text 'raw'"),
+        ({"sentences": ["a dog"]}, "no text 'raw'"),
+        ({"sentences": "a dog"}, "not of type list"),
+        ({}, "lacks 'sentences'"),
+        ([], "not an object"),
+    ],
+)
+def test_a_record_without_usable_sentences_is_refused(record, reason) -> None:
+    with pytest.raises(DataError, match=reason):
+        raw_sentences(record)

@@ -1,0 +1,80 @@
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.sources.pickles import load_plain
+
+PLAIN = [{"ref_id": 1, "sent_ids": [0, 1], "sent": "a café", "box": (1.5, None), "ok": True, "tags": {"a"}}]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_data_of_every_protocol_is_loaded(tmp_path: Path, protocol: int) -> None:
+    (tmp_path / "a.p").write_bytes(pickle.dumps(PLAIN, protocol))
+    assert load_plain(tmp_path / "a.p") == PLAIN
+
+
+def test_strings_of_python_2_are_taken_as_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "a.p").write_bytes(b"(lp0\nS'caf\\xc3\\xa9'\np1\naVcaf\\u00e9\np2\naI5\na.")
+    assert load_plain(tmp_path / "a.p") == ["café", "café", 5]
+
+
+class Call:
+    """Its pickle calls a function."""
+
+    def __init__(self, *call: Any) -> None:
+        self.call = call
+
+    def __reduce__(self) -> Any:
+        return self.call[0], tuple(self.call[1:])
+
+
+@pytest.mark.parametrize(
+    "value", [Call(os.mkdir, "ran"), Call(eval, "1"), OrderedDict(a=1), Path("a"), Call(getattr, "", "join")]
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_anything_else_is_refused_and_not_run(tmp_path: Path, monkeypatch, value, protocol) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.p").write_bytes(pickle.dumps([value], protocol))
+    with pytest.raises(DataError, match="plain data alone"):
+        load_plain(tmp_path / "a.p")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x80", b"not a pickle", b"(lp0\n", b"]r\xff\xff\xff\xff.", b"X\xff\xff\xff\x7fabc", b"Pid\n."]
+)
+def test_a_broken_pickle_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.p").write_bytes(data)
+    if data == b"]r\xff\xff\xff\xff.":  # a huge memo index asks for no memory
+        assert load_plain(tmp_path / "a.p") == []
+        return
+    with pytest.raises(DataError, match="plain data alone"):
+        load_plain(tmp_path / "a.p")
+
+
+def test_flipped_bytes_give_plain_data_or_a_data_error(tmp_path: Path) -> None:
+    rng = Random(0)
+    whole = pickle.dumps(PLAIN * 3, 2)
+    for _ in range(2000):
+        data = bytearray(whole)
+        data[rng.randrange(len(data))] = rng.randrange(256)
+        (tmp_path / "a.p").write_bytes(data)
+        try:
+            load_plain(tmp_path / "a.p")
+        except DataError as error:
+            assert "plain data" in error.what
+
+
+def test_a_missing_and_an_oversized_pickle_are_named(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(DataError, match=r"cannot be read[\s\S]*a\.p"):
+        load_plain(tmp_path / "a.p")
+    monkeypatch.setattr("polite_flamingo.sources.pickles.MAX_BYTES", 3)
+    (tmp_path / "a.p").write_bytes(pickle.dumps(PLAIN))
+    with pytest.raises(DataError, match="too large"):
+        load_plain(tmp_path / "a.p")

@@ -1,0 +1,47 @@
+import pytest
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Image, Reject, Sample, Task, Turn
+
+HALF = "\ud800"  # what the JSON text "\ud800" becomes
+
+
+def sample(answer: str = "Yes.", **values: object) -> Sample:
+    turns = (Turn("human", "Is it?"), Turn("assistant", answer))
+    return Sample(
+        **{"id": "s/all/1", "source": "s", "split": "all", "licence": "x", "task": Task.TEXT, "turns": turns, **values}
+    )
+
+
+@pytest.mark.parametrize("path", ["", "/a.png", "../a.png", "a/../../b.png", "a\\b.png", "c:a.png", "http://x/a.png"])
+def test_an_image_path_stays_below_the_data_root(path):
+    with pytest.raises(DataError, match="leaves the data root"):
+        Image(path)
+
+
+@pytest.mark.parametrize("path", ["a\0.png", f"{HALF}.png", "a" * 256, "é" * 128, "a/" * 2000 + "b"])
+def test_an_image_path_no_file_can_have_is_refused_before_the_file_system_sees_it(path):
+    with pytest.raises(DataError, match="none that a file can have"):
+        Image(path)
+
+
+@pytest.mark.parametrize("path", ["a" * 255, "/".join(["a" * 200] * 10), "ä/ö ü.png"])
+def test_a_long_or_foreign_image_path_is_fine(path):
+    assert Image(path).path == path
+
+
+@pytest.mark.parametrize(
+    "values", [{"answer": HALF}, {"id": HALF}, {"extras": {"captions": [HALF]}}, {"extras": {HALF: 1}}]
+)
+def test_text_that_cannot_be_written_as_utf_8_is_refused(values):
+    with pytest.raises(DataError, match="half a character"):
+        sample(**values)
+
+
+def test_a_reject_can_always_be_written():
+    reject = Reject("s", f"{HALF}.json", HALF, "broken", f"a{HALF}b")
+    assert (reject.file, reject.row, reject.value) == ("?.json", "?", "a?b")
+
+
+def test_a_sample_survives_its_row():
+    assert Sample.from_row(sample(extras={"captions": ["ä"]}).to_row()) == sample(extras={"captions": ["ä"]})
