@@ -37,7 +37,8 @@ for index, word in enumerate(["red", "blue", "green", "star"] * 2):
     ids = tuple(bundle.tokenizer(f"what color is the star ? {word}</s>", add_special_tokens=False).input_ids)
     made.append(Example(f"e{index}", ids, (-100,) * (len(ids) - 3) + ids[-3:]))
 settings = TrainSettings(3e-3, epochs=60, global_batch_size=4, warmup_steps=2, checkpoint_seconds=0.0)
-result = train(bundle, made, settings, image_root=out, out=out, tracker=NullTracker(), label="t", work_root=out / "work")
+places = {"image_root": out, "out": out, "work_root": out / "work"}
+result = train(bundle, made, settings, tracker=NullTracker(), label="t", **places)
 save_trainables(bundle, out / "result")
 (out / "resumed_from").write_text(str(result.resumed_from))
 """

@@ -90,8 +90,8 @@ def read_voc(path: Path) -> tuple[float, float, list[tuple[str, Corners]]]:
     Raises:
         DataError: missing, not XML, or an object without name or box.
     """
-    from defusedxml import DefusedXmlException  # type: ignore[import-untyped]
-    from defusedxml.ElementTree import ParseError, parse  # type: ignore[import-untyped]
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import ParseError, parse
 
     try:
         tree = parse(path).getroot()
