@@ -75,16 +75,21 @@ def call(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, s
 
 @contextmanager
 def terminated_as_exit() -> Iterator[None]:
-    """Turn SIGTERM into `SystemExit` inside the block, so that ``finally`` clauses run."""
+    """Turn SIGTERM into `SystemExit` inside the block, so that ``finally`` clauses run.
+
+    A second SIGTERM (``timeout`` sends two) is ignored from then on: it would cut short what those clauses stop.
+    """
 
     def leave(number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is leave:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _signal_group(process: subprocess.Popen[str], number: int) -> None:

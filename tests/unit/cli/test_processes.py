@@ -57,3 +57,26 @@ def test_what_ignores_sigterm_is_killed() -> None:
 
 def test_call_returns_the_status() -> None:
     assert call(["sh", "-c", "exit 4"]) == 4
+
+
+def test_a_second_sigterm_does_not_cut_short_what_the_first_one_stops() -> None:
+    code = """
+import time
+from polite_flamingo.processes import start, stop, terminated_as_exit
+try:
+    with terminated_as_exit():
+        child = start(["sh", "-c", "trap 'sleep 0.5; exit' TERM; sleep 60 & wait"])
+        print(child.pid, flush=True)
+        time.sleep(60)
+finally:
+    stop(child)
+"""
+    process = start([sys.executable, "-c", code], piped=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.terminate()
+    time.sleep(0.2)
+    process.terminate()
+    assert process.wait(timeout=20) == 143
+    assert _gone(child)
+    process.stdout.close()
