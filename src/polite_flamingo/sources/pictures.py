@@ -51,19 +51,19 @@ class Pictures:
     def _find(self, name: str, from_root: bool) -> Image:
         here, there = below(self._folder, name), Image(name)
         for image in (here, there):
-            if resolve_image(self._root, image.path).is_file():
+            if (self._root / image.path).is_file():  # links out of the root are refused when it is opened
                 return image
         return there if from_root else here
 
     def _named(self, name: Any, data: bytes) -> Image | None:
         """The image of that name, if it exists with these bytes."""
-        try:
-            image = self._find(name, False) if isinstance(name, str) else None
-        except DataError:
-            return None  # a path of the machine the bytes came from
-        if image is None:
+        if not isinstance(name, str):
             return None
-        file = resolve_image(self._root, image.path)
+        try:
+            image = self._find(name, False)
+            file = resolve_image(self._root, image.path)
+        except DataError:
+            return None  # a path of the machine the bytes came from, or a link out of the data root
         same = file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
         return image if same else None
 

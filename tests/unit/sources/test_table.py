@@ -114,6 +114,17 @@ def test_an_embedded_image_that_lies_there_as_a_file_is_not_stored_again(root) -
     assert not (root.path / "derived").exists()
 
 
+def test_an_embedded_image_is_stored_where_its_name_leads_out_of_the_data_root(root, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    (outside / "1.png").write_bytes(PNG)
+    plan(root, file="*.parquet", image="pic")
+    (root.path / "birds" / "x").symlink_to(outside)
+    write_parquet(root.path / "birds" / "a.parquet", [{"q": "?", "a": "!", "pic": {"bytes": PNG, "path": "x/1.png"}}])
+    (sample,), _ = read(root)
+    assert sample.images[0].path == STORED
+
+
 def test_bytes_that_are_no_image_are_rejected(root) -> None:
     plan(root, file="*.parquet", image="pic")
     write_parquet(root.path / "birds" / "a.parquet", [{"q": "?", "a": "!", "pic": b"no image"}])
