@@ -60,10 +60,11 @@ def test_a_broken_spot_the_diff_row_loses_only_itself(root, row, reason) -> None
     assert (reject.file, reject.row, reject.reason) == ("spot_the_diff/annotations/val.json", "0", reason)
 
 
-def test_an_image_name_no_file_can_have_is_one_that_is_missing(root) -> None:
+def test_an_image_name_no_file_can_have_is_rejected(root) -> None:
     root.json("spot_the_diff/annotations/val.json", [{"img_id": "x" * 400, "sentences": ["a"]}])
-    (sample,), _ = root.read("spot_the_diff", "spot_the_diff", "val")
-    assert sample.images[0].path.endswith("x.png")
+    samples, (reject,) = root.read("spot_the_diff", "spot_the_diff", "val")
+    assert samples == []
+    assert reject.reason == "image path is none that a file can have"
 
 
 @pytest.mark.parametrize("place", ["dataset/adobe/valid.json", "data/valid.json", "valid.json"])

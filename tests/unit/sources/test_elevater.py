@@ -188,7 +188,7 @@ def test_knowledge_in_another_order_than_the_labels_goes_by_name_alone() -> None
         ({"root_folder": "../.."}, "train", "image path leaves the data root"),
         ({"train": {"index_path": "../../../secret.txt"}}, "train", "image path leaves the data root"),
         ({"train": {"index_path": "nowhere.txt"}}, "train", "index file does not exist"),
-        ({"labelmap": "x" * 400}, "train", "index file does not exist"),
+        ({"labelmap": "x" * 400}, "train", "image path is none that a file can have"),
     ],
 )
 def test_a_description_that_cannot_be_followed_is_named(root, dtd, entry, split, reason) -> None:
