@@ -241,6 +241,19 @@ class Rewrite:
         """Non-empty paragraphs of the rewritten response."""
         return tuple(p.strip() for p in self.rewritten.split("\n\n") if p.strip())
 
+    def as_sample(self, answer: str, extras: Mapping[str, Any] | None = None) -> Sample:
+        """The sample that asks the same and is answered by `answer` (the rewritten text, or the raw one)."""
+        return Sample(
+            id=self.id,
+            source=self.source,
+            split=self.split,
+            licence=self.licence,
+            task=self.task,
+            turns=(Turn("human", self.instruction, tuple(range(len(self.images)))), Turn("assistant", answer)),
+            images=self.images,
+            extras={} if extras is None else extras,
+        )
+
     def with_scores(self, **scores: Any) -> Rewrite:
         """Return a copy with more score columns."""
         return replace(self, scores={**self.scores, **scores})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.io import read_shards
-from polite_flamingo.records import Rewrite, Sample, Turn
+from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.sources.registry import catalogue
 
 Cut = tuple[tuple[float, str], ...]
@@ -43,19 +43,7 @@ class Kept:
         }
         if self.cut:
             extras["cut"] = [list(pair) for pair in self.cut]
-        return Sample(
-            id=rewrite.id,
-            source=rewrite.source,
-            split=rewrite.split,
-            licence=rewrite.licence,
-            task=rewrite.task,
-            turns=(
-                Turn("human", rewrite.instruction, tuple(range(len(rewrite.images)))),
-                Turn("assistant", rewrite.rewritten),
-            ),
-            images=rewrite.images,
-            extras=extras,
-        )
+        return rewrite.as_sample(rewrite.rewritten, extras)
 
     @property
     def permissive(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from polite_flamingo.prompts.templates import IMAGE_TOKEN
-from polite_flamingo.records import Rewrite, Sample, Turn
+from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.train.collate import Example
 from polite_flamingo.train.dialogue import Segment, encode_sample, opening, separator
 from polite_flamingo.train.mixture import draw
@@ -20,29 +20,13 @@ from polite_flamingo.train.multiturn import Packing, join_turns
 LOG = logging.getLogger(__name__)
 
 
-def as_sample(rewrite: Rewrite, answer: str) -> Sample:
-    """The training sample of a record of PF-1M with `answer` (rewritten, or raw)."""
-    return Sample(
-        id=rewrite.id,
-        source=rewrite.source,
-        split=rewrite.split,
-        licence=rewrite.licence,
-        task=rewrite.task,
-        turns=(
-            Turn("human", rewrite.instruction, tuple(range(len(rewrite.images)))),
-            Turn("assistant", answer),
-        ),
-        images=rewrite.images,
-    )
-
-
 def training_parts(instruction: Iterable[Sample], kept: Sequence[Rewrite]) -> dict[str, list[Sample]]:
     """Parts of the mixtures: ``instruction``, ``pf1m`` and ``raw``; injected probes are left out."""
     genuine = [rewrite for rewrite in kept if not rewrite.extras.get("probe")]
     return {
         "instruction": list(instruction),
-        "pf1m": [as_sample(r, r.rewritten) for r in genuine if r.rewritten.strip()],
-        "raw": [as_sample(r, r.raw_answer) for r in genuine if r.raw_answer.strip()],
+        "pf1m": [r.as_sample(r.rewritten) for r in genuine if r.rewritten.strip()],
+        "raw": [r.as_sample(r.raw_answer) for r in genuine if r.raw_answer.strip()],
     }
 
 
