@@ -39,7 +39,7 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
         )
     try:
         found = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # names no file can have
         hint = "put the official files there or name another split"
         raise DataError("files cannot be looked for", value=str(error), where=base, next_step=hint) from None
     if not found:

@@ -921,12 +921,15 @@ def table_list(files: Files, records: Records) -> None:
 
 @case("table", "all", "csv", own=False)
 def table_csv(files: Files, records: Records) -> None:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ["key", "q", "a", "picture"])
-    writer.writeheader()
-    writer.writerows(_row(r) | {"q": r.lines[0]} for r in records)
+    def line(*fields: str) -> bytes:
+        buffer = io.StringIO()
+        csv.writer(buffer).writerow(fields)
+        return buffer.getvalue().encode()
+
+    rows = [line(str(r.number), r.lines[0], r.texts[1], f"{r.number}.jpg") for r in records]
     files.add("set/mapping.yaml", f"{MAPPING}mine.csv\n")
-    files.add("set/mine.csv", buffer.getvalue())
+    head = (NOBODY, line("key", "q", "a", "picture"))
+    files.add("set/mine.csv", [head, *((frozenset({index}), row) for index, row in enumerate(rows))])
 
 
 @case("table", "all", "tsv")
