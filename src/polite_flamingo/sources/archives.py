@@ -55,7 +55,7 @@ def _record(members: dict[str, bytes]) -> dict[str, Any] | str:
     try:
         record = json.loads(members.get("json", b"{}"))
         caption = members["txt"].decode() if "txt" in members else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"sample cannot be read: {error}"[:SHOWN]
     if not isinstance(record, dict):
         return "json of the sample is not an object"

@@ -51,7 +51,7 @@ def restore(record: Mapping[str, Any], turns: Sequence[Turn], images: Sequence[I
     """The sample of a record that says what it is."""
     try:
         task, extras = Task(record["task"]), json.loads(record["details"])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError("record does not say what it is", value=str(error)) from None
     if not isinstance(extras, dict):
         raise DataError("'details' is not an object", value=extras)

@@ -37,7 +37,11 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
         raise DataError(
             "dataset folder does not exist", value=folder, where=root, next_step="put the official files there"
         )
-    found = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
+    try:
+        found = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
+    except (OSError, ValueError, RecursionError) as error:  # names no file can have
+        hint = "put the official files there or name another split"
+        raise DataError("files cannot be looked for", value=str(error), where=base, next_step=hint) from None
     if not found:
         raise DataError(
             "no annotation file found",

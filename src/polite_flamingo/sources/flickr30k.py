@@ -15,6 +15,7 @@ from polite_flamingo.sources.flickr8k import token_line
 
 FOLDERS = ("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images")  # official one first
 LINES = ("results_20130124.token", "results.csv", "flickr30k_images/results.csv")
+HEADER = r"\ufeff?\s*image_name\s*\|\s*comment_number\s*\|\s*comment\s*"
 KARPATHY = "dataset_flickr30k.json"
 
 
@@ -23,9 +24,9 @@ def csv_line(line: str) -> tuple[str, str] | None:
 
     One line of the published file (2199200615.jpg, caption 4) lacks the second bar; it is read all the same.
     """
-    name, _, rest = line.partition("|")
-    if name.strip() == "image_name":
+    if re.fullmatch(HEADER, line):
         return None
+    name, _, rest = line.partition("|")
     match = re.fullmatch(r"\s*\d+\s*(?:\||\s{2})\s*(\S.*)", rest)
     if match is None or not name.strip():
         raise DataError("line is not 'NAME| N| caption'")

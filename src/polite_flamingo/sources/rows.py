@@ -16,12 +16,20 @@ from polite_flamingo.io import read_json
 from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import SHOWN
 from polite_flamingo.sources.files import open_file, read_items, read_lines, relative, stop_if_looking, unreadable
+from polite_flamingo.sources.places import is_file
 
 FIELD_LIMIT = 64 * 1024 * 1024  # characters of one CSV field
 LINE_LIMIT = 16 * 1024 * 1024  # bytes of a first line that may be a row
 BATCH = 64  # rows of Parquet and Arrow turned into Python values at once; they may hold images
 LABELS = "ClassLabel"  # the Hugging Face type that stores a class's number for its name
-DAMAGED = (LookupError, AttributeError, TypeError, ArithmeticError, MemoryError)  # what damage leads to, besides
+DAMAGED = (
+    LookupError,
+    AttributeError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+)  # what damage leads to, besides
 Numbered = tuple[int, Any]
 
 
@@ -82,12 +90,12 @@ def saved_files(folder: Path, split: str) -> list[Path]:
     Raises:
         DataError: not such a folder, or it has no such split.
     """
-    if (folder / "dataset_dict.json").is_file():
+    if is_file(folder / "dataset_dict.json"):
         splits = _key(folder / "dataset_dict.json", "splits")
         if split not in splits:
             raise DataError("saved dataset has no such split", value=split, where=folder, next_step=f"one of {splits}")
         folder = folder / split
-    if not (folder / "state.json").is_file():
+    if not is_file(folder / "state.json"):
         raise DataError(
             "no saved dataset",
             value=folder.name,
@@ -123,7 +131,7 @@ def _holds_lines(path: Path) -> bool:
         return False
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

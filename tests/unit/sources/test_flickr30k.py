@@ -89,3 +89,9 @@ def test_a_split_without_karpathys_file_is_an_error(root) -> None:
     root.text(TOKEN, "1.jpg#0\tTwo men .\n")
     with pytest.raises(DataError, match=r"no annotation file found[\s\S]*dataset_flickr30k"):
         root.read("flickr30k", "flickr30k", "train")
+
+
+def test_a_header_that_damage_has_joined_with_a_row_is_rejected(root) -> None:
+    root.text("flickr30k/results.csv", "image_name| comment_numb1.jpg| 0| A dog.\n2.jpg| 0| A cat.\n")
+    samples, rejects = root.read("flickr30k", "flickr30k", "all")
+    assert ([s.id for s in samples], [r.row for r in rejects]) == (["flickr30k/all/2"], ["1"])
