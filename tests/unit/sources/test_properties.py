@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.sources.file_sets import CASES, NOBODY, Case, Files, Owners, Record
 
+from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
+from polite_flamingo.io import count_shards
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import files as reading
 from polite_flamingo.sources import load_source
@@ -131,6 +133,20 @@ def test_damage_is_reported_and_spares_what_it_did_not_touch(
     for position, sample in enumerate(before):
         if position // case.per_record not in touched:
             assert sample in after, f"lost with the damage to another record: {sample['id']}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_verb_read_prints_one_line_for_every_reader(case: Case, tmp_path: Path, capsys) -> None:
+    made = [Record(index, tuple(f"{word}{index}" for word in WORDS)) for index in range(3)]  # type: ignore[arg-type]
+    with file_set(case, made) as files:
+        folder = str(files.root / "set")
+        assert main(["read", case.source, folder, "--out", str(tmp_path), "--split", case.split]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    done = json.loads(line)
+    assert sorted(done) == ["images_missing", "read", "rejected", "seconds"]
+    assert (done["read"], done["rejected"]) == (case.per_record * len(made), 0)
+    assert count_shards(tmp_path / "samples") == done["read"]
+    assert (tmp_path / "quarantine.jsonl").read_text() == ""
 
 
 def test_every_reader_of_the_catalogue_is_tried() -> None:
