@@ -56,7 +56,7 @@ checks: $(STAMP)  ## lint, format, types, import directions, parameters
 	$(BIN)/lint-imports
 	$(BIN)/polite-flamingo params --check
 
-bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doctor (20,000 images): some minutes, 3 GB
+bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doctor (20,000 images): some minutes, 3 GB of disk
 	$(BIN)/python -m bench.bench_readers
 	$(BIN)/python -m bench.bench_doctor
 
