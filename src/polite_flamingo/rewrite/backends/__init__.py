@@ -1,0 +1,1 @@
+"""Backends: the models that answer requests, each behind the protocol of `base`."""
