@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.model.flamingo import IMAGE_TOKEN, gumbel
+from polite_flamingo.model.flamingo import gumbel
 from polite_flamingo.model.tokens import encode
+from polite_flamingo.prompts.templates import IMAGE_TOKEN
 
 if TYPE_CHECKING:
     from polite_flamingo.model.flamingo import FlamingoBundle
