@@ -21,8 +21,8 @@ class Request:
         instruction: What the raw answer responds to.
         draft: The raw answer, to be rewritten.
         images: Paths below the image root, in order.
-        messages: Chat messages to use instead of instruction and draft (distortion); a last message of the assistant
-            is to be continued.
+        messages: Chat messages of text alone, used instead of instruction, draft and images (distortion); a last
+            message of the assistant is to be continued.
         attempt: 0 for the first try; above 0 a repair: other random numbers, and sampling even where the settings
             are greedy.
     """
