@@ -66,6 +66,12 @@ class Training(_Section):
     epochs: float = Field(gt=0)
 
 
+class Repair(_Section):
+    attempts: int = Field(ge=0)
+    max_repeated_share: float = Share
+    max_boxes: int = Field(ge=0)
+
+
 class Rewriter(Training):
     lora: Lora
     scheduler: Literal["constant", "cosine"]
@@ -73,6 +79,7 @@ class Rewriter(Training):
     global_batch_size: int = Field(gt=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    repair: Repair
 
 
 class Generation(_Section):
@@ -210,6 +217,9 @@ class Runtime(_Section):
     threads: int = Field(gt=0)
     micro_batch_size: int = Field(gt=0)
     generation_batch_size: int = Field(gt=0)
+    engine: Literal["local", "ray"] = "local"
+    workers: int = Field(default=1, gt=0)
+    gpus_per_worker: float = Field(default=0, ge=0)
     tracking: Literal["mlflow", "none"]
 
 

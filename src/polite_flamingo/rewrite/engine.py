@@ -42,6 +42,7 @@ BATCHES_PER_CALL = 4  # a call to the backend is this many of its batches, so th
 CALLS_AHEAD = 4  # calls prepared ahead of the model
 FAILED_CALLS = 3  # calls in a row without a single answer that end a run
 REPORT_SECONDS = 10.0  # pace of the tracker's figures
+NO_REPAIR = RepairPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def run(
     *,
     journal: Path,
     image_root: Path,
-    policy: RepairPolicy = RepairPolicy(),
+    policy: RepairPolicy = NO_REPAIR,
     total: int | None = None,
     label: str | None = None,
     tracker: Tracker | None = None,
