@@ -9,7 +9,8 @@ with the special tokens once saved from here), ``vision/`` (CLIPVisionModel and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.imaging import ImagePreprocessor
 from polite_flamingo.io import fingerprint, open_image, write_json
 from polite_flamingo.model.config import FlamingoConfig
+from polite_flamingo.model.lru import LruTensors
 from polite_flamingo.model.tower import VisionTower
 
 if TYPE_CHECKING:
@@ -58,8 +60,11 @@ class FlamingoBundle:
     lora: Any = None
     base: dict[str, torch.Tensor] = field(default_factory=dict)
     cache_bytes: int = CACHE_BYTES
-    _cache: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict)
-    _cached_bytes: int = 0
+    _tokens: LruTensors = field(default_factory=LruTensors)
+    _latents: LruTensors = field(default_factory=LruTensors)
+    _latents_of: tuple[Any, ...] = ()
+    _loader: ThreadPoolExecutor | None = None
+    _loading: dict[str, Future[torch.Tensor]] = field(default_factory=dict)
     _base_hash: str | None = None
 
     @property
@@ -94,11 +99,18 @@ class FlamingoBundle:
                 self._base_hash = digest.hexdigest()[:24]
         return self._base_hash
 
-    def encode_images(self, images: Sequence[str | PILImage], image_root: Path | None = None) -> torch.Tensor:
+    def encode_images(
+        self, images: Sequence[str | PILImage], image_root: Path | None = None, *, keep: bool = True
+    ) -> torch.Tensor:
         """Patch tokens (N, v, d) of images on the model's device.
 
         A path (relative to `image_root`) is encoded once and kept, least recently used first out, up to `cache_bytes`;
         not while the tower itself is trained. Without images one zero image is returned, which no text attends to.
+
+        Args:
+            images: Paths or images.
+            image_root: Folder of the paths.
+            keep: False: take what is kept, but keep nothing new.
         """
         if not images:
             return torch.zeros(1, *self.tower.size, device=self.device, dtype=self.dtype)
@@ -107,9 +119,8 @@ class FlamingoBundle:
         missing: OrderedDict[str, list[int]] = OrderedDict()
         for index, image in enumerate(images):
             key = f"{image_root}/{image}" if isinstance(image, str) else f"#{index}"
-            hit = self._cache.get(key)
-            if hit is not None and not trained:
-                self._cache.move_to_end(key)
+            hit = None if trained else self._tokens.get(key)
+            if hit is not None:
                 rows[index] = hit
             else:
                 missing.setdefault(key, []).append(index)
@@ -122,9 +133,49 @@ class FlamingoBundle:
             for (key, where), row in zip(chunk, tokens, strict=True):
                 for index in where:
                     rows[index] = row
-                if not trained and not key.startswith("#"):
-                    self._keep(key, row)
+                if keep and not trained and not key.startswith("#"):
+                    self._tokens.put(key, row, self.cache_bytes)
         return torch.stack([rows[index] for index in range(len(images))])
+
+    def image_latents(self, paths: Sequence[str], image_root: Path) -> torch.Tensor:
+        """What the perceiver makes (N, n, d) of images, without gradients; one zero image where there are none.
+
+        Each image is encoded once, however many prompts show it, and kept (least recently used first out, up to
+        `cache_bytes`) until a weight of the tower or the perceiver changes.
+        """
+        if not paths:
+            sizes = self.config.perceiver.num_latents, self.tower.size[1]
+            return torch.zeros(1, *sizes, device=self.device, dtype=self.dtype)
+        state = tuple((p.data_ptr(), p._version) for m in (self.tower, self.model.perceiver) for p in m.parameters())
+        if state != self._latents_of:
+            self._latents.clear()
+            self._latents_of = state
+        rows = {path: self._latents.get(f"{image_root}/{path}") for path in paths}
+        missing = [path for path, row in rows.items() if row is None]
+        for start in range(0, len(missing), 64):
+            chunk = missing[start : start + 64]
+            with torch.no_grad():
+                latents = self.model.latents(self.encode_images(chunk, image_root, keep=False))
+            for path, row in zip(chunk, latents, strict=True):
+                rows[path] = row
+                self._latents.put(f"{image_root}/{path}", row, self.cache_bytes)
+        return torch.stack([row for path in paths if (row := rows[path]) is not None])
+
+    def prefetch_images(self, paths: Iterable[str], image_root: Path, *, most: int = 256) -> None:
+        """Open and preprocess images in a thread while the model works; whoever encodes them next finds them ready.
+
+        Images that are encoded already, and those beyond `most` waiting ones, are left out. A broken image raises where
+        it is encoded, not here.
+        """
+        for path in dict.fromkeys(paths):
+            key = f"{image_root}/{path}"
+            if len(self._loading) >= most:
+                return
+            if key in self._loading or key in self._latents or key in self._tokens:
+                continue
+            if self._loader is None:
+                self._loader = ThreadPoolExecutor(1, thread_name_prefix="images")
+            self._loading[key] = self._loader.submit(self._load_pixels, path, image_root)
 
     def cast(self, dtype: str) -> None:
         """Turn all weights into another number type; forgets the encoded images."""
@@ -134,26 +185,19 @@ class FlamingoBundle:
 
     def clear_cache(self) -> None:
         """Forget all encoded images (after the vision tower's weights were replaced)."""
-        self._cache.clear()
-        self._cached_bytes = 0
+        self._tokens.clear()
+        self._latents.clear()
 
     def _pixels(self, image: str | PILImage, image_root: Path | None) -> torch.Tensor:
-        if isinstance(image, str):
-            if image_root is None:
-                raise ModelError("an image path needs an image root", value=image)
-            image = open_image(image_root, image)
-        return self.image_processor(image)
+        if not isinstance(image, str):
+            return self.image_processor(image)
+        if image_root is None:
+            raise ModelError("an image path needs an image root", value=image)
+        loading = self._loading.pop(f"{image_root}/{image}", None)
+        return self._load_pixels(image, image_root) if loading is None else loading.result()
 
-    def _keep(self, key: str, row: torch.Tensor) -> None:
-        row = row.detach().clone()
-        size = row.numel() * row.element_size()
-        if size > self.cache_bytes:
-            return
-        self._cache[key] = row
-        self._cached_bytes += size
-        while self._cached_bytes > self.cache_bytes:
-            _, old = self._cache.popitem(last=False)
-            self._cached_bytes -= old.numel() * old.element_size()
+    def _load_pixels(self, path: str, image_root: Path) -> torch.Tensor:
+        return self.image_processor(open_image(image_root, path))
 
 
 def save_flamingo(bundle: FlamingoBundle, folder: Path) -> None:

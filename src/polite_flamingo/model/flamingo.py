@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from polite_flamingo.model.bundle import (
     save_flamingo,
 )
 from polite_flamingo.model.config import DECODER_LAYERS, CrossAttention, FlamingoConfig, Perceiver, VisionTokens
+from polite_flamingo.model.sampling import gumbel
 from polite_flamingo.model.tokens import add_special_tokens
 from polite_flamingo.model.tower import VisionTower, position_code
 from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN
@@ -90,11 +91,13 @@ class CachedCrossAttention(MaskedCrossAttention):
     """OpenFlamingo's masked cross-attention with the same weights and results, and two differences in cost.
 
     It uses PyTorch's fused attention, and without gradients it keeps the keys and values of the images while the same
-    media tensor is shown again, so decoding does not recompute them at every step.
+    media tensor is shown again, so decoding does not recompute them at every step. Who manages rows himself pins the
+    keys and values of their last images instead.
     """
 
     _media: torch.Tensor | None = None
     _key_value: tuple[torch.Tensor, torch.Tensor] | None = None
+    _pinned: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
     def forward(
         self,
@@ -111,10 +114,14 @@ class CachedCrossAttention(MaskedCrossAttention):
             media_locations: True at ``<image>`` tokens (B, T_prompt).
             use_cached_media: `x` continues the text that `media_locations` describes.
         """
+        query = self._heads(self.to_q(self.norm(x)))
+        if self._pinned is not None:
+            key, value, blind = self._pinned
+            out = functional.scaled_dot_product_attention(query, key, value, scale=self.scale).transpose(1, 2)
+            return self.to_out(out.flatten(2).masked_fill(blind[:, None, None], 0.0))
         if media_locations is None:
             raise ModelError("cross-attention was called without media locations")
         images, latents = media.shape[1:3]
-        query = self._heads(self.to_q(self.norm(x)))
         key, value = self._keys_values(media)
         if use_cached_media:
             text_time = media_locations.sum(dim=1, keepdim=True).expand(-1, x.shape[1])
@@ -139,14 +146,19 @@ class CachedCrossAttention(MaskedCrossAttention):
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def select_rows(self, keep: torch.Tensor, media: torch.Tensor) -> None:
-        """Keep the keys and values of some rows, now those of `media`."""
-        if self._key_value is not None:
-            self._media, self._key_value = media, (self._key_value[0][keep], self._key_value[1][keep])
+    def pin(self, key: torch.Tensor, value: torch.Tensor, blind: torch.Tensor) -> None:
+        """Until `forget`, attend to these keys and values (B, heads, n, width) instead; `blind` rows see none."""
+        self._pinned = key, value, blind
+
+    def kept(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (B, heads, T_img * n, width) of the images last shown without gradients."""
+        if self._key_value is None:
+            raise ModelError("cross-attention has seen no images")
+        return self._key_value
 
     def forget(self) -> None:
-        """Drop the kept keys and values."""
-        self._media = self._key_value = None
+        """Drop the kept and the pinned keys and values."""
+        self._media = self._key_value = self._pinned = None
 
 
 class _LanguageModel(_OpenFlamingoLM):
@@ -172,17 +184,6 @@ class _LanguageModel(_OpenFlamingoLM):
             if block is not None:
                 block.attn.forget()
 
-    def select_rows(self, keep: torch.Tensor) -> None:
-        """Go on generating with these rows of the batch only."""
-        selected: torch.Tensor | None = None
-        for layer in self._get_decoder_layers():
-            if selected is None:
-                selected = layer.vis_x[keep]
-            layer.condition_media_locations(layer.media_locations[keep])
-            layer.condition_vis_x(selected)
-            if layer.gated_cross_attn_layer is not None:
-                layer.gated_cross_attn_layer.attn.select_rows(keep, selected)
-
     def _get_top_k_continuations(self, accumulated_log_probs: torch.Tensor, **kwargs: Any) -> Any:
         """Beam sampling drawn from one generator per prompt, so that a result does not depend on its batch.
 
@@ -196,13 +197,6 @@ class _LanguageModel(_OpenFlamingoLM):
         hidden = torch.full_like(accumulated_log_probs, -torch.inf)
         hidden.scatter_(1, chosen, accumulated_log_probs.gather(1, chosen))
         return super()._get_top_k_continuations(accumulated_log_probs=hidden, **{**kwargs, "do_sample": False})
-
-
-def gumbel(generators: Sequence[torch.Generator], like: torch.Tensor) -> torch.Tensor:
-    """Gumbel noise shaped like `like` (rows, n), each row from its own generator."""
-    rows = [torch.rand(like.shape[1], generator=g, dtype=torch.float64) for g in generators]
-    exponential = (-torch.stack(rows).clamp_min(1e-300).log()).clamp_min(1e-300)
-    return (-exponential.log()).to(like.device, like.dtype)
 
 
 class PoliteFlamingo(_OpenFlamingo):
@@ -272,19 +266,21 @@ class PoliteFlamingo(_OpenFlamingo):
         return functional.cross_entropy(logits.float(), targets[kept], reduction="sum")
 
     def _encode_vision_x(self, vision_x: torch.Tensor, image_index: torch.Tensor | None = None) -> None:
-        if image_index is None:
-            media = self.perceiver(vision_x)
-        else:
-            media = self.perceiver(vision_x[:, None, None])[:, 0][image_index]
+        media = self.perceiver(vision_x) if image_index is None else self.latents(vision_x)[image_index]
         for layer in self.lang_encoder._get_decoder_layers():
             layer.condition_vis_x(media)
 
+    def latents(self, vision_tokens: torch.Tensor) -> torch.Tensor:
+        """What the perceiver makes (N, n, d) of patch tokens of images (N, v, d)."""
+        return self.perceiver(vision_tokens[:, None, None])[:, 0]
+
     @contextmanager
-    def showing(self, vision_tokens: torch.Tensor, image_index: torch.Tensor) -> Iterator[Any]:
-        """Within the block the language model generates with these images; yields the language model."""
+    def showing(self, media: torch.Tensor) -> Iterator[Any]:
+        """Within the block the language model generates with these latents (B, T_img, n, d); yields the model."""
         self.lang_encoder._use_cached_vision_x = True
         try:
-            self._encode_vision_x(vision_tokens, image_index)
+            for layer in self.lang_encoder._get_decoder_layers():
+                layer.condition_vis_x(media)
             yield self.lang_encoder
         finally:
             self.lang_encoder.clear_conditioned_layers()
