@@ -24,7 +24,9 @@ from polite_flamingo.pipeline import BY_NAME, STAGES, Stage
 USER_ERROR = 2
 
 # what DVC's templating needs in every profile, though it may be empty
-PROFILE_KEYS = ("data_root", "world", "sources", "limits", "backbones", "distortion_backend", "overrides")
+PROFILE_KEYS = (
+    "data_root", "world", "sources", "limits", "backbones", "distortion_backend", "rewriter_backend", "overrides",
+)  # fmt: skip
 OVERRIDE_KEYS = ("distort", "rewriter", "generation", "score", "filter", "tune", "evaluate", "quality")
 
 
@@ -90,7 +92,8 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
     """Run one stage in this process, recorded by the profile's tracker; returns its report."""
     from polite_flamingo.tracking import start_tracker
 
-    stay_offline(params.runtime.threads, [*params.backbones.model_dump().values(), params.distortion_backend])
+    models = [*params.backbones.model_dump().values(), params.distortion_backend, params.rewriter_backend]
+    stay_offline(params.runtime.threads, models)
     function = importlib.import_module(f"polite_flamingo.stages.{stage.module}").run
     settings = params.model_dump(mode="json", exclude={"overridden", "sources"})
     with start_tracker(params.runtime.tracking, stage=stage.name, profile=params.profile, settings=settings) as tracker:

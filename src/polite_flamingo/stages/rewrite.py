@@ -113,18 +113,22 @@ def make_backend(params: Params) -> Backend:
     import torch
 
     from polite_flamingo.model.generate import GenerationSettings
-    from polite_flamingo.rewrite.backends.flamingo import FlamingoBackend
+    from polite_flamingo.rewrite.backends import Place, load_backend
+    from polite_flamingo.rewrite.backends.endpoint import EndpointOptions
 
     torch.set_num_threads(params.runtime.threads)
-    return FlamingoBackend(
-        params.models / "backbones" / "flamingo",
-        params.models / "rewriter",
-        GenerationSettings(**params.generation.model_dump(), seed=params.seed),
-        image_root=params.image_root,
+    place = Place(
+        params.image_root,
         batch_size=params.runtime.generation_batch_size,
         device=params.runtime.device,
         dtype=params.runtime.dtype,
+        base=params.models / "backbones" / "flamingo",
+        rewriter=params.models / "rewriter",
+        endpoint=EndpointOptions(**params.runtime.endpoint.model_dump()),
+        cache=Path(".work") / "answers",
     )
+    settings = GenerationSettings(**params.generation.model_dump(), seed=params.seed)
+    return load_backend(params.rewriter_backend, settings, place)
 
 
 def make_probes(world: World, rewrites: Sequence[Rewrite], count: int, seed: int) -> list[Rewrite]:

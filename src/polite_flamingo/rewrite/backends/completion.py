@@ -29,6 +29,7 @@ class BackendCompleter:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.identity = backend.identity
 
     def complete(self, prompts: Sequence[DistortionPrompt], rngs: Sequence[Random]) -> list[str]:
         """One draft per prompt; empty, and logged, where the model could not answer this one.

@@ -175,7 +175,7 @@ class EndpointBackend:
         self._slots: asyncio.Semaphore | None = None
         self._encoded = lru_cache(maxsize=64)(self._encode)
         self.usage = Usage()
-        self.batch_size = 8 * self._options.concurrency  # slow answers hold up the end of a batch only
+        self.batch_size = 4 * self._options.concurrency  # slow answers hold up the end of a batch only
         sent = {k: v for k, v in asdict(settings).items() if k in _SENT}
         images = [self._options.image_edge, self._options.image_bytes]
         self.identity = fingerprint("openai", self._url, model, rewriting_messages("{}", "{}", 1), sent, images)
