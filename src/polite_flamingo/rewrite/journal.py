@@ -60,6 +60,8 @@ class Journal:
         if not path.is_file() or hash_file(path) != entry["sha256"]:
             LOG.warning("%s is missing or damaged and is made again", path)
             return False
+        with self._guarded("seal"):
+            self._frames_path(shard).unlink(missing_ok=True)  # left by a stop right after the manifest was written
         return True
 
     def read(self, shard: int) -> Iterator[Outcome]:

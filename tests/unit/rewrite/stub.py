@@ -6,17 +6,26 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from polite_flamingo.model.generate import Generated
 from polite_flamingo.rewrite.backends.base import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The fields of ``model.generate.Generated``, without loading torch."""
+
+    text: str
+    finish_reason: str
+    tokens: int
 
 
 class Stub:
     """Answers drafts; ``once:`` fails the first try, ``never:`` every try, each with the fault named after it.
 
     Args:
-        log: File that gets one line per generated record; None: none.
+        log: File that gets one line ``pid key`` per generated record; None: none.
         delay: Seconds per call.
         identity: What a model's hash would be.
         batch_size: Requests per batch.
@@ -39,7 +48,7 @@ class Stub:
             answers.append(answer(request))
         if self.log is not None:
             with open(self.log, "ab", buffering=0) as file:
-                os.write(file.fileno(), "".join(f"{r.key}\n" for r in requests).encode())
+                os.write(file.fileno(), "".join(f"{os.getpid()} {r.key}\n" for r in requests).encode())
         time.sleep(self.delay)
         return answers
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.rewrite.stub import Stub, requests
+from tests.unit.rewrite.stub import Generated, Stub, requests
 
 from polite_flamingo.errors import BusyError, ModelError
 from polite_flamingo.io import read_json
@@ -250,8 +250,6 @@ def test_progress_reaches_the_tracker_and_the_bar(tmp_path, monkeypatch, capsys)
 def test_a_lone_surrogate_does_not_stop_the_job(tmp_path):
     class Odd(Stub):
         def generate(self, asked):
-            from polite_flamingo.model.generate import Generated
-
             return [Generated("half \ud83d", "stop", 1) for _ in asked]
 
     go(requests(2), Odd(), tmp_path)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.rewrite.stub import FAULTS, Stub, answer, requests
+from tests.unit.rewrite.stub import FAULTS, Generated, Stub, answer, requests
 
-from polite_flamingo.model.generate import Generated
 from polite_flamingo.rewrite.backends.base import Request
 from polite_flamingo.rewrite.repair import RepairPolicy, answer_all
 
