@@ -101,7 +101,7 @@ def _search(
                 input_ids=input_ids,
                 attention_mask=mask,
                 generation_config=config,
-                logits_processor=_processors(bundle, settings),
+                logits_processor=processors(bundle, settings),
             )
         finally:
             lm._row_generators = None
@@ -109,7 +109,7 @@ def _search(
     return [[t for t in (ids[: ids.index(end) + 1] if end in ids else ids) if t != pad] for ids in found]
 
 
-def _processors(bundle: FlamingoBundle, settings: GenerationSettings) -> Any:
+def processors(bundle: FlamingoBundle, settings: GenerationSettings) -> Any:
     """Everything that changes the logits, in Hugging Face's order."""
     from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, SuppressTokensLogitsProcessor
 

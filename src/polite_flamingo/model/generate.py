@@ -125,7 +125,7 @@ def generate(
 
     bundle.prefetch_images(islice(ahead, 2 * batch_size), image_root)
     with (
-        _few_threads(bundle),
+        few_threads(bundle),
         tqdm(total=len(rows), desc=progress, unit="text", mininterval=1.0, disable=progress is None) as bar,
     ):
         ended = (
@@ -147,7 +147,7 @@ def prefetch(bundle: FlamingoBundle, prompts: Iterable[Prompt], image_root: Path
 
 
 @contextmanager
-def _few_threads(bundle: FlamingoBundle) -> Iterator[None]:
+def few_threads(bundle: FlamingoBundle) -> Iterator[None]:
     """One thread for a small model on a CPU: its steps are too short to share, and waiting for threads costs more."""
     before = torch.get_num_threads()
     if bundle.device.type == "cpu" and sum(p.numel() for p in bundle.model.parameters()) < SMALL:
