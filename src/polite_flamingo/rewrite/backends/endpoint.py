@@ -18,6 +18,7 @@ import io
 import json
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from polite_flamingo.errors import ConfigError, ImageError, ModelError
-from polite_flamingo.io import fingerprint, open_image, write_atomic
+from polite_flamingo.io import fingerprint, open_image
 from polite_flamingo.prompts.rewriting import rewriting_messages, text_of
 from polite_flamingo.rewrite.backends.base import ERROR, Request
 
@@ -424,7 +425,10 @@ class EndpointBackend:
         if file is None:
             return
         try:
-            write_atomic(file, json.dumps(asdict(reply), ensure_ascii=False, sort_keys=True))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tmp = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+            tmp.write_text(json.dumps(asdict(reply), ensure_ascii=False, sort_keys=True), encoding="utf-8")
+            tmp.replace(file)  # no fsync: what a power cut spoils is asked for again
         except OSError as error:
             logger.warning("answers are not kept any more: %s: %s", self._cache, error)
             self._cache = None
