@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.evaluate.ground_truth import World, corrupt, load_world
@@ -31,6 +31,10 @@ from polite_flamingo.rewrite.backends.base import Backend
 from polite_flamingo.rewrite.journal import storage_errors
 from polite_flamingo.rewrite.repair import DONE, RAW, Outcome, RepairPolicy
 from polite_flamingo.tracking.base import Tracker
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.rewrite.backends import Place
 
 logger = logging.getLogger(__name__)
 
@@ -95,40 +99,43 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
 
 def make_executor(params: Params) -> engine.Executor:
     """The profile's backend in this process, or a pool of them on a Ray cluster."""
-    factory = partial(make_backend, params)
-    if params.runtime.engine == "ray":
+    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.rewrite.backends import Place
+    from polite_flamingo.rewrite.backends.endpoint import EndpointOptions
+
+    runtime = params.runtime
+    place = Place(  # absolute paths: workers have other working directories
+        params.image_root.resolve(),
+        batch_size=runtime.generation_batch_size,
+        device=runtime.device,
+        dtype=runtime.dtype,
+        base=(params.models / "backbones" / "flamingo").resolve(),
+        rewriter=(params.models / "rewriter").resolve(),
+        endpoint=EndpointOptions(**runtime.endpoint.model_dump()),
+        cache=Path(".work", "answers").resolve(),
+    )
+    settings = GenerationSettings(**params.generation.model_dump(), seed=params.seed)
+    factory = partial(make_backend, params.rewriter_backend, settings, place, runtime.threads)
+    if runtime.engine == "ray":
         from polite_flamingo.rewrite.cluster import RayExecutor
 
         return RayExecutor(
             factory,
-            workers=params.runtime.workers,
-            cpus_per_worker=params.runtime.threads,
-            gpus_per_worker=params.runtime.gpus_per_worker,
+            workers=runtime.workers,
+            cpus_per_worker=runtime.threads,
+            gpus_per_worker=runtime.gpus_per_worker,
         )
     return engine.LocalExecutor(factory())
 
 
-def make_backend(params: Params) -> Backend:
+def make_backend(spec: str, settings: GenerationSettings, place: Place, threads: int) -> Backend:
     """The model that rewrites; it loads its weights when it is first asked."""
     import torch
 
-    from polite_flamingo.model.generate import GenerationSettings
-    from polite_flamingo.rewrite.backends import Place, load_backend
-    from polite_flamingo.rewrite.backends.endpoint import EndpointOptions
+    from polite_flamingo.rewrite.backends import load_backend
 
-    torch.set_num_threads(params.runtime.threads)
-    place = Place(
-        params.image_root,
-        batch_size=params.runtime.generation_batch_size,
-        device=params.runtime.device,
-        dtype=params.runtime.dtype,
-        base=params.models / "backbones" / "flamingo",
-        rewriter=params.models / "rewriter",
-        endpoint=EndpointOptions(**params.runtime.endpoint.model_dump()),
-        cache=Path(".work") / "answers",
-    )
-    settings = GenerationSettings(**params.generation.model_dump(), seed=params.seed)
-    return load_backend(params.rewriter_backend, settings, place)
+    torch.set_num_threads(threads)
+    return load_backend(spec, settings, place)
 
 
 def make_probes(world: World, rewrites: Sequence[Rewrite], count: int, seed: int) -> list[Rewrite]:
