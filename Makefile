@@ -23,10 +23,10 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real test checks bench ui backbones clean
+.PHONY: help setup demo real test checks bench bench-rewrite bench-engine ui backbones clean
 
 help:  ## list the commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## build .venv from nothing (PYTHON=python3.12 and PIP_ARGS=… if you like)
 
@@ -65,6 +65,9 @@ ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 
 backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print their held-out figures
 	$(BIN)/python -m polite_flamingo.train.backbones.train
+
+bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (reports/bench/rewrite.json)
+	$(BIN)/python bench/bench_rewrite.py
 
 clean:  ## remove every output (data, models, reports, tracking), keep .venv
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done

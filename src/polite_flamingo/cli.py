@@ -25,7 +25,9 @@ USER_ERROR = 2
 DATA_ROOT = "data/raw"  # of `fetch` and `sources`, unless one is named
 
 # what DVC's templating needs in every profile, though it may be empty
-PROFILE_KEYS = ("data_root", "world", "sources", "limits", "backbones", "distortion_backend", "overrides")
+PROFILE_KEYS = (
+    "data_root", "world", "sources", "limits", "backbones", "distortion_backend", "rewriter_backend", "overrides",
+)  # fmt: skip
 OVERRIDE_KEYS = ("distort", "rewriter", "generation", "score", "filter", "tune", "evaluate", "quality")
 
 
@@ -118,7 +120,8 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
     """Run one stage in this process, recorded by the profile's tracker; returns its report."""
     from polite_flamingo.tracking import start_tracker
 
-    stay_offline(params.runtime.threads, [*params.backbones.model_dump().values(), params.distortion_backend])
+    models = [*params.backbones.model_dump().values(), params.distortion_backend, params.rewriter_backend]
+    stay_offline(params.runtime.threads, models)
     function = importlib.import_module(f"polite_flamingo.stages.{stage.module}").run
     settings = params.model_dump(mode="json", exclude={"overridden", "sources"})
     with start_tracker(params.runtime.tracking, stage=stage.name, profile=params.profile, settings=settings) as tracker:

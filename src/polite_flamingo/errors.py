@@ -55,6 +55,10 @@ class BusyError(PoliteFlamingoError):
     """Another process already writes to the same output."""
 
 
+class StorageError(PoliteFlamingoError):
+    """A disk is full, read-only or failing; what was written before is intact."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"did you mean 'x'? known: a, b"`` for an unknown `name`."""
     names = sorted(known)

@@ -108,19 +108,22 @@ def write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], rows_per_shard
 
 def read_shards(folder: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Stream the rows of a shard folder in order, only `columns` if given."""
-    import pyarrow.parquet as pq
-
     if not folder.is_dir():
         raise DataError("shard folder does not exist", where=folder, next_step="run the stage that writes it")
     for path in sorted(folder.glob("part-*.parquet")):
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
-                    yield from batch.to_pylist()
-        except (OSError, ValueError) as error:
-            raise DataError(
-                "shard cannot be read", value=str(error), where=path, next_step="delete it, re-run"
-            ) from error
+        yield from read_shard(path, columns)
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Stream the rows of one shard, only `columns` if given."""
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
+                yield from batch.to_pylist()
+    except (OSError, ValueError) as error:
+        raise DataError("shard cannot be read", value=str(error), where=path, next_step="delete it, re-run") from error
 
 
 def count_shards(folder: Path) -> int:

@@ -66,6 +66,12 @@ class Training(_Section):
     epochs: float = Field(gt=0)
 
 
+class Repair(_Section):
+    attempts: int = Field(ge=0)
+    max_repeated_share: float = Share
+    max_boxes: int = Field(ge=0)
+
+
 class Rewriter(Training):
     lora: Lora
     scheduler: Literal["constant", "cosine"]
@@ -73,6 +79,7 @@ class Rewriter(Training):
     global_batch_size: int = Field(gt=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    repair: Repair
 
 
 class Generation(_Section):
@@ -204,12 +211,27 @@ class Backbones(_Section):
     sts: str
 
 
+class Endpoint(_Section):
+    """Treatment of an ``openai:`` backend (rewrite/backends/endpoint.py)."""
+
+    concurrency: int = Field(default=8, gt=0)
+    timeout: float = Field(default=120, gt=0)
+    attempts: int = Field(default=6, gt=0)
+    longest_wait: float = Field(default=900, ge=0)
+    price_in: float = Field(default=0, ge=0)
+    price_out: float = Field(default=0, ge=0)
+
+
 class Runtime(_Section):
     device: str
     dtype: Literal["float32", "bfloat16"]
     threads: int = Field(gt=0)
     micro_batch_size: int = Field(gt=0)
     generation_batch_size: int = Field(gt=0)
+    engine: Literal["local", "ray"] = "local"
+    workers: int = Field(default=1, gt=0)
+    gpus_per_worker: float = Field(default=0, ge=0)
+    endpoint: Endpoint = Field(default_factory=Endpoint)
     tracking: Literal["mlflow", "none"]
 
 
@@ -232,6 +254,7 @@ class Params(_Section):
     limits: Limits
     backbones: Backbones
     distortion_backend: str
+    rewriter_backend: str
     runtime: Runtime
     overridden: dict[str, tuple[Any, Any]] = Field(default_factory=dict)  # dotted key -> (paper's value, profile's)
 

@@ -135,8 +135,8 @@ def test_the_image_cache_keeps_to_its_bound(micro_flamingo_folder, image_root):
     bundle = load_flamingo(micro_flamingo_folder)
     bundle.cache_bytes = 2 * 16 * 32 * 4
     bundle.encode_images([f"{i}.png" for i in range(6)], image_root)
-    assert [key.rsplit("/", 1)[1] for key in bundle._cache] == ["4.png", "5.png"]
-    assert bundle._cached_bytes <= bundle.cache_bytes
+    assert [key.rsplit("/", 1)[1] for key in bundle._tokens.names] == ["4.png", "5.png"]
+    assert bundle._tokens.size <= bundle.cache_bytes
 
 
 def test_a_missing_image_is_an_image_error(micro_flamingo_folder, image_root):

@@ -66,13 +66,16 @@ Style = Callable[[str, Sequence[str], Random], str]
 
 @dataclass(frozen=True, slots=True)
 class TerseRules:
-    """Backend of `llm_rewrite` that runs anywhere and always answers the same."""
+    """Completer of `llm_rewrite` that runs anywhere and always answers the same."""
 
-    name: str = "terse_rules"
+    identity: str = "terse_rules"
 
     def complete(self, prompts: Sequence[DistortionPrompt], rngs: Sequence[Random]) -> list[str]:
         """Make each response terse in a style drawn from its own source of randomness."""
         return [make_terse(p, rng) for p, rng in zip(prompts, rngs, strict=True)]
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def make_terse(prompt: DistortionPrompt, rng: Random) -> str:

@@ -1,11 +1,9 @@
-"""OpenFlamingo: building, saving, loading, encoding images once (sections 3.2 and 4.1 of arXiv 2307.01003).
+"""OpenFlamingo: architecture, building, loading (sections 3.2 and 4.1 of arXiv 2307.01003).
 
 The only importer of ``open_flamingo``. Its ``__init__`` pulls in open_clip and torchvision; neither is needed, so the
-package is bound without running it, and the vision tower is a Hugging Face ``CLIPVisionModel``.
-
-A model folder holds ``config.json`` (see `FlamingoConfig`), ``lm/`` (Hugging Face causal LM and tokenizer, with the
-special tokens once saved from here), ``vision/`` (CLIPVisionModel and ``preprocessor_config.json``) and
-``connector.safetensors`` (perceiver and gated cross-attention; other tensors of the model may stand there too).
+package is bound without running it, and the vision tower is a Hugging Face ``CLIPVisionModel``. Sizes are in
+`model.config`, the tower in `model.tower`, images and saving in `model.bundle`; what is used everywhere can be imported
+from here.
 
 Images: text attends to the last image before it only (OpenFlamingo 2). With several images in one turn (Spot-the-Diff)
 the text after them attends directly to the last; what it knows of the earlier ones comes through self-attention to
@@ -17,12 +15,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,11 +27,20 @@ from torch.nn import functional
 
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.imaging import ImagePreprocessor
-from polite_flamingo.io import fingerprint, open_image, read_json, write_json
-from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN, PAD_TOKEN
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PILImage
+from polite_flamingo.io import read_json
+from polite_flamingo.model.bundle import (
+    FlamingoBundle,
+    connector_tensors,
+    named_tensors,
+    number_type,
+    resolve_device,
+    save_flamingo,
+)
+from polite_flamingo.model.config import DECODER_LAYERS, CrossAttention, FlamingoConfig, Perceiver, VisionTokens
+from polite_flamingo.model.sampling import gumbel
+from polite_flamingo.model.tokens import add_special_tokens
+from polite_flamingo.model.tower import VisionTower, position_code
+from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN
 
 
 def _bind_open_flamingo() -> None:
@@ -57,93 +63,41 @@ from open_flamingo.src.flamingo_lm import FlamingoLMMixin as _OpenFlamingoLM  # 
 from open_flamingo.src.helpers import GatedCrossAttentionBlock, MaskedCrossAttention, PerceiverResampler  # noqa: E402
 from open_flamingo.src.utils import extend_instance  # noqa: E402
 
-DECODER_LAYERS = {  # model type -> attribute path of the decoder blocks
-    "llama": "model.layers",
-    "mistral": "model.layers",
-    "gpt_neox": "gpt_neox.layers",
-    "gpt_neo": "transformer.h",
-    "gptj": "transformer.h",
-    "opt": "model.decoder.layers",
-}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CACHE_BYTES = 512 * 1024 * 1024
+__all__ = [
+    "CachedCrossAttention",
+    "CrossAttention",
+    "FlamingoBundle",
+    "FlamingoConfig",
+    "GatedCrossAttentionBlock",
+    "MaskedCrossAttention",
+    "Perceiver",
+    "PoliteFlamingo",
+    "VisionTokens",
+    "VisionTower",
+    "build_flamingo",
+    "gumbel",
+    "load_flamingo",
+    "named_tensors",
+    "number_type",
+    "position_code",
+    "resolve_device",
+    "save_flamingo",
+]
+
 IGNORED = -100
-
-
-@dataclass(frozen=True, slots=True)
-class Perceiver:
-    """Sizes of the perceiver resampler; the defaults are OpenFlamingo's."""
-
-    depth: int = 6
-    num_latents: int = 64
-    dim_head: int = 64
-    heads: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class CrossAttention:
-    """Sizes of the gated cross-attention; the defaults are OpenFlamingo's."""
-
-    dim_head: int = 64
-    heads: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class VisionTokens:
-    """What is done to the patch tokens of a small tower, whose tokens lose their position; off for real towers.
-
-    Args:
-        unit_variance: Scale every token to zero mean and unit variance.
-        position_code: Add a fixed two-dimensional sine-cosine code of the patch's place.
-    """
-
-    unit_variance: bool = False
-    position_code: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FlamingoConfig:
-    """``config.json`` of a model folder.
-
-    Args:
-        cross_attn_every_n_layers: A gated cross-attention stands before every n-th decoder block.
-        perceiver: Sizes of the resampler.
-        xattn: Sizes of the cross-attention.
-        decoder_layers: Attribute path of the decoder blocks, or "auto" (by model type).
-        vision_tokens: Treatment of the patch tokens.
-    """
-
-    cross_attn_every_n_layers: int = 4
-    perceiver: Perceiver = field(default_factory=Perceiver)
-    xattn: CrossAttention = field(default_factory=CrossAttention)
-    decoder_layers: str = "auto"
-    vision_tokens: VisionTokens = field(default_factory=VisionTokens)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: object = None) -> FlamingoConfig:
-        """Parse `config.json`; an unknown key is a `ModelError`."""
-        parts: dict[str, Any] = {"perceiver": Perceiver, "xattn": CrossAttention, "vision_tokens": VisionTokens}
-        known = cls.__dataclass_fields__
-        for key in values:
-            if key not in known:
-                raise ModelError(
-                    "unknown key in a Flamingo's config", value=key, where=where, next_step=did_you_mean(key, known)
-                )
-        try:
-            return cls(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})
-        except TypeError as error:
-            raise ModelError("a Flamingo's config cannot be used", value=str(error), where=where) from error
 
 
 class CachedCrossAttention(MaskedCrossAttention):
     """OpenFlamingo's masked cross-attention with the same weights and results, and two differences in cost.
 
     It uses PyTorch's fused attention, and without gradients it keeps the keys and values of the images while the same
-    media tensor is shown again, so decoding does not recompute them at every step.
+    media tensor is shown again, so decoding does not recompute them at every step. Who manages rows himself pins the
+    keys and values of their last images instead.
     """
 
     _media: torch.Tensor | None = None
     _key_value: tuple[torch.Tensor, torch.Tensor] | None = None
+    _pinned: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
     def forward(
         self,
@@ -160,10 +114,14 @@ class CachedCrossAttention(MaskedCrossAttention):
             media_locations: True at ``<image>`` tokens (B, T_prompt).
             use_cached_media: `x` continues the text that `media_locations` describes.
         """
+        query = self._heads(self.to_q(self.norm(x)))
+        if self._pinned is not None:
+            key, value, blind = self._pinned
+            out = functional.scaled_dot_product_attention(query, key, value, scale=self.scale).transpose(1, 2)
+            return self.to_out(out.flatten(2).masked_fill(blind[:, None, None], 0.0))
         if media_locations is None:
             raise ModelError("cross-attention was called without media locations")
         images, latents = media.shape[1:3]
-        query = self._heads(self.to_q(self.norm(x)))
         key, value = self._keys_values(media)
         if use_cached_media:
             text_time = media_locations.sum(dim=1, keepdim=True).expand(-1, x.shape[1])
@@ -188,14 +146,19 @@ class CachedCrossAttention(MaskedCrossAttention):
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def select_rows(self, keep: torch.Tensor, media: torch.Tensor) -> None:
-        """Keep the keys and values of some rows, now those of `media`."""
-        if self._key_value is not None:
-            self._media, self._key_value = media, (self._key_value[0][keep], self._key_value[1][keep])
+    def pin(self, key: torch.Tensor, value: torch.Tensor, blind: torch.Tensor) -> None:
+        """Until `forget`, attend to these keys and values (B, heads, n, width) instead; `blind` rows see none."""
+        self._pinned = key, value, blind
+
+    def kept(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (B, heads, T_img * n, width) of the images last shown without gradients."""
+        if self._key_value is None:
+            raise ModelError("cross-attention has seen no images")
+        return self._key_value
 
     def forget(self) -> None:
-        """Drop the kept keys and values."""
-        self._media = self._key_value = None
+        """Drop the kept and the pinned keys and values."""
+        self._media = self._key_value = self._pinned = None
 
 
 class _LanguageModel(_OpenFlamingoLM):
@@ -221,17 +184,6 @@ class _LanguageModel(_OpenFlamingoLM):
             if block is not None:
                 block.attn.forget()
 
-    def select_rows(self, keep: torch.Tensor) -> None:
-        """Go on generating with these rows of the batch only."""
-        selected: torch.Tensor | None = None
-        for layer in self._get_decoder_layers():
-            if selected is None:
-                selected = layer.vis_x[keep]
-            layer.condition_media_locations(layer.media_locations[keep])
-            layer.condition_vis_x(selected)
-            if layer.gated_cross_attn_layer is not None:
-                layer.gated_cross_attn_layer.attn.select_rows(keep, selected)
-
     def _get_top_k_continuations(self, accumulated_log_probs: torch.Tensor, **kwargs: Any) -> Any:
         """Beam sampling drawn from one generator per prompt, so that a result does not depend on its batch.
 
@@ -245,13 +197,6 @@ class _LanguageModel(_OpenFlamingoLM):
         hidden = torch.full_like(accumulated_log_probs, -torch.inf)
         hidden.scatter_(1, chosen, accumulated_log_probs.gather(1, chosen))
         return super()._get_top_k_continuations(accumulated_log_probs=hidden, **{**kwargs, "do_sample": False})
-
-
-def gumbel(generators: Sequence[torch.Generator], like: torch.Tensor) -> torch.Tensor:
-    """Gumbel noise shaped like `like` (rows, n), each row from its own generator."""
-    rows = [torch.rand(like.shape[1], generator=g, dtype=torch.float64) for g in generators]
-    exponential = (-torch.stack(rows).clamp_min(1e-300).log()).clamp_min(1e-300)
-    return (-exponential.log()).to(like.device, like.dtype)
 
 
 class PoliteFlamingo(_OpenFlamingo):
@@ -321,189 +266,25 @@ class PoliteFlamingo(_OpenFlamingo):
         return functional.cross_entropy(logits.float(), targets[kept], reduction="sum")
 
     def _encode_vision_x(self, vision_x: torch.Tensor, image_index: torch.Tensor | None = None) -> None:
-        if image_index is None:
-            media = self.perceiver(vision_x)
-        else:
-            media = self.perceiver(vision_x[:, None, None])[:, 0][image_index]
+        media = self.perceiver(vision_x) if image_index is None else self.latents(vision_x)[image_index]
         for layer in self.lang_encoder._get_decoder_layers():
             layer.condition_vis_x(media)
 
+    def latents(self, vision_tokens: torch.Tensor) -> torch.Tensor:
+        """What the perceiver makes (N, n, d) of patch tokens of images (N, v, d)."""
+        return self.perceiver(vision_tokens[:, None, None])[:, 0]
+
     @contextmanager
-    def showing(self, vision_tokens: torch.Tensor, image_index: torch.Tensor) -> Iterator[Any]:
-        """Within the block the language model generates with these images; yields the language model."""
+    def showing(self, media: torch.Tensor) -> Iterator[Any]:
+        """Within the block the language model generates with these latents (B, T_img, n, d); yields the model."""
         self.lang_encoder._use_cached_vision_x = True
         try:
-            self._encode_vision_x(vision_tokens, image_index)
+            for layer in self.lang_encoder._get_decoder_layers():
+                layer.condition_vis_x(media)
             yield self.lang_encoder
         finally:
             self.lang_encoder.clear_conditioned_layers()
             self.lang_encoder._use_cached_vision_x = False
-
-
-class VisionTower(nn.Module):
-    """A Hugging Face CLIP vision model seen as a function from pixels to patch tokens before the post layer norm."""
-
-    def __init__(self, visual: nn.Module, tokens: VisionTokens) -> None:
-        super().__init__()
-        self.visual = visual
-        self.tokens = tokens
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Number of patch tokens and their width."""
-        config: Any = self.visual.config
-        return (config.image_size // config.patch_size) ** 2, config.hidden_size
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Patch tokens (N, v, d) of pixels (N, 3, H, W)."""
-        return self.dress(self.visual(pixel_values=pixels).last_hidden_state[:, 1:])
-
-    def dress(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Apply `VisionTokens` to patch tokens (N, v, d)."""
-        if self.tokens.unit_variance:
-            tokens = functional.layer_norm(tokens, tokens.shape[-1:])
-        if self.tokens.position_code:
-            tokens = tokens + position_code(tokens.shape[1], tokens.shape[2]).to(tokens)
-        return tokens
-
-
-def position_code(patches: int, width: int) -> torch.Tensor:
-    """Fixed two-dimensional sine-cosine code (patches, width) of a square grid in row order; values in -1..1."""
-    side = round(patches**0.5)
-    if side * side != patches or width % 4:
-        raise ModelError(
-            "a position code needs a square grid of patches and a width divisible by 4", value=(patches, width)
-        )
-    frequency = 1.0 / 100 ** (torch.arange(width // 4, dtype=torch.float32) / max(width // 4, 1))
-    angle = torch.arange(side, dtype=torch.float32)[:, None] * frequency
-    wave = torch.cat([angle.sin(), angle.cos()], dim=1)
-    rows = wave[:, None].expand(side, side, -1)
-    columns = wave[None].expand(side, side, -1)
-    return torch.cat([rows, columns], dim=-1).reshape(patches, width)
-
-
-@dataclass
-class FlamingoBundle:
-    """A Flamingo with all it needs to be used.
-
-    Args:
-        model: The model; ``model.lang_encoder`` is the Hugging Face LM with cross-attention.
-        tokenizer: Tokenizer with ``<image>``, ``<|endofchunk|>`` and ``<PAD>``.
-        image_processor: PIL image -> float tensor (3, H, W).
-        tower: Vision tower -> patch tokens.
-        config: Sizes.
-        device: Where the model is.
-        folder: Where it was loaded from.
-        lora: Settings of the injected LoRA, if any (`model.lora`).
-        base: Copies of the base's tensors that were made trainable or replaced, by name.
-    """
-
-    model: PoliteFlamingo
-    tokenizer: Any
-    image_processor: ImagePreprocessor
-    tower: VisionTower
-    config: FlamingoConfig
-    device: torch.device
-    folder: Path | None = None
-    lora: Any = None
-    base: dict[str, torch.Tensor] = field(default_factory=dict)
-    cache_bytes: int = CACHE_BYTES
-    _cache: OrderedDict[str, torch.Tensor] = field(default_factory=OrderedDict)
-    _cached_bytes: int = 0
-    _base_hash: str | None = None
-
-    @property
-    def media_token_id(self) -> int:
-        """Id of ``<image>``."""
-        return self.model.media_token_id
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number type of the frozen weights."""
-        return next(self.tower.parameters()).dtype
-
-    @property
-    def base_hash(self) -> str:
-        """Content hash of the base weights: of the folder, or of the tensors if it was built in memory."""
-        if self._base_hash is None:
-            if self.folder is not None:
-                self._base_hash = fingerprint(
-                    *(
-                        path
-                        for name in ("config.json", "connector.safetensors", "lm", "vision")
-                        if (path := self.folder / name).exists()
-                    )
-                )
-            else:
-                import hashlib
-
-                digest = hashlib.sha256()
-                for name, tensor in named_tensors(self.model).items():
-                    digest.update(name.encode())
-                    digest.update(tensor.detach().float().cpu().numpy().tobytes())
-                self._base_hash = digest.hexdigest()[:24]
-        return self._base_hash
-
-    def encode_images(self, images: Sequence[str | PILImage], image_root: Path | None = None) -> torch.Tensor:
-        """Patch tokens (N, v, d) of images on the model's device.
-
-        A path (relative to `image_root`) is encoded once and kept, least recently used first out, up to `cache_bytes`;
-        not while the tower itself is trained. Without images one zero image is returned, which no text attends to.
-        """
-        if not images:
-            return torch.zeros(1, *self.tower.size, device=self.device, dtype=self.dtype)
-        trained = any(p.requires_grad for p in self.tower.parameters())
-        rows: dict[int, torch.Tensor] = {}
-        missing: OrderedDict[str, list[int]] = OrderedDict()
-        for index, image in enumerate(images):
-            key = f"{image_root}/{image}" if isinstance(image, str) else f"#{index}"
-            hit = self._cache.get(key)
-            if hit is not None and not trained:
-                self._cache.move_to_end(key)
-                rows[index] = hit
-            else:
-                missing.setdefault(key, []).append(index)
-        groups = list(missing.items())
-        for start in range(0, len(groups), 64):
-            chunk = groups[start : start + 64]
-            pixels = torch.stack([self._pixels(images[where[0]], image_root) for _, where in chunk])
-            with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-                tokens = self.tower(pixels.to(self.device, self.dtype))
-            for (key, where), row in zip(chunk, tokens, strict=True):
-                for index in where:
-                    rows[index] = row
-                if not trained and not key.startswith("#"):
-                    self._keep(key, row)
-        return torch.stack([rows[index] for index in range(len(images))])
-
-    def cast(self, dtype: str) -> None:
-        """Turn all weights into another number type; forgets the encoded images."""
-        self.model.to(number_type(dtype))
-        self.tower.to(number_type(dtype))
-        self.clear_cache()
-
-    def clear_cache(self) -> None:
-        """Forget all encoded images (after the vision tower's weights were replaced)."""
-        self._cache.clear()
-        self._cached_bytes = 0
-
-    def _pixels(self, image: str | PILImage, image_root: Path | None) -> torch.Tensor:
-        if isinstance(image, str):
-            if image_root is None:
-                raise ModelError("an image path needs an image root", value=image)
-            image = open_image(image_root, image)
-        return self.image_processor(image)
-
-    def _keep(self, key: str, row: torch.Tensor) -> None:
-        row = row.detach().clone()
-        size = row.numel() * row.element_size()
-        if size > self.cache_bytes:
-            return
-        self._cache[key] = row
-        self._cached_bytes += size
-        while self._cached_bytes > self.cache_bytes:
-            _, old = self._cache.popitem(last=False)
-            self._cached_bytes -= old.numel() * old.element_size()
 
 
 def build_flamingo(
@@ -546,7 +327,7 @@ def build_flamingo(
         )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _add_special_tokens(lm, tokenizer)
+        add_special_tokens(lm, tokenizer)
         tower = VisionTower(vision, config.vision_tokens)
         extend_instance(lm, _LanguageModel)
         lm.set_decoder_layers_attr_name(path)
@@ -582,31 +363,6 @@ def build_flamingo(
         config=replace(config, decoder_layers=path),
         device=where,
     )
-
-
-def save_flamingo(bundle: FlamingoBundle, folder: Path) -> None:
-    """Write the model folder (see the module's text). LoRA weights are not part of a base: merge or save them first."""
-    from safetensors.torch import save_file
-
-    if bundle.lora is not None:
-        raise ModelError("a model with LoRA cannot be saved as a base", where=folder, next_step="merge the LoRA first")
-    folder.mkdir(parents=True, exist_ok=True)
-    lm = bundle.model.lang_encoder
-    plain = type(lm).__bases__[1]  # the Hugging Face class below the mixin
-    weights = {
-        name.replace(".decoder_layer.", "."): value
-        for name, value in lm.state_dict().items()
-        if "gated_cross_attn_layer" not in name and not name.startswith("old_decoder_blocks.")
-    }
-    copy = plain(lm.config)
-    copy.load_state_dict(weights)
-    copy.to(next(lm.parameters()).dtype).save_pretrained(folder / "lm")
-    bundle.tokenizer.save_pretrained(folder / "lm")
-    vision: Any = bundle.tower.visual
-    vision.save_pretrained(folder / "vision")
-    write_json(folder / "vision" / "preprocessor_config.json", bundle.image_processor.to_config())
-    save_file(_connector(bundle.model), folder / "connector.safetensors")
-    write_json(folder / "config.json", asdict(bundle.config))
 
 
 def load_flamingo(
@@ -668,31 +424,6 @@ def load_flamingo(
     return bundle
 
 
-def number_type(name: str) -> torch.dtype:
-    """PyTorch's type of a number type's name; an unknown one is a `ModelError`."""
-    if name not in DTYPES:
-        raise ModelError("unknown number type", value=name, next_step=did_you_mean(name, DTYPES))
-    return DTYPES[name]
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if isinstance(device, str) and device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
-
-
-def named_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters by name, each once; Flamingo registers decoder blocks and cross-attention twice."""
-    names: dict[int, tuple[str, nn.Parameter]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        known = names.get(id(parameter))
-        preferred = ".gated_cross_attn_layers." in name or ".old_decoder_blocks." in name
-        if known is None or preferred:
-            names[id(parameter)] = (name, parameter)
-    return dict(sorted(names.values(), key=lambda item: item[0]))
-
-
 def _block(dim: int, dim_visual: int, sizes: CrossAttention) -> nn.Module:
     block = GatedCrossAttentionBlock(dim=dim, dim_visual=dim_visual, dim_head=sizes.dim_head, heads=sizes.heads)
     attention = CachedCrossAttention(dim=dim, dim_visual=dim_visual, dim_head=sizes.dim_head, heads=sizes.heads)
@@ -701,45 +432,9 @@ def _block(dim: int, dim_visual: int, sizes: CrossAttention) -> nn.Module:
     return block
 
 
-def _add_special_tokens(lm: Any, tokenizer: Any) -> None:
-    tokenizer.padding_side = "right"
-    known = tokenizer.get_vocab()
-    if tokenizer.eos_token_id is None:
-        raise ModelError("the tokenizer has no end-of-sequence token", next_step="set eos_token in its config")
-    extra = [token for token in (CHUNK_TOKEN, IMAGE_TOKEN) if token not in known]
-    if extra:
-        tokenizer.add_tokens(extra, special_tokens=True)
-    if tokenizer.pad_token != PAD_TOKEN:  # some models pad with eos, which would unteach stopping
-        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
-    lm.config.pad_token_id = tokenizer.pad_token_id
-    embeddings = lm.get_input_embeddings()
-    old = min(len(known), embeddings.weight.shape[0])
-    if len(tokenizer) > embeddings.weight.shape[0]:
-        lm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    if len(tokenizer) == old:
-        return
-    tables = [lm.get_input_embeddings().weight]
-    output = lm.get_output_embeddings()
-    if output is not None and output.weight is not tables[0]:
-        tables.append(output.weight)
-    with torch.no_grad():
-        for table in tables:
-            mean, spread = table[:old].mean(dim=0), table[:old].std(dim=0)
-            noise = torch.randn(len(tokenizer) - old, table.shape[1], device=table.device).to(table.dtype)
-            table[old : len(tokenizer)] = mean + 0.1 * spread * noise
-
-
-def _connector(model: PoliteFlamingo) -> dict[str, torch.Tensor]:
-    return {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in named_tensors(model).items()
-        if name.startswith("perceiver.") or ".gated_cross_attn_layers." in name
-    }
-
-
 def _load_connector(bundle: FlamingoBundle, tensors: Mapping[str, torch.Tensor], where: Path) -> None:
     known = named_tensors(bundle.model)
-    needed = set(_connector(bundle.model))
+    needed = set(connector_tensors(bundle.model))
     missing, unknown = sorted(needed - set(tensors)), sorted(set(tensors) - set(known))
     wrong = sorted(n for n in set(tensors) & set(known) if tensors[n].shape != known[n].shape)
     if missing or unknown or wrong:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from polite_flamingo.errors import ModelError
 from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN, PAD_TOKEN, SYSTEM_MESSAGE
 
 SYSTEM = SYSTEM_MESSAGE + "\n"
@@ -47,3 +48,38 @@ def plain(tokenizer: Any, text: str) -> str:
         if token in text:
             text = text.replace(token, re.sub(r"[<>|]", "", token))
     return text
+
+
+def add_special_tokens(lm: Any, tokenizer: Any) -> None:
+    """Add ``<|endofchunk|>``, ``<image>`` and ``<PAD>`` where missing, with embeddings near the mean of all others.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-sequence token.
+    """
+    import torch
+
+    tokenizer.padding_side = "right"
+    known = tokenizer.get_vocab()
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no end-of-sequence token", next_step="set eos_token in its config")
+    extra = [token for token in (CHUNK_TOKEN, IMAGE_TOKEN) if token not in known]
+    if extra:
+        tokenizer.add_tokens(extra, special_tokens=True)
+    if tokenizer.pad_token != PAD_TOKEN:  # some models pad with eos, which would unteach stopping
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    lm.config.pad_token_id = tokenizer.pad_token_id
+    embeddings = lm.get_input_embeddings()
+    old = min(len(known), embeddings.weight.shape[0])
+    if len(tokenizer) > embeddings.weight.shape[0]:
+        lm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if len(tokenizer) == old:
+        return
+    tables = [lm.get_input_embeddings().weight]
+    output = lm.get_output_embeddings()
+    if output is not None and output.weight is not tables[0]:
+        tables.append(output.weight)
+    with torch.no_grad():
+        for table in tables:
+            mean, spread = table[:old].mean(dim=0), table[:old].std(dim=0)
+            noise = torch.randn(len(tokenizer) - old, table.shape[1], device=table.device).to(table.dtype)
+            table[old : len(tokenizer)] = mean + 0.1 * spread * noise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.distort.base import Distortion
-from polite_flamingo.distort.llm_rewrite import LlmRewrite, load_backend
+from polite_flamingo.distort.llm_rewrite import LlmRewrite
 from polite_flamingo.distort.mix import HELD_OUT, TRAIN, assign, make_pairs, responses_of
 from polite_flamingo.distort.retrieve_boxes import RetrieveBoxes
 from polite_flamingo.distort.text_noise import TextNoise
@@ -16,6 +16,9 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resumable, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Sample
+from polite_flamingo.rewrite.backends import Place
+from polite_flamingo.rewrite.backends.completion import load_completer
+from polite_flamingo.rewrite.backends.endpoint import EndpointOptions
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
@@ -26,15 +29,17 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     settings = params.distort
     samples = params.data / "samples" / "instruction"
     pairs = params.data / "pairs"
+    place = Place(
+        params.image_root,
+        batch_size=params.runtime.generation_batch_size,
+        device=params.runtime.device,
+        dtype=params.runtime.dtype,
+        endpoint=EndpointOptions(**params.runtime.endpoint.model_dump()),
+        cache=Path(".work") / "answers",
+    )
+    completer = load_completer(params.distortion_backend, place, seed=params.seed)
     strategies: list[Distortion] = [
-        LlmRewrite(
-            load_backend(
-                params.distortion_backend,
-                device=params.runtime.device,
-                batch_size=params.runtime.generation_batch_size,
-            ),
-            settings.llm_rewrite.command_probability,
-        ),
+        LlmRewrite(completer, settings.llm_rewrite.command_probability),
         TextNoise(settings.text_noise.level_probability),
         RetrieveBoxes(settings.boxes.decimals),
     ]
@@ -54,12 +59,11 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     total = count_shards(samples)
     if total == 0:
         raise DataError("no instruction samples", where=samples, next_step="run `polite-flamingo download`")
-    kind, _, rest = params.distortion_backend.partition(":")
-    weights_of_backend = Path(rest) if kind == "hf" and Path(rest).is_dir() else rest
-    key = fingerprint(
-        samples, settings.model_dump(), params.seed, params.distortion_backend, weights_of_backend, _code()
-    )
-    resumable(read_shards(samples), distort, out=pairs, key=key, total=total, label="distort")
+    key = fingerprint(samples, settings.model_dump(), params.seed, completer.identity, _code())
+    try:
+        resumable(read_shards(samples), distort, out=pairs, key=key, total=total, label="distort")
+    finally:
+        completer.close()
 
     report = _count(params, strategies, samples, pairs)
     write_json(params.reports / "distort.json", report)
@@ -111,11 +115,12 @@ def _code() -> str:
     """Content hash of the distortion code: an edited rule never resumes from another rule's work."""
     import polite_flamingo.distort
     import polite_flamingo.prompts
+    import polite_flamingo.rewrite.backends
 
     return fingerprint(
         *(
             p
-            for m in (polite_flamingo.distort, polite_flamingo.prompts)
+            for m in (polite_flamingo.distort, polite_flamingo.prompts, polite_flamingo.rewrite.backends)
             for p in sorted(Path(m.__path__[0]).glob("*.py"))
         )
     )

@@ -1,4 +1,4 @@
-"""Stage ``rewrite`` (section 3.2): raw annotations -> polite responses; resumable by chunk.
+"""Stage ``rewrite`` (section 3.2): raw annotations -> polite responses, through the engine; resumable by call.
 
 Reads  : data/P/samples/annotation, models/P/backbones/flamingo, models/P/rewriter.
 Writes : data/P/rewrites (records without scores, and ``quarantine.jsonl``), reports/P/rewrite.json.
@@ -13,32 +13,31 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.errors import DataError, ImageError, QualityError
+from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.evaluate.ground_truth import World, corrupt, load_world
-from polite_flamingo.io import (
-    Row,
-    fingerprint,
-    open_image,
-    read_shards,
-    resumable,
-    write_json,
-    write_jsonl,
-    write_shards,
-)
+from polite_flamingo.io import Row, count_shards, read_shards, write_json, write_jsonl, write_shards
 from polite_flamingo.params import Params
-from polite_flamingo.prompts.templates import rewriter_prompt
 from polite_flamingo.records import Reject, Rewrite, Sample
+from polite_flamingo.rewrite import engine
+from polite_flamingo.rewrite.backends.base import Backend
+from polite_flamingo.rewrite.journal import storage_errors
+from polite_flamingo.rewrite.repair import DONE, RAW, Outcome, RepairPolicy
 from polite_flamingo.tracking.base import Tracker
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.rewrite.backends import Place
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 128  # samples recomputed at most after a kill
 PROBE = "!probe"  # ends the id of an injected corruption
 
 
@@ -47,83 +46,96 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
 
     Raises:
         DataError: there is no annotation.
-        QualityError: more annotations have unusable images than ``quality.max_rejected_share``.
+        QualityError: more annotations than ``quality.max_rejected_share`` have unusable images or got no answer.
     """
     source = params.data / "samples" / "annotation"
-    samples = [Sample.from_row(row) for row in read_shards(source)]
-    if not samples:
+    total = count_shards(source) if source.is_dir() else 0
+    if total == 0:
         raise DataError("no annotation samples", where=source, next_step="run `polite-flamingo download`")
-    base, rewriter = params.models / "backbones" / "flamingo", params.models / "rewriter"
-    key = fingerprint(
-        source, base, rewriter, params.generation.model_dump(), params.seed, rewriter_prompt("{}", "{}", 1), CHUNK
-    )
     # Unfinished work keeps its own place until the published folder is complete.
-    work = Path(".work") / f"rewrite-{params.profile}" / key / "rows"
-    if not work.is_dir():
-        resumable(
-            samples,
-            _Work(params, base, rewriter),
-            out=work,
-            key=key,
-            chunk_size=CHUNK,
-            total=len(samples),
+    journal = Path(".work") / f"rewrite-{params.profile}" / "journal"
+    executor = make_executor(params)
+    try:
+        done = engine.run(
+            (engine.as_request(sample) for sample in _samples(source)),
+            executor,
+            journal=journal,
+            image_root=params.image_root,
+            policy=RepairPolicy(**params.rewriter.repair.model_dump()),
+            total=total,
             label="rewrite",
+            tracker=tracker,
+            image_threads=params.runtime.threads,
         )
-    rewrites = [Rewrite.from_row(row) for row in read_shards(work)]
-    lost = _lost(samples, rewrites, params.image_root)
-    share = len(lost) / len(samples)
+    finally:
+        executor.close()
+    logger.info("%d records rewritten, %d of them by an earlier run", done.done, done.restored)
+    lost = list(_lost(source, journal))
+    share = len(lost) / total
     if share > params.quality.max_rejected_share:
         raise QualityError(
-            f"{len(lost)} of {len(samples)} annotations have unusable images",
-            value=[row["row"] for row in lost[:5]],
+            f"{len(lost)} of {total} annotations could not be rewritten",
+            value=[f"{row['row']}: {row['reason']}" for row in lost[:5]],
             where=params.image_root,
-            next_step="repair the images or raise quality.max_rejected_share",
+            next_step="repair what the reasons name or raise quality.max_rejected_share; finished records are kept",
         )
     world = load_world(params.image_root)
-    probes = [] if world is None else make_probes(world, rewrites, params.limits.probes, params.seed)
+    probes = (
+        [] if world is None else make_probes(world, list(_rewrites(source, journal)), params.limits.probes, params.seed)
+    )
     out = params.data / "rewrites"
-    write_shards(out, [rewrite.to_row() for rewrite in (*rewrites, *probes)])
-    write_jsonl(out / "quarantine.jsonl", lost)
-    report = _report(rewrites, probes, lost, world)
+    counts = _Counts(world)
+    with storage_errors(out, "publish"):
+        rewrites = (counts.add(rewrite, outcome) for rewrite, outcome in _joined(source, journal))
+        write_shards(out, (rewrite.to_row() for rewrite in chain(rewrites, probes)))
+        write_jsonl(out / "quarantine.jsonl", lost)
+    report = counts.report(probes, lost)
     write_json(params.reports / "rewrite.json", report)
     tracker.params(params.generation.model_dump())
     tracker.metrics({k: float(v) for k, v in report.items() if isinstance(v, int | float)})
-    shutil.rmtree(work.parent.parent, ignore_errors=True)
+    shutil.rmtree(journal.parent, ignore_errors=True)
     return report
 
 
-class _Work:
-    """Rewrites a chunk; the model is loaded at the first one."""
+def make_executor(params: Params) -> engine.Executor:
+    """The profile's backend in this process, or a pool of them on a Ray cluster."""
+    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.rewrite.backends import Place
+    from polite_flamingo.rewrite.backends.endpoint import EndpointOptions
 
-    def __init__(self, params: Params, base: Path, rewriter: Path) -> None:
-        self._params, self._base, self._rewriter = params, base, rewriter
-        self._bundle: Any = None
+    runtime = params.runtime
+    place = Place(  # absolute paths: workers have other working directories
+        params.image_root.resolve(),
+        batch_size=runtime.generation_batch_size,
+        device=runtime.device,
+        dtype=runtime.dtype,
+        base=(params.models / "backbones" / "flamingo").resolve(),
+        rewriter=(params.models / "rewriter").resolve(),
+        endpoint=EndpointOptions(**runtime.endpoint.model_dump()),
+        cache=Path(".work", "answers").resolve(),
+    )
+    settings = GenerationSettings(**params.generation.model_dump(), seed=params.seed)
+    factory = partial(make_backend, params.rewriter_backend, settings, place, runtime.threads)
+    if runtime.engine == "ray":
+        from polite_flamingo.rewrite.cluster import RayExecutor
 
-    def __call__(self, chunk: list[Sample]) -> list[Row]:
-        from polite_flamingo.model.generate import GenerationSettings
-        from polite_flamingo.rewrite.engine import as_rewrite, rewrite
-
-        params = self._params
-        if self._bundle is None:
-            self._bundle = self._load()
-        usable = [s for s in chunk if not _broken(s, params.image_root)]
-        answers = rewrite(
-            self._bundle,
-            usable,
-            GenerationSettings(**params.generation.model_dump(), seed=params.seed),
-            image_root=params.image_root,
-            batch_size=params.runtime.generation_batch_size,
+        return RayExecutor(
+            factory,
+            workers=runtime.workers,
+            cpus_per_worker=runtime.threads,
+            gpus_per_worker=runtime.gpus_per_worker,
         )
-        return [as_rewrite(s, a).to_row() for s, a in zip(usable, answers, strict=True)]
+    return engine.LocalExecutor(factory())
 
-    def _load(self) -> Any:
-        import torch
 
-        from polite_flamingo.model.flamingo import load_flamingo
+def make_backend(spec: str, settings: GenerationSettings, place: Place, threads: int) -> Backend:
+    """The model that rewrites; it loads its weights when it is first asked."""
+    import torch
 
-        runtime = self._params.runtime
-        torch.set_num_threads(runtime.threads)
-        return load_flamingo(self._base, device=runtime.device, dtype=runtime.dtype, trainables=self._rewriter)
+    from polite_flamingo.rewrite.backends import load_backend
+
+    torch.set_num_threads(threads)
+    return load_backend(spec, settings, place)
 
 
 def make_probes(world: World, rewrites: Sequence[Rewrite], count: int, seed: int) -> list[Rewrite]:
@@ -147,52 +159,109 @@ def make_probes(world: World, rewrites: Sequence[Rewrite], count: int, seed: int
     return sorted(probes, key=lambda r: r.id)
 
 
-def _broken(sample: Sample, root: Path) -> str | None:
-    """Reason why an image of a sample cannot be used."""
-    for image in sample.images:
-        try:
-            open_image(root, image.path)
-        except ImageError as error:
-            return f"{error.what}: {image.path}"
-    return None
+def _samples(source: Path) -> Iterator[Sample]:
+    for row in read_shards(source):
+        yield Sample.from_row(row)
 
 
-def _lost(samples: Sequence[Sample], rewrites: Sequence[Rewrite], root: Path) -> list[Row]:
-    done = {rewrite.id for rewrite in rewrites}
-    return [
-        Reject(s.source, "samples/annotation", s.id, _broken(s, root) or "not rewritten").to_row()
-        for s in samples
-        if s.id not in done
-    ]
+def _joined(source: Path, journal: Path) -> Iterator[tuple[Rewrite, Outcome]]:
+    """Every answered sample with its outcome, in input order."""
+    for sample, outcome in zip(_samples(source), engine.outcomes(journal), strict=True):
+        if outcome.id != sample.id:
+            raise DataError(
+                "the journal belongs to other samples", value=(sample.id, outcome.id), where=journal,
+                next_step="delete it and run the stage again",
+            )  # fmt: skip
+        if outcome.answered:
+            yield engine.as_rewrite(sample, outcome), outcome
 
 
-def _report(
-    rewrites: Sequence[Rewrite], probes: Sequence[Rewrite], lost: Sequence[Row], world: World | None
-) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        "annotations": len(rewrites) + len(lost),
-        "rewritten": len(rewrites),
-        "lost": len(lost),
-        "probes": len(probes),
-        "probes_by_kind": dict(sorted(Counter(str(p.extras["probe"]) for p in probes).items())),
-        "cut_off": sum(r.finish_reason == "length" for r in rewrites),
-        "unchanged": sum(r.rewritten.strip() == r.raw_answer.strip() for r in rewrites),
-        "empty": sum(not r.rewritten.strip() for r in rewrites),
-        "mean_words_raw": _mean([len(r.raw_answer.split()) for r in rewrites]),
-        "mean_words_rewritten": _mean([len(r.rewritten.split()) for r in rewrites]),
-        "by_source": dict(sorted(Counter(r.source for r in rewrites).items())),
-    }
-    if world is not None:
-        judged = [(r.task, j) for r in rewrites if (j := world.judge_rewrite(r)) is not None]
-        report["judged"] = len(judged)
-        report["answer_preserved"] = _mean([j.answer_preserved for _, j in judged])
-        report["hallucinated"] = _mean([bool(j.hallucinated) for _, j in judged])
-        report["answer_preserved_by_task"] = {
-            str(task): _mean([j.answer_preserved for t, j in judged if t is task])
-            for task in sorted({t for t, _ in judged})
+def _rewrites(source: Path, journal: Path) -> Iterator[Rewrite]:
+    for rewrite, _ in _joined(source, journal):
+        yield rewrite
+
+
+def _lost(source: Path, journal: Path) -> Iterator[Row]:
+    for sample, outcome in zip(_samples(source), engine.outcomes(journal), strict=True):
+        if not outcome.answered:
+            yield Reject(sample.source, "samples/annotation", sample.id, outcome.finish_reason).to_row()
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What the report says, counted while the records pass by."""
+
+    world: World | None
+    rewritten: int = 0
+    cut_off: int = 0
+    unchanged: int = 0
+    empty: int = 0
+    words_raw: int = 0
+    words_rewritten: int = 0
+    repaired: int = 0
+    kept_raw: int = 0
+    tokens: int = 0
+    by_source: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    saved: Counter[str] = field(default_factory=Counter)
+    judged: list[tuple[str, bool, bool]] = field(default_factory=list)
+
+    def add(self, rewrite: Rewrite, outcome: Outcome) -> Rewrite:
+        """Count a record and hand it on."""
+        self.rewritten += 1
+        self.cut_off += rewrite.finish_reason == "length"
+        self.unchanged += rewrite.rewritten.strip() == rewrite.raw_answer.strip()
+        self.empty += not rewrite.rewritten.strip()
+        self.words_raw += len(rewrite.raw_answer.split())
+        self.words_rewritten += len(rewrite.rewritten.split())
+        self.tokens += outcome.tokens
+        self.by_source[rewrite.source] += 1
+        if outcome.attempts:
+            self.faults[outcome.fault] += 1
+            self.repaired += outcome.status == DONE
+            self.kept_raw += outcome.status == RAW
+            self.saved[outcome.fault] += outcome.status == DONE
+        if self.world is not None and (found := self.world.judge_rewrite(rewrite)) is not None:
+            self.judged.append((str(rewrite.task), found.answer_preserved, bool(found.hallucinated)))
+        return rewrite
+
+    def report(self, probes: Sequence[Rewrite], lost: Sequence[Row]) -> dict[str, Any]:
+        """All figures."""
+        report: dict[str, Any] = {
+            "annotations": self.rewritten + len(lost),
+            "rewritten": self.rewritten,
+            "lost": len(lost),
+            "probes": len(probes),
+            "probes_by_kind": dict(sorted(Counter(str(p.extras["probe"]) for p in probes).items())),
+            "cut_off": self.cut_off,
+            "unchanged": self.unchanged,
+            "empty": self.empty,
+            "mean_words_raw": _share(self.words_raw, self.rewritten),
+            "mean_words_rewritten": _share(self.words_rewritten, self.rewritten),
+            "by_source": dict(sorted(self.by_source.items())),
+            "generated_tokens": self.tokens,
+            "repair": {
+                "tried": self.faults.total(),
+                "saved": self.repaired,
+                "kept_raw": self.kept_raw,
+                "tried_by_fault": dict(sorted(self.faults.items())),
+                "saved_by_fault": dict(sorted((+self.saved).items())),
+            },
         }
-    return report
+        if self.world is not None:
+            report["judged"] = len(self.judged)
+            report["answer_preserved"] = _mean([preserved for _, preserved, _ in self.judged])
+            report["hallucinated"] = _mean([hallucinated for _, _, hallucinated in self.judged])
+            report["answer_preserved_by_task"] = {
+                task: _mean([preserved for t, preserved, _ in self.judged if t == task])
+                for task in sorted({task for task, _, _ in self.judged})
+            }
+        return report
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 4) if values else None
+def _mean(values: Sequence[bool]) -> float | None:
+    return _share(sum(values), len(values))
+
+
+def _share(total: int, count: int) -> float | None:
+    return round(total / count, 4) if count else None

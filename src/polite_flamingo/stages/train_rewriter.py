@@ -77,7 +77,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         bundle,
         examples,
         TrainSettings(
-            **settings.model_dump(exclude={"lora", "context_length"}),
+            **settings.model_dump(exclude={"lora", "context_length", "repair"}),
             seed=params.seed,
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",

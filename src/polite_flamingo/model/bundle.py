@@ -1,0 +1,259 @@
+"""A Flamingo with its tokenizer and image side: encoding images once, saving.
+
+A model folder holds ``config.json`` (see `model.config.FlamingoConfig`), ``lm/`` (Hugging Face causal LM and tokenizer,
+with the special tokens once saved from here), ``vision/`` (CLIPVisionModel and ``preprocessor_config.json``) and
+``connector.safetensors`` (perceiver and gated cross-attention; other tensors of the model may stand there too).
+`model.flamingo.load_flamingo` reads it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from polite_flamingo.errors import ModelError, did_you_mean
+from polite_flamingo.imaging import ImagePreprocessor
+from polite_flamingo.io import fingerprint, open_image, write_json
+from polite_flamingo.model.config import FlamingoConfig
+from polite_flamingo.model.lru import LruTensors
+from polite_flamingo.model.tower import VisionTower
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+    from polite_flamingo.model.flamingo import PoliteFlamingo
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CACHE_BYTES = 512 * 1024 * 1024
+
+
+@dataclass
+class FlamingoBundle:
+    """A Flamingo with all it needs to be used.
+
+    Args:
+        model: The model; ``model.lang_encoder`` is the Hugging Face LM with cross-attention.
+        tokenizer: Tokenizer with ``<image>``, ``<|endofchunk|>`` and ``<PAD>``.
+        image_processor: PIL image -> float tensor (3, H, W).
+        tower: Vision tower -> patch tokens.
+        config: Sizes.
+        device: Where the model is.
+        folder: Where it was loaded from.
+        lora: Settings of the injected LoRA, if any (`model.lora`).
+        base: Copies of the base's tensors that were made trainable or replaced, by name.
+    """
+
+    model: PoliteFlamingo
+    tokenizer: Any
+    image_processor: ImagePreprocessor
+    tower: VisionTower
+    config: FlamingoConfig
+    device: torch.device
+    folder: Path | None = None
+    lora: Any = None
+    base: dict[str, torch.Tensor] = field(default_factory=dict)
+    cache_bytes: int = CACHE_BYTES
+    _tokens: LruTensors = field(default_factory=LruTensors)
+    _latents: LruTensors = field(default_factory=LruTensors)
+    _latents_of: tuple[Any, ...] = ()
+    _loader: ThreadPoolExecutor | None = None
+    _loading: dict[str, Future[torch.Tensor]] = field(default_factory=dict)
+    _base_hash: str | None = None
+
+    @property
+    def media_token_id(self) -> int:
+        """Id of ``<image>``."""
+        return self.model.media_token_id
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the frozen weights."""
+        return next(self.tower.parameters()).dtype
+
+    @property
+    def base_hash(self) -> str:
+        """Content hash of the base weights: of the folder, or of the tensors if it was built in memory."""
+        if self._base_hash is None:
+            if self.folder is not None:
+                self._base_hash = fingerprint(
+                    *(
+                        path
+                        for name in ("config.json", "connector.safetensors", "lm", "vision")
+                        if (path := self.folder / name).exists()
+                    )
+                )
+            else:
+                import hashlib
+
+                digest = hashlib.sha256()
+                for name, tensor in named_tensors(self.model).items():
+                    digest.update(name.encode())
+                    digest.update(tensor.detach().float().cpu().numpy().tobytes())
+                self._base_hash = digest.hexdigest()[:24]
+        return self._base_hash
+
+    def encode_images(
+        self, images: Sequence[str | PILImage], image_root: Path | None = None, *, keep: bool = True
+    ) -> torch.Tensor:
+        """Patch tokens (N, v, d) of images on the model's device.
+
+        A path (relative to `image_root`) is encoded once and kept, least recently used first out, up to `cache_bytes`;
+        not while the tower itself is trained. Without images one zero image is returned, which no text attends to.
+
+        Args:
+            images: Paths or images.
+            image_root: Folder of the paths.
+            keep: False: take what is kept, but keep nothing new.
+        """
+        if not images:
+            return torch.zeros(1, *self.tower.size, device=self.device, dtype=self.dtype)
+        trained = any(p.requires_grad for p in self.tower.parameters())
+        rows: dict[int, torch.Tensor] = {}
+        missing: OrderedDict[str, list[int]] = OrderedDict()
+        for index, image in enumerate(images):
+            key = f"{image_root}/{image}" if isinstance(image, str) else f"#{index}"
+            hit = None if trained else self._tokens.get(key)
+            if hit is not None:
+                rows[index] = hit
+            else:
+                missing.setdefault(key, []).append(index)
+        groups = list(missing.items())
+        for start in range(0, len(groups), 64):
+            chunk = groups[start : start + 64]
+            pixels = torch.stack([self._pixels(images[where[0]], image_root) for _, where in chunk])
+            with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+                tokens = self.tower(pixels.to(self.device, self.dtype))
+            for (key, where), row in zip(chunk, tokens, strict=True):
+                for index in where:
+                    rows[index] = row
+                if keep and not trained and not key.startswith("#"):
+                    self._tokens.put(key, row, self.cache_bytes)
+        return torch.stack([rows[index] for index in range(len(images))])
+
+    def image_latents(self, paths: Sequence[str], image_root: Path) -> torch.Tensor:
+        """What the perceiver makes (N, n, d) of images, without gradients; one zero image where there are none.
+
+        Each image is encoded once, however many prompts show it, and kept (least recently used first out, up to
+        `cache_bytes`) until a weight of the tower or the perceiver changes.
+        """
+        if not paths:
+            sizes = self.config.perceiver.num_latents, self.tower.size[1]
+            return torch.zeros(1, *sizes, device=self.device, dtype=self.dtype)
+        state = tuple((p.data_ptr(), p._version) for m in (self.tower, self.model.perceiver) for p in m.parameters())
+        if state != self._latents_of:
+            self._latents.clear()
+            self._latents_of = state
+        rows = {path: self._latents.get(f"{image_root}/{path}") for path in paths}
+        missing = [path for path, row in rows.items() if row is None]
+        for start in range(0, len(missing), 64):
+            chunk = missing[start : start + 64]
+            with torch.no_grad():
+                latents = self.model.latents(self.encode_images(chunk, image_root, keep=False))
+            for path, row in zip(chunk, latents, strict=True):
+                rows[path] = row
+                self._latents.put(f"{image_root}/{path}", row, self.cache_bytes)
+        return torch.stack([row for path in paths if (row := rows[path]) is not None])
+
+    def prefetch_images(self, paths: Iterable[str], image_root: Path, *, most: int = 256) -> None:
+        """Open and preprocess images in a thread while the model works; whoever encodes them next finds them ready.
+
+        Images that are encoded already, and those beyond `most` waiting ones, are left out. A broken image raises where
+        it is encoded, not here.
+        """
+        for path in dict.fromkeys(paths):
+            key = f"{image_root}/{path}"
+            if len(self._loading) >= most:
+                return
+            if key in self._loading or key in self._latents or key in self._tokens:
+                continue
+            if self._loader is None:
+                self._loader = ThreadPoolExecutor(1, thread_name_prefix="images")
+            self._loading[key] = self._loader.submit(self._load_pixels, path, image_root)
+
+    def cast(self, dtype: str) -> None:
+        """Turn all weights into another number type; forgets the encoded images."""
+        self.model.to(number_type(dtype))
+        self.tower.to(number_type(dtype))
+        self.clear_cache()
+
+    def clear_cache(self) -> None:
+        """Forget all encoded images (after the vision tower's weights were replaced)."""
+        self._tokens.clear()
+        self._latents.clear()
+
+    def _pixels(self, image: str | PILImage, image_root: Path | None) -> torch.Tensor:
+        if not isinstance(image, str):
+            return self.image_processor(image)
+        if image_root is None:
+            raise ModelError("an image path needs an image root", value=image)
+        loading = self._loading.pop(f"{image_root}/{image}", None)
+        return self._load_pixels(image, image_root) if loading is None else loading.result()
+
+    def _load_pixels(self, path: str, image_root: Path) -> torch.Tensor:
+        return self.image_processor(open_image(image_root, path))
+
+
+def save_flamingo(bundle: FlamingoBundle, folder: Path) -> None:
+    """Write the model folder (see the module's text). LoRA weights are not part of a base: merge or save them first."""
+    from safetensors.torch import save_file
+
+    if bundle.lora is not None:
+        raise ModelError("a model with LoRA cannot be saved as a base", where=folder, next_step="merge the LoRA first")
+    folder.mkdir(parents=True, exist_ok=True)
+    lm = bundle.model.lang_encoder
+    plain = type(lm).__bases__[1]  # the Hugging Face class below the mixin
+    weights = {
+        name.replace(".decoder_layer.", "."): value
+        for name, value in lm.state_dict().items()
+        if "gated_cross_attn_layer" not in name and not name.startswith("old_decoder_blocks.")
+    }
+    copy = plain(lm.config)
+    copy.load_state_dict(weights)
+    copy.to(next(lm.parameters()).dtype).save_pretrained(folder / "lm")
+    bundle.tokenizer.save_pretrained(folder / "lm")
+    vision: Any = bundle.tower.visual
+    vision.save_pretrained(folder / "vision")
+    write_json(folder / "vision" / "preprocessor_config.json", bundle.image_processor.to_config())
+    save_file(connector_tensors(bundle.model), folder / "connector.safetensors")
+    write_json(folder / "config.json", asdict(bundle.config))
+
+
+def number_type(name: str) -> torch.dtype:
+    """PyTorch's type of a number type's name; an unknown one is a `ModelError`."""
+    if name not in DTYPES:
+        raise ModelError("unknown number type", value=name, next_step=did_you_mean(name, DTYPES))
+    return DTYPES[name]
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if isinstance(device, str) and device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def named_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by name, each once; Flamingo registers decoder blocks and cross-attention twice."""
+    names: dict[int, tuple[str, nn.Parameter]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        known = names.get(id(parameter))
+        preferred = ".gated_cross_attn_layers." in name or ".old_decoder_blocks." in name
+        if known is None or preferred:
+            names[id(parameter)] = (name, parameter)
+    return dict(sorted(names.values(), key=lambda item: item[0]))
+
+
+def connector_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors of the perceiver and the gated cross-attention by name, on the CPU."""
+    return {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in named_tensors(model).items()
+        if name.startswith("perceiver.") or ".gated_cross_attn_layers." in name
+    }

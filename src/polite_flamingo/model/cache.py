@@ -1,0 +1,99 @@
+"""Keys and values of rows in slots, each row with its own length (see `model.slots`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache
+
+
+class SlotCache(Cache):
+    """A Hugging Face cache whose rows stand in slots and may differ in length.
+
+    Before each forward pass one of `read_prefix`, `read` and `decode` says what the new keys and values are.
+
+    Args:
+        slots: Number of rows.
+        columns: Tokens by which the slots grow.
+    """
+
+    def __init__(self, slots: int, columns: int) -> None:
+        super().__init__(layers=[])
+        self.prefix_length = 0
+        self._slots, self._columns = slots, columns
+        self._keys: list[torch.Tensor] = []  # per layer (slots, columns, heads, width)
+        self._values: list[torch.Tensor] = []
+        self._prefix: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer (1, heads, prefix, width)
+        self._mode = ""
+        self._start = self._count = self._width = 0
+        self._lengths: torch.Tensor | None = None
+        self._rows: torch.Tensor | None = None
+
+    def read_prefix(self) -> None:
+        """The next forward pass reads what all rows begin with (batch of one)."""
+        self._mode = "prefix"
+
+    def read(self, start: int, count: int, width: int) -> None:
+        """The next forward pass reads the prompts of `count` rows from slot `start` on, up to column `width`."""
+        self._mode, self._start, self._count = "read", start, count
+        self._grow(width)
+
+    def decode(self, lengths: torch.Tensor, width: int) -> None:
+        """The next forward pass reads one token per row; `lengths` (n) tokens are there, `width` after it at most."""
+        self._mode, self._lengths, self._width = "decode", lengths, width
+        self._rows = torch.arange(len(lengths), device=lengths.device)
+        self._grow(width)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store new keys and values (rows, heads, new, width); returns all that the rows may attend to."""
+        if self._mode == "prefix":
+            self._prefix.append((key_states, value_states))
+            self.prefix_length = key_states.shape[2]
+            return key_states, value_states
+        if layer_idx == len(self._keys):
+            self._keys.append(self._empty(key_states, layer_idx, 0))
+            self._values.append(self._empty(value_states, layer_idx, 1))
+        keys, values = self._keys[layer_idx], self._values[layer_idx]
+        if self._mode == "decode":
+            keys[self._rows, self._lengths] = key_states[:, :, 0]
+            values[self._rows, self._lengths] = value_states[:, :, 0]
+            count = len(key_states)
+            return keys[:count, : self._width].transpose(1, 2), values[:count, : self._width].transpose(1, 2)
+        slots = slice(self._start, self._start + self._count)
+        columns = slice(self.prefix_length, self.prefix_length + key_states.shape[2])
+        keys[slots, columns] = key_states.transpose(1, 2)
+        values[slots, columns] = value_states.transpose(1, 2)
+        return keys[slots, : columns.stop].transpose(1, 2), values[slots, : columns.stop].transpose(1, 2)
+
+    def move(self, source: torch.Tensor, to: torch.Tensor, width: int) -> None:
+        """Copy the first `width` columns of the rows `source` to the slots `to`."""
+        for store in (*self._keys, *self._values):
+            store[to, self.prefix_length : width] = store[source, self.prefix_length : width]
+
+    def clear(self) -> None:
+        """Free everything."""
+        self._keys, self._values, self._prefix = [], [], []
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Columns in use; positions and masks are given explicitly and do not depend on it."""
+        return self._width
+
+    def _empty(self, like: torch.Tensor, layer: int, which: int) -> torch.Tensor:
+        store = like.new_zeros(self._slots, self._columns, like.shape[1], like.shape[3])
+        if self.prefix_length:
+            store[:, : self.prefix_length] = self._prefix[layer][which].transpose(1, 2)
+        return store
+
+    def _grow(self, width: int) -> None:
+        self._width = width
+        if width <= self._columns:
+            return
+        self._columns = -(-max(width, self._columns * 5 // 4) // 64) * 64
+        for stores in (self._keys, self._values):
+            for number, store in enumerate(stores):
+                grown = store.new_zeros(store.shape[0], self._columns, *store.shape[2:])
+                grown[:, : store.shape[1]] = store
+                stores[number] = grown

@@ -1,0 +1,89 @@
+"""Choosing the next token: what may not come, and random numbers of each row's own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """Decoding settings with the defaults of the authors' inferencer.
+
+    Args:
+        max_new_tokens: Most tokens of a continuation.
+        num_beams: Beams; 1 for greedy or plain sampling.
+        do_sample: Sample instead of taking the best.
+        temperature: Divides the logits when sampling.
+        top_k: Sample from the k best; 0: all.
+        top_p: Sample from the smallest set with this probability.
+        length_penalty: Exponent of the length in beam scores.
+        no_repeat_ngram_size: n-grams of this size never repeat; 0: off.
+        seed: Decides, with a prompt's key, its random numbers.
+    """
+
+    max_new_tokens: int = 1024
+    num_beams: int = 3
+    do_sample: bool = True
+    temperature: float = 1.0
+    top_k: int = 20
+    top_p: float = 0.9
+    length_penalty: float = 1.0
+    no_repeat_ngram_size: int = 3
+    seed: int = 0
+
+
+def gumbel(generators: Sequence[torch.Generator], like: torch.Tensor) -> torch.Tensor:
+    """Gumbel noise shaped like `like` (rows, n), each row from its own generator."""
+    rows = [torch.rand(like.shape[1], generator=g, dtype=torch.float64) for g in generators]
+    exponential = (-torch.stack(rows).clamp_min(1e-300).log()).clamp_min(1e-300)
+    return (-exponential.log()).to(like.device, like.dtype)
+
+
+def row_generator(seed: int, name: str) -> torch.Generator:
+    """Random numbers of one prompt: they depend on the seed and its name only."""
+    digest = hashlib.sha256(f"{seed}:{name}:generate".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+
+
+def sampling_warpers(settings: GenerationSettings) -> list[Any]:
+    """Temperature, top-k and top-p in Hugging Face's order; none when not sampling."""
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    if not settings.do_sample:
+        return []
+    chain: list[Any] = []
+    keep = 2 if settings.num_beams > 1 else 1
+    if settings.temperature != 1.0:
+        chain.append(TemperatureLogitsWarper(settings.temperature))
+    if settings.top_k:
+        chain.append(TopKLogitsWarper(settings.top_k, min_tokens_to_keep=keep))
+    if settings.top_p < 1.0:
+        chain.append(TopPLogitsWarper(settings.top_p, min_tokens_to_keep=keep))
+    return chain
+
+
+class Ngrams:
+    """The n-grams of one row; which tokens would repeat one is answered without reading the row again."""
+
+    def __init__(self, size: int, ids: Sequence[int]) -> None:
+        self._size = size
+        self._after: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        self._last: tuple[int, ...] = ()
+        for token in ids:
+            self.add(token)
+
+    def add(self, token: int) -> None:
+        """Append a token to the row."""
+        if len(self._last) == self._size - 1:
+            self._after[self._last].append(token)
+        self._last = (*self._last, token)[-(self._size - 1) :] if self._size > 1 else ()
+
+    def banned(self) -> Sequence[int]:
+        """Tokens that would complete an n-gram the row already has."""
+        return self._after.get(self._last, ()) if len(self._last) == self._size - 1 else ()

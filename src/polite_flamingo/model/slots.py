@@ -1,0 +1,374 @@
+"""Continuous batching: a fixed number of slots, prompts enter as others end (greedy decoding and sampling).
+
+Every row stands at the beginning of its slot and has its own length, so a row that ends makes room at once and no row
+is padded to the length of another. What all prompts begin with (the system message) is computed once and shared, of an
+image's keys and values only those of the row's last image are kept (text attends to nothing else), and when memory runs
+out the rows in flight start again in half as many slots.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from polite_flamingo.errors import ModelError
+from polite_flamingo.model.sampling import GenerationSettings, Ngrams, gumbel, row_generator, sampling_warpers
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.flamingo import FlamingoBundle
+
+LOG = logging.getLogger(__name__)
+SHORTEST_PREFIX = 8  # tokens; sharing less saves nothing
+PREFILL_TOKENS = 8192  # of prompts read in one step
+COLUMNS = 64  # by which slots grow
+
+
+@dataclass(slots=True)
+class Row:
+    """A prompt on its way.
+
+    Args:
+        index: Its place in the caller's list.
+        ids: Token ids of the prompt.
+        images: Keys of its images, in order.
+        name: Decides its random numbers.
+        limit: Most tokens it may get.
+    """
+
+    index: int
+    ids: list[int]
+    images: tuple[str, ...]
+    name: str
+    limit: int
+    output: list[int] = field(default_factory=list)
+    generator: torch.Generator | None = None
+    ngrams: Ngrams | None = None
+
+    def begin(self, settings: GenerationSettings) -> None:
+        """Forget what was generated."""
+        self.output = []
+        self.generator = row_generator(settings.seed, self.name) if settings.do_sample else None
+        size = settings.no_repeat_ngram_size
+        self.ngrams = Ngrams(size, self.ids) if size else None
+
+
+def decode(
+    bundle: FlamingoBundle,
+    rows: Sequence[Row],
+    settings: GenerationSettings,
+    *,
+    media: Callable[[Sequence[str]], torch.Tensor],
+    slots: int,
+    token_budget: int | None = None,
+    compiled: bool = False,
+) -> Iterator[Row]:
+    """Generate every row; yields each as it ends, its tokens in ``output`` (the end of sequence included).
+
+    Args:
+        bundle: The model.
+        rows: Prompts, the longest first.
+        settings: Decoding, without beams.
+        media: Latents (N, n, d) of N images.
+        slots: Most rows at a time.
+        token_budget: Most tokens in all slots together, prompts and continuations; None: no bound.
+        compiled: Decode with `torch.compile`.
+
+    Raises:
+        ModelError: the memory does not even hold one row.
+    """
+    waiting = list(reversed(rows))
+    prefix = _common_prefix([row.ids for row in rows], bundle.media_token_id)
+    local = _local_window(bundle.model.lang_encoder.config)
+    if local is not None and any(len(row.ids) + row.limit > local for row in rows):
+        slots = 1  # this family's local attention counts columns, so rows of different length cannot share a step
+    while waiting:
+        batch = _Slots(bundle, settings, slots, prefix, media, compiled)
+        try:
+            while waiting or batch.rows:
+                if batch.wants(len(waiting)):
+                    yield from batch.enter(_take(waiting, batch, token_budget))
+                if batch.rows:
+                    yield from batch.step()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            lost = batch.in_flight
+            slots = max(len(lost), 1) // 2
+            if slots == 0:
+                raise ModelError(
+                    "the memory does not hold one prompt and its continuation",
+                    value=f"{len(lost[0].ids) if lost else 0} tokens, up to {settings.max_new_tokens} more",
+                    next_step="choose a smaller number type (runtime.dtype: bfloat16) or lower max_new_tokens",
+                ) from error
+            LOG.warning("out of memory with %d rows at a time: going on with %d", len(lost), slots)
+            waiting.extend(reversed(lost))
+        finally:
+            batch.close()
+        if bundle.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def image_slots(
+    rows: Sequence[Row], media: Callable[[Sequence[str]], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (B, T_img, n, d) of the images of rows, and how many images each row shows (B)."""
+    place = {image: i for i, image in enumerate(dict.fromkeys(image for row in rows for image in row.images))}
+    latents = media(list(place))
+    most = max(1, max(len(row.images) for row in rows))
+    index = [[*(place[image] for image in row.images), *[0] * (most - len(row.images))] for row in rows]
+    shown = torch.tensor([len(row.images) for row in rows], device=latents.device)
+    return latents[torch.tensor(index, device=latents.device)], shown
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True for the errors that PyTorch and Python raise when memory runs out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _take(waiting: list[Row], batch: _Slots, budget: int | None) -> list[Row]:
+    """The next rows for the free slots, as many as one prefill and the token budget hold; at least one if idle."""
+    taken: list[Row] = []
+    spent = sum(len(row.ids) + row.limit for row in batch.rows)
+    longest = 0
+    while waiting and len(taken) < batch.free:
+        row = waiting[-1]
+        longest = max(longest, len(row.ids))
+        spent += len(row.ids) + row.limit
+        crowded = budget is not None and spent > budget
+        if (taken or batch.rows) and (crowded or longest * (len(taken) + 1) > PREFILL_TOKENS):
+            break
+        taken.append(waiting.pop())
+    return taken
+
+
+def _common_prefix(prompts: Sequence[Sequence[int]], media_token: int) -> list[int]:
+    """Token ids that all prompts begin with, before the first image; empty where sharing saves nothing."""
+    if len(prompts) < 2:
+        return []
+    first, last = min(prompts), max(prompts)
+    length = 0
+    most = min(len(ids) for ids in prompts) - 1
+    while length < most and first[length] == last[length] != media_token:
+        length += 1
+    return list(first[:length]) if length >= SHORTEST_PREFIX else []
+
+
+def _local_window(config: Any) -> int | None:
+    return int(config.window_size) if config.model_type == "gpt_neo" else None
+
+
+class _Slots:
+    """The rows in flight, the first `len(rows)` slots, with their keys and values."""
+
+    def __init__(
+        self,
+        bundle: FlamingoBundle,
+        settings: GenerationSettings,
+        slots: int,
+        prefix: list[int],
+        media: Callable[[Sequence[str]], torch.Tensor],
+        compiled: bool,
+    ) -> None:
+        from polite_flamingo.model.cache import SlotCache
+
+        self.rows: list[Row] = []
+        self.in_flight: list[Row] = []
+        self._bundle, self._settings, self._media = bundle, settings, media
+        self._lm = bundle.model.lang_encoder
+        self._slots = slots
+        self._prefix = prefix
+        self._cache = SlotCache(slots, COLUMNS)
+        device = bundle.device
+        self._lengths = torch.zeros(slots, dtype=torch.long, device=device)  # tokens in the cache
+        self._current = torch.zeros(slots, dtype=torch.long, device=device)  # the token to be read next
+        self._never = torch.tensor([bundle.media_token_id, bundle.tokenizer.pad_token_id], device=device)
+        self._warpers = sampling_warpers(settings)
+        self._end = bundle.tokenizer.eos_token_id
+        config = self._lm.config
+        self._boolean = config._attn_implementation == "sdpa"
+        self._window = getattr(config, "sliding_window", None)
+        self._attentions = [block.attn for block in self._lm.gated_cross_attn_layers if block is not None]
+        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []  # per attention: keys, values of the last image
+        self._blind = torch.ones(slots, dtype=torch.bool, device=device)  # rows without an image
+        self._read = self._compile() if compiled else self._lm.base_model
+
+    @property
+    def free(self) -> int:
+        """Slots without a row."""
+        return self._slots - len(self.rows)
+
+    def wants(self, waiting: int) -> bool:
+        """True when enough slots are free that reading new prompts pays."""
+        return waiting > 0 and (not self.rows or self.free >= min(waiting, max(1, self._slots // 4)))
+
+    def enter(self, rows: list[Row]) -> Iterator[Row]:
+        """Read the prompts of new rows and choose their first tokens; yields rows that end with it."""
+        if not rows:
+            return
+        self.in_flight = [*self.rows, *rows]
+        with torch.inference_mode():
+            if self._prefix and not self._cache.prefix_length:
+                self._read_prefix()
+            for row in rows:
+                row.begin(self._settings)
+            logits = self._read_prompts(rows)
+            start = len(self.rows)
+            self.rows.extend(rows)
+            ended = self._choose(logits, start)
+        yield from ended
+
+    def step(self) -> Iterator[Row]:
+        """One token for every row; yields rows that end with it."""
+        count = len(self.rows)
+        with torch.inference_mode():
+            lengths = self._lengths[:count]
+            width = max(len(row.ids) + len(row.output) for row in self.rows)
+            for attention, (key, value) in zip(self._attentions, self._seen, strict=True):
+                attention.pin(key[:count], value[:count], self._blind[:count])
+            columns = torch.arange(width, device=lengths.device)
+            mask = columns <= lengths[:, None]
+            if self._window:
+                mask &= columns > lengths[:, None] - self._window
+            self._cache.decode(lengths, width)
+            hidden = self._read(
+                input_ids=self._current[:count, None],
+                position_ids=lengths[:, None],
+                attention_mask=self._mask(mask[:, None, None]),
+                past_key_values=self._cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
+            lengths += 1
+            ended = self._choose(self._lm.get_output_embeddings()(hidden), 0)
+        yield from ended
+
+    def close(self) -> None:
+        """Leave the model without images and free the slots."""
+        self._lm.clear_conditioned_layers()
+        self._cache.clear()
+        self._seen = []
+
+    def _compile(self) -> Any:
+        return torch.compile(self._lm.base_model, dynamic=True)
+
+    def _mask(self, visible: torch.Tensor) -> torch.Tensor:
+        if self._boolean:
+            return visible
+        dtype = self._bundle.dtype
+        return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
+            ~visible, torch.finfo(dtype).min
+        )
+
+    def _read_prefix(self) -> None:
+        config = self._bundle.config.perceiver
+        width = self._bundle.tower.size[1]
+        media = torch.zeros(1, 1, config.num_latents, width, device=self._bundle.device, dtype=self._bundle.dtype)
+        ids = torch.tensor([self._prefix], device=self._bundle.device)
+        self._cache.read_prefix()
+        self._forward(ids, media, 0)
+
+    def _read_prompts(self, rows: list[Row]) -> torch.Tensor:
+        """Logits after the last token of each new row (m, V); its keys and values go to the next free slots."""
+        past, start, count = len(self._prefix), len(self.rows), len(rows)
+        device = self._bundle.device
+        tails = [row.ids[past:] for row in rows]
+        width = max(map(len, tails))
+        pad = self._bundle.tokenizer.pad_token_id
+        ids = torch.tensor([[*tail, *[pad] * (width - len(tail))] for tail in tails], device=device)
+        media, shown = image_slots(rows, self._media)
+        self._cache.read(start, count, past + width)
+        hidden = self._forward(ids, media, past)
+        last = torch.tensor([len(tail) - 1 for tail in tails], device=device)
+        self._lengths[start : start + count] = last + 1 + past
+        self._keep_last_image(shown, start)
+        return self._lm.get_output_embeddings()(hidden[torch.arange(count, device=device), last])
+
+    def _forward(self, ids: torch.Tensor, media: torch.Tensor, past: int) -> torch.Tensor:
+        """Hidden states (m, q, D) of tokens that follow the prefix; padding stands on the right."""
+        width = ids.shape[1]
+        for layer in self._lm._get_decoder_layers():
+            layer.condition_vis_x(media)
+            layer.condition_media_locations(ids == self._bundle.media_token_id)
+            layer.condition_use_cached_media(False)
+        for attention in self._attentions:
+            attention.forget()
+        rows = torch.arange(past, past + width, device=ids.device)[:, None]
+        columns = torch.arange(past + width, device=ids.device)
+        mask = columns <= rows
+        if self._window:
+            mask &= columns > rows - self._window
+        return self._lm.base_model(
+            input_ids=ids,
+            position_ids=rows.T.expand(len(ids), -1),
+            attention_mask=self._mask(mask[None, None]).expand(len(ids), -1, -1, -1),
+            past_key_values=self._cache,
+            use_cache=True,
+        ).last_hidden_state
+
+    def _keep_last_image(self, shown: torch.Tensor, start: int) -> None:
+        """Store keys and values of the last image of the rows just read."""
+        count = len(shown)
+        for number, attention in enumerate(self._attentions):
+            key, value = attention.kept()
+            latents = self._bundle.config.perceiver.num_latents
+            last = (shown - 1).clamp_min(0)
+            row = torch.arange(count, device=shown.device)
+            pair = [x.unflatten(2, (-1, latents))[row, :, last] for x in (key, value)]
+            if number == len(self._seen):
+                self._seen.append((pair[0].new_zeros(self._slots, *pair[0].shape[1:]),) * 2)
+                self._seen[number] = (self._seen[number][0], self._seen[number][0].clone())
+            for store, new in zip(self._seen[number], pair, strict=True):
+                store[start : start + count] = new
+        self._blind[start : start + count] = shown == 0
+
+    def _choose(self, logits: torch.Tensor, start: int) -> list[Row]:
+        """Append the next token of the rows from `start` on; takes the ended rows out and returns them."""
+        rows = self.rows[start:]
+        scores = logits.float()
+        banned = [(i, t) for i, row in enumerate(rows) if row.ngrams is not None for t in row.ngrams.banned()]
+        if banned:
+            at = torch.tensor(banned, device=scores.device)
+            scores[at[:, 0], at[:, 1]] = -torch.inf
+        scores[:, self._never] = -torch.inf
+        if self._settings.do_sample:
+            for warper in self._warpers:
+                scores = warper(None, scores)
+            scores = scores.log_softmax(dim=-1) + gumbel([r.generator for r in rows if r.generator], scores)
+        chosen = scores.argmax(dim=-1)
+        self._current[start : start + len(rows)] = chosen
+        ended: list[int] = []
+        for slot, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True), start):
+            row.output.append(token)
+            if row.ngrams is not None:
+                row.ngrams.add(token)
+            if token == self._end or len(row.output) >= row.limit:
+                ended.append(slot)
+        return self._leave(ended)
+
+    def _leave(self, ended: list[int]) -> list[Row]:
+        """Take rows out; the last rows move into the holes."""
+        if not ended:
+            return []
+        gone = [self.rows[slot] for slot in ended]
+        left = len(self.rows) - len(ended)
+        holes = [slot for slot in ended if slot < left]
+        out = set(ended)
+        movers = [slot for slot in range(left, len(self.rows)) if slot not in out]
+        if holes:
+            to = torch.tensor(holes, device=self._lengths.device)
+            source = torch.tensor(movers, device=self._lengths.device)
+            width = max(len(self.rows[slot].ids) + len(self.rows[slot].output) for slot in movers)
+            self._cache.move(source, to, width)
+            for store in (self._lengths, self._current, self._blind, *(x for pair in self._seen for x in pair)):
+                store[to] = store[source]
+            for hole, mover in zip(holes, movers, strict=True):
+                self.rows[hole] = self.rows[mover]
+        del self.rows[left:]
+        self.in_flight = list(self.rows)
+        return gone
