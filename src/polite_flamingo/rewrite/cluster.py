@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -83,8 +85,7 @@ class RayExecutor:
         gpus_per_worker: float = 0,
         call_size: int | None = None,
     ) -> None:
-        if not os.environ.get(ADDRESS_VARIABLE):
-            os.environ.setdefault(LOOPBACK_VARIABLE, "0")
+        _prepare_environment()
         try:
             import ray
         except ImportError:
@@ -263,13 +264,25 @@ def _cause(error: Any, what: str) -> PoliteFlamingoError:
     return ModelError(what, value=f"{type(cause or error).__name__}: {cause or error}"[:500])
 
 
-def _connect(ray: Any) -> None:
-    """Join the cluster ``RAY_ADDRESS`` names, or start a private one on this machine, token authentication on."""
-    address = os.environ.get(ADDRESS_VARIABLE)
+def _prepare_environment() -> None:
+    """Before Ray is imported, which is when it reads this: a private cluster listens on loopback and asks for a token.
+
+    The token lives in the environment of this process and its children alone. A cluster that ``RAY_ADDRESS`` names has
+    its own settings.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if os.environ.get(ADDRESS_VARIABLE) or "ray" in sys.modules:
+        return
+    os.environ.setdefault(LOOPBACK_VARIABLE, "0")
+    if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _connect(ray: Any) -> None:
+    """Join the cluster ``RAY_ADDRESS`` names, or start a private one on this machine."""
+    address = os.environ.get(ADDRESS_VARIABLE)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if not address:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
         options |= {"address": "local", "include_dashboard": False}
     try:
         ray.init(**options)
