@@ -14,14 +14,16 @@ import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, ModelError, PoliteFlamingoError
 from polite_flamingo.rewrite.backends.base import ERROR, Backend, Request
 from polite_flamingo.rewrite.engine import BATCHES_PER_CALL, Batch, answer_safely
 from polite_flamingo.rewrite.repair import FAILED, Answer, RepairPolicy
+from polite_flamingo.rewrite.shared import ImageCache, Shared
 
 LOG = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ LOSSES = 2  # a call lost this often is halved each time it is lost again, to fi
 LOSSES_IN_A_ROW = 12  # lost workers without one finished call between them that end a run
 PATIENCE_SECONDS = 1800.0  # for the first worker, and for another when all are lost
 WAIT_SECONDS = 30.0
+CLOSE_SECONDS = 10.0
 
 
 class Worker:
@@ -39,21 +42,35 @@ class Worker:
 
     Args:
         factory: Makes the backend; paths in it must hold on every node.
+        shared: Where models and images come from on a cluster without common paths; the factory then gets this and
+            the worker's image folder.
     """
 
-    def __init__(self, factory: Callable[[], Backend]) -> None:
+    def __init__(self, factory: Callable[..., Backend], shared: Shared | None = None) -> None:
         self._factory = factory
+        self._images = None if shared is None else ImageCache(shared)
         self._backend: Backend | None = None
 
     def ready(self) -> str:
         """Make the backend and return its identity."""
-        self._backend = self._factory()
+        self._backend = (
+            self._factory() if self._images is None else self._factory(self._images.shared, self._images.root)
+        )
         return self._backend.identity
 
-    def answer(self, requests: Sequence[Request], policy: RepairPolicy) -> list[Answer]:
-        """Answer one call."""
+    def answer(self, requests: Sequence[Request], policy: RepairPolicy, images: Mapping[str, str]) -> list[Answer]:
+        """Answer one call; `images` names its images on shared storage, if there is one."""
         assert self._backend is not None  # `ready` comes first
+        if self._images is not None:
+            self._images.fetch(images)
         return answer_safely(self._backend, requests, policy)
+
+    def close(self) -> None:
+        """Free what is held and remove the worker's images."""
+        if self._backend is not None:
+            self._backend.close()
+        if self._images is not None:
+            self._images.close()
 
 
 @dataclass(slots=True)
@@ -71,6 +88,10 @@ class RayExecutor:
         cpus_per_worker: Cores each claims.
         gpus_per_worker: GPUs each claims; a fraction shares one.
         call_size: Requests per call; None: a few of the backend's batches.
+        shared: Storage for a cluster whose nodes do not see this machine's paths; needs `remote_factory` and
+            `image_root`.
+        remote_factory: Makes the backend on a node, from the shared storage and the worker's image folder.
+        image_root: Folder of the image paths on this machine.
 
     Raises:
         ConfigError: Ray is not installed or the cluster cannot be reached.
@@ -84,6 +105,9 @@ class RayExecutor:
         cpus_per_worker: float = 1,
         gpus_per_worker: float = 0,
         call_size: int | None = None,
+        shared: Shared | None = None,
+        remote_factory: Callable[[Shared, Path], Backend] | None = None,
+        image_root: Path | None = None,
     ) -> None:
         _prepare_environment()
         try:
@@ -100,7 +124,8 @@ class RayExecutor:
         self.identity = backend.identity
         self.call_size = call_size or BATCHES_PER_CALL * backend.batch_size
         backend.close()
-        self._factory = factory
+        self._factory: Callable[..., Backend] = factory if remote_factory is None else remote_factory
+        self._shared, self._image_root = shared, image_root
         self._workers = workers
         self._claim = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
         self._owns_ray = not ray.is_initialized()
@@ -131,7 +156,7 @@ class RayExecutor:
                     if batch is None:
                         exhausted = True
                         break
-                    worker.calls[worker.actor.answer.remote(batch.requests, policy)] = batch
+                    worker.calls[self._send(worker, batch, policy)] = batch
             owners = {reference: worker for worker in self._ready for reference in worker.calls}
             if exhausted and not owners and not self._lost:
                 return
@@ -156,6 +181,8 @@ class RayExecutor:
 
     def close(self) -> None:
         """Dismiss the workers; a Ray that this executor started or joined is left."""
+        if idle := [worker.actor.close.remote() for worker in self._ready if not worker.calls]:
+            self._ray.wait(idle, num_returns=len(idle), timeout=CLOSE_SECONDS)
         for worker in [*self._ready, *self._starting.values()]:
             self._kill(worker)
         self._ready.clear()
@@ -163,10 +190,18 @@ class RayExecutor:
         if self._owns_ray:
             self._ray.shutdown()
 
+    def _send(self, worker: _Hired, batch: Batch, policy: RepairPolicy) -> Any:
+        requests = batch.requests
+        images: dict[str, str] = {}
+        if self._shared is not None and self._image_root is not None:
+            paths = dict.fromkeys(path for request in requests for path in request.images)
+            images = self._shared.publish_images(self._image_root, paths)
+        return worker.actor.answer.remote(requests, policy, images)
+
     def _hire(self) -> None:
         while len(self._ready) + len(self._starting) < self._workers:
             made = self._ray.remote(max_restarts=0, max_task_retries=0, **self._claim)(Worker)
-            hired = _Hired(made.remote(self._factory))
+            hired = _Hired(made.remote(self._factory, self._shared))
             self._starting[hired.actor.ready.remote()] = hired
 
     def _welcome(self, reference: Any) -> None:
