@@ -23,7 +23,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real test checks ui backbones bench-rewrite clean
+.PHONY: help setup demo real test checks ui backbones bench-rewrite bench-engine clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,9 @@ backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print th
 
 bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (reports/bench/rewrite.json)
 	$(BIN)/python bench/bench_rewrite.py
+
+bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
+	$(BIN)/python bench/bench_engine.py
 
 clean:  ## remove every output (data, models, reports, tracking), keep .venv
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -237,11 +238,12 @@ class RayExecutor:
         yield batch, answers
 
     def _lose(self, worker: _Hired, error: Exception) -> list[tuple[Batch, list[Answer]]]:
-        """Put the calls of a lost worker back; returns those that are given up."""
+        """Put the calls of a lost worker back; returns those that are settled: finished before, or given up."""
         self._kill(worker)
+        settled = self._finished_before(worker)
         self.workers_lost += 1
         self.calls_lost += len(worker.calls)
-        self._losses_in_a_row += 1
+        self._losses_in_a_row = 0 if settled else self._losses_in_a_row + 1
         reason = " ".join(str(error).split())[:300]
         LOG.warning("a worker is lost with %d calls, which go to others: %s", len(worker.calls), reason)
         if self._losses_in_a_row >= LOSSES_IN_A_ROW:
@@ -250,23 +252,34 @@ class RayExecutor:
                 value=reason,
                 next_step="look at the memory of the nodes and the logs of the workers; finished records are kept",
             )
-        given_up: list[tuple[Batch, list[Answer]]] = []
-        for batch in worker.calls.values():
-            times = self._times_lost.pop(batch.units[0].index, 0) + 1
-            if times <= LOSSES:
-                parts = [batch]
-            elif len(batch.units) == 1:
-                LOG.warning("%s loses its workers and is given up", batch.units[0].request.key)
-                given_up.append((batch, [Answer(FAILED, "", f"{ERROR}the worker was lost {times} times")]))
+        for place, batch in enumerate(worker.calls.values()):
+            if place > 0:  # it was waiting behind the one at work and has nothing to do with the loss
+                self._lost.append(batch)
                 continue
-            else:
+            times = self._times_lost.pop(batch.units[0].index, 0) + 1
+            parts = [batch]
+            if times > LOSSES and len(batch.units) == 1:
+                LOG.warning("%s loses its workers and is given up", batch.units[0].request.key)
+                settled.append((batch, [Answer(FAILED, "", f"{ERROR}the worker was lost {times} times")]))
+                continue
+            if times > LOSSES:
                 middle = len(batch.units) // 2
                 parts = [Batch(batch.shard, batch.units[:middle]), Batch(batch.shard, batch.units[middle:])]
             for part in parts:
                 self._times_lost[part.units[0].index] = times
             self._lost.extend(parts)
         worker.calls.clear()
-        return given_up
+        return settled
+
+    def _finished_before(self, worker: _Hired) -> list[tuple[Batch, list[Answer]]]:
+        """Calls whose answers arrived before their worker was lost."""
+        found: list[tuple[Batch, list[Answer]]] = []
+        for reference in list(worker.calls):
+            if self._ray.wait([reference], num_returns=1, timeout=0)[0]:
+                with suppress(self._ray.exceptions.RayError):
+                    answers = self._ray.get(reference)
+                    found.append((worker.calls.pop(reference), answers))
+        return found
 
     def _complain(self, idle: float) -> None:
         if self._ready:
