@@ -69,6 +69,9 @@ backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print th
 bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (reports/bench/rewrite.json)
 	$(BIN)/python bench/bench_rewrite.py
 
+bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
+	$(BIN)/python bench/bench_engine.py
+
 clean:  ## remove every output (data, models, reports, tracking), keep .venv
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done
 	rm -rf .dvc/tmp .dvc/cache .work mlruns mlflow.db gx .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

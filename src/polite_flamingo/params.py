@@ -231,6 +231,7 @@ class Runtime(_Section):
     engine: Literal["local", "ray"] = "local"
     workers: int = Field(default=1, gt=0)
     gpus_per_worker: float = Field(default=0, ge=0)
+    shared: str | None = None
     endpoint: Endpoint = Field(default_factory=Endpoint)
     tracking: Literal["mlflow", "none"]
 

@@ -165,6 +165,57 @@ def test_an_image_that_broke_meanwhile_costs_its_records_only(rewriter):
         rewrite.run(rewriter, NullTracker())
 
 
+def test_records_without_an_answer_are_quarantined_and_tried_again_by_the_next_run(rewriter, monkeypatch):
+    from tests.unit.rewrite.stub import FAULTS, Stub, answer
+
+    class Endpoint(Stub):
+        down = frozenset({"t/train/3", "t/train/7"})
+
+        def generate(self, asked):
+            self.asked += [(r.key, r.attempt) for r in asked]
+            return [FAULTS["error"](r) if r.key in self.down else answer(r) for r in asked]
+
+    stub = Endpoint()
+    monkeypatch.setattr(rewrite, "make_backend", lambda *_: stub)
+    with pytest.raises(QualityError, match=r"2 of 12.*could not be rewritten") as caught:
+        rewrite.run(rewriter, NullTracker())
+    assert "t/train/3: error: refused" in str(caught.value)
+    assert not (rewriter.data / "rewrites").exists()
+    stub.asked, Endpoint.down = [], frozenset({"t/train/7"})
+    loose = rewriter.model_copy(update={"quality": rewriter.quality.model_copy(update={"max_rejected_share": 0.1})})
+    report = rewrite.run(loose, NullTracker())
+    assert sorted(key for key, _ in stub.asked) == ["t/train/3", "t/train/7"]
+    assert (report["rewritten"], report["lost"]) == (11, 1)
+    (lost,) = read_jsonl(rewriter.data / "rewrites" / "quarantine.jsonl")
+    assert (lost["row"], lost["reason"]) == ("t/train/7", "error: refused")
+    assert not Path(".work/rewrite-tiny").exists()
+
+
+def test_what_repair_saved_and_gave_up_is_in_the_report_and_the_records(rewriter, monkeypatch):
+    from tests.unit.rewrite.stub import Stub
+
+    drafts = {3: "once:unchanged", 4: "never:leaked boxes", 5: "never:unchanged"}
+    rows = [annotation(i, drafts.get(i)).to_row() for i in range(12)]
+    write_shards(rewriter.data / "samples" / "annotation", rows)
+    monkeypatch.setattr(rewrite, "make_backend", lambda *_: Stub())
+    repair = rewriter.rewriter.repair.model_copy(update={"attempts": 2})
+    report = rewrite.run(
+        rewriter.model_copy(update={"rewriter": rewriter.rewriter.model_copy(update={"repair": repair})}), NullTracker()
+    )
+    assert report["repair"] == {
+        "tried": 3,
+        "saved": 1,
+        "kept_raw": 2,
+        "tried_by_fault": {"leaked boxes": 1, "unchanged": 2},
+        "saved_by_fault": {"unchanged": 1},
+    }
+    rows = [Rewrite.from_row(r) for r in read_shards(rewriter.data / "rewrites")]
+    assert rows[4].rewritten == rows[4].raw_answer == "never:leaked boxes"
+    assert rows[4].extras["repair"] == {"attempts": 2, "fault": "leaked boxes", "kept": "raw"}
+    assert rows[3].extras["repair"]["kept"] == "rewrite"
+    assert "repair" not in rows[2].extras
+
+
 def test_probes_are_corrupted_copies_of_clean_rewrites(params):
     from polite_flamingo.evaluate.ground_truth import load_world
 

@@ -13,15 +13,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.pipeline.cluster_job import CALL, RECORDS, SHARD
 from tests.unit.rewrite.stub import Stub, requests
 
-from polite_flamingo.errors import ConfigError
-from polite_flamingo.rewrite.cluster import CALLS_PER_WORKER, RayExecutor
+from polite_flamingo.rewrite.cluster import CALLS_PER_WORKER
 from polite_flamingo.rewrite.engine import LocalExecutor, outcomes, run
 
 ROOT = Path(__file__).parents[2]
@@ -70,9 +68,3 @@ def test_a_killed_worker_and_a_stopped_node_cost_their_calls_in_flight_only(tmp_
     local = tmp_path / "local"
     run(requests(RECORDS), LocalExecutor(Stub(), 37), journal=local, image_root=tmp_path, shard_size=SHARD)
     assert shards(tmp_path / "journal") == shards(local)
-
-
-@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
-def test_without_ray_the_error_names_the_extra() -> None:
-    with pytest.raises(ConfigError, match=r"polite-flamingo\[ray\]"):
-        RayExecutor(partial(Stub), workers=1)

@@ -164,15 +164,18 @@ class FlamingoBundle:
     def prefetch_images(self, paths: Iterable[str], image_root: Path, *, most: int = 256) -> None:
         """Open and preprocess images in a thread while the model works; whoever encodes them next finds them ready.
 
-        Images that are encoded already, and those beyond `most` waiting ones, are left out. A broken image raises where
-        it is encoded, not here.
+        Images that are encoded already, and those beyond `most` waiting ones, are left out; one that nobody came for
+        makes room. A broken image raises where it is encoded, not here.
         """
         for path in dict.fromkeys(paths):
             key = f"{image_root}/{path}"
-            if len(self._loading) >= most:
-                return
             if key in self._loading or key in self._latents or key in self._tokens:
                 continue
+            if len(self._loading) >= most:
+                oldest = next(iter(self._loading))
+                if not self._loading[oldest].done():
+                    return
+                del self._loading[oldest]  # nobody came for it
             if self._loader is None:
                 self._loader = ThreadPoolExecutor(1, thread_name_prefix="images")
             self._loading[key] = self._loader.submit(self._load_pixels, path, image_root)

@@ -148,7 +148,7 @@ def _take(waiting: list[Row], batch: _Slots, budget: int | None) -> list[Row]:
     return taken
 
 
-def _common_prefix(prompts: Sequence[Sequence[int]], media_token: int) -> list[int]:
+def _common_prefix(prompts: Sequence[list[int]], media_token: int) -> list[int]:
     """Token ids that all prompts begin with, before the first image; empty where sharing saves nothing."""
     if len(prompts) < 2:
         return []
@@ -157,7 +157,7 @@ def _common_prefix(prompts: Sequence[Sequence[int]], media_token: int) -> list[i
     most = min(len(ids) for ids in prompts) - 1
     while length < most and first[length] == last[length] != media_token:
         length += 1
-    return list(first[:length]) if length >= SHORTEST_PREFIX else []
+    return first[:length] if length >= SHORTEST_PREFIX else []
 
 
 def _local_window(config: Any) -> int | None:

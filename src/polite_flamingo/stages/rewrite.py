@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -35,6 +35,7 @@ from polite_flamingo.tracking.base import Tracker
 if TYPE_CHECKING:
     from polite_flamingo.model.generate import GenerationSettings
     from polite_flamingo.rewrite.backends import Place
+    from polite_flamingo.rewrite.shared import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,37 @@ def make_executor(params: Params) -> engine.Executor:
             workers=runtime.workers,
             cpus_per_worker=runtime.threads,
             gpus_per_worker=runtime.gpus_per_worker,
+            **_shared(runtime.shared, params.rewriter_backend, settings, place, runtime.threads),
         )
     return engine.LocalExecutor(factory())
+
+
+def _shared(url: str | None, spec: str, settings: GenerationSettings, place: Place, threads: int) -> dict[str, Any]:
+    """What the pool needs where nodes do not see this machine's paths: the models go to `url`, images follow."""
+    from polite_flamingo.rewrite.shared import Shared
+
+    if url is None:
+        return {}
+    shared = Shared(url)
+    folders = {"base": place.base, "rewriter": place.rewriter} if spec == "flamingo" else {}
+    names = {key: shared.publish_folder(folder) for key, folder in folders.items() if folder is not None}
+    remote = partial(make_shared_backend, spec, settings, place, threads, names)
+    return {"shared": shared, "remote_factory": remote, "image_root": place.image_root}
+
+
+def make_shared_backend(
+    spec: str,
+    settings: GenerationSettings,
+    place: Place,
+    threads: int,
+    names: Mapping[str, str],
+    shared: Shared,
+    image_root: Path,
+) -> Backend:
+    """`make_backend` on a node: models come from the shared storage, images are below `image_root`."""
+    cache = Path.home() / ".cache" / "polite-flamingo"
+    folders: dict[str, Any] = {key: shared.fetch_folder(name, cache) for key, name in names.items()}
+    return make_backend(spec, settings, replace(place, image_root=image_root, cache=None, **folders), threads)
 
 
 def make_backend(spec: str, settings: GenerationSettings, place: Place, threads: int) -> Backend:

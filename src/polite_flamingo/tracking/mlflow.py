@@ -36,6 +36,7 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 PENDING = Path(".work/tracking/pending.jsonl")
 LOCK_FILE = Path("dvc.lock")
 METRICS_PER_BATCH = 500  # MLflow takes 1000 at once
+SECONDS_PER_BATCH = 15.0  # what is older is sent with the next figures, so that the UI keeps up with long stages
 PARAMS_PER_BATCH = 100  # MLflow's limit
 
 
@@ -51,6 +52,7 @@ class MlflowTracker:
         self._client = client
         self.run_id = run_id
         self._buffer: list[Any] = []
+        self._sent = time.monotonic()
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log settings; nested mappings become dotted names."""
@@ -69,7 +71,7 @@ class MlflowTracker:
         for key, value in flatten(values).items():
             if isinstance(value, bool | int | float) and math.isfinite(value):
                 self._buffer.append(Metric(_name(key), float(value), now, step or 0))
-        if len(self._buffer) >= METRICS_PER_BATCH:
+        if len(self._buffer) >= METRICS_PER_BATCH or time.monotonic() - self._sent >= SECONDS_PER_BATCH:
             self.flush()
 
     def artifact(self, path: Path) -> None:
@@ -79,6 +81,7 @@ class MlflowTracker:
     def flush(self) -> None:
         """Send the buffered figures."""
         buffered, self._buffer = self._buffer, []
+        self._sent = time.monotonic()
         for start in range(0, len(buffered), METRICS_PER_BATCH):
             chunk = buffered[start : start + METRICS_PER_BATCH]
             _guarded("metrics", partial(self._client.log_batch, self.run_id, metrics=chunk))

@@ -25,7 +25,7 @@ class FaultyServer(ThreadingHTTPServer):
 
     Args:
         plan: What happens to a try: a fault; "slow drip", an answer in pieces; "together N", an answer once N requests
-            are there at the same time (or 5 s have passed); None, an answer.
+            are there at the same time (or 3 s have passed); None, an answer.
         timeout: The client's; silence and endless drips outlast it.
     """
 
@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _act(self, fault: str | None, record: str) -> None:
         if fault and fault.startswith("together"):
             start, wanted = time.monotonic(), int(fault.split()[1])
-            while self.server.most_in_flight < wanted and time.monotonic() - start < 5:
+            while self.server.most_in_flight < wanted and time.monotonic() - start < 3:
                 time.sleep(0.01)
             fault = None
         if fault is None or fault == "slow drip":

@@ -189,6 +189,17 @@ def test_answers_from_before_the_endpoint_was_gone_are_kept(root: Path, tmp_path
     assert server.tries == {"record 1": 1, "record 2": 1, "record 3": 2}
 
 
+def test_an_answer_that_drips_in_forever_is_cut_at_the_time_out(root: Path) -> None:
+    with serving(lambda record, number: "drip without end", timeout=30.0) as server:
+        made = backend(server.url, root, timeout=0.5, attempts=1)
+        start = time.monotonic()
+        answers = made.generate([ask()])
+        seconds = time.monotonic() - start
+        made.close()
+    assert answers[0].finish_reason == "error: no whole answer within 0.5 s"
+    assert seconds < 10
+
+
 # Retry-After
 
 
@@ -345,10 +356,14 @@ def test_a_refusal_is_final() -> None:
 def test_calls_from_several_threads_share_one_bound(root: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    with serving(lambda record, number: "together 3") as server, ThreadPoolExecutor(4) as pool:
+    early = ("record 0", "record 10", "record 20")
+    with (
+        serving(lambda record, number: "together 4" if record in early else None) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
         made = backend(server.url, root, concurrency=3)
-        batches = [[ask(10 * b + i) for i in range(4)] for b in range(4)]
+        batches = [[ask(10 * b + i) for i in range(2)] for b in range(4)]
         texts = [[a.text for a in answers] for answers in pool.map(made.generate, batches)]
         made.close()
-    assert texts == [[f"answer to record {10 * b + i}" for i in range(4)] for b in range(4)]
+    assert texts == [[f"answer to record {10 * b + i}" for i in range(2)] for b in range(4)]
     assert server.most_in_flight == 3

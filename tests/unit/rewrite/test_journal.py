@@ -14,7 +14,7 @@ from tests.unit.rewrite.test_engine import go, shards
 
 from polite_flamingo.errors import BusyError, StorageError
 from polite_flamingo.rewrite.engine import outcomes
-from polite_flamingo.rewrite.journal import Journal, open_journal
+from polite_flamingo.rewrite.journal import Journal, _frames, open_journal
 from polite_flamingo.rewrite.repair import Outcome
 
 ROOT = Path(__file__).parents[3]
@@ -142,6 +142,8 @@ def test_a_disk_that_refuses_half_of_an_append_leaves_what_was_there(tmp_path, m
         go(requests(30), Stub(), tmp_path, call_size=3)
     assert "finished before is intact" in str(caught.value)
     monkeypatch.undo()
+    frames = tmp_path / "journal" / "part-000000.frames"
+    assert [end for end, _ in _frames(frames)][-1] == frames.stat().st_size, "no half append is left"
     second = Stub()
     assert go(requests(30), second, tmp_path, call_size=3).restored == 6
     go(requests(30), Stub(), tmp_path / "straight")

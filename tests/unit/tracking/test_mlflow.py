@@ -69,6 +69,18 @@ def test_figures_steps_and_files_arrive(client: Any, request: pytest.FixtureRequ
     assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["figure.png"]
 
 
+def test_figures_of_a_long_stage_arrive_while_it_runs(
+    client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracking.stage_run("rewrite", "tiny", {}) as tracker:
+        tracker.metrics({"records_done": 1.0}, step=1)
+        _, (child,) = _runs(client, request.node.name)
+        assert client.get_metric_history(child.info.run_id, "records_done") == []
+        monkeypatch.setattr(tracking, "SECONDS_PER_BATCH", 0.0)
+        tracker.metrics({"records_done": 2.0}, step=2)
+        assert [m.value for m in client.get_metric_history(child.info.run_id, "records_done")] == [1.0, 2.0]
+
+
 def test_a_failing_stage_fails_its_run_and_keeps_its_own_error(client: Any, request: pytest.FixtureRequest) -> None:
     with pytest.raises(ZeroDivisionError), tracking.stage_run("filter", "tiny", {}):
         raise ZeroDivisionError

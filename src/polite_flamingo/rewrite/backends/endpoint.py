@@ -46,6 +46,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _PASSING = {408, 409, 425, 429}  # and 5xx
 _OF_ONE_RECORD = {400, 413, 414, 415, 422}
+_TELL_EVERY = 10.0  # seconds between two lines about repeated tries
 _SIDE = 64  # pixels below which an image is not made smaller
 
 
@@ -170,6 +171,7 @@ class EndpointBackend:
         self._length_key = "max_tokens"
         self._failed_in_a_row = 0
         self._not_before = 0.0
+        self._told = -math.inf
         self._lock = threading.Lock()
         self._runner: _Loop | None = None
         self._client: httpx.AsyncClient | None = None
@@ -271,7 +273,9 @@ class EndpointBackend:
         def told(state: RetryCallState) -> None:
             self.usage.retries += 1
             error = state.outcome.exception() if state.outcome else None
-            logger.warning("%s: try %d of %d: %s", self._url, state.attempt_number, options.attempts, error)
+            if time.monotonic() - self._told >= _TELL_EVERY:
+                self._told = time.monotonic()
+                logger.warning("%s: tries repeated so far: %d; the last: %s", self._url, self.usage.retries, error)
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(options.attempts),
@@ -365,6 +369,7 @@ class EndpointBackend:
         """Raise where it is the endpoint that fails and not the record."""
         self.usage.failed += 1
         self._failed_in_a_row += 1
+        logger.warning("%s: a request failed: %s", self._url, error)
         gone = isinstance(error, _PassingError) and error.gone
         if gone or self._failed_in_a_row >= self._options.give_up_after:
             raise ModelError(
