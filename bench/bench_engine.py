@@ -14,10 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from polite_flamingo.io import write_json
+from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends.base import Request
 from polite_flamingo.rewrite.engine import LocalExecutor, outcomes, run
 from polite_flamingo.rewrite.repair import RepairPolicy
@@ -29,25 +29,16 @@ QUESTIONS_PER_IMAGE = 5
 FLAT = 1.1  # peak memory of the largest run over that of the smallest
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What a model answers."""
-
-    text: str
-    finish_reason: str
-    tokens: int
-
-
 class Stub:
     """Answers at once; every fiftieth answer is unchanged and needs a repair."""
 
     identity = "stub"
     batch_size = CALL // 4
 
-    def generate(self, requests: Sequence[Request]) -> list[Answered]:
+    def generate(self, requests: Sequence[Request]) -> list[Generated]:
         """Answer."""
         return [
-            Answered(
+            Generated(
                 r.draft if r.attempt == 0 and hash_of(r.key) % 50 == 0 else f"The answer is {r.draft}, {r.key}.",
                 "stop",
                 9,

@@ -120,6 +120,22 @@ class Sample:
         """Text of the first assistant turn (the raw answer of an annotation)."""
         return self.turns[1].text
 
+    def answered(self, text: str, finish_reason: str = "stop", extras: Mapping[str, Any] | None = None) -> Rewrite:
+        """The record, without scores, in which `text` answers the first human turn; `extras` default to the sample's."""
+        return Rewrite(
+            id=self.id,
+            source=self.source,
+            split=self.split,
+            licence=self.licence,
+            task=self.task,
+            instruction=self.instruction,
+            images=tuple(self.images[i] for i in self.turns[0].images),
+            raw_answer=self.response,
+            rewritten=text,
+            finish_reason=finish_reason,
+            extras=dict(self.extras if extras is None else extras),
+        )
+
     def to_row(self) -> dict[str, str]:
         """Flatten for Parquet."""
         return {
@@ -284,6 +300,21 @@ class Rewrite:
         values["extras"] = json.loads(values["extras"])
         values["scores"] = json.loads(values["scores"])
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a model answered.
+
+    Args:
+        text: The text, stripped.
+        finish_reason: "stop" (end of sequence) or "length" (no room left), "error: …".
+        tokens: Number of tokens, the end excluded.
+    """
+
+    text: str
+    finish_reason: str
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,19 +66,8 @@ def question_of(
 
 def as_answer(sample: Sample, text: str, finish_reason: str = "stop", *, with_images: bool = True) -> Rewrite:
     """The record of `text` as an answer to the first question of `sample`."""
-    return Rewrite(
-        id=sample.id,
-        source=sample.source,
-        split=sample.split,
-        licence=sample.licence,
-        task=sample.task,
-        instruction=sample.instruction,
-        images=tuple(sample.images[i] for i in sample.turns[0].images),
-        raw_answer=sample.response,
-        rewritten=text,
-        finish_reason=finish_reason,
-        extras=dict(sample.extras) if with_images else {**sample.extras, BLIND: True},
-    )
+    extras = sample.extras if with_images else {**sample.extras, BLIND: True}
+    return sample.answered(text, finish_reason, extras)
 
 
 def ask(

@@ -22,6 +22,7 @@ from polite_flamingo.model.sampling import GenerationSettings
 from polite_flamingo.model.slots import Row, decode
 from polite_flamingo.model.tokens import encode
 from polite_flamingo.prompts.templates import IMAGE_TOKEN
+from polite_flamingo.records import Generated
 
 if TYPE_CHECKING:
     from polite_flamingo.model.flamingo import FlamingoBundle
@@ -50,21 +51,6 @@ class Prompt:
     def name(self) -> str:
         """What decides the random numbers."""
         return self.key or "\0".join((self.text, *self.images))
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """A continuation.
-
-    Args:
-        text: The text, stripped.
-        finish_reason: "stop" (end of sequence) or "length" (no room left).
-        tokens: Number of tokens, the end excluded.
-    """
-
-    text: str
-    finish_reason: str
-    tokens: int
 
 
 def generate(

@@ -33,7 +33,8 @@ from polite_flamingo.tracking.base import NullTracker, Tracker
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.model.generate import Generated, GenerationSettings
+    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.records import Generated
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -254,19 +255,7 @@ def as_rewrite(sample: Sample, outcome: Outcome) -> Rewrite:
             "fault": outcome.fault,
             "kept": "raw" if outcome.status == RAW else "rewrite",
         }
-    return Rewrite(
-        id=sample.id,
-        source=sample.source,
-        split=sample.split,
-        licence=sample.licence,
-        task=sample.task,
-        instruction=sample.instruction,
-        images=tuple(sample.images[i] for i in sample.turns[0].images),
-        raw_answer=sample.response,
-        rewritten=outcome.text,
-        finish_reason=outcome.finish_reason,
-        extras=extras,
-    )
+    return sample.answered(outcome.text, outcome.finish_reason, extras)
 
 
 def revise(

@@ -16,7 +16,7 @@ from polite_flamingo.filter.repetition import repeated_share
 from polite_flamingo.rewrite.backends.base import Backend, Request, failed
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.generate import Generated
+    from polite_flamingo.records import Generated
 
 DONE, RAW, FAILED, BROKEN = "done", "raw", "failed", "broken"
 

@@ -15,7 +15,8 @@ import pytest
 from tests.unit.backends.faulty_server import completion, serving
 
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.model.generate import Generated, GenerationSettings
+from polite_flamingo.model.generate import GenerationSettings
+from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends import Place, Request, load_backend
 from polite_flamingo.rewrite.backends.endpoint import EndpointBackend, EndpointOptions, _parse, check_url, retry_after
 

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 from tests.unit.backends.faulty_server import FAULTS, serving
 
-from polite_flamingo.model.generate import Generated, GenerationSettings
+from polite_flamingo.model.generate import GenerationSettings
+from polite_flamingo.records import Generated
 from polite_flamingo.rewrite import engine
 from polite_flamingo.rewrite.backends import Request
 from polite_flamingo.rewrite.backends.endpoint import EndpointBackend, EndpointOptions

@@ -12,8 +12,9 @@ import pytest
 from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.model.generate import Generated, GenerationSettings
+from polite_flamingo.model.generate import GenerationSettings
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
+from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends import Place, Request, load_backend
 from polite_flamingo.rewrite.backends.completion import load_completer
 from polite_flamingo.rewrite.backends.huggingface import HuggingFaceBackend, RowNoise

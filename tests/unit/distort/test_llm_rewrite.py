@@ -11,8 +11,8 @@ import pytest
 from polite_flamingo.distort.llm_rewrite import clean_completion
 from polite_flamingo.distort.terse_rules import TerseRules
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.model.generate import Generated
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
+from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends import Place, Request
 from polite_flamingo.rewrite.backends.completion import BackendCompleter, load_completer
 

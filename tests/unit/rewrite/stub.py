@@ -6,19 +6,10 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends.base import Request
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """The fields of ``model.generate.Generated``, without loading torch."""
-
-    text: str
-    finish_reason: str
-    tokens: int
 
 
 class Stub:

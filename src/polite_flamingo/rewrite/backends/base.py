@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.generate import Generated
+    from polite_flamingo.records import Generated
 
 ERROR = "error: "  # begins the finish reason of a request that brought no usable answer
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
-    from polite_flamingo.model.generate import Generated, GenerationSettings
+    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.records import Generated
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +237,7 @@ class EndpointBackend:
 
     async def _answer(self, request: Request) -> Generated:
         """One request, from image to text; it holds its slot while it pauses, which eases an endpoint in trouble."""
-        from polite_flamingo.model.generate import Generated
+        from polite_flamingo.records import Generated
 
         assert self._slots is not None
         async with self._slots:

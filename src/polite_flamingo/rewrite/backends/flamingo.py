@@ -13,7 +13,8 @@ from polite_flamingo.prompts.templates import rewriter_prompt
 from polite_flamingo.rewrite.backends.base import Request
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.generate import Generated, GenerationSettings, Prompt
+    from polite_flamingo.model.generate import GenerationSettings, Prompt
+    from polite_flamingo.records import Generated
 
 
 class FlamingoBackend:

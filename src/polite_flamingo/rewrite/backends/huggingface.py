@@ -23,7 +23,8 @@ from polite_flamingo.rewrite.backends.base import ERROR, Request
 if TYPE_CHECKING:
     import torch
 
-    from polite_flamingo.model.generate import Generated, GenerationSettings
+    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.records import Generated
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class HuggingFaceBackend:
         self._loaded = None
 
     def _row(self, loaded: _Loaded, place: int, request: Request) -> _Row | Generated:
-        from polite_flamingo.model.generate import Generated
+        from polite_flamingo.records import Generated
 
         if request.images and not loaded.sees and request.messages is None:
             raise ModelError(
@@ -149,7 +150,7 @@ class HuggingFaceBackend:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
-        from polite_flamingo.model.generate import Generated
+        from polite_flamingo.records import Generated
 
         settings = self._settings
         inputs = loaded.inputs([r.text for r in batch], [r.images for r in batch]).to(loaded.model.device)
