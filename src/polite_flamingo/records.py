@@ -121,7 +121,7 @@ class Sample:
         return self.turns[1].text
 
     def answered(self, text: str, finish_reason: str = "stop", extras: Mapping[str, Any] | None = None) -> Rewrite:
-        """The record, without scores, in which `text` answers the first human turn; `extras` default to the sample's."""
+        """The record, without scores, in which `text` answers the first human turn; `extras`: the sample's if None."""
         return Rewrite(
             id=self.id,
             source=self.source,

@@ -72,6 +72,7 @@ def save_adapter(model: Any, folder: Path, *, base: str, labels: Sequence[str]) 
     (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty model card
     config = read_json(folder / ADAPTER)
     config["base_model_name_or_path"] = base
+    config["target_modules"] = sorted(config["target_modules"])  # a set, whose order changes from process to process
     write_json(folder / ADAPTER, config)
     write_json(folder / "labels.json", list(labels))
 
