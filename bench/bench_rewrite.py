@@ -65,9 +65,9 @@ def main() -> int:
     """Measure, print, write; 1 when outputs differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--models", default="tiny,smollm2", help="which of tiny, smollm2 (default: both)")
-    parser.add_argument("--records", default="500,100", help="records of each model (multiples of five)")
+    parser.add_argument("--records", default="1000,100", help="records of each model (multiples of five)")
     parser.add_argument("--loop-records", default="100,20", help="of these, records of variant a, whose speed is even")
-    parser.add_argument("--slots", default="64,32", help="rows in flight of the engine for each model")
+    parser.add_argument("--slots", default="128,32", help="rows in flight of the engine for each model")
     parser.add_argument("--rounds", type=int, default=2, help="times each variant runs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", help="float32 | bfloat16 (outputs may then differ by rounding)")

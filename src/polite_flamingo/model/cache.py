@@ -22,7 +22,7 @@ class SlotCache(Cache):
         super().__init__(layers=[])
         self.prefix_length = 0
         self._slots, self._columns = slots, columns
-        self._keys: list[torch.Tensor] = []  # per layer (slots, columns, heads, width)
+        self._keys: list[torch.Tensor] = []  # per layer (slots, heads, columns, width)
         self._values: list[torch.Tensor] = []
         self._prefix: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer (1, heads, prefix, width)
         self._mode = ""
@@ -58,20 +58,20 @@ class SlotCache(Cache):
             self._values.append(self._empty(value_states, layer_idx, 1))
         keys, values = self._keys[layer_idx], self._values[layer_idx]
         if self._mode == "decode":
-            keys[self._rows, self._lengths] = key_states[:, :, 0]
-            values[self._rows, self._lengths] = value_states[:, :, 0]
+            keys[self._rows, :, self._lengths] = key_states[:, :, 0]
+            values[self._rows, :, self._lengths] = value_states[:, :, 0]
             count = len(key_states)
-            return keys[:count, : self._width].transpose(1, 2), values[:count, : self._width].transpose(1, 2)
+            return keys[:count, :, : self._width], values[:count, :, : self._width]
         slots = slice(self._start, self._start + self._count)
         columns = slice(self.prefix_length, self.prefix_length + key_states.shape[2])
-        keys[slots, columns] = key_states.transpose(1, 2)
-        values[slots, columns] = value_states.transpose(1, 2)
-        return keys[slots, : columns.stop].transpose(1, 2), values[slots, : columns.stop].transpose(1, 2)
+        keys[slots, :, columns] = key_states
+        values[slots, :, columns] = value_states
+        return keys[slots, :, : columns.stop], values[slots, :, : columns.stop]
 
     def move(self, source: torch.Tensor, to: torch.Tensor, width: int) -> None:
         """Copy the first `width` columns of the rows `source` to the slots `to`."""
         for store in (*self._keys, *self._values):
-            store[to, self.prefix_length : width] = store[source, self.prefix_length : width]
+            store[to, :, self.prefix_length : width] = store[source, :, self.prefix_length : width]
 
     def clear(self) -> None:
         """Free everything."""
@@ -82,9 +82,9 @@ class SlotCache(Cache):
         return self._width
 
     def _empty(self, like: torch.Tensor, layer: int, which: int) -> torch.Tensor:
-        store = like.new_zeros(self._slots, self._columns, like.shape[1], like.shape[3])
+        store = like.new_zeros(self._slots, like.shape[1], self._columns, like.shape[3])
         if self.prefix_length:
-            store[:, : self.prefix_length] = self._prefix[layer][which].transpose(1, 2)
+            store[:, :, : self.prefix_length] = self._prefix[layer][which]
         return store
 
     def _grow(self, width: int) -> None:
@@ -94,6 +94,6 @@ class SlotCache(Cache):
         self._columns = -(-max(width, self._columns * 5 // 4) // 64) * 64
         for stores in (self._keys, self._values):
             for number, store in enumerate(stores):
-                grown = store.new_zeros(store.shape[0], self._columns, *store.shape[2:])
-                grown[:, : store.shape[1]] = store
+                grown = store.new_zeros(*store.shape[:2], self._columns, store.shape[3])
+                grown[:, :, : store.shape[2]] = store
                 stores[number] = grown

@@ -20,7 +20,7 @@ from polite_flamingo.errors import ModelError
 from polite_flamingo.model.beams import beam_search
 from polite_flamingo.model.sampling import GenerationSettings
 from polite_flamingo.model.slots import Row, decode
-from polite_flamingo.model.tokens import encode
+from polite_flamingo.model.tokens import encode_all
 from polite_flamingo.prompts.templates import IMAGE_TOKEN
 from polite_flamingo.records import Generated
 
@@ -90,8 +90,9 @@ def generate(
     results: list[Generated | None] = [None] * len(prompts)
     rows = []
     room = getattr(bundle.model.lang_encoder.config, "max_position_embeddings", None) or 1 << 30
-    for index, prompt in enumerate(prompts):
-        ids = _encode(bundle, prompt)
+    encoded = encode_all(bundle.tokenizer, [prompt.text for prompt in prompts])
+    for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
+        _check_images(bundle, prompt, ids)
         if len(ids) >= room:
             results[index] = Generated("", "length", 0)
             continue
@@ -144,9 +145,8 @@ def few_threads(bundle: FlamingoBundle) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _encode(bundle: FlamingoBundle, prompt: Prompt) -> list[int]:
-    ids = encode(bundle.tokenizer, prompt.text)
-    shown = ids.count(bundle.media_token_id)
+def _check_images(bundle: FlamingoBundle, prompt: Prompt, ids: Sequence[int]) -> None:
+    shown = list(ids).count(bundle.media_token_id)
     if shown != len(prompt.images):
         raise ModelError(
             f"a prompt shows {shown} images and has {len(prompt.images)}",
@@ -154,7 +154,6 @@ def _encode(bundle: FlamingoBundle, prompt: Prompt) -> list[int]:
             where=prompt.key or None,
             next_step=f"write one {IMAGE_TOKEN} per image",
         )
-    return ids
 
 
 def _finish(bundle: FlamingoBundle, ids: Sequence[int]) -> Generated:

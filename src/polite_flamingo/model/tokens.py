@@ -8,6 +8,7 @@ assembled turn by turn has exactly the tokens that the whole prompt has later.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from polite_flamingo.errors import ModelError
@@ -19,14 +20,22 @@ _BOUNDARY = re.compile(r"(?<=### Assistant: )|(?=\n### Human: )|(?<=\n)(?=### Hu
 
 def encode(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a prompt's text, with the tokenizer's beginning-of-sequence token if it uses one."""
-    ids = begin(tokenizer)
-    if text.startswith(SYSTEM):
-        ids += piece(tokenizer, SYSTEM)
-        text = text[len(SYSTEM) :]
-    for part in _BOUNDARY.split(text):
-        if part:
-            ids += piece(tokenizer, part)
-    return ids
+    return encode_all(tokenizer, [text])[0]
+
+
+def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of the texts of prompts (see `encode`); a piece that several share is encoded once."""
+    pieces = [_cut(text) for text in texts]
+    distinct = list(dict.fromkeys(part for parts in pieces for part in parts))
+    encoded = tokenizer(distinct, add_special_tokens=False).input_ids if distinct else []
+    ids = dict(zip(distinct, encoded, strict=True))
+    start = begin(tokenizer)
+    return [start + [token for part in parts for token in ids[part]] for parts in pieces]
+
+
+def _cut(text: str) -> list[str]:
+    head = [SYSTEM] if text.startswith(SYSTEM) else []
+    return head + [part for part in _BOUNDARY.split(text[len(SYSTEM) :] if head else text) if part]
 
 
 def piece(tokenizer: Any, text: str) -> list[int]:
