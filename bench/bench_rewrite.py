@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--models", default="tiny,smollm2", help="which of tiny, smollm2 (default: both)")
     parser.add_argument("--records", default="1000,100", help="records of each model (multiples of five)")
     parser.add_argument("--loop-records", default="100,20", help="of these, records of variant a, whose speed is even")
-    parser.add_argument("--slots", default="128,32", help="rows in flight of the engine for each model")
+    parser.add_argument("--slots", default="128,64", help="rows in flight of the engine for each model")
     parser.add_argument("--rounds", type=int, default=2, help="times each variant runs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", help="float32 | bfloat16 (outputs may then differ by rounding)")
