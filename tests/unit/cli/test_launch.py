@@ -98,7 +98,8 @@ def test_a_taken_port_is_named_before_anything_starts() -> None:
 def test_ctrl_c_stops_both_servers() -> None:
     ports = [_free_port(), _free_port()]
     code = (
-        "import sys; from polite_flamingo.launch import serve_commands;"
+        "import signal, sys; from polite_flamingo.launch import serve_commands;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in what a shell runs in the background
         "server = lambda port: (port, [sys.executable, '-m', 'http.server', '--bind', '127.0.0.1', str(port)]);"
         f"servers = {{'MLflow': server({ports[0]}), 'Prefect': server({ports[1]})}};"
         "sys.exit(serve_commands(servers, ['Data Docs  here']))"
