@@ -95,12 +95,18 @@ def test_a_taken_port_is_named_before_anything_starts() -> None:
             serve_commands({"MLflow": (port, ["false"])}, [])
 
 
+SILENT_SERVER = (
+    "import sys; from http.server import BaseHTTPRequestHandler, HTTPServer;"
+    "HTTPServer(('127.0.0.1', int(sys.argv[1])), BaseHTTPRequestHandler).serve_forever()"
+)
+
+
 def test_ctrl_c_stops_both_servers() -> None:
     ports = [_free_port(), _free_port()]
     code = (
         "import signal, sys; from polite_flamingo.launch import serve_commands;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in what a shell runs in the background
-        "server = lambda port: (port, [sys.executable, '-m', 'http.server', '--bind', '127.0.0.1', str(port)]);"
+        f"server = lambda port: (port, [sys.executable, '-c', {SILENT_SERVER!r}, str(port)]);"
         f"servers = {{'MLflow': server({ports[0]}), 'Prefect': server({ports[1]})}};"
         "sys.exit(serve_commands(servers, ['Data Docs  here']))"
     )
@@ -112,8 +118,7 @@ def test_ctrl_c_stops_both_servers() -> None:
         text=True,
     )
     assert process.stdout is not None
-    lines = (line for line in process.stdout if not line.startswith("Serving HTTP"))
-    shown = [next(lines) for _ in range(4)]
+    shown = [next(process.stdout) for _ in range(4)]
     assert shown[0].split() == ["MLflow", f"http://127.0.0.1:{ports[0]}"]
     assert shown[1].split() == ["Prefect", f"http://127.0.0.1:{ports[1]}"]
     assert shown[2] == "Data Docs  here\n"
