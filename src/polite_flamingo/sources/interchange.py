@@ -7,6 +7,7 @@ stand before the text. A system message goes into ``extras["system"]``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Heard:
     task: Task | None = None
 
 
-class Interchange:
+class Interchange(ABC):
     """Shared by the readers of this module: files, splits, ids; a subclass understands one record."""
 
     name: str
@@ -81,8 +82,9 @@ class Interchange:
     def _records(self, root: Path, file: Path) -> Iterator[tuple[Any, Any]]:
         return read_rows(self.name, root, file)
 
+    @abstractmethod
     def _heard(self, record: Any) -> Heard:
-        raise NotImplementedError
+        """Turns, images and what else a record says."""
 
     def _sample(
         self, pictures: Pictures, split: str, prefix: str, number: Any, seen: Counter[str], seed: int, record: Any

@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,7 +81,6 @@ class Entry:
     files: tuple[RemoteFile, ...] = ()
     manual: str = ""
     notes: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @functools.cache

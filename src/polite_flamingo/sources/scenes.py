@@ -311,11 +311,28 @@ def _diff(
     if image_id % 2 == 0:
         return
     after = change_scene(scene, rng)
-    for suffix, shown in (("", scene), ("_2", after)):
-        path = Path("spot_the_diff") / "resized_images" / f"{image_id}{suffix}.png"
-        _save(raw / path, shown, layout(shown, image_size, Random(f"{image_id}:layout")), image_size, rng)
-        truth.append(_truth(path, shown))
+    _pair(raw, Path("spot_the_diff") / "resized_images", image_id, (scene, after), "layout", image_size, rng, truth)
     sets["diff"].append({"img_id": str(image_id), "sentences": say.difference(scene, after)})
+
+
+def _pair(
+    raw: Path,
+    folder: Path,
+    image_id: int,
+    scenes: tuple[Scene, Scene],
+    purpose: str,
+    image_size: int,
+    rng: Random,
+    truth: list[dict[str, Any]],
+) -> list[str]:
+    """Draw a scene before and after a change, what stays at the same places; returns the names of the two images."""
+    names = []
+    for suffix, shown in zip(("", "_2"), scenes, strict=True):
+        path = folder / f"{image_id}{suffix}.png"
+        _save(raw / path, shown, layout(shown, image_size, Random(f"{image_id}:{purpose}")), image_size, rng)
+        truth.append(_truth(path, shown))
+        names.append(path.as_posix())
+    return names
 
 
 def change_scene(scene: Scene, rng: Random) -> Scene:
@@ -359,12 +376,7 @@ def _llava_pair(
 ) -> None:
     """A dialogue about two images, with images of its own (LLaVA's form lets ``image`` be a list)."""
     after = change_scene(scene, rng)
-    names = []
-    for suffix, shown in (("", scene), ("_2", after)):
-        path = Path("llava") / "images" / f"{image_id}{suffix}.png"
-        _save(raw / path, shown, layout(shown, image_size, Random(f"{image_id}:pair")), image_size, rng)
-        truth.append(_truth(path, shown))
-        names.append(path.as_posix())
+    names = _pair(raw, Path("llava") / "images", image_id, (scene, after), "pair", image_size, rng, truth)
     rounds = [(rng.choice(CHANGE), say.polite_difference(scene, after, rng))]
     sets["conversation"].append(_dialogue(f"{image_id:012d}-pair", names, rounds))
 
