@@ -11,7 +11,7 @@ from polite_flamingo.errors import ConfigError, DataError, ModelError, QualityEr
 from polite_flamingo.io import read_json, read_jsonl, read_shards, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
-from polite_flamingo.stages import rewrite, train_rewriter, tune
+from polite_flamingo.stages import executors, rewrite, train_rewriter, tune
 from polite_flamingo.tracking.base import NullTracker
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +176,7 @@ def test_records_without_an_answer_are_quarantined_and_tried_again_by_the_next_r
             return [FAULTS["error"](r) if r.key in self.down else answer(r) for r in asked]
 
     stub = Endpoint()
-    monkeypatch.setattr(rewrite, "make_backend", lambda *_: stub)
+    monkeypatch.setattr(executors, "make_backend", lambda *_: stub)
     with pytest.raises(QualityError, match=r"2 of 12.*could not be rewritten") as caught:
         rewrite.run(rewriter, NullTracker())
     assert "t/train/3: error: refused" in str(caught.value)
@@ -197,7 +197,7 @@ def test_what_repair_saved_and_gave_up_is_in_the_report_and_the_records(rewriter
     drafts = {3: "once:unchanged", 4: "never:leaked boxes", 5: "never:unchanged"}
     rows = [annotation(i, drafts.get(i)).to_row() for i in range(12)]
     write_shards(rewriter.data / "samples" / "annotation", rows)
-    monkeypatch.setattr(rewrite, "make_backend", lambda *_: Stub())
+    monkeypatch.setattr(executors, "make_backend", lambda *_: Stub())
     repair = rewriter.rewriter.repair.model_copy(update={"attempts": 2})
     report = rewrite.run(
         rewriter.model_copy(update={"rewriter": rewriter.rewriter.model_copy(update={"repair": repair})}), NullTracker()

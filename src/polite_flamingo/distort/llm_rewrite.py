@@ -1,7 +1,8 @@
 """Strategy 1 (section 3.1.1): a language model is asked to make its own good answer short and blunt.
 
 With `command_probability` one of the 24 commands (Table 5) is added to the prompt. Who answers is a `Completer`: the
-rules of `terse_rules`, or a model behind one of the backends that also rewrite (``rewrite/backends``).
+rules of `terse_rules`, or a model behind one of the backends that also rewrite, through the same engine
+(``rewrite/drafts.py``).
 """
 
 from __future__ import annotations
@@ -25,11 +26,8 @@ class Completer(Protocol):
     def identity(self) -> str:
         """Content hash of weights, prompt form and settings, or the name of the rules."""
 
-    def complete(self, prompts: Sequence[DistortionPrompt], rngs: Sequence[Random]) -> list[str]:
-        """One draft per prompt, in order; the i-th depends on ``prompts[i]`` and ``rngs[i]`` alone."""
-
-    def close(self) -> None:
-        """Free what is held."""
+    def complete(self, keys: Sequence[str], prompts: Sequence[DistortionPrompt], rngs: Sequence[Random]) -> list[str]:
+        """One draft per prompt, in order; the i-th depends on ``keys[i]``, ``prompts[i]`` and ``rngs[i]`` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,18 @@ class LlmRewrite:
 
     def distort(self, responses: Sequence[Response], rngs: Sequence[Random]) -> list[Draft]:
         """Draw commands, then let the completer answer."""
-        commands = [rng.choice(COMMANDS) if rng.random() < self.command_probability else "" for rng in rngs]
-        prompts = [DistortionPrompt(r.instruction, r.text, c) for r, c in zip(responses, commands, strict=True)]
-        drafts = self.completer.complete(prompts, rngs)
-        return [Draft(text, command) for text, command in zip(drafts, commands, strict=True)]
+        prompts = [self.prompt(response, rng) for response, rng in zip(responses, rngs, strict=True)]
+        drafts = self.completer.complete([self.key(response) for response in responses], prompts, rngs)
+        return [Draft(text, prompt.command) for text, prompt in zip(drafts, prompts, strict=True)]
+
+    def key(self, response: Response) -> str:
+        """Names the draft of a response; also the id of its pair."""
+        return f"{response.id}/{self.name}"
+
+    def prompt(self, response: Response, rng: Random) -> DistortionPrompt:
+        """What is asked about `response`, with a command drawn from `rng`."""
+        command = rng.choice(COMMANDS) if rng.random() < self.command_probability else ""
+        return DistortionPrompt(response.instruction, response.text, command)
 
 
 def clean_completion(text: str) -> str:

@@ -55,6 +55,11 @@ def assign(
     return rng.choices(usable, [weights[s.name] for s in usable])
 
 
+def rng_of(response: Response, strategy: Distortion, seed: int) -> Random:
+    """The randomness of one (response, strategy)."""
+    return Random(f"{seed}:{response.id}:{strategy.name}")
+
+
 def make_pairs(
     samples: Iterable[Sample],
     strategies: Sequence[Distortion],
@@ -83,7 +88,7 @@ def make_pairs(
         batch = [planned[i][0] for i in places]
         if not batch:
             continue
-        drafts = strategy.distort(batch, [Random(f"{seed}:{r.id}:{strategy.name}") for r in batch])
+        drafts = strategy.distort(batch, [rng_of(r, strategy, seed) for r in batch])
         for place, response, draft in zip(places, batch, drafts, strict=True):
             text = draft.text.strip()
             if text and text != response.text.strip():

@@ -70,12 +70,9 @@ class TerseRules:
 
     identity: str = "terse_rules"
 
-    def complete(self, prompts: Sequence[DistortionPrompt], rngs: Sequence[Random]) -> list[str]:
-        """Make each response terse in a style drawn from its own source of randomness."""
+    def complete(self, keys: Sequence[str], prompts: Sequence[DistortionPrompt], rngs: Sequence[Random]) -> list[str]:
+        """Make each response terse in a style drawn from its own source of randomness; names play no part."""
         return [make_terse(p, rng) for p, rng in zip(prompts, rngs, strict=True)]
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def make_terse(prompt: DistortionPrompt, rng: Random) -> str:

@@ -13,9 +13,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -27,15 +26,13 @@ from polite_flamingo.io import Row, count_shards, read_shards, write_json, write
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Rewrite, Sample
 from polite_flamingo.rewrite import engine
-from polite_flamingo.rewrite.backends.base import Backend
 from polite_flamingo.rewrite.journal import storage_errors
 from polite_flamingo.rewrite.repair import DONE, RAW, Outcome, RepairPolicy
+from polite_flamingo.stages.executors import make_executor
 from polite_flamingo.tracking.base import Tracker
 
 if TYPE_CHECKING:
     from polite_flamingo.model.generate import GenerationSettings
-    from polite_flamingo.rewrite.backends import Place
-    from polite_flamingo.rewrite.shared import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +52,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         raise DataError("no annotation samples", where=source, next_step="run `polite-flamingo download`")
     # Unfinished work keeps its own place until the published folder is complete.
     journal = Path(".work") / f"rewrite-{params.profile}" / "journal"
-    executor = make_executor(params)
+    executor = make_executor(params, params.rewriter_backend, rewriting_settings(params))
     try:
         done = engine.run(
             (engine.as_request(sample) for sample in _samples(source)),
@@ -98,74 +95,11 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     return report
 
 
-def make_executor(params: Params) -> engine.Executor:
-    """The profile's backend in this process, or a pool of them on a Ray cluster."""
+def rewriting_settings(params: Params) -> GenerationSettings:
+    """How the rewriter decodes."""
     from polite_flamingo.model.generate import GenerationSettings
-    from polite_flamingo.rewrite.backends import Place
-    from polite_flamingo.rewrite.backends.endpoint import EndpointOptions
 
-    runtime = params.runtime
-    place = Place(  # absolute paths: workers have other working directories
-        params.image_root.resolve(),
-        batch_size=runtime.generation_batch_size,
-        device=runtime.device,
-        dtype=runtime.dtype,
-        base=(params.models / "backbones" / "flamingo").resolve(),
-        rewriter=(params.models / "rewriter").resolve(),
-        endpoint=EndpointOptions(**runtime.endpoint.model_dump()),
-        cache=Path(".work", "answers").resolve(),
-    )
-    settings = GenerationSettings(**params.generation.model_dump(), seed=params.seed)
-    factory = partial(make_backend, params.rewriter_backend, settings, place, runtime.threads)
-    if runtime.engine == "ray":
-        from polite_flamingo.rewrite.cluster import RayExecutor
-
-        return RayExecutor(
-            factory,
-            workers=runtime.workers,
-            cpus_per_worker=runtime.threads,
-            gpus_per_worker=runtime.gpus_per_worker,
-            **_shared(runtime.shared, params.rewriter_backend, settings, place, runtime.threads),
-        )
-    return engine.LocalExecutor(factory())
-
-
-def _shared(url: str | None, spec: str, settings: GenerationSettings, place: Place, threads: int) -> dict[str, Any]:
-    """What the pool needs where nodes do not see this machine's paths: the models go to `url`, images follow."""
-    from polite_flamingo.rewrite.shared import Shared
-
-    if url is None:
-        return {}
-    shared = Shared(url)
-    folders = {"base": place.base, "rewriter": place.rewriter} if spec == "flamingo" else {}
-    names = {key: shared.publish_folder(folder) for key, folder in folders.items() if folder is not None}
-    remote = partial(make_shared_backend, spec, settings, place, threads, names)
-    return {"shared": shared, "remote_factory": remote, "image_root": place.image_root}
-
-
-def make_shared_backend(
-    spec: str,
-    settings: GenerationSettings,
-    place: Place,
-    threads: int,
-    names: Mapping[str, str],
-    shared: Shared,
-    image_root: Path,
-) -> Backend:
-    """`make_backend` on a node: models come from the shared storage, images are below `image_root`."""
-    cache = Path.home() / ".cache" / "polite-flamingo"
-    folders: dict[str, Any] = {key: shared.fetch_folder(name, cache) for key, name in names.items()}
-    return make_backend(spec, settings, replace(place, image_root=image_root, cache=None, **folders), threads)
-
-
-def make_backend(spec: str, settings: GenerationSettings, place: Place, threads: int) -> Backend:
-    """The model that rewrites; it loads its weights when it is first asked."""
-    import torch
-
-    from polite_flamingo.rewrite.backends import load_backend
-
-    torch.set_num_threads(threads)
-    return load_backend(spec, settings, place)
+    return GenerationSettings(**params.generation.model_dump(), seed=params.seed)
 
 
 def make_probes(world: World, rewrites: Sequence[Rewrite], count: int, seed: int) -> list[Rewrite]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from polite_flamingo.model.generate import GenerationSettings
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
 from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends import Place, Request, load_backend
-from polite_flamingo.rewrite.backends.completion import load_completer
 from polite_flamingo.rewrite.backends.huggingface import HuggingFaceBackend, RowNoise
 
 TEMPLATE = """{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}{% for p in \
@@ -231,12 +229,13 @@ def test_a_row_with_little_room_does_not_cut_the_others(images: Path, tmp_path: 
 
 
 def test_a_language_model_distorts_each_prompt_by_its_own_randomness(llama: Path, images: Path) -> None:
-    prompts = [DistortionPrompt("What color?", "The car is red."), DistortionPrompt("How many?", "Two cars.")] * 2
-    completer = load_completer(f"hf:{llama}", Place(images, device="cpu"), seed=1)
-    drafts = completer.complete(prompts, [Random(0), Random(1), Random(2), Random(1)])
+    prompts = [DistortionPrompt("What color?", "The car is red."), DistortionPrompt("How many?", "Two cars.")]
+    requests = [Request(key, messages=tuple(p.messages)) for key, p in zip("abcb", prompts * 2, strict=True)]
+    backend = made(llama, images, replace(GREEDY, do_sample=True))
+    drafts = backend.generate(requests)
     assert drafts[1] == drafts[3]
     assert drafts[0] != drafts[2]
-    assert completer.complete(prompts[1:2], [Random(1)]) == drafts[1:2]
+    assert backend.generate(requests[1:2]) == drafts[1:2]
 
 
 # Loading

@@ -128,6 +128,6 @@ def test_every_command_gives_a_draft_and_most_change_it() -> None:
 
 
 def test_the_backend_answers_each_prompt_with_its_own_randomness() -> None:
-    alone = TerseRules().complete([LONG], [Random(7)])
-    together = TerseRules().complete([COLOR, LONG], [Random(1), Random(7)])
+    alone = TerseRules().complete(["a"], [LONG], [Random(7)])
+    together = TerseRules().complete(["a", "b"], [COLOR, LONG], [Random(1), Random(7)])
     assert together[1] == alone[0]
