@@ -228,6 +228,8 @@ class Runtime(_Section):
     threads: int = Field(gt=0)
     micro_batch_size: int = Field(gt=0)
     generation_batch_size: int = Field(gt=0)
+    token_budget: int | None = Field(default=None, gt=0)
+    compile: bool = False
     engine: Literal["local", "ray"] = "local"
     workers: int = Field(default=1, gt=0)
     gpus_per_worker: float = Field(default=0, ge=0)

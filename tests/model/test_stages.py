@@ -278,3 +278,18 @@ def test_a_stage_without_the_one_before_is_a_model_error(params):
 def test_an_unknown_tuning_stage_suggests_one(params):
     with pytest.raises(ConfigError, match="stage1"):
         tune.run(params, NullTracker(), "stage01")
+
+
+def test_a_token_budget_of_the_machine_reaches_the_decoder_and_changes_no_text(rewriter, monkeypatch):
+    from polite_flamingo.model import generate as module
+
+    seen = []
+    decode = module.decode
+    monkeypatch.setattr(module, "decode", lambda *a, **k: seen.append(k["token_budget"]) or decode(*a, **k))
+    rewrite.run(rewriter, NullTracker())
+    first = [r["rewritten"] for r in read_shards(rewriter.data / "rewrites")]
+    runtime = rewriter.runtime.model_copy(update={"token_budget": 150})
+    rewrite.run(rewriter.model_copy(update={"runtime": runtime}), NullTracker())
+    assert seen[0] is None
+    assert seen[-1] == 150
+    assert [r["rewritten"] for r in read_shards(rewriter.data / "rewrites")] == first

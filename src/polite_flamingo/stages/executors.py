@@ -35,6 +35,8 @@ def make_executor(params: Params, spec: str, settings: GenerationSettings) -> Ex
         batch_size=runtime.generation_batch_size,
         device=runtime.device,
         dtype=runtime.dtype,
+        token_budget=runtime.token_budget,
+        compiled=runtime.compile,
         base=(params.models / "backbones" / "flamingo").resolve(),
         rewriter=(params.models / "rewriter").resolve(),
         endpoint=EndpointOptions(**runtime.endpoint.model_dump()),

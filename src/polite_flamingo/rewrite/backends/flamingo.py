@@ -28,6 +28,8 @@ class FlamingoBackend:
         batch_size: Requests per batch.
         device: Torch device, or ``auto``.
         dtype: ``float32`` or ``bfloat16``.
+        token_budget: Most tokens at a time, prompts and the longest possible continuations; None: no bound.
+        compiled: Decode with `torch.compile`.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class FlamingoBackend:
         batch_size: int,
         device: str = "auto",
         dtype: str = "float32",
+        token_budget: int | None = None,
+        compiled: bool = False,
     ) -> None:
         self._base = base
         self._rewriter = rewriter
@@ -47,6 +51,8 @@ class FlamingoBackend:
         self._image_root = image_root
         self._device = device
         self._dtype = dtype
+        self._token_budget = token_budget
+        self._compiled = compiled
         self._bundle: Any = None
         self.batch_size = batch_size
         self.identity = fingerprint("flamingo", base, rewriter, rewriter_prompt("{}", "{}", 1), asdict(settings), dtype)
@@ -63,7 +69,15 @@ class FlamingoBackend:
                 continue
             settings = replace(self._settings, do_sample=True) if repairs else self._settings
             prompts = [flamingo_prompt(bundle.tokenizer, requests[i]) for i in places]
-            made = generate(bundle, prompts, settings, image_root=self._image_root, batch_size=self.batch_size)
+            made = generate(
+                bundle,
+                prompts,
+                settings,
+                image_root=self._image_root,
+                batch_size=self.batch_size,
+                token_budget=self._token_budget,
+                compiled=self._compiled,
+            )
             results.update(zip(places, made, strict=True))
         return [results[i] for i in range(len(requests))]
 

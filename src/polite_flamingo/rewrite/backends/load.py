@@ -27,6 +27,8 @@ class Place:
         batch_size: Records per batch on a device.
         device: Torch device, or ``auto``.
         dtype: ``float32`` or ``bfloat16``.
+        token_budget: ``flamingo``: most tokens at a time; None: `batch_size` alone decides.
+        compiled: ``flamingo``: decode with `torch.compile`.
         base: Folder of the Flamingo the rewriter was trained from; needed by ``flamingo``.
         rewriter: Folder of the trained tensors; needed by ``flamingo``.
         endpoint: Bounds, pauses and prices of ``openai``.
@@ -37,6 +39,8 @@ class Place:
     batch_size: int = 8
     device: str = "auto"
     dtype: str = "float32"
+    token_budget: int | None = None
+    compiled: bool = False
     base: Path | None = None
     rewriter: Path | None = None
     endpoint: EndpointOptions = field(default_factory=EndpointOptions)
@@ -66,6 +70,8 @@ def load_backend(spec: str, settings: GenerationSettings, place: Place) -> Backe
             batch_size=place.batch_size,
             device=place.device,
             dtype=place.dtype,
+            token_budget=place.token_budget,
+            compiled=place.compiled,
         )
     if kind == "hf" and rest:
         from polite_flamingo.rewrite.backends.huggingface import HuggingFaceBackend
