@@ -18,7 +18,8 @@ from polite_flamingo.errors import ConfigError, ModelError
 from polite_flamingo.model.generate import GenerationSettings
 from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends import Place, Request, load_backend
-from polite_flamingo.rewrite.backends.endpoint import EndpointBackend, EndpointOptions, _parse, check_url, retry_after
+from polite_flamingo.rewrite.backends.chat_completion import PassingError, RecordError, check_url, parse, retry_after
+from polite_flamingo.rewrite.backends.endpoint import EndpointBackend, EndpointOptions
 
 GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)
 
@@ -92,10 +93,10 @@ def test_an_image_is_sent_small_and_without_its_metadata(root: Path) -> None:
     from PIL import Image
 
     made = backend("http://localhost:1", root, image_edge=300, image_bytes=9000)
-    data = base64.b64decode(made._encode("wide.png").removeprefix("data:image/jpeg;base64,"))
+    data = base64.b64decode(made._image_url("wide.png").removeprefix("data:image/jpeg;base64,"))
     assert len(data) <= 9000
     assert max(Image.open(io.BytesIO(data)).size) <= 300
-    red = base64.b64decode(made._encode("red.jpg").partition(",")[2])
+    red = base64.b64decode(made._image_url("red.jpg").partition(",")[2])
     assert Image.open(io.BytesIO(red)).size == (40, 20)
     assert b"private" not in red
 
@@ -323,14 +324,14 @@ def raw(value: Any) -> bytes:
 
 
 def test_an_answer_that_was_cut_off_says_so() -> None:
-    assert _parse(raw(completion("red", "length"))).finish_reason == "length"
+    assert parse(raw(completion("red", "length"))).finish_reason == "length"
 
 
 def test_content_in_parts_and_lone_surrogates_become_plain_text() -> None:
     parts = [{"type": "text", "text": "red "}, {"type": "text", "text": "\ud800car"}]
     value = completion("")
     value["choices"][0]["message"]["content"] = parts
-    assert _parse(raw(value)).text == "red ?car"
+    assert parse(raw(value)).text == "red ?car"
 
 
 @pytest.mark.parametrize(
@@ -338,20 +339,16 @@ def test_content_in_parts_and_lone_surrogates_become_plain_text() -> None:
     [b"", b"null", b"[]", b"[" * 100_000, raw({"choices": [None]}), raw(completion("  ")), raw(completion(None))],
 )
 def test_what_is_no_completion_is_worth_another_try(data: bytes) -> None:
-    from polite_flamingo.rewrite.backends.endpoint import _PassingError
-
-    with pytest.raises(_PassingError):
-        _parse(data)
+    with pytest.raises(PassingError):
+        parse(data)
 
 
 def test_a_refusal_is_final() -> None:
-    from polite_flamingo.rewrite.backends.endpoint import _RecordError
-
     value = completion(None)
     value["choices"][0]["message"]["refusal"] = "I will not."
     for answer in (value, completion("half", "content_filter")):
-        with pytest.raises(_RecordError, match="refused"):
-            _parse(raw(answer))
+        with pytest.raises(RecordError, match="refused"):
+            parse(raw(answer))
 
 
 def test_calls_from_several_threads_share_one_bound(root: Path) -> None:

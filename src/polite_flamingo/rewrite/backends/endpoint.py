@@ -12,27 +12,34 @@ The protocol has no beams, no top-k, no n-gram rule and no length penalty: these
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
-import io
 import json
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from polite_flamingo.errors import ConfigError, ImageError, ModelError
-from polite_flamingo.io import fingerprint, open_image
-from polite_flamingo.prompts.rewriting import rewriting_messages, text_of
+from polite_flamingo.errors import ImageError, ModelError
+from polite_flamingo.io import fingerprint
+from polite_flamingo.prompts.rewriting import rewriting_messages
 from polite_flamingo.rewrite.backends.base import ERROR, Request
+from polite_flamingo.rewrite.backends.chat_completion import (
+    KEY_VARIABLE,
+    PassingError,
+    RecordError,
+    Reply,
+    check_url,
+    content_of,
+    image_url,
+    parse,
+    retry_after,
+)
+from polite_flamingo.rewrite.backends.kept_answers import KeptAnswers
 
 if TYPE_CHECKING:
     import httpx
@@ -43,12 +50,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _PASSING = {408, 409, 425, 429}  # and 5xx
 _OF_ONE_RECORD = {400, 413, 414, 415, 422}
+_SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
 _TELL_EVERY = 10.0  # seconds between two lines about repeated tries
-_SIDE = 64  # pixels below which an image is not made smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +115,6 @@ class Usage:
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """A usable answer; token counts are None where the endpoint did not say."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
-
-
-class _PassingError(Exception):
-    """Worth another try, after `retry_after` seconds where the endpoint named them; `gone`: nobody is listening."""
-
-    def __init__(self, what: str, retry_after: float = 0.0, *, gone: bool = False) -> None:
-        super().__init__(what)
-        self.retry_after = retry_after
-        self.gone = gone
-
-
-class _RecordError(Exception):
-    """This request will never be answered; others may."""
-
-
 class EndpointBackend:
     """An endpoint behind the backends' protocol.
 
@@ -165,10 +148,9 @@ class EndpointBackend:
         self._url = check_url(url, sends_key=key is not None)
         self._model = model
         self._settings = settings
-        self._image_root = image_root
         self._key = key
         self._options = options or EndpointOptions()
-        self._cache = cache
+        self._kept = KeptAnswers(cache)
         self._length_key = "max_tokens"
         self._failed_in_a_row = 0
         self._not_before = 0.0
@@ -177,7 +159,9 @@ class EndpointBackend:
         self._runner: _Loop | None = None
         self._client: httpx.AsyncClient | None = None
         self._slots: asyncio.Semaphore | None = None
-        self._encoded = lru_cache(maxsize=64)(self._encode)
+        self._image_url = lru_cache(maxsize=64)(
+            partial(image_url, image_root, edge=self._options.image_edge, most_bytes=self._options.image_bytes)
+        )
         self.usage = Usage()
         self.batch_size = 4 * self._options.concurrency  # slow answers hold up the end of a batch only
         sent = {k: v for k, v in asdict(settings).items() if k in _SENT}
@@ -247,20 +231,20 @@ class EndpointBackend:
                 self.usage.failed += 1
                 return Generated("", f"{ERROR}{error.what}", 0)
             name = hashlib.sha256(json.dumps([self._url, body], sort_keys=True).encode()).hexdigest()
-            reply = await asyncio.to_thread(self._recall, name)
+            reply = await asyncio.to_thread(self._kept.recall, name)
             if reply is not None:
                 self.usage.cached += 1
                 return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
             try:
                 reply = await self._ask(body)
-            except (_PassingError, _RecordError) as error:
+            except (PassingError, RecordError) as error:
                 self._count_failure(error)
                 return Generated("", f"{ERROR}{error}", 0)
             self._count(reply)
-            await asyncio.to_thread(self._remember, name, reply)
+            await asyncio.to_thread(self._kept.remember, name, reply)
             return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
 
-    async def _ask(self, body: dict[str, Any]) -> _Reply:
+    async def _ask(self, body: dict[str, Any]) -> Reply:
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
         options = self._options
@@ -268,7 +252,7 @@ class EndpointBackend:
 
         def pause(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            named = error.retry_after if isinstance(error, _PassingError) else 0.0
+            named = error.retry_after if isinstance(error, PassingError) else 0.0
             return max(named, float(growing(state)))
 
         def told(state: RetryCallState) -> None:
@@ -281,13 +265,13 @@ class EndpointBackend:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(options.attempts),
             wait=pause,
-            retry=retry_if_exception_type(_PassingError),
+            retry=retry_if_exception_type(PassingError),
             before_sleep=told,
             reraise=True,
         )
         return await retrying(self._once, body)
 
-    async def _once(self, body: dict[str, Any]) -> _Reply:
+    async def _once(self, body: dict[str, Any]) -> Reply:
         """One try, within the time-out as a whole."""
         import httpx
 
@@ -301,20 +285,20 @@ class EndpointBackend:
             async with asyncio.timeout(self._options.timeout):
                 status, headers, data = await self._post(body)
         except TimeoutError:
-            raise _PassingError(f"no whole answer within {self._options.timeout:g} s") from None
+            raise PassingError(f"no whole answer within {self._options.timeout:g} s") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise _PassingError(f"{type(error).__name__}: {error}", gone=gone) from None
+            raise PassingError(f"{type(error).__name__}: {error}", gone=gone) from None
         if status == 200:
-            return _parse(data)
+            return parse(data)
         said = self._excerpt(data)
         if status == 400 and length_key == self._length_key == "max_tokens" and "max_completion_tokens" in said:
             self._length_key = "max_completion_tokens"
             return await self._once(body)
         if status in _PASSING or status >= 500:
-            raise _PassingError(f"HTTP {status}: {said}", self._hold_back(headers))
+            raise PassingError(f"HTTP {status}: {said}", self._hold_back(headers))
         if status in _OF_ONE_RECORD:
-            raise _RecordError(f"HTTP {status}: {said}")
+            raise RecordError(f"HTTP {status}: {said}")
         raise ModelError(
             f"endpoint answered {status}",
             value=said,
@@ -329,7 +313,7 @@ class EndpointBackend:
             async for chunk in response.aiter_bytes():
                 data += chunk
                 if len(data) > MAX_ANSWER_BYTES:
-                    raise _RecordError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+                    raise RecordError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
             return response.status_code, response.headers, bytes(data)
 
     def _hold_back(self, headers: Mapping[str, str]) -> float:
@@ -354,7 +338,7 @@ class EndpointBackend:
         text = " ".join(data[:4096].decode(errors="replace").split())
         return (text.replace(self._key, "[key]") if self._key else text)[:300]
 
-    def _count(self, reply: _Reply) -> None:
+    def _count(self, reply: Reply) -> None:
         self._failed_in_a_row = 0
         usage, options = self.usage, self._options
         usage.answered += 1
@@ -371,7 +355,7 @@ class EndpointBackend:
         self.usage.failed += 1
         self._failed_in_a_row += 1
         logger.warning("%s: a request failed: %s", self._url, error)
-        gone = isinstance(error, _PassingError) and error.gone
+        gone = isinstance(error, PassingError) and error.gone
         if gone or self._failed_in_a_row >= self._options.give_up_after:
             raise ModelError(
                 "endpoint does not answer",
@@ -385,12 +369,12 @@ class EndpointBackend:
         given: Sequence[Mapping[str, Any]] = request.messages or rewriting_messages(
             request.instruction, request.draft, len(request.images)
         )
-        urls = iter([self._encoded(path) for path in request.images] if request.messages is None else [])
+        urls = iter([self._image_url(path) for path in request.images] if request.messages is None else [])
         sampled = settings.do_sample or request.attempt > 0
         seed = hashlib.sha256(f"{settings.seed}:{request.key}:{request.attempt}:generate".encode()).digest()
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": m["role"], "content": _content(m["content"], urls)} for m in given],
+            "messages": [{"role": m["role"], "content": content_of(m["content"], urls)} for m in given],
             "max_tokens": settings.max_new_tokens,
             "temperature": settings.temperature if sampled else 0.0,
             "seed": int.from_bytes(seed[:4]) >> 1,
@@ -398,49 +382,6 @@ class EndpointBackend:
         if sampled and settings.top_p < 1.0:
             body["top_p"] = settings.top_p
         return body
-
-    def _encode(self, path: str) -> str:
-        """An image as a JPEG data url within the bounds; its metadata stays here."""
-        from PIL import Image
-
-        image = open_image(self._image_root, path)
-        edge, quality = self._options.image_edge, 90
-        while True:
-            image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=quality)
-            if buffer.tell() <= self._options.image_bytes or max(image.size) <= _SIDE:
-                return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-            edge, quality = max(_SIDE, max(image.size) * 3 // 4), 80
-
-    def _file(self, name: str) -> Path | None:
-        return None if self._cache is None else self._cache / name[:2] / f"{name}.json"
-
-    def _recall(self, name: str) -> _Reply | None:
-        file = self._file(name)
-        if file is None or not file.is_file():
-            return None
-        try:
-            return _Reply(**json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            logger.warning("a kept answer cannot be read and is asked for again: %s: %s", file, error)
-            return None
-
-    def _remember(self, name: str, reply: _Reply) -> None:
-        file = self._file(name)
-        if file is None:
-            return
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            tmp = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-            tmp.write_text(json.dumps(asdict(reply), ensure_ascii=False, sort_keys=True), encoding="utf-8")
-            tmp.replace(file)  # no fsync: what a power cut spoils is asked for again
-        except OSError as error:
-            logger.warning("answers are not kept any more: %s: %s", self._cache, error)
-            self._cache = None
-
-
-_SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
 
 
 class _Loop:
@@ -456,92 +397,3 @@ class _Loop:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-
-
-def check_url(url: str, *, sends_key: bool = False) -> str:
-    """The base url without trailing slash.
-
-    Args:
-        url: As configured.
-        sends_key: A key will be sent there; over plain http to another machine that is worth a warning.
-
-    Raises:
-        ConfigError: no http(s) url, or one with a password, query or fragment.
-    """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError("not the url of an endpoint", value=url, next_step="write https://host/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            "the url of an endpoint carries more than host and path",
-            where=f"{parts.scheme}://{parts.hostname}",
-            next_step=f"leave out user, query and fragment; a key comes from {KEY_VARIABLE}",
-        )
-    if sends_key and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        logger.warning("the key of %s goes unencrypted to %s: use https", KEY_VARIABLE, parts.hostname)
-    return url.rstrip("/")
-
-
-def retry_after(value: str) -> float:
-    """Seconds a ``Retry-After`` header asks for: a number or a date; 0 where it says neither."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError):
-            return 0.0
-    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
-
-
-def _content(content: str | list[dict[str, Any]], urls: Any) -> str | list[dict[str, Any]]:
-    """A message's content in the protocol's form; plain text where there is no image, which every server takes."""
-    if isinstance(content, str) or all(part["type"] == "text" for part in content):
-        return _encodable(text_of(content))
-    return [
-        {"type": "text", "text": _encodable(part["text"])}
-        if part["type"] == "text"
-        else {"type": "image_url", "image_url": {"url": next(urls)}}
-        for part in content
-    ]
-
-
-def _encodable(text: str) -> str:
-    """`text` without lone surrogates, which JSON can spell and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _parse(data: bytes) -> _Reply:
-    """Read a chat completion.
-
-    Raises:
-        _PassingError: it is none, or its text is empty.
-        _RecordError: the model refused, or called a tool.
-    """
-    try:
-        value = json.loads(data)
-        choice = value["choices"][0]
-        message, reason = choice["message"], choice.get("finish_reason")
-        content, refusal = message.get("content"), message.get("refusal")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise _PassingError(f"no chat completion: {error!r}") from None
-    if refusal or reason in ("content_filter", "tool_calls", "function_call"):
-        raise _RecordError(f"refused: {str(refusal or reason)[:200]}")
-    if isinstance(content, list):
-        content = "".join(p.get("text", "") for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
-    if not isinstance(content, str) or not content.strip():
-        raise _PassingError("the answer holds no text")
-    counts = value.get("usage")
-    counts = counts if isinstance(counts, dict) else {}
-    return _Reply(
-        _encodable(content.strip()),
-        "length" if reason == "length" else "stop",
-        *(
-            n if isinstance(n := counts.get(k), int) and n >= 0 else None
-            for k in ("prompt_tokens", "completion_tokens")
-        ),
-    )

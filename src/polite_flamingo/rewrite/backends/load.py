@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.rewrite.backends.base import Backend
-from polite_flamingo.rewrite.backends.endpoint import KEY_VARIABLE, EndpointBackend, EndpointOptions
+from polite_flamingo.rewrite.backends.chat_completion import KEY_VARIABLE
+from polite_flamingo.rewrite.backends.endpoint import EndpointBackend, EndpointOptions
 
 if TYPE_CHECKING:
     from polite_flamingo.model.generate import GenerationSettings
