@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from polite_flamingo.records import Rewrite, Verdict
-
-_NUMBER = r"-?\d*\.?\d+"
-_BOX = re.compile(rf"[\[(]\s*{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}\s*[\])]?")
-
-
-def count_boxes(text: str) -> int:
-    """Number of ``[x1, y1, x2, y2]`` or ``(x1, y1, x2, y2)`` in `text`, closed or cut off."""
-    return len(_BOX.findall(text))
+from polite_flamingo.scorers.text import count_boxes
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,13 @@ class StsScorer:
         """Similarity of each rewrite and its raw answer, rounded to 4 decimals as published."""
         return [round(value, 4) for value in self.similarity([(r.rewritten, r.raw_answer) for r in rewrites])]
 
+    def score_cuts(self, rewrites: Sequence[Rewrite], texts: Sequence[Sequence[str] | None]) -> list[list[float]]:
+        """Similarity of each of a record's `texts`, or of its one text, with its raw answer."""
+        asked = [(r.rewritten,) if cuts is None else tuple(cuts) for r, cuts in zip(rewrites, texts, strict=True)]
+        pairs = [(text, r.raw_answer) for r, cuts in zip(rewrites, asked, strict=True) for text in cuts]
+        values = iter(self.similarity(pairs))
+        return [[round(next(values), 4) for _ in cuts] for cuts in asked]
+
 
 def load_sts(folder: Path, *, device: str = "auto", batch_size: int = 64) -> StsScorer:
     """Load a sentence-transformer from a local folder: safetensors only, no remote code, no network."""

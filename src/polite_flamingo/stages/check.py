@@ -159,9 +159,9 @@ def _pf1m(params: Params) -> tuple[pd.DataFrame, tuple[suites.Expectation, ...],
 
 def pf1m_row(row: Row) -> Row:
     """What the suite of PF-1M reads of a kept record."""
-    from polite_flamingo.filter.leaked_boxes import count_boxes
     from polite_flamingo.records import Task
     from polite_flamingo.scorers.nli import nli_label
+    from polite_flamingo.scorers.text import count_boxes
 
     scores = json.loads(row["scores"])
     task = Task(row["task"])

@@ -14,20 +14,21 @@ from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resu
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.clip import load_clip
+from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.nli import load_nli, nli_label
 from polite_flamingo.scorers.reward import load_reward
 from polite_flamingo.scorers.rouge import RougeScorer
 from polite_flamingo.scorers.sts import load_sts
+from polite_flamingo.scorers.text import cut_texts, text_scores
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
 
 ABSENT = "none"  # a profile's `backbones` entry for a scorer it goes without
 SCORERS = ("sts", "nli", "clip", "reward")
-COLUMNS = ("rouge_l", "sts", "nli", "clip_logits", "reward", "reward_raw")
 CHUNK = 256
 
-Column = Callable[[Sequence[Rewrite]], Sequence[Any]]
+Column = Callable[..., Sequence[Any]]
 
 
 def run(params: Params, tracker: Tracker) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def load_columns(folders: Mapping[str, Path], *, image_root: Path, clip_mode: st
     """Scorers by column name; a scorer without a folder is left out, its columns will be None."""
     columns: dict[str, Column] = {"rouge_l": RougeScorer().score}
     if "sts" in folders:
-        columns["sts"] = load_sts(folders["sts"], device=device).score
+        columns["sts_by_cut"] = load_sts(folders["sts"], device=device).score_cuts
     if "nli" in folders:
         columns["nli"] = load_nli(folders["nli"], device=device).score
     if "clip" in folders:
@@ -82,9 +83,20 @@ def load_columns(folders: Mapping[str, Path], *, image_root: Path, clip_mode: st
 
 
 def add_scores(rewrites: Sequence[Rewrite], columns: Mapping[str, Column]) -> list[Rewrite]:
-    """Rewrites with all of `COLUMNS`, in their order."""
-    values = {name: columns[name](rewrites) if name in columns else [None] * len(rewrites) for name in COLUMNS}
-    return [r.with_scores(**{name: values[name][i] for name in COLUMNS}) for i, r in enumerate(rewrites)]
+    """Rewrites with all of `COLUMNS`, in their order; the CLIP logits come first, because they say what is cut."""
+    values = {name: score(rewrites) for name, score in columns.items() if name != "sts_by_cut"}
+    logits = values.get("clip_logits", [None] * len(rewrites))
+    texts = [cut_texts(rewrite, found) for rewrite, found in zip(rewrites, logits, strict=True)]
+    similar: Sequence[Any] = (
+        columns["sts_by_cut"](rewrites, texts) if "sts_by_cut" in columns else [None] * len(rewrites)
+    )
+    scored = []
+    for i, rewrite in enumerate(rewrites):
+        found = {name: column[i] for name, column in values.items()} | text_scores(rewrite, texts[i])
+        if similar[i] is not None:
+            found |= {"sts": similar[i][0], "sts_by_cut": similar[i] if texts[i] else None}
+        scored.append(rewrite.with_scores(**{name: found.get(name) for name in COLUMNS}))
+    return scored
 
 
 def summarise(scored: Path) -> dict[str, Any]:
@@ -108,7 +120,7 @@ def summarise(scored: Path) -> dict[str, Any]:
     return {
         "records": records,
         "probes": probes,
-        "columns": {name: _distribution(found[name]) for name in COLUMNS if name != "nli"},
+        "columns": {name: _distribution(found[name]) for name in COLUMNS if name != "nli" and "_by_cut" not in name},
         "nli": dict(sorted(labels.items())),
     }
 

@@ -9,12 +9,13 @@ import pytest
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.change import ChangeFilter
 from polite_flamingo.filter.contradiction import ContradictionFilter
-from polite_flamingo.filter.leaked_boxes import LeakedBoxesFilter, count_boxes
+from polite_flamingo.filter.leaked_boxes import LeakedBoxesFilter
 from polite_flamingo.filter.length import LengthFilter
 from polite_flamingo.filter.paragraphs import ParagraphEditor
-from polite_flamingo.filter.repetition import RepetitionFilter, repeated_share
+from polite_flamingo.filter.repetition import RepetitionFilter
 from polite_flamingo.filter.sts import StsFilter
 from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.text import count_boxes, repeated_share
 
 
 def scored(text: str = "The circle is red.", task: Task = Task.CAPTION, **scores: Any) -> Rewrite:
