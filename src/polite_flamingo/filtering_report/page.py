@@ -1,0 +1,202 @@
+"""The page: texts escaped, figures inline, data as JSON; it loads nothing and runs no script but its own.
+
+A Content-Security-Policy with the hashes of its one style sheet and one script forbids everything else. All text of the
+dataset is untrusted: escaped here, and set as text by the script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.filtering_report import charts
+from polite_flamingo.filtering_report.collect import KEPT, STATES, Collected, collect
+from polite_flamingo.filtering_report.examples import Gallery, load_examples
+from polite_flamingo.io import write_atomic
+
+EXAMPLES = 300
+IMAGE_BYTES = 6_000_000
+MAX_SOURCES = 80  # more are told together
+OTHERS = "(all others)"
+
+
+def write_report(
+    pf1m: Path, out: Path, *, image_root: Path, profile: str, examples: int = EXAMPLES, image_bytes: int = IMAGE_BYTES
+) -> dict[str, int]:
+    """Write the report of a filtering.
+
+    Args:
+        pf1m: Folder that stage ``filter`` has written: ``kept`` and ``rejected``.
+        out: HTML file to write.
+        image_root: Folder that image paths are relative to.
+        profile: Name for the heading.
+        examples: Records to show; half of them near a threshold.
+        image_bytes: Bytes that all images together may take in the file.
+
+    Returns:
+        ``records``, ``examples``, ``images`` and ``bytes`` of the file.
+
+    Raises:
+        DataError: nothing has been filtered yet.
+    """
+    if not all((pf1m / state).is_dir() for state in STATES):
+        raise DataError("nothing has been filtered", where=pf1m, next_step="run `polite-flamingo filter`")
+    found = collect(pf1m, examples)
+    gallery = Gallery(image_root, image_bytes)
+    records = load_examples(pf1m, found.shown, gallery)
+    page = render(found, records, gallery.images, profile)
+    write_atomic(out, page)
+    return {
+        "records": found.total["records"],
+        "examples": len(records),
+        "images": sum("url" in image for image in gallery.images),
+        "bytes": len(page.encode()),
+    }
+
+
+def render(
+    found: Collected, examples: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, str]], profile: str
+) -> str:
+    """The whole page as HTML."""
+    style, script = _part("page.css"), _part("page.js")
+    histograms = {name: data for name in found.filters if (data := charts.histogram(found, name)) is not None}
+    data = {
+        "examples": examples,
+        "images": images,
+        "titles": {name: charts.title(name) for name in found.filters},
+        "histograms": {name: histogram.counts for name, histogram in histograms.items()},
+        "base": charts.BASE,
+        "top": charts.TOP,
+    }
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    sources = merged(found.sources)
+    taking = [name for name in found.filters if found.total[name]]
+    return Template(_part("page.html")).substitute(
+        policy=escape(policy),
+        profile=escape(profile),
+        style=style,
+        script=script,
+        tiles=_tiles(found),
+        legend=charts.legend([KEPT, *taking], found.filters),
+        bars=_bars(sources, [KEPT, *taking], found.filters),
+        sources=_source_table(sources, taking),
+        filters=_filter_table(found),
+        histograms="".join(_figure(name, histogram) for name, histogram in histograms.items()),
+        data=_json(data),
+    )
+
+
+def merged(sources: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
+    """Sources by name; of more than `MAX_SOURCES` the smallest are added up."""
+    ranked = sorted(sources, key=lambda name: (-sources[name]["records"], name))
+    shown = {name: sources[name] for name in sorted(ranked[:MAX_SOURCES])}
+    if ranked[MAX_SOURCES:]:
+        shown[OTHERS] = sum((sources[name] for name in ranked[MAX_SOURCES:]), Counter())
+    return shown
+
+
+def _tiles(found: Collected) -> str:
+    total = found.total
+    rejected = total["records"] - total[KEPT]
+    tiles = [
+        (f"{total['records']:,}", "records judged"),
+        (f"{total[KEPT]:,}", f"kept ({_percent(total[KEPT], total['records'])})"),
+        (f"{rejected:,}", f"rejected ({_percent(rejected, total['records'])})"),
+        (f"{found.edited:,}", "kept with paragraphs cut"),
+    ]
+    return "".join(f"<div><dd>{number}</dd><dt>{escape(what)}</dt></div>" for number, what in tiles)
+
+
+def _bars(sources: Mapping[str, Counter[str]], names: Sequence[str], filters: Sequence[str]) -> str:
+    rows = []
+    for source, counts in sources.items():
+        told = f"{_percent(counts[KEPT], counts['records'])} kept of {counts['records']:,}"
+        label = f'<span dir="auto">{escape(source)}</span><span>{told}</span>'
+        rows.append(f'<li><div class="label">{label}</div>{charts.source_bar(counts, names, filters)}</li>')
+    return "".join(rows)
+
+
+def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) -> str:
+    head = ["source", "records", "kept", "kept share", *(charts.title(name) for name in taking)]
+    rows = [
+        [
+            source,
+            f"{c['records']:,}",
+            f"{c[KEPT]:,}",
+            _percent(c[KEPT], c["records"]),
+            *(f"{c[n]:,}" for n in taking),
+        ]
+        for source, c in sources.items()
+    ]
+    return _table(head, rows)
+
+
+def _filter_table(found: Collected) -> str:
+    total = found.total
+    left = total["records"]
+    rows = []
+    for name in found.filters:
+        cuts = sorted({cut for threshold in found.thresholds.get(name, ()) for cut in threshold})
+        left -= total[name]
+        rows.append(
+            [
+                charts.title(name),
+                ", ".join(f"{cut:g}" for cut in cuts) or "-",
+                f"{found.applied[name]:,}",
+                f"{total[name]:,}",
+                f"{found.alone[name]:,}",
+                f"{left:,}",
+            ]
+        )
+    return _table(["filter", "threshold", "applies to", "took", "would take alone", "left"], rows)
+
+
+def _figure(name: str, data: charts.Histogram) -> str:
+    what = charts.AXES[name][1] if name in charts.AXES else name
+    cuts = ", ".join(f"{cut:g}" for cut in data.cuts)
+    beyond = "" if all(data.low <= cut <= data.high for cut in data.cuts) else "; a threshold lies beyond the axis"
+    told = f"{what}; threshold {cuts}{beyond}" if cuts else what
+    return (
+        f"<figure><h3>{escape(charts.title(name))}</h3>{charts.draw(name, data)}"
+        f"<figcaption>{escape(told)}</figcaption></figure>"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row" dir="auto">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def _json(value: object) -> str:
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _part(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
