@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.pf1m import read_records
+from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.io import read_json, read_shards, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
@@ -40,9 +42,8 @@ def vqa(number: int, text: str, nli: list[float], probe: str = "", raw: str = "r
     scores = {"rouge_l": 0.3, "sts": 0.5, "nli": nli, "clip_logits": None, "reward": 2.0 + number, "reward_raw": -1.0}
     question = "What color is the object in the top left?"
     images = (Image("a.png"),)
-    return Rewrite(
-        f"vqa/train/{number}", "vqa", "train", "-", Task.VQA, question, images, raw, text, "stop", extras, scores
-    )
+    bare = Rewrite(f"vqa/train/{number}", "vqa", "train", "-", Task.VQA, question, images, raw, text, "stop", extras)
+    return with_columns(bare, **scores)
 
 
 GOOD, CONTRADICTION = [-1.0, 3.0, 0.0], [3.0, -1.0, 0.0]
@@ -71,7 +72,7 @@ def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None
         ("vqa/train/1", "nli: contradiction"),
         ("vqa/train/2", "nli: contradiction"),
     ]
-    assert Rewrite.from_row(kept[0]) == RECORDS[0]
+    assert Rewrite.from_row(kept[0]) == without_cuts(RECORDS[0])
     assert json.loads(rejected[0]["verdicts"])["nli"] == [3.0, ["contradiction"], False]
     assert [r["output"] for r in read_records(params.data / "pf1m" / "pf1m.json")] == [
         RECORDS[0].rewritten,
@@ -102,13 +103,13 @@ def test_probes_measure_the_filters_and_never_enter_the_data(params: Params) -> 
 
 def test_a_hallucinated_paragraph_that_is_cut_counts_as_caught(params: Params) -> None:
     write_world(params)
-    scores = {**RECORDS[0].scores, "nli": None, "sts": 0.9, "clip_logits": [99.0, -99.0]}
+    scores = {"rouge_l": 0.3, "sts": 0.9, "clip_logits": [99.0, -99.0]}
     text = "The image shows a red circle.\n\nIn addition, there is a blue star in the back."
     record = Rewrite(
         "coco/train/1", "coco", "train", "-", Task.CAPTION, "Describe.", (Image("a.png"),), "a red circle", text,
-        "stop", {}, scores,
+        "stop",
     )  # fmt: skip
-    write_shards(params.data / "scored", [record.to_row()])
+    write_shards(params.data / "scored", [with_columns(record, **scores).to_row()])
     report = filter_stage.run(params, NullTracker())
     (row,) = read_shards(params.data / "pf1m" / "kept")
     assert row["rewritten"] == "The image shows a red circle."
