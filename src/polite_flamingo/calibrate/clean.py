@@ -1,0 +1,247 @@
+"""Right rewrites of real annotations, made from what the datasets themselves offer; no model writes them.
+
+=================  =====================================================  =================================================
+dataset            raw answer                                             rewrite
+=================  =====================================================  =================================================
+COCO, Flickr8k     all captions but one (COCO: with the boxes)            the caption left out, by another person
+LLaVA detail       captions and boxes of the image                        the published GPT-4 description
+image edits        all requests but one                                   the request left out, by another person
+VQAv2, GVT         the short answer                                       a sentence made of question and answer by rule
+VSR                "True" or "False"                                      a sentence made of statement and verdict by rule
+A-OKVQA            "Answer: …" with two of the three rationales           a sentence with the answer and the third rationale
+ScienceQA          "Answer: …"                                            the published explanation, if it ends on the answer
+=================  =====================================================  =================================================
+
+People may disagree about an image and GPT-4 may invent, so "right" is what the dataset holds for right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.prompts.templates import captions_and_boxes
+from polite_flamingo.records import Rewrite, Sample, Task
+from polite_flamingo.sources import load_source
+from polite_flamingo.sources.coco import DECIMALS
+
+Rule = Callable[[Sample, Random], "tuple[str, str] | None"]  # raw answer and right rewrite, None: no rule fits
+
+MAX_WORDS = 80  # of an explanation: in a longer one a changed detail leaves the answer as it was
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One dataset that offers right rewrites.
+
+    Args:
+        source: Reader.
+        folder: Below the data root.
+        split: As the reader names it.
+        rule: Makes raw answer and rewrite of a sample.
+    """
+
+    source: str
+    folder: str
+    split: str
+    rule: Rule
+
+
+def another_caption(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """One caption is the rewrite, the others (with the boxes) are the annotation."""
+    captions = [str(caption) for caption in sample.extras.get("captions", ())]
+    if sample.task is not Task.CAPTION or len(captions) < 2:
+        return None
+    kept = captions.pop(rng.randrange(len(captions)))
+    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), _sentence(kept)
+
+
+def another_request(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """One request for the edit is the rewrite, the others are the annotation."""
+    sentences = [str(sentence) for sentence in sample.extras.get("sentences", ())]
+    if len(sentences) < 2:
+        return None
+    kept = sentences.pop(rng.randrange(len(sentences)))
+    return "\n".join(sentences), _sentence(kept)
+
+
+def description(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """The published description is the rewrite, captions and boxes are the annotation."""
+    captions = [str(caption) for caption in sample.extras.get("captions", ())]
+    if sample.task is not Task.DETAIL or not captions:
+        return None
+    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), sample.response
+
+
+def full_sentence(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """Question and short answer as one sentence."""
+    said = state(sample.instruction, sample.response)
+    return None if said is None else (sample.response, said)
+
+
+def verdict(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """A statement and whether it is true, as a sentence."""
+    statement = str(sample.extras.get("statement", "")).rstrip(".")
+    if not statement or sample.response not in ("True", "False"):
+        return None
+    said = f"{statement[0].lower()}{statement[1:]}"
+    if sample.response == "True":
+        return sample.response, rng.choice(
+            (f"Yes, {said}.", f"That is true: {said}.", f"The statement is true, {said}.")
+        )
+    denied = re.sub(r" (is|are|has|contains) ", lambda m: _DENIED[m[1]], said, count=1)
+    if denied == said:
+        return sample.response, f"No, it is false that {said}."
+    return sample.response, rng.choice(
+        (f"No, {denied}.", f"That is false: {denied}.", f"The statement is false, {denied}.")
+    )
+
+
+def third_rationale(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """The answer with one rationale is the rewrite, the answer with the others is the annotation."""
+    answer = str(sample.extras.get("short_answer", ""))
+    rationales = [str(text) for text in sample.extras.get("rationales", ())]
+    if not answer or len(rationales) < 2:
+        return None
+    told = rationales.pop(rng.randrange(len(rationales)))
+    opening = rng.choice(("The answer is {}.", "The best answer is {}.", "It is {}.")).format(answer)
+    return f"Answer: {answer}. {' '.join(rationales)}", f"{opening} {_sentence(told)}"
+
+
+def explanation(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """The published explanation is the rewrite, if its last sentence holds the answer; the bare answer is raw."""
+    answer = str(sample.extras.get("short_answer", "")).rstrip(".")
+    rationales = [str(text) for text in sample.extras.get("rationales", ())]
+    if sample.task is not Task.VQA or not answer or not rationales or len(rationales[-1].split()) > MAX_WORDS:
+        return None
+    told = rationales[-1].strip()
+    last = re.split(r"(?<=[.!?])\s+", told)[-1]
+    if answer.lower() not in last.lower():
+        return None
+    return f"Answer: {answer}.", told
+
+
+OFFERS = (
+    Offer("coco", "coco", "train2017", another_caption),
+    Offer("coco", "coco", "val2017", another_caption),
+    Offer("flickr8k", "flickr8k", "all", another_caption),
+    Offer("llava_eval", "llava", "val", description),
+    Offer("image_editing_request", "change", "valid", another_request),
+    Offer("vqav2", "vqa", "train", full_sentence),
+    Offer("gvt", "gvt", "coco_oc", full_sentence),
+    Offer("gvt", "gvt", "coco_mci", full_sentence),
+    Offer("aokvqa", "aokvqa", "val", third_rationale),
+    Offer("vsr", "vsr", "local_images", verdict),
+    Offer("vsr", "vsr", "random_dev", verdict),
+    Offer("scienceqa", "scienceqa", "train", explanation),
+)
+
+
+def clean_rewrites(
+    root: Path, *, seed: int, per_offer: int = 200, offers: Iterable[Offer] = OFFERS
+) -> Iterator[Rewrite]:
+    """Yield right rewrites of the datasets found below `root`; datasets that are not there are passed over.
+
+    Args:
+        root: Data root.
+        seed: Seed of every draw.
+        per_offer: Records of one split of a dataset at most, drawn.
+        offers: What to look for.
+
+    Raises:
+        DataError: none of them is there.
+    """
+    found = 0
+    for offer in offers:
+        if not (root / offer.folder).is_dir():
+            continue
+        try:
+            samples = [
+                item for item in load_source(offer.source).read(root, offer.folder, offer.split, seed=seed)
+                if isinstance(item, Sample)
+            ]  # fmt: skip
+        except DataError:
+            continue  # another split of the dataset lies there
+        made = [rewrite for sample in samples if (rewrite := _made(sample, offer.rule, root, seed)) is not None]
+        drawn = Random(f"{seed}:{offer.source}:{offer.split}:clean").sample(made, min(per_offer, len(made)))
+        found += len(drawn)
+        yield from sorted(drawn, key=lambda rewrite: rewrite.id)
+    if not found:
+        raise DataError(
+            "no dataset that offers right rewrites",
+            where=root,
+            next_step="expected some of " + ", ".join(dict.fromkeys(offer.folder for offer in offers)),
+        )
+
+
+def state(question: str, answer: str) -> str | None:
+    """A sentence that answers `question` with the short `answer`; None where no rule fits.
+
+    >>> state("How many cats are there in the image?", "2")
+    'There are 2 cats in the image.'
+    """
+    asked = " ".join(question.split()).rstrip("? ")
+    answer = answer.strip().rstrip(".").lower()
+    if match := re.fullmatch(r"how many (.+?) are (?:there )?(.+)", asked, re.IGNORECASE):
+        if answer in ("1", "one"):
+            return f"The number of {match[1]} {match[2]} is {answer}."
+        return f"There are {'no' if answer == '0' else answer} {match[1]} {match[2]}."
+    if match := re.fullmatch(r"(is|are) there (.+)", asked, re.IGNORECASE):
+        if answer in ("yes", "no"):
+            return f"{answer.capitalize()}, there {match[1].lower()} {'not ' if answer == 'no' else ''}{match[2]}."
+    if match := re.fullmatch(r"does (.+?) exist (.+)", asked, re.IGNORECASE):
+        if answer in ("yes", "no"):
+            some = (
+                ""
+                if match[1].endswith("s") and not match[1].endswith(("ss", "us"))
+                else "an "
+                if match[1][0] in "aeiou"
+                else "a "
+            )
+            verb = "are" if match[1].endswith("s") and not match[1].endswith(("ss", "us")) else "is"
+            return f"{answer.capitalize()}, there {verb} {'no ' if answer == 'no' else some}{match[1]} {match[2]}."
+    if match := re.fullmatch(r"(is|are|was|were) ((?:the|this|that|these|those|his|her|their) \w+|he|she|it|they) (.+)",
+                             asked, re.IGNORECASE):  # fmt: skip
+        if answer in ("yes", "no"):
+            verb = match[1].lower() + (" not" if answer == "no" else "")
+            return f"{answer.capitalize()}, {match[2].lower()} {verb} {match[3]}."
+    if match := re.fullmatch(r"what (?:color|colour) (is|are) (.+)", asked, re.IGNORECASE):
+        return f"{_sentence(match[2]).rstrip('.')} {match[1].lower()} {answer}."
+    if match := re.fullmatch(r"what (?:kind|type|sort) of (.+?) (is|are) (.+)", asked, re.IGNORECASE):
+        return f"The {match[1]} {match[2].lower()} {answer}."
+    if match := re.fullmatch(r"(?:what|who) (is|are) (.+)", asked, re.IGNORECASE):
+        return f"{_sentence(match[2]).rstrip('.')} {match[1].lower()} {answer}."
+    return None
+
+
+_DENIED = {"is": " is not ", "are": " are not ", "has": " does not have ", "contains": " does not contain "}
+
+
+def _made(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | None:
+    made = rule(sample, Random(f"{seed}:{sample.id}:clean"))
+    if made is None:
+        return None
+    raw, rewritten = made
+    shown = all((root / image.path).is_file() for image in sample.images)
+    return Rewrite(
+        id=sample.id,
+        source=sample.source,
+        split=sample.split,
+        licence=sample.licence,
+        task=sample.task,
+        instruction=sample.instruction,
+        images=sample.images if shown else (),
+        raw_answer=raw,
+        rewritten=rewritten,
+        finish_reason="stop",
+        extras=dict(sample.extras),
+    )
+
+
+def _sentence(text: str) -> str:
+    text = re.sub(r"\s+([.,;!?])", r"\1", " ".join(text.split())).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
