@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-from polite_flamingo.filtering_report.collect import KEPT, Collected, Scores
+from polite_flamingo.filtering_report.collect import KEPT, Scores
 
 BINS = 36
 WIDTH, HEIGHT, TOP, BASE, SIDE = 320, 150, 20, 118, 10  # of a histogram, in its own units
 AXES = {  # filter -> its name for readers, and what its score is
-    "length": ("Length", "words"),
+    "length": ("Length", "Words"),
     "change": ("Change", "Rouge-L with the raw answer"),
-    "sts": ("STS", "cosine with the raw answer (captions)"),
-    "paragraphs": ("CLIP paragraphs", "lowest CLIP logit of a paragraph (captions)"),
-    "nli": ("NLI", "largest rejected logit less largest accepted one (VQA)"),
-    "repetition": ("Repetition", "share of words in repeated 4-grams"),
-    "leaked_boxes": ("Leaked boxes", "bounding boxes in the text"),
-    "unfinished": ("Unfinished", "the model stopped for want of room"),
+    "sts": ("STS", "Cosine with the raw answer"),
+    "paragraphs": (
+        "CLIP paragraphs",
+        "CLIP logit of the lowest paragraph, which is cut below the threshold",
+    ),
+    "nli": ("NLI", "Largest rejected logit less the largest accepted one"),
+    "repetition": ("Repetition", "Share of words in repeated 4-grams"),
+    "leaked_boxes": ("Leaked boxes", "Bounding boxes in the text"),
+    "unfinished": ("Unfinished", "The model stopped for want of room"),
 }
 
 
@@ -79,48 +83,45 @@ class Histogram:
         passed, failed = ([sum(column) for column in side] for side in columns)
         return passed, failed
 
+    def peak(self) -> int:
+        """Records in the fullest bin."""
+        return max(map(sum, zip(*self.total(), strict=True)))
 
-def histogram(found: Collected, name: str) -> Histogram | None:
-    """The scores of one filter, per source; None where it has none.
+
+def histogram(scores: Scores) -> Histogram:
+    """Count one filter's scores, per source.
 
     The axis spans all but the outermost 0.2 % of the scores, and the thresholds if that does not stretch it to double.
     """
     import numpy as np
 
-    scores = {source: value for (of, source), value in sorted(found.scores.items()) if of == name}
-    if not scores:
-        return None
-    values = np.concatenate([np.frombuffer(side, "f") for s in scores.values() for side in (s.passed, s.failed)])
+    values = np.concatenate([np.frombuffer(side, "f") for sides in scores.sources.values() for side in sides])
     low, high = (float(v) for v in np.quantile(values, [0.001, 0.999]))
-    cuts = sorted({cut for threshold in found.thresholds[name] for cut in threshold})
-    wholes = bool(np.all(values == np.round(values)))
-    for cut in cuts:
-        if max(high, cut) - min(low, cut) <= 2 * (high - low) or (low == high and abs(cut - low) <= 1):
+    wholes = bool(np.all(values == np.round(values))) and high - low < BINS
+    if wholes or low == high:
+        high = max(high, low + 4 if wholes else low + 1e-3)
+    for cut in scores.cuts:
+        if max(high, cut) - min(low, cut) <= 2 * (high - low):
             low, high = min(low, cut), max(high, cut)
     bins = BINS
-    if wholes and high - low < BINS:
-        low, high = low - 0.5, high + 0.5
+    if wholes:
+        low, high = math.floor(low) - 0.5, math.ceil(high) + 0.5
         bins = round(high - low)
-    elif low == high:
-        low, high = low - 0.5, high + 0.5
 
-    def counts(side: Any) -> list[int]:
-        inside = np.clip(np.frombuffer(side, "f"), low, high)
+    def counts(side: array[float]) -> list[int]:
+        inside = np.clip(np.frombuffer(side, "f").astype("d"), low, high)
         found: list[int] = np.histogram(inside, bins=bins, range=(low, high))[0].tolist()
         return found
 
-    def both(value: Scores) -> tuple[list[int], list[int]]:
-        return counts(value.passed), counts(value.failed)
-
-    return Histogram(low, high, tuple(cuts), {source: both(value) for source, value in scores.items()})
+    counted = {source: (counts(passed), counts(failed)) for source, (passed, failed) in sorted(scores.sources.items())}
+    return Histogram(low, high, scores.cuts, counted)
 
 
-def draw(name: str, data: Histogram) -> str:
-    """A histogram as SVG; bars of passed records below those of failed ones."""
+def draw(name: str, data: Histogram, key: str) -> str:
+    """A histogram as SVG; bars of passed records below those of failed ones. The script finds its counts by `key`."""
     passed, failed = data.total()
-    top = max(map(sum, zip(passed, failed, strict=True)))
     step = (WIDTH - 2 * SIDE) / len(passed)
-    scale = (BASE - TOP) / max(top, 1)
+    scale = (BASE - TOP) / max(data.peak(), 1)
 
     def bar(kind: str, index: int, count: int, below: int) -> str:
         return (
@@ -131,7 +132,7 @@ def draw(name: str, data: Histogram) -> str:
     bars = [bar("pass", i, count, 0) for i, count in enumerate(passed)]
     bars += [bar("fail", i, count, passed[i]) for i, count in enumerate(failed)]
     return (
-        f'<svg class="hist" data-filter="{escape(name)}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="hist" data-key="{escape(key)}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(_spoken(name, data))}"><g class="bars">{"".join(bars)}</g>'
         f'<line class="axis" x1="{SIDE}" x2="{WIDTH - SIDE}" y1="{BASE}" y2="{BASE}"/>'
         f"{_ticks(data)}{_cuts(data)}</svg>"
@@ -149,16 +150,12 @@ def _ticks(data: Histogram) -> str:
 
 def _cuts(data: Histogram) -> str:
     parts = []
-    last = float("-inf")
     for cut in data.cuts:
-        if not data.low <= cut <= data.high:
-            continue
-        x = _x(cut, data)
-        anchor = "start" if x < WIDTH * 0.15 else "end" if x > WIDTH * 0.85 else "middle"
-        parts.append(f'<line class="cut" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{BASE}"/>')
-        if x - last > 30:  # labels of near thresholds would lie on each other; the caption names all
+        if data.low <= cut <= data.high:
+            x = _x(cut, data)
+            anchor = "start" if x < WIDTH * 0.15 else "end" if x > WIDTH * 0.85 else "middle"
+            parts.append(f'<line class="cut" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{BASE}"/>')
             parts.append(f'<text class="cutlabel {anchor}" x="{x:.1f}" y="{TOP - 8}">{cut:g}</text>')
-            last = x
     return "".join(parts)
 
 
@@ -173,8 +170,6 @@ def _x(value: float, data: Histogram) -> float:
 
 def _round_values(low: float, high: float) -> list[float]:
     """Four to eight round values within the axis."""
-    import math
-
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)

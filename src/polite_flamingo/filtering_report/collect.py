@@ -27,10 +27,23 @@ Place = tuple[str, str, int]  # state, shard, row
 
 @dataclass
 class Scores:
-    """One filter's scores on one source."""
+    """Scores of one filter with one threshold, per source.
 
-    passed: array[float] = field(default_factory=lambda: array("f"))
-    failed: array[float] = field(default_factory=lambda: array("f"))
+    Args:
+        cuts: The threshold as numbers on the axis of the scores (`on_axis`).
+        threshold: As in the verdicts.
+        tasks: Tasks of the records.
+        sources: Source -> scores that passed, scores that failed (or had a paragraph cut).
+    """
+
+    cuts: tuple[float, ...]
+    threshold: Any
+    tasks: set[str] = field(default_factory=set)
+    sources: dict[str, tuple[array[float], array[float]]] = field(default_factory=dict)
+
+    def add(self, source: str, score: float, passed: bool) -> None:
+        """Remember one score."""
+        self.sources.setdefault(source, (array("f"), array("f")))[not passed].append(score)
 
 
 @dataclass
@@ -42,8 +55,7 @@ class Collected:
         alone: Filter -> records it rejects, also those another filter had rejected before.
         applied: Filter -> records it has looked at.
         edited: Kept records of which paragraphs were cut.
-        scores: (filter, source) -> scores.
-        thresholds: Filter -> every threshold it used, as a tuple of cuts on the axis of its scores.
+        scores: (filter, threshold as JSON) -> scores; some tasks have thresholds of their own.
         filters: Names of the filters in their order.
         shown: Places of the records to show, with the filters near whose threshold they lie.
     """
@@ -53,7 +65,6 @@ class Collected:
     applied: Counter[str] = field(default_factory=Counter)
     edited: int = 0
     scores: dict[tuple[str, str], Scores] = field(default_factory=dict)
-    thresholds: dict[str, set[Any]] = field(default_factory=dict)
     filters: tuple[str, ...] = ORDER
     shown: dict[Place, set[str]] = field(default_factory=dict)
 
@@ -87,9 +98,10 @@ def collect(pf1m: Path, examples: int) -> Collected:
             if raw_score is None:
                 continue
             score, cuts = on_axis(name, raw_score, threshold, row["scores"])
-            found.thresholds.setdefault(name, set()).add(cuts)
-            scores = found.scores.setdefault((name, source), Scores())
-            (scores.passed if passed else scores.failed).append(score)
+            scores = found.scores.setdefault((name, json.dumps(threshold)), Scores(cuts, threshold))
+            scores.tasks.add(row["task"])
+            below = name == "paragraphs" and score < cuts[0]
+            scores.add(source, score, passed and not below)
             if cuts:
                 close.add((source, name, passed), min(abs(score - cut) for cut in cuts), place)
     near = close.choose(examples // 2)

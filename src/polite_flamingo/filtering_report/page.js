@@ -17,6 +17,8 @@
     if (typeof value === "number") return Number.isInteger(value) ? String(value) : value.toFixed(4);
     return Array.isArray(value) ? value.map(show).join(", ") : String(value);
   };
+  const bound = (value) => Array.isArray(value) ? value.map(bound).join(", ")
+    : typeof value === "number" ? String(+value.toFixed(4)) : show(value);
   const title = (name) => data.titles[name] || name;
   const options = (select, values, label) => values.forEach((value) => {
     const option = make("option", "", label ? label(value) : value);
@@ -52,7 +54,6 @@
         element.src = image.url;
         element.alt = image.alt;
         element.title = image.alt;
-        element.loading = "lazy";
         box.append(element);
       } else {
         box.append(make("div", "missing", image.alt + ": " + image.note));
@@ -88,13 +89,14 @@
     table.append(document.createElement("thead"), document.createElement("tbody"));
     table.tHead.append(head);
     record.verdicts.forEach(([name, score, threshold, passed]) => {
-      const idle = score === null && passed;
-      const row = make("tr", idle && name !== "unfinished" ? "idle" : "");
-      row.append(make("th", "", title(name)), make("td", "", show(score)), make("td", "", show(threshold)),
-        make("td", passed ? "" : "no", !passed ? "rejects" : idle && name !== "unfinished" ? "does not apply" : "passes"));
+      const idle = score === null && passed && name !== "unfinished";
+      const cuts = name === "paragraphs" && passed && record.cut.length;
+      const row = make("tr", idle ? "idle" : "");
+      row.append(make("th", "", title(name)), make("td", "", show(score)), make("td", "", bound(threshold)),
+        make("td", passed ? "" : "no", !passed ? "rejects" : cuts ? "cuts " + cuts : idle ? "n/a" : "passes"));
       table.tBodies[0].append(row);
     });
-    const box = make("div", "scroll");
+    const box = make("div", "verdicts scroll");
     box.append(table);
     return box;
   };
@@ -110,11 +112,11 @@
     head.append(make("span", "about", record.source + ", " + record.task));
     const columns = make("div", record.images.length ? "columns" : "columns plain");
     if (record.images.length) columns.append(images(record));
-    columns.append(texts(record));
+    columns.append(texts(record), verdicts(record));
     const more = document.createElement("details");
     more.append(make("summary", "", "All scores"),
       make("pre", "", Object.entries(record.scores).map(([name, value]) => name + ": " + show(value)).join("\n")));
-    box.append(head, columns, verdicts(record), more);
+    box.append(head, columns, more);
     return box;
   };
 
@@ -140,20 +142,21 @@
   const select = get("hist-source");
   options(select, [...new Set(Object.values(data.histograms).flatMap((of) => Object.keys(of)))].sort());
   select.addEventListener("change", () => document.querySelectorAll("svg.hist").forEach((svg) => {
-    const sources = data.histograms[svg.dataset.filter];
+    const sources = data.histograms[svg.dataset.key];
     const picked = select.value ? [sources[select.value]].filter(Boolean) : Object.values(sources);
     const rects = [...svg.querySelectorAll(".bars rect")];
     const bins = rects.length / 2;
     const empty = Array(bins).fill(0);
     const [passed, failed] = [0, 1].map((side) => sum([empty, ...picked.map((counts) => counts[side])]));
-    const scale = (data.base - data.top) / Math.max(1, ...passed.map((value, i) => value + failed[i]));
+    const peak = Math.max(...passed.map((value, i) => value + failed[i]));
+    const scale = (data.base - data.top) / Math.max(1, peak);
+    svg.parentElement.querySelector(".peak").textContent = peak.toLocaleString("en");
     rects.forEach((rect, i) => {
       const count = i < bins ? passed[i] : failed[i - bins];
       const top = i < bins ? count : passed[i - bins] + count;
       rect.setAttribute("y", data.base - top * scale);
       rect.setAttribute("height", count * scale);
     });
-    svg.closest("figure").classList.toggle("empty", picked.length === 0);
   }));
 
   draw();

@@ -18,7 +18,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filtering_report import charts
-from polite_flamingo.filtering_report.collect import KEPT, STATES, Collected, collect
+from polite_flamingo.filtering_report.collect import KEPT, STATES, Collected, Scores, collect
 from polite_flamingo.filtering_report.examples import Gallery, load_examples
 from polite_flamingo.io import write_atomic
 
@@ -67,12 +67,15 @@ def render(
 ) -> str:
     """The whole page as HTML."""
     style, script = _part("page.css"), _part("page.js")
-    histograms = {name: data for name in found.filters if (data := charts.histogram(found, name)) is not None}
+    histograms = {
+        (name, threshold): charts.histogram(scores)
+        for (name, threshold), scores in sorted(found.scores.items(), key=lambda item: _order(found, item[0]))
+    }
     data = {
         "examples": examples,
         "images": images,
         "titles": {name: charts.title(name) for name in found.filters},
-        "histograms": {name: histogram.counts for name, histogram in histograms.items()},
+        "histograms": {" ".join(key): histogram.counts for key, histogram in histograms.items()},
         "base": charts.BASE,
         "top": charts.TOP,
     }
@@ -92,7 +95,7 @@ def render(
         bars=_bars(sources, [KEPT, *taking], found.filters),
         sources=_source_table(sources, taking),
         filters=_filter_table(found),
-        histograms="".join(_figure(name, histogram) for name, histogram in histograms.items()),
+        histograms="".join(_figure(found, *key, histogram) for key, histogram in histograms.items()),
         data=_json(data),
     )
 
@@ -147,30 +150,43 @@ def _filter_table(found: Collected) -> str:
     left = total["records"]
     rows = []
     for name in found.filters:
-        cuts = sorted({cut for threshold in found.thresholds.get(name, ()) for cut in threshold})
+        used = [scores for (of, _), scores in sorted(found.scores.items()) if of == name]
         left -= total[name]
         rows.append(
             [
                 charts.title(name),
-                ", ".join(f"{cut:g}" for cut in cuts) or "-",
+                "; ".join(_threshold(scores, len(used) > 1) for scores in used) or "-",
                 f"{found.applied[name]:,}",
                 f"{total[name]:,}",
                 f"{found.alone[name]:,}",
                 f"{left:,}",
             ]
         )
-    return _table(["filter", "threshold", "applies to", "took", "would take alone", "left"], rows)
+    return _table(["filter", "threshold", "applies", "took", "alone", "left"], rows)
 
 
-def _figure(name: str, data: charts.Histogram) -> str:
-    what = charts.AXES[name][1] if name in charts.AXES else name
-    cuts = ", ".join(f"{cut:g}" for cut in data.cuts)
-    beyond = "" if all(data.low <= cut <= data.high for cut in data.cuts) else "; a threshold lies beyond the axis"
-    told = f"{what}; threshold {cuts}{beyond}" if cuts else what
+def _figure(found: Collected, name: str, threshold: str, data: charts.Histogram) -> str:
+    scores = found.scores[name, threshold]
+    several = sum(of == name for of, _ in found.scores) > 1
+    what = charts.AXES[name][1] if name in charts.AXES else charts.title(name)
+    beyond = "" if all(data.low <= cut <= data.high for cut in data.cuts) else " (beyond the axis)"
+    told = f"{what}. Threshold: {_threshold(scores, several)}{beyond}."
     return (
-        f"<figure><h3>{escape(charts.title(name))}</h3>{charts.draw(name, data)}"
-        f"<figcaption>{escape(told)}</figcaption></figure>"
+        f"<figure><h3>{escape(charts.title(name))}</h3>{charts.draw(name, data, f'{name} {threshold}')}"
+        f'<figcaption>{escape(told)} Fullest bar: <span class="peak">{data.peak():,}</span>.</figcaption></figure>'
     )
+
+
+def _threshold(scores: Scores, with_tasks: bool) -> str:
+    """For readers: ``0.4``, ``3 to 400``, ``contradiction``, ``0.4 (caption)``."""
+    value = scores.threshold
+    labels = isinstance(value, list) and any(isinstance(v, str) for v in value)
+    text = (", " if labels else " to ").join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{text} ({', '.join(sorted(scores.tasks))})" if with_tasks else text
+
+
+def _order(found: Collected, key: tuple[str, str]) -> tuple[int, str]:
+    return found.filters.index(key[0]), key[1]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
