@@ -78,6 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--records", type=int, metavar="N", help="instead: the first N rewrites by id, as Markdown")
     explain = verb("explain", "one record's life, from annotation to verdict", _explain)
     explain.add_argument("id", help="record id, or an unambiguous part of it")
+    page = verb("filtering_report", "what the filters took, as one HTML page with examples", _filtering_report)
+    page.add_argument("--out", type=Path, metavar="FILE", help="default: reports/PROFILE/filtering.html")
+    page.add_argument("--examples", type=_count, default=300, metavar="N", help="records to show (default: 300)")
     run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
     run.add_argument("--until", choices=list(BY_NAME), help="last stage to run", metavar="STAGE")
     read = verb("read", "read one dataset's official files into samples, bad rows into quarantine", _read)
@@ -135,7 +138,14 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
 def _attachments(stage: Stage, reports: Path) -> list[Path]:
     figures = "figures" if stage.name == "evaluate" else f"{stage.name}*"  # tune_raw has two loss curves
     report = reports / "checks" / f"{stage.name}.json" if stage.module == "check" else reports / f"{stage.name}.json"
-    return [path for path in [report, *sorted(reports.glob(f"{figures}/*.png"))] if path.is_file()]
+    pages = [reports / "filtering.html"] if stage.name == "filter" else []
+    return [path for path in [report, *pages, *sorted(reports.glob(f"{figures}/*.png"))] if path.is_file()]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: 0 or more")
+    return int(text)
 
 
 def _with_underscores(argv: Sequence[str]) -> list[str]:
@@ -185,6 +195,16 @@ def _explain(arguments: argparse.Namespace) -> None:
     from polite_flamingo.explain import explain
 
     print(explain(_load(arguments), arguments.id))
+
+
+def _filtering_report(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.filtering_report.page import write_report
+
+    params = _load(arguments)
+    out = arguments.out or params.reports / "filtering.html"
+    pf1m, examples = params.data / "pf1m", arguments.examples
+    done = write_report(pf1m, out, image_root=params.image_root, profile=params.profile, examples=examples)
+    print(json.dumps({"page": str(out), **done}))
 
 
 def _read(arguments: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from polite_flamingo.evaluate.ground_truth import World, load_world
 from polite_flamingo.export.pf1m import Pf1mWriter
 from polite_flamingo.filter.chain import ORDER, Decision, Thresholds, decide
+from polite_flamingo.filtering_report.page import write_report
 from polite_flamingo.io import Row, count_shards, read_shards, write_json, write_shard
 from polite_flamingo.params import Filter, Params
 from polite_flamingo.records import Rewrite
@@ -75,6 +76,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
                 pf1m.write(decision.rewrite, decision.cut)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(staging, out)
+    page = params.reports / "filtering.html"
+    write_report(out, page, image_root=params.image_root, profile=params.profile)
 
     report = {**tally.report(), **truth.report(), "thresholds": asdict(thresholds), "overridden": _overridden(params)}
     write_json(params.reports / "filter.json", report)
