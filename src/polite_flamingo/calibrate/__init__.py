@@ -1,1 +1,1 @@
-"""Calibration: what the filters catch, what they cost, and thresholds that reach a stated target. Ours, not the paper's."""
+"""Calibration: what the filters catch, what they cost, and thresholds that reach a stated target. Ours."""

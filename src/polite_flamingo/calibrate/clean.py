@@ -1,16 +1,16 @@
 """Right rewrites of real annotations, made from what the datasets themselves offer; no model writes them.
 
-=================  =====================================================  =================================================
-dataset            raw answer                                             rewrite
-=================  =====================================================  =================================================
-COCO, Flickr8k     all captions but one (COCO: with the boxes)            the caption left out, by another person
-LLaVA detail       captions and boxes of the image                        the published GPT-4 description
-image edits        all requests but one                                   the request left out, by another person
-VQAv2, GVT         the short answer                                       a sentence made of question and answer by rule
-VSR                "True" or "False"                                      a sentence made of statement and verdict by rule
-A-OKVQA            "Answer: …" with two of the three rationales           a sentence with the answer and the third rationale
-ScienceQA          "Answer: …"                                            the published explanation, if it ends on the answer
-=================  =====================================================  =================================================
+====================  =============================================  ==============================================
+dataset               raw answer                                     rewrite
+====================  =============================================  ==============================================
+COCO, Flickr8k        all captions but one (COCO: with the boxes)    the caption left out, by another person
+LLaVA (detail)        captions and boxes of the image                the published GPT-4 description
+image edits           all requests but one                           the request left out, by another person
+VQAv2, GVT            the short answer                               question and answer as a sentence, by rule
+VSR                   "True" or "False"                              statement and verdict as a sentence, by rule
+A-OKVQA               "Answer: …" and two of the three rationales    the answer in a sentence, the third rationale
+ScienceQA             "Answer: …"                                    the published explanation if it ends on the answer
+====================  =============================================  ==============================================
 
 People may disagree about an image and GPT-4 may invent, so "right" is what the dataset holds for right.
 """
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from polite_flamingo.calibrate.statements import confirm, deny, sentence, state
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.records import Rewrite, Sample, Task
@@ -57,7 +58,7 @@ def another_caption(sample: Sample, rng: Random) -> tuple[str, str] | None:
     if sample.task is not Task.CAPTION or len(captions) < 2:
         return None
     kept = captions.pop(rng.randrange(len(captions)))
-    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), _sentence(kept)
+    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), sentence(kept)
 
 
 def another_request(sample: Sample, rng: Random) -> tuple[str, str] | None:
@@ -66,7 +67,7 @@ def another_request(sample: Sample, rng: Random) -> tuple[str, str] | None:
     if len(sentences) < 2:
         return None
     kept = sentences.pop(rng.randrange(len(sentences)))
-    return "\n".join(sentences), _sentence(kept)
+    return "\n".join(sentences), sentence(kept)
 
 
 def description(sample: Sample, rng: Random) -> tuple[str, str] | None:
@@ -85,20 +86,10 @@ def full_sentence(sample: Sample, rng: Random) -> tuple[str, str] | None:
 
 def verdict(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """A statement and whether it is true, as a sentence."""
-    statement = str(sample.extras.get("statement", "")).rstrip(".")
-    if not statement or sample.response not in ("True", "False"):
+    said = str(sample.extras.get("statement", "")).rstrip(".")
+    if not said or sample.response not in ("True", "False"):
         return None
-    said = f"{statement[0].lower()}{statement[1:]}"
-    if sample.response == "True":
-        return sample.response, rng.choice(
-            (f"Yes, {said}.", f"That is true: {said}.", f"The statement is true, {said}.")
-        )
-    denied = re.sub(r" (is|are|has|contains) ", lambda m: _DENIED[m[1]], said, count=1)
-    if denied == said:
-        return sample.response, f"No, it is false that {said}."
-    return sample.response, rng.choice(
-        (f"No, {denied}.", f"That is false: {denied}.", f"The statement is false, {denied}.")
-    )
+    return sample.response, confirm(said, rng) if sample.response == "True" else deny(said, rng)
 
 
 def third_rationale(sample: Sample, rng: Random) -> tuple[str, str] | None:
@@ -109,7 +100,7 @@ def third_rationale(sample: Sample, rng: Random) -> tuple[str, str] | None:
         return None
     told = rationales.pop(rng.randrange(len(rationales)))
     opening = rng.choice(("The answer is {}.", "The best answer is {}.", "It is {}.")).format(answer)
-    return f"Answer: {answer}. {' '.join(rationales)}", f"{opening} {_sentence(told)}"
+    return f"Answer: {answer}. {' '.join(rationales)}", f"{opening} {sentence(told)}"
 
 
 def explanation(sample: Sample, rng: Random) -> tuple[str, str] | None:
@@ -178,49 +169,6 @@ def clean_rewrites(
         )
 
 
-def state(question: str, answer: str) -> str | None:
-    """A sentence that answers `question` with the short `answer`; None where no rule fits.
-
-    >>> state("How many cats are there in the image?", "2")
-    'There are 2 cats in the image.'
-    """
-    asked = " ".join(question.split()).rstrip("? ")
-    answer = answer.strip().rstrip(".").lower()
-    if match := re.fullmatch(r"how many (.+?) are (?:there )?(.+)", asked, re.IGNORECASE):
-        if answer in ("1", "one"):
-            return f"The number of {match[1]} {match[2]} is {answer}."
-        return f"There are {'no' if answer == '0' else answer} {match[1]} {match[2]}."
-    if match := re.fullmatch(r"(is|are) there (.+)", asked, re.IGNORECASE):
-        if answer in ("yes", "no"):
-            return f"{answer.capitalize()}, there {match[1].lower()} {'not ' if answer == 'no' else ''}{match[2]}."
-    if match := re.fullmatch(r"does (.+?) exist (.+)", asked, re.IGNORECASE):
-        if answer in ("yes", "no"):
-            some = (
-                ""
-                if match[1].endswith("s") and not match[1].endswith(("ss", "us"))
-                else "an "
-                if match[1][0] in "aeiou"
-                else "a "
-            )
-            verb = "are" if match[1].endswith("s") and not match[1].endswith(("ss", "us")) else "is"
-            return f"{answer.capitalize()}, there {verb} {'no ' if answer == 'no' else some}{match[1]} {match[2]}."
-    if match := re.fullmatch(r"(is|are|was|were) ((?:the|this|that|these|those|his|her|their) \w+|he|she|it|they) (.+)",
-                             asked, re.IGNORECASE):  # fmt: skip
-        if answer in ("yes", "no"):
-            verb = match[1].lower() + (" not" if answer == "no" else "")
-            return f"{answer.capitalize()}, {match[2].lower()} {verb} {match[3]}."
-    if match := re.fullmatch(r"what (?:color|colour) (is|are) (.+)", asked, re.IGNORECASE):
-        return f"{_sentence(match[2]).rstrip('.')} {match[1].lower()} {answer}."
-    if match := re.fullmatch(r"what (?:kind|type|sort) of (.+?) (is|are) (.+)", asked, re.IGNORECASE):
-        return f"The {match[1]} {match[2].lower()} {answer}."
-    if match := re.fullmatch(r"(?:what|who) (is|are) (.+)", asked, re.IGNORECASE):
-        return f"{_sentence(match[2]).rstrip('.')} {match[1].lower()} {answer}."
-    return None
-
-
-_DENIED = {"is": " is not ", "are": " are not ", "has": " does not have ", "contains": " does not contain "}
-
-
 def _made(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | None:
     made = rule(sample, Random(f"{seed}:{sample.id}:clean"))
     if made is None:
@@ -240,8 +188,3 @@ def _made(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | None:
         finish_reason="stop",
         extras=dict(sample.extras),
     )
-
-
-def _sentence(text: str) -> str:
-    text = re.sub(r"\s+([.,;!?])", r"\1", " ".join(text.split())).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."

@@ -58,24 +58,25 @@ REQUESTS = ("Also, add {thing}.", "Then put {thing} into the background.")  # wh
 THINGS = tuple(name for sort in SORTS[1:-3] for name in sort)
 
 _NUMBER = re.compile(rf"(?<![\d.,:/])\d{{1,3}}(?![\d:/%]|[.,]\d)|\b(?:{'|'.join(NUMBERS)})\b", re.IGNORECASE)
-_OPEN = frozenset("a an the of in on at with and or to is are was were for from by into than that not no".split())
+_OPEN = frozenset(  # words that cannot end a sentence
+    ("a", "an", "the", "of", "in", "on", "at", "with", "and", "or", "to", "is", "are", "was", "were", "for", "from",
+     "by", "into", "than", "that", "not", "no")
+)  # fmt: skip
 _POLARITY = (
     (re.compile(r"^(\W*)yes\b(,?)", re.IGNORECASE), r"\1No\2"),
     (re.compile(r"^(\W*)no\b(,?)", re.IGNORECASE), r"\1Yes\2"),
 )
-_NEGATED = re.compile(
-    r"\b(is|are|was|were|can|could|does|do|did|has|have|will|should) not (?:an? (?=\w))?", re.IGNORECASE
-)
+_VERBS = "is|are|was|were|can|could|does|do|did|has|have|will|should"
+_NEGATED = re.compile(rf"\b({_VERBS}) not (?:an? (?=\w))?", re.IGNORECASE)
 _NO_NOUN = re.compile(r"\b(there (?:is|are)) no\b", re.IGNORECASE)
 _AUXILIARY = re.compile(r"\b(is|are|was|were|can|could|will|should|would|must)\b(?! not\b)", re.IGNORECASE)
-_THIRD = re.compile(
-    rf"\b({'|'.join(sorted({w for sort in SORTS[:3] for pair in sort.items() for w in pair}))})(?= \w+ing\b)"
+_BEINGS = "|".join(sorted({word for sort in SORTS[:3] for pair in sort.items() for word in pair}))
+_DOING = re.compile(rf"\b(?:{_BEINGS})(?= \w+ing\b)", re.IGNORECASE)
+_EDITS = (
+    "make|increase|decrease|add|remove|change|crop|brighten|darken|blur|replace|put|adjust|lower|cut|rotate|take|delete|"
+    "sharpen|insert|zoom|enhance|place"
 )
-_IMPERATIVE = re.compile(
-    r"^(?=(?:please )?(?:make|increase|decrease|add|remove|change|crop|brighten|darken|blur|replace|"
-    r"put|adjust|lower|cut|rotate|take|delete|sharpen|insert|zoom|enhance|place)\b)",
-    re.IGNORECASE,
-)
+_IMPERATIVE = re.compile(rf"^(?:please )?(?:{_EDITS})\b", re.IGNORECASE)
 
 
 def change_number(text: str, context: str, rng: Random) -> str | None:
@@ -126,7 +127,7 @@ def negate(text: str, context: str, rng: Random) -> str | None:
         turned = pattern.sub(other, text, count=1)
         if turned != text:
             return turned
-    match = _AUXILIARY.search(text) or _THIRD.search(text)
+    match = _AUXILIARY.search(text) or _DOING.search(text)
     if match is not None:
         return f"{text[: match.end()]} not{text[match.end() :]}"
     if _IMPERATIVE.search(text):

@@ -1,4 +1,4 @@
-"""Records of which it is known whether they are right: from a world's ground truth, from people, from injected errors."""
+"""Records known to be right or wrong: from a world's ground truth, from people, from injected errors."""
 
 from __future__ import annotations
 

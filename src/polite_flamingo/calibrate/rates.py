@@ -92,7 +92,7 @@ class Curve:
     Args:
         auc: Area under the ROC curve; 0.5 is chance.
         average_precision: Area under the precision-recall curve at the prevalence of the records.
-        thresholds: Scores, at most `CURVE_POINTS`, from the most suspicious on; records at least as suspicious are taken.
+        thresholds: Suspicions, at most `CURVE_POINTS`, from the highest on; records at least as suspicious are taken.
         recall: Of the corrupted, at each threshold.
         cost: Share of the clean, at each threshold.
         precision: At each threshold.

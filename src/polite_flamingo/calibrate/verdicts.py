@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Ints = np.ndarray[Any, np.dtype[np.int64]]
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
+_NLI_ORDER = ("contradiction", "entailment", "neutral")
 LOWER_IS_WORSE = ("sts", "paragraphs", "length")
 
 
@@ -33,7 +34,7 @@ class LabelledTable:
         records: In the order of all arrays.
         batch: Their score columns.
         corrupted: The truth about the text as it was written; bool, shape (n,).
-        after: Whether text i is wrong when k paragraphs are cut, at ``[i, k]``; the last value repeated; shape (n, most).
+        after: At ``[i, k]``, whether text i is wrong when k paragraphs are cut; the last value repeated.
     """
 
     records: tuple[Labelled, ...]
@@ -132,9 +133,7 @@ def _nli(batch: Batch) -> dict[str, Floats]:
     lists = batch.numbers("nli")
     applies = batch.questions & (lists.lengths == len(LABELS))
     logits = lists.values[lists.starts[applies, None] + np.arange(len(LABELS))]
-    contradiction, entailment, neutral = (
-        logits[:, LABELS.index(n)] for n in ("contradiction", "entailment", "neutral")
-    )
+    contradiction, entailment, neutral = (logits[:, LABELS.index(name)] for name in _NLI_ORDER)
     found = {}
     for name, margin in (
         ("nli: contradiction", contradiction - np.maximum(entailment, neutral)),

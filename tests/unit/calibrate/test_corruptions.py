@@ -1,4 +1,4 @@
-"""Injected corruptions: each changes what it says, nothing the annotation holds for true, and None where it does not fit."""
+"""Injected corruptions: each does what its name says, or None where it does not fit."""
 
 from random import Random
 
