@@ -23,9 +23,14 @@ COLUMNS: Mapping[str, Kind] = MappingProxyType(
         "clip_logits": "numbers",  # one per paragraph
         "reward": "number",
         "reward_raw": "number",
+        "unsupported_objects": "integer",  # these three: scorers/checks.py, beyond the paper
+        "numbers_changed": "integer",
+        "yes_no_flipped": "integer",
         "sts_by_cut": "numbers",
         "repeated_share_by_cut": "numbers",
         "boxes_by_cut": "numbers",
+        "unsupported_objects_by_cut": "numbers",
+        "numbers_changed_by_cut": "numbers",
     }
 )
 BY_CUT = tuple(name.removesuffix("_by_cut") for name in COLUMNS if name.endswith("_by_cut"))

@@ -30,6 +30,11 @@ def count_boxes(text: str) -> int:
     return len(_BOX.findall(text))
 
 
+def without_boxes(text: str) -> str:
+    """`text` without the coordinates that `count_boxes` counts."""
+    return _BOX.sub(" ", text)
+
+
 def repeated_share(text: str, n: int = N) -> float:
     """Share of the words that lie in an n-gram which has occurred before in the text; 0 for shorter texts."""
     words = _WORD.findall(text.lower())

@@ -10,9 +10,12 @@ from statistics import fmean, quantiles
 from typing import Any
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.filter.table import FOLDER as TABLE
+from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resumable, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.checks import Checker, checker_of
 from polite_flamingo.scorers.clip import load_clip
 from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.nli import load_nli, nli_label
@@ -48,8 +51,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         device=params.runtime.device,
     )
 
+    checker = checker_of(lambda: map(Rewrite.from_row, read_shards(rewrites)))
+
     def score(chunk: list[Row]) -> list[Row]:
-        return [r.to_row() for r in add_scores([Rewrite.from_row(row) for row in chunk], columns)]
+        return [r.to_row() for r in add_scores([Rewrite.from_row(row) for row in chunk], columns, checker)]
 
     key = fingerprint(
         rewrites,
@@ -58,6 +63,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         _code(),
     )
     resumable(read_shards(rewrites), score, out=scored, key=key, chunk_size=CHUNK, total=total, label="score")
+    write_table(map(Rewrite.from_row, read_shards(scored)), scored / TABLE)
 
     report = summarise(scored)
     report["absent"] = sorted(set(SCORERS) - set(folders))
@@ -82,7 +88,9 @@ def load_columns(folders: Mapping[str, Path], *, image_root: Path, clip_mode: st
     return columns
 
 
-def add_scores(rewrites: Sequence[Rewrite], columns: Mapping[str, Column]) -> list[Rewrite]:
+def add_scores(
+    rewrites: Sequence[Rewrite], columns: Mapping[str, Column], checker: Checker | None = None
+) -> list[Rewrite]:
     """Rewrites with all of `COLUMNS`, in their order; the CLIP logits come first, because they say what is cut."""
     values = {name: score(rewrites) for name, score in columns.items() if name != "sts_by_cut"}
     logits = values.get("clip_logits", [None] * len(rewrites))
@@ -93,6 +101,8 @@ def add_scores(rewrites: Sequence[Rewrite], columns: Mapping[str, Column]) -> li
     scored = []
     for i, rewrite in enumerate(rewrites):
         found = {name: column[i] for name, column in values.items()} | text_scores(rewrite, texts[i])
+        if checker is not None:
+            found |= checker.score(rewrite, texts[i])
         if similar[i] is not None:
             found |= {"sts": similar[i][0], "sts_by_cut": similar[i] if texts[i] else None}
         scored.append(rewrite.with_scores(**{name: found.get(name) for name in COLUMNS}))
