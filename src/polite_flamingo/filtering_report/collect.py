@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from heapq import heappush, heappushpop
 from pathlib import Path
 from typing import Any
 
+from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import ORDER
 from polite_flamingo.io import read_shard
 from polite_flamingo.scorers.nli import LABELS
@@ -98,6 +100,8 @@ def collect(pf1m: Path, examples: int) -> Collected:
             if raw_score is None:
                 continue
             score, cuts = on_axis(name, raw_score, threshold, row["scores"])
+            if not math.isfinite(score):
+                raise DataError("a score is not a number", value=name, where=row["id"], next_step="score it again")
             scores = found.scores.setdefault((name, json.dumps(threshold)), Scores(cuts, threshold))
             scores.tasks.add(row["task"])
             below = name == "paragraphs" and score < cuts[0]

@@ -16,6 +16,7 @@ from polite_flamingo.io import Row, open_image, read_shard
 
 MAX_TEXT = 4_000  # characters of one text
 MAX_IMAGES = 4  # of one record
+MAX_CUT = 10  # paragraphs of one record
 SIDE = 224  # pixels of an image's longer side
 QUALITY = 72
 
@@ -79,10 +80,10 @@ def _example(row: Row, near: set[str], gallery: Gallery) -> dict[str, Any]:
         "asked": _cut(row["instruction"]),
         "raw": _cut(row["raw_answer"]),
         "rewritten": _cut(row["rewritten"]),
-        "cut": [[logit, _cut(text)] for logit, text in json.loads(row["cut"])],
+        "cut": [[logit, _cut(text)] for logit, text in json.loads(row["cut"])[:MAX_CUT]],
         "images": [gallery.number(path) for path in json.loads(row["images"])[:MAX_IMAGES]],
         "verdicts": [[name, *verdict] for name, verdict in verdicts.items()],
-        "scores": {name: value for name, value in scores.items() if value is not None},
+        "scores": {name: value for name, value in scores.items() if value is not None and not name.endswith("_by_cut")},
     }
 
 

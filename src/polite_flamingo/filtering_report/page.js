@@ -138,16 +138,14 @@
   get("next").addEventListener("click", () => turn(1));
 
   // Histograms of one source: the same bars, other heights.
-  const sum = (lists) => lists.reduce((all, list) => all.map((value, i) => value + list[i]));
   const select = get("hist-source");
-  options(select, [...new Set(Object.values(data.histograms).flatMap((of) => Object.keys(of)))].sort());
+  options(select, [...new Set(Object.values(data.histograms).flatMap((of) => Object.keys(of)))].filter(Boolean).sort());
   select.addEventListener("change", () => document.querySelectorAll("svg.hist").forEach((svg) => {
     const sources = data.histograms[svg.dataset.key];
-    const picked = select.value ? [sources[select.value]].filter(Boolean) : Object.values(sources);
     const rects = [...svg.querySelectorAll(".bars rect")];
     const bins = rects.length / 2;
     const empty = Array(bins).fill(0);
-    const [passed, failed] = [0, 1].map((side) => sum([empty, ...picked.map((counts) => counts[side])]));
+    const [passed, failed] = Object.hasOwn(sources, select.value) ? sources[select.value] : [empty, empty];
     const peak = Math.max(...passed.map((value, i) => value + failed[i]));
     const scale = (data.base - data.top) / Math.max(1, peak);
     svg.parentElement.querySelector(".peak").textContent = peak.toLocaleString("en");

@@ -71,11 +71,15 @@ def render(
         (name, threshold): charts.histogram(scores)
         for (name, threshold), scores in sorted(found.scores.items(), key=lambda item: _order(found, item[0]))
     }
-    data = {
+    sources = merged(found.sources)
+    content = {
         "examples": examples,
         "images": images,
         "titles": {name: charts.title(name) for name in found.filters},
-        "histograms": {" ".join(key): histogram.counts for key, histogram in histograms.items()},
+        "histograms": {
+            " ".join(key): {"": data.total(), **{name: c for name, c in data.counts.items() if name in sources}}
+            for key, data in histograms.items()
+        },
         "base": charts.BASE,
         "top": charts.TOP,
     }
@@ -83,7 +87,6 @@ def render(
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    sources = merged(found.sources)
     taking = [name for name in found.filters if found.total[name]]
     return Template(_part("page.html")).substitute(
         policy=escape(policy),
@@ -96,7 +99,7 @@ def render(
         sources=_source_table(sources, taking),
         filters=_filter_table(found),
         histograms="".join(_figure(found, *key, histogram) for key, histogram in histograms.items()),
-        data=_json(data),
+        data=_json(content),
     )
 
 
