@@ -115,6 +115,19 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one per core")
     doctor.add_argument("--min-side", type=int, default=16, metavar="PIXELS", help="below it: tiny (default 16)")
     doctor.add_argument("--json", action="store_true", help="the whole report, as JSON")
+    calibrate = verb("calibrate", "measure the filters on labelled records, suggest thresholds", _calibrate)
+    calibrate.add_argument(
+        "parts", nargs="*", metavar="PART", help="world (its ground truth), labels (--labels), real (injected errors)"
+    )
+    calibrate.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label (clean or corrupted)")
+    calibrate.add_argument("--max-corrupted", type=float, default=0.01, metavar="X", help="target (default 0.01)")
+    calibrate.add_argument("--min-clean", type=float, default=0.9, metavar="Y", help="target (default 0.9)")
+    calibrate.add_argument("--prevalence", type=float, metavar="P", help="share of corrupted records before filtering")
+    calibrate.add_argument("--sts", metavar="ORIGIN", help="real: sentence encoder (default: MiniLM from PyPI)")
+    calibrate.add_argument("--nli", metavar="ORIGIN", help="real: NLI model (default: trained on DATA_ROOT/nli)")
+    calibrate.add_argument("--clip", metavar="ORIGIN", help="real: CLIP model (default: none)")
+    calibrate.add_argument("--page", type=Path, metavar="MD", help="page whose tables and plots are written anew")
+    calibrate.add_argument("--json", action="store_true", help="everything, as JSON")
     verb("track_outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
     return parser
 
@@ -326,6 +339,38 @@ def _doctor(arguments: argparse.Namespace) -> None:
         min_side=arguments.min_side,
     )
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report))
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.calibrate.study import Settings
+    from polite_flamingo.stages.calibrate import Wanted, run, text_of
+    from polite_flamingo.tracking import start_tracker
+
+    params = _load(arguments)
+    for name in ("max_corrupted", "min_clean", "prevalence"):
+        value = getattr(arguments, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError("a share lies between 0 and 1", value=value, where="--" + name.replace("_", "-"))
+    models = {name: getattr(arguments, name) for name in ("sts", "nli", "clip") if getattr(arguments, name)}
+    wanted = Wanted(
+        parts=tuple(dict.fromkeys(arguments.parts or (["labels"] if arguments.labels else ["world"]))),
+        labels=arguments.labels,
+        settings=Settings(
+            arguments.max_corrupted,
+            arguments.min_clean,
+            arguments.prevalence,
+            params.evaluate.bootstrap_samples,
+            params.seed,
+        ),
+        page=arguments.page,
+        **models,
+    )
+    stay_offline(params.runtime.threads, list(models.values()))
+    settings = {"filter": params.filter.model_dump(mode="json"), "calibrate": models}
+    with start_tracker(
+        params.runtime.tracking, stage="calibrate", profile=params.profile, settings=settings
+    ) as tracker:
+        print(text_of(run(params, tracker, wanted), arguments.json))
 
 
 def _ui(arguments: argparse.Namespace) -> int:
