@@ -24,6 +24,9 @@ AXES = {  # filter -> its name for readers, and what its score is
     "nli": ("NLI", "Largest rejected logit less the largest accepted one"),
     "repetition": ("Repetition", "Share of words in repeated 4-grams"),
     "leaked_boxes": ("Leaked boxes", "Bounding boxes in the text"),
+    "unsupported_objects": ("Unsupported objects", "Kinds of objects that nothing known about the image supports"),
+    "numbers_changed": ("Numbers changed", "Numbers lost, invented or replaced"),
+    "yes_no_flipped": ("Yes and no", "1 where the answer says yes for no or no for yes"),
     "unfinished": ("Unfinished", "The model stopped for want of room"),
 }
 

@@ -106,7 +106,7 @@ def collect(pf1m: Path, examples: int) -> Collected:
             scores.tasks.add(row["task"])
             below = name == "paragraphs" and score < cuts[0]
             scores.add(source, score, passed and not below)
-            if cuts:
+            if cuts and score:  # 0: nothing of what the filter counts
                 close.add((source, name, passed), min(abs(score - cut) for cut in cuts), place)
     near = close.choose(examples // 2)
     for place, keys in [*near.items(), *drawn.choose(examples - len(near), near).items()]:

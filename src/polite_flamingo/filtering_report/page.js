@@ -91,9 +91,10 @@
     record.verdicts.forEach(([name, score, threshold, passed]) => {
       const idle = score === null && passed && name !== "unfinished";
       const cuts = name === "paragraphs" && passed && record.cut.length;
-      const row = make("tr", idle ? "idle" : "");
+      const verdict = !passed ? "rejects" : cuts ? "cuts " + cuts : threshold === null ? "off" : idle ? "n/a" : "passes";
+      const row = make("tr", idle || threshold === null ? "idle" : "");
       row.append(make("th", "", title(name)), make("td", "", show(score)), make("td", "", bound(threshold)),
-        make("td", passed ? "" : "no", !passed ? "rejects" : cuts ? "cuts " + cuts : idle ? "n/a" : "passes"));
+        make("td", passed ? "" : "no", verdict));
       table.tBodies[0].append(row);
     });
     const box = make("div", "verdicts scroll");

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -151,21 +152,14 @@ def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) ->
 def _filter_table(found: Collected) -> str:
     total = found.total
     left = total["records"]
-    rows = []
+    rows, notes = [], []
     for name in found.filters:
         used = [scores for (of, _), scores in sorted(found.scores.items()) if of == name]
         left -= total[name]
-        rows.append(
-            [
-                charts.title(name),
-                "; ".join(_threshold(scores, len(used) > 1) for scores in used) or "-",
-                f"{found.applied[name]:,}",
-                f"{total[name]:,}",
-                f"{found.alone[name]:,}",
-                f"{left:,}",
-            ]
-        )
-    return _table(["filter", "threshold", "applies", "took", "alone", "left"], rows)
+        counts = (found.applied[name], total[name], found.alone[name], left)
+        rows.append([charts.title(name), *(f"{count:,}" for count in counts)])
+        notes.append("; ".join(_threshold(scores, len(used) > 1) for scores in used))
+    return _table(["filter and threshold", "applies", "took", "alone", "left"], rows, notes)
 
 
 def _figure(found: Collected, name: str, threshold: str, data: charts.Histogram) -> str:
@@ -183,6 +177,8 @@ def _figure(found: Collected, name: str, threshold: str, data: charts.Histogram)
 def _threshold(scores: Scores, with_tasks: bool) -> str:
     """For readers: ``0.4``, ``3 to 400``, ``contradiction``, ``0.4 (caption)``."""
     value = scores.threshold
+    if value is None:
+        return "off"
     labels = isinstance(value, list) and any(isinstance(v, str) for v in value)
     text = (", " if labels else " to ").join(map(str, value)) if isinstance(value, list) else str(value)
     return f"{text} ({', '.join(sorted(scores.tasks))})" if with_tasks else text
@@ -192,15 +188,15 @@ def _order(found: Collected, key: tuple[str, str]) -> tuple[int, str]:
     return found.filters.index(key[0]), key[1]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """A table whose first cells are headings, each with a line of `notes` below if there are any."""
     cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row" dir="auto">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = []
+    for row, note in zip_longest(rows, notes, fillvalue=""):
+        name = escape(row[0]) + (f"<small>{escape(note)}</small>" if note else "")
+        values = "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        body.append(f'<tr><th scope="row" dir="auto">{name}</th>{values}</tr>')
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def _percent(part: int, whole: int) -> str:

@@ -15,6 +15,7 @@ import pytest
 from tests.unit.filtering_report.decided import natural, record, write
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.filter.chain import ORDER
 from polite_flamingo.filtering_report import page
 from polite_flamingo.filtering_report.page import OTHERS, write_report
 from polite_flamingo.records import Image, Task
@@ -95,6 +96,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     reader, data, _ = make(tmp_path, rewrites)
     assert (len(reader.all("script")), len(reader.all("style")), reader.all("img")) == (2, 1, [])
     assert reader.open == []
+    assert "<" not in reader.within("script")[0]
     assert HOSTILE in reader.within("span")
     example = next(e for e in data["examples"] if e["id"] == HOSTILE)
     assert [example[part] for part in ("source", "asked", "raw")] == [HOSTILE] * 3
@@ -116,9 +118,11 @@ def test_sources_and_filters_add_up(tmp_path: Path) -> None:
     titles = reader.within("title")
     assert "STS: 1 (25.0%)" in titles and "Length: 1 (25.0%)" in titles and "NLI: 1 (50.0%)" in titles
     cells = reader.within("td")
-    length, sts = cells.index("3 to 400"), cells.index("0.4 (caption); 0.85 (change)")
-    assert cells[length + 1 : length + 5] == ["7", "1", "1", "6"]  # applies, took, alone, left
-    assert cells[sts + 1 : sts + 5] == ["5", "1", "2", "5"]
+    thresholds = reader.within("small")
+    assert thresholds[:3] == ["3 to 400", "0.95", "0.4 (caption); 0.85 (change)"]
+    filters = [cells[start : start + 4] for start in range(len(cells) - 4 * len(ORDER), len(cells), 4)]
+    assert filters[0] == ["7", "1", "1", "6"]  # applies, took, alone, left
+    assert filters[2] == ["5", "1", "2", "5"]
 
 
 def test_a_rejected_records_verdicts_are_shown_also_after_the_first(tmp_path: Path) -> None:
@@ -194,3 +198,9 @@ def test_before_any_filtering_the_next_step_is_named(tmp_path: Path) -> None:
 def test_a_score_that_is_no_number_is_an_error_naming_the_record(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"vqa/train/9"):
         make(tmp_path, [record(9, "vqa", Task.VQA, rouge_l=float("nan"))])
+
+
+def test_a_filter_that_is_off_shows_its_scores_and_says_so(tmp_path: Path) -> None:
+    reader, data, _ = make(tmp_path, [record(1, numbers_changed=2)])
+    assert "off" in reader.within("small")
+    assert sum(data["histograms"]["numbers_changed null"][""][0]) == 1
