@@ -3,7 +3,7 @@
 ====================  =============================================  ==============================================
 dataset               raw answer                                     rewrite
 ====================  =============================================  ==============================================
-COCO, Flickr8k        all captions but one (COCO: with the boxes)    the caption left out, by another person
+COCO, Flickr8k        all captions but one or two; COCO's boxes      those left out, each a paragraph
 LLaVA (detail)        captions and boxes of the image                the published GPT-4 description
 image edits           all requests but one                           the request left out, by another person
 VQAv2, GVT            the short answer                               question and answer as a sentence, by rule
@@ -53,12 +53,13 @@ class Offer:
 
 
 def another_caption(sample: Sample, rng: Random) -> tuple[str, str] | None:
-    """One caption is the rewrite, the others (with the boxes) are the annotation."""
+    """One caption is the rewrite, or two as paragraphs; the others (with the boxes) are the annotation."""
     captions = [str(caption) for caption in sample.extras.get("captions", ())]
     if sample.task is not Task.CAPTION or len(captions) < 2:
         return None
-    kept = captions.pop(rng.randrange(len(captions)))
-    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), sentence(kept)
+    paragraphs = 2 if len(captions) > 3 and rng.random() < 0.5 else 1
+    kept = [sentence(captions.pop(rng.randrange(len(captions)))) for _ in range(paragraphs)]
+    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), "\n\n".join(kept)
 
 
 def another_request(sample: Sample, rng: Random) -> tuple[str, str] | None:

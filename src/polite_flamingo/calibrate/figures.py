@@ -52,7 +52,8 @@ def curves(report: Mapping[str, Any]) -> Figure:
 def recalls(report: Mapping[str, Any]) -> Figure:
     """Share caught of every kind of error, by the chain, per set of thresholds, with intervals."""
     sets = report["chain"]
-    kinds = list(next(iter(sets.values()))["recall_by_kind"])
+    first = next(iter(sets.values()))
+    kinds = list(first["recall_by_kind"])
     figure = _figure(7.6, 1.9 + 0.55 * (len(kinds) + 1))
     axes = figure.subplots()
     rows = ["clean records kept", *kinds]
@@ -68,10 +69,9 @@ def recalls(report: Mapping[str, Any]) -> Figure:
             color=colour,
             linewidth=2,
         )
-        axes.plot(
-            [v["value"] for v, _ in known], [y for _, y in known], MARKERS.get(name, "^"), color=colour, label=name
-        )
-    counts = [next(iter(sets.values()))["clean"], *(next(iter(sets.values()))["recall_by_kind"][k]["n"] for k in kinds)]
+        marker = MARKERS.get(name, "^")
+        axes.plot([v["value"] for v, _ in known], [y for _, y in known], marker, color=colour, label=name)
+    counts = [first["clean"], *(first["recall_by_kind"][kind]["n"] for kind in kinds)]
     labels = [f"{row.replace('_', ' ')}\nn = {count}" for row, count in zip(rows, counts, strict=True)]
     axes.set_yticks(range(len(rows) - 1, -1, -1), labels)
     axes.axhline(len(rows) - 1.5, color="#C8C8C8", linewidth=1)

@@ -129,11 +129,13 @@ def _suggested(report: Mapping[str, Any]) -> str:
     target = chosen["target"]
     values = "; ".join(f"`{name}: {value}`" for name, value in chosen["overrides"].items()) or "no change"
     moved = report["changes"]
+    met = "met" if chosen["found"]["met"] else "not met"
+    gained, lost = moved["gained"], moved["lost"]
     return (
-        f"Target: at most {target['max_corrupted']:.1%} corrupted among the kept, at least {target['min_clean']:.0%} of "
-        f"the clean kept. Suggested: {values}. Target {'met' if chosen['found']['met'] else 'not met'} on the half it was "
-        f"chosen on. It would keep {moved['gained']['records']} records more ({moved['gained']['corrupted']} of them "
-        f"corrupted) and drop {moved['lost']['records']} more ({moved['lost']['corrupted']} corrupted)."
+        f"Target: at most {target['max_corrupted']:.1%} corrupted among the kept, at least {target['min_clean']:.0%} "
+        f"of the clean kept. Suggested: {values}. Target {met} on the half it was chosen on. "
+        f"It would keep {gained['records']} records more ({gained['corrupted']} of them corrupted) and drop "
+        f"{lost['records']} more ({lost['corrupted']} corrupted)."
     )
 
 

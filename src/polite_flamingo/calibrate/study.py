@@ -48,8 +48,8 @@ def study(table: LabelledTable, present: Mapping[str, Thresholds], settings: Set
         settings: How.
 
     Returns:
-        JSON values: ``records``, ``prevalence``, ``thresholds``, ``filters`` and ``chain`` (per thresholds), ``curves``,
-        ``keep_rates``, ``suggested`` (chosen on one half, measured on the other) and ``changes``.
+        JSON values: ``records``, ``prevalence``, ``thresholds``, ``filters`` and ``chain`` (both per thresholds),
+        ``curves``, ``keep_rates``, ``suggested`` (chosen on one half, measured on the other) and ``changes``.
     """
     share = float(table.corrupted.mean()) if settings.prevalence is None else settings.prevalence
     start = list(present.values())[-1]

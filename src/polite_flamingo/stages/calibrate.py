@@ -28,7 +28,6 @@ from polite_flamingo.io import fingerprint, read_json, read_shards, write_json, 
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Filter, Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.stages.filter import thresholds_of
-from polite_flamingo.stages.score import ABSENT, add_scores, load_columns
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,7 @@ REAL_PREVALENCE = 0.1  # assumed where errors are injected: how many a rewriter 
 NLI_DATA = "nli"  # folder of the e-SNLI and SICK files below the data root
 TRAINED = "train:nli"
 CHUNK = 256
+ABSENT = "none"  # in place of a model's origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,8 @@ def _prevalence(part: str, records: Sequence[Labelled]) -> float | None:
 
 
 def _real(params: Params, wanted: Wanted) -> tuple[list[Labelled], dict[str, Any]]:
+    from polite_flamingo.stages.score import load_columns
+
     root = Path(os.environ.get(DATA_ROOT_VARIABLE) or params.data_root or "")
     if not root.is_dir() or str(root) == ".":
         raise ConfigError("no data root", value=str(root), next_step="pass --data-root with real datasets")
@@ -165,6 +167,8 @@ def _real(params: Params, wanted: Wanted) -> tuple[list[Labelled], dict[str, Any
 
 def _scored(rewrites: Sequence[Rewrite], columns: Any) -> Iterator[Rewrite]:
     from tqdm import tqdm
+
+    from polite_flamingo.stages.score import add_scores
 
     with tqdm(total=len(rewrites), desc="score", unit="rec", mininterval=1.0) as bar:
         for start in range(0, len(rewrites), CHUNK):
