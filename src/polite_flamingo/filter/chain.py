@@ -15,7 +15,13 @@ from polite_flamingo.filter.change import ChangeFilter
 from polite_flamingo.filter.columns import Batch, Verdicts
 from polite_flamingo.filter.contradiction import ContradictionFilter
 from polite_flamingo.filter.length import LengthFilter
-from polite_flamingo.filter.limits import leaked_boxes, repetition
+from polite_flamingo.filter.limits import (
+    leaked_boxes,
+    numbers_changed,
+    repetition,
+    unsupported_objects,
+    yes_no_flipped,
+)
 from polite_flamingo.filter.paragraphs import ParagraphEditor, without_cuts
 from polite_flamingo.filter.sts import StsFilter
 from polite_flamingo.filter.unfinished import UnfinishedFilter
@@ -24,7 +30,12 @@ from polite_flamingo.records import Rewrite, Task, Verdict
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints
 
-ORDER = ("length", "change", "sts", "paragraphs", "nli", "repetition", "leaked_boxes", "unfinished")
+ORDER = (
+    "length", "change", "sts", "paragraphs", "nli",
+    "repetition", "leaked_boxes", "unfinished",
+    "unsupported_objects", "numbers_changed", "yes_no_flipped",
+)  # fmt: skip
+OPTIONAL = ORDER[-3:]  # beyond the paper, off by default
 KEPT = -1  # in `Decisions.failed`
 
 
@@ -62,6 +73,11 @@ class Thresholds:
     nli_reject: tuple[str, ...] = ("contradiction",)
     max_repeated_share: float = 0.3
     max_boxes: int = 0
+    max_unsupported_objects: int | None = None
+    max_numbers_changed: int | None = None
+    reject_yes_no_flipped: bool = False
+    max_similarity: float | None = None  # these two: filter/sets.py
+    max_opening_share: float | None = None
 
     def filters(self) -> tuple[Filter, ...]:
         """The filters with these thresholds, in `ORDER`."""
@@ -74,6 +90,9 @@ class Thresholds:
             repetition(self.max_repeated_share),
             leaked_boxes(self.max_boxes),
             UnfinishedFilter(),
+            unsupported_objects(self.max_unsupported_objects),
+            numbers_changed(self.max_numbers_changed),
+            yes_no_flipped(self.reject_yes_no_flipped),
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.columns import BY_CUT
+from polite_flamingo.scorers.likeness import BYTES, VALUES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,6 +135,15 @@ class Batch:
             self._known[column] = (encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist())
         found: tuple[Ints, list[str]] = self._known[column]
         return found
+
+    def signatures(self) -> np.ndarray[Any, np.dtype[np.uint16]]:
+        """MinHash signatures, shape (rows, `VALUES`)."""
+        import numpy as np
+
+        column = self._column("signature")
+        start = column.offset * BYTES
+        data = np.frombuffer(column.buffers()[1], dtype="<u2", count=len(column) * VALUES, offset=start)
+        return data.reshape(len(column), VALUES)
 
     def among(self, column: str, wanted: Iterable[str]) -> Mask:
         """Where a column of few distinct texts is one of `wanted`."""

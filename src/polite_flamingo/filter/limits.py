@@ -1,7 +1,8 @@
 """Filters of our own, each a column that must not exceed a limit; a limit of None switches one off.
 
 - repetition: a decoder caught in a loop (the paper's decoding forbids repeated trigrams instead);
-- leaked_boxes: coordinates from the annotation that the rewriter copied instead of putting into words.
+- leaked_boxes: coordinates from the annotation that the rewriter copied instead of putting into words;
+- unsupported_objects, numbers_changed, yes_no_flipped: beyond the paper and off by default (`scorers/checks.py`).
 """
 
 from __future__ import annotations
@@ -55,3 +56,18 @@ def repetition(max_share: float) -> LimitFilter:
 def leaked_boxes(max_boxes: int) -> LimitFilter:
     """At most this many bounding boxes in the text."""
     return LimitFilter("leaked_boxes", "boxes", max_boxes, 0, "boxes")
+
+
+def unsupported_objects(most: int | None) -> LimitFilter:
+    """At most this many kinds of objects that nothing known about the image supports."""
+    return LimitFilter("unsupported_objects", "unsupported_objects", most, 0, "objects that nothing supports")
+
+
+def numbers_changed(most: int | None) -> LimitFilter:
+    """At most this many numbers lost, invented or replaced."""
+    return LimitFilter("numbers_changed", "numbers_changed", most, 0, "numbers changed")
+
+
+def yes_no_flipped(reject: bool) -> LimitFilter:
+    """No answer that says no where the annotation says yes, or the other way round."""
+    return LimitFilter("yes_no_flipped", "yes_no_flipped", 0 if reject else None, 0, "answer turned round")

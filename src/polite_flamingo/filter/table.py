@@ -1,7 +1,7 @@
 """The score table: every score column of every rewrite as Parquet columns, to decide on a million records in seconds.
 
 A folder of ``part-000000.parquet`` …, in the order of the records; row groups of 50,000, so that memory stays flat. It
-holds scores and what the filters need to know of a record, no text.
+holds scores and what the filters need to know of a record; of the text only its first words and its MinHash signature.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from polite_flamingo.filter.columns import Batch
 from polite_flamingo.io import chunked
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import COLUMNS
+from polite_flamingo.scorers.likeness import BYTES, opening, signatures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 FOLDER = "table"  # below the scored records
 ROWS_PER_GROUP = 50_000
 GROUPS_PER_PART = 10
-TEXTS = ("id", "source", "task", "finish_reason", "probe")  # probe: kind of injected corruption, "" for natural records
+ROWS_AT_ONCE = 1_000  # records whose text is in memory while the table is written
+# probe: kind of injected corruption, "" for natural records; opening: the first words of the rewrite
+TEXTS = ("id", "source", "task", "finish_reason", "probe", "opening")
 CODED = frozenset(TEXTS) - {"id"}  # of few distinct values: read as dictionaries
 
 
@@ -35,7 +38,8 @@ def schema() -> pa.Schema:
 
     kinds = {"integer": pa.int32(), "number": pa.float64(), "numbers": pa.list_(pa.float64())}
     texts = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
-    return pa.schema([*texts, *(pa.field(name, kinds[kind]) for name, kind in COLUMNS.items())])
+    signature = pa.field("signature", pa.binary(BYTES), nullable=False)
+    return pa.schema([*texts, signature, *(pa.field(name, kinds[kind]) for name, kind in COLUMNS.items())])
 
 
 def write_table(rewrites: Iterable[Rewrite], folder: Path) -> int:
@@ -63,7 +67,7 @@ def _write(rewrites: Iterable[Rewrite], folder: Path) -> int:
 
     layout = schema()
     count = 0
-    groups = (_group(chunk, layout) for chunk in chunked(map(_row, rewrites), ROWS_PER_GROUP))
+    groups = (_group(chunk, layout) for chunk in chunked(_rows(rewrites), ROWS_PER_GROUP))
     for index, part in enumerate(_parts(groups)):
         with pq.ParquetWriter(folder / f"part-{index:06d}.parquet", layout, compression="zstd") as writer:
             for group in part:
@@ -87,15 +91,18 @@ def _run(first: pa.Table, groups: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield following
 
 
-def _row(rewrite: Rewrite) -> tuple[Any, ...]:
-    missing = [name for name in COLUMNS if name not in rewrite.scores]
-    if missing:
-        raise DataError(
-            "record has not been scored", value=missing, where=rewrite.id, next_step="run `polite-flamingo score`"
-        )
-    probe = str(rewrite.extras.get("probe") or "")
-    texts = (rewrite.id, rewrite.source, str(rewrite.task), rewrite.finish_reason, probe)
-    return (*texts, *(rewrite.scores[name] for name in COLUMNS))
+def _rows(rewrites: Iterable[Rewrite]) -> Iterator[tuple[Any, ...]]:
+    for chunk in chunked(rewrites, ROWS_AT_ONCE):
+        for rewrite, signature in zip(chunk, signatures([rewrite.rewritten for rewrite in chunk]), strict=True):
+            missing = [name for name in COLUMNS if name not in rewrite.scores]
+            if missing:
+                raise DataError(
+                    "record has not been scored", value=missing, where=rewrite.id,
+                    next_step="run `polite-flamingo score`",
+                )  # fmt: skip
+            probe = str(rewrite.extras.get("probe") or "")
+            texts = (rewrite.id, rewrite.source, str(rewrite.task), rewrite.finish_reason, probe)
+            yield (*texts, opening(rewrite.rewritten), signature, *(rewrite.scores[name] for name in COLUMNS))
 
 
 def _group(rows: Sequence[tuple[Any, ...]], layout: pa.Schema) -> pa.Table:

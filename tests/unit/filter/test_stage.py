@@ -12,6 +12,7 @@ from tests.unit.filter.scoring import with_columns
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.pf1m import read_records
 from polite_flamingo.filter.paragraphs import without_cuts
+from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import read_json, read_shards, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
@@ -57,13 +58,18 @@ RECORDS = [
 ]
 
 
+def write_scored(params: Params, rewrites: list[Rewrite]) -> None:
+    write_shards(params.data / "scored", [r.to_row() for r in rewrites])
+    write_table(rewrites, params.data / "scored" / "table")
+
+
 def write_world(params: Params) -> None:
     seen = {"color": "red", "shape": "circle", "size": "small", "position": "top left"}
     write_jsonl(params.image_root / "ground_truth.jsonl", [{"image": "a.png", "objects": [seen]}])
 
 
 def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None:
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
     report = filter_stage.run(params, NullTracker())
     kept = list(read_shards(params.data / "pf1m" / "kept"))
     rejected = list(read_shards(params.data / "pf1m" / "rejected"))
@@ -88,7 +94,7 @@ def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None
 
 def test_probes_measure_the_filters_and_never_enter_the_data(params: Params) -> None:
     write_world(params)
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
     report = filter_stage.run(params, NullTracker())
     ids = {row["id"] for part in ("kept", "rejected") for row in read_shards(params.data / "pf1m" / part)}
     assert ids == {f"vqa/train/{i}" for i in range(4)}
@@ -109,7 +115,7 @@ def test_a_hallucinated_paragraph_that_is_cut_counts_as_caught(params: Params) -
         "coco/train/1", "coco", "train", "-", Task.CAPTION, "Describe.", (Image("a.png"),), "a red circle", text,
         "stop",
     )  # fmt: skip
-    write_shards(params.data / "scored", [with_columns(record, **scores).to_row()])
+    write_scored(params, [with_columns(record, **scores)])
     report = filter_stage.run(params, NullTracker())
     (row,) = read_shards(params.data / "pf1m" / "kept")
     assert row["rewritten"] == "The image shows a red circle."
@@ -119,14 +125,14 @@ def test_a_hallucinated_paragraph_that_is_cut_counts_as_caught(params: Params) -
 
 
 def test_without_ground_truth_nothing_is_claimed(params: Params) -> None:
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
     report = filter_stage.run(params, NullTracker())
     for name in ("answer_preserved_before", "recall_of_corrupted", "clean_kept", "recall_natural"):
         assert report[name] is None
 
 
 def test_filtering_twice_gives_the_same_bytes(params: Params) -> None:
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
 
     def contents() -> dict[str, bytes]:
         filter_stage.run(params, NullTracker())
