@@ -81,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
     page = verb("filtering_report", "what the filters took, as one HTML page with examples", _filtering_report)
     page.add_argument("--out", type=Path, metavar="FILE", help="default: reports/PROFILE/filtering.html")
     page.add_argument("--examples", type=_count, default=300, metavar="N", help="records to show (default: 300)")
+    whatif = verb("whatif", "what other thresholds would keep, per source: seconds, no model", _whatif)
+    whatif.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. filter.sts.min_cosine=0.5; repeatable"
+    )
+    whatif.add_argument("--examples", type=int, default=0, metavar="N", help="records gained and lost to show of each")
+    whatif.add_argument("--json", action="store_true", help="everything, as JSON")
     run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
     run.add_argument("--until", choices=list(BY_NAME), help="last stage to run", metavar="STAGE")
     read = verb("read", "read one dataset's official files into samples, bad rows into quarantine", _read)
@@ -218,6 +224,24 @@ def _filtering_report(arguments: argparse.Namespace) -> None:
     pf1m, examples = params.data / "pf1m", arguments.examples
     done = write_report(pf1m, out, image_root=params.image_root, profile=params.profile, examples=examples)
     print(json.dumps({"page": str(out), **done}))
+
+
+def _whatif(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.filter.whatif import render, whatif
+    from polite_flamingo.params import changed
+    from polite_flamingo.stages.filter import thresholds_of
+
+    params = _load(arguments)
+    if arguments.examples < 0:
+        raise ConfigError("a number of examples cannot be negative", value=arguments.examples, where="--examples")
+    other = changed(params, arguments.set, "filter")
+    report = whatif(
+        params.data / "scored",
+        thresholds_of(params.filter),
+        thresholds_of(other.filter),
+        examples=arguments.examples,
+    )
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report, params.profile))
 
 
 def _read(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ The paper's values live in params.yaml, the machine's and the data's in ``config
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -364,6 +364,46 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
             next_step="fix all of them; `polite-flamingo params` shows the resolved values",
         )
     return params
+
+
+def changed(params: Params, assignments: Sequence[str], section: str) -> Params:
+    """The parameters with some values of one section replaced.
+
+    Args:
+        params: Resolved parameters; they stay as they are.
+        assignments: ``section.key.key=value``, the value as YAML.
+        section: Name of the section, e.g. ``filter``.
+
+    Raises:
+        ConfigError: names every unknown key and bad value at once.
+    """
+    problems: list[str] = []
+    values = params.model_dump()
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        keys = dotted.strip().split(".")
+        if not equals or keys[0] != section or len(keys) < 2:
+            problems.append(f"{assignment}: write {section}.key=value")
+            continue
+        try:
+            tree: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            problems.append(f"{assignment}: the value is not valid YAML")
+            continue
+        for key in reversed(keys):
+            tree = {key: tree}
+        values = _merge(values, tree, "", {}, problems)
+    try:
+        made = type(params)(**values)
+    except ValidationError as error:
+        problems += [_explain(e) for e in error.errors()]
+        made = params
+    if problems:
+        raise ConfigError(
+            f"{len(problems)} problem(s) in the changes:\n    " + "\n    ".join(problems).replace("overrides.", ""),
+            next_step=f"`polite-flamingo params` shows every {section} value",
+        )
+    return made
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -136,6 +136,10 @@ class Batch:
         found: tuple[Ints, list[str]] = self._known[column]
         return found
 
+    def text(self, column: str, row: int) -> str:
+        """One text."""
+        return str(self._column(column)[row].as_py())
+
     def signatures(self) -> np.ndarray[Any, np.dtype[np.uint16]]:
         """MinHash signatures, shape (rows, `VALUES`)."""
         import numpy as np
