@@ -218,11 +218,19 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 def _filtering_report(arguments: argparse.Namespace) -> None:
     from polite_flamingo.filtering_report.page import write_report
+    from polite_flamingo.io import read_json
 
     params = _load(arguments)
     out = arguments.out or params.reports / "filtering.html"
-    pf1m, examples = params.data / "pf1m", arguments.examples
-    done = write_report(pf1m, out, image_root=params.image_root, profile=params.profile, examples=examples)
+    figures = params.reports / "filter.json"
+    done = write_report(
+        params.data / "pf1m",
+        out,
+        image_root=params.image_root,
+        profile=params.profile,
+        sets=read_json(figures).get("sets") if figures.is_file() else None,
+        examples=arguments.examples,
+    )
     print(json.dumps({"page": str(out), **done}))
 
 

@@ -27,6 +27,11 @@ AXES = {  # filter -> its name for readers, and what its score is
     "unsupported_objects": ("Unsupported objects", "Kinds of objects that nothing known about the image supports"),
     "numbers_changed": ("Numbers changed", "Numbers lost, invented or replaced"),
     "yes_no_flipped": ("Yes and no", "1 where the answer says yes for no or no for yes"),
+    "near_duplicate": (
+        "Near-duplicate",
+        "Similarity with an earlier answer of its source, where all others keep it",
+    ),
+    "template": ("Template", "Share of its source that begins alike, where all others keep it"),
     "unfinished": ("Unfinished", "The model stopped for want of room"),
 }
 
@@ -110,6 +115,11 @@ def histogram(scores: Scores) -> Histogram:
     if wholes:
         low, high = math.floor(low) - 0.5, math.ceil(high) + 0.5
         bins = round(high - low)
+    elif scores.cuts and low < scores.cuts[0] < high:  # a bin shall not lie on both sides of the threshold
+        step = (high - low) / BINS
+        low = scores.cuts[0] - math.ceil((scores.cuts[0] - low) / step) * step
+        bins = math.ceil((high - low) / step)
+        high = low + bins * step
 
     def counts(side: array[float]) -> list[int]:
         inside = np.clip(np.frombuffer(side, "f").astype("d"), low, high)

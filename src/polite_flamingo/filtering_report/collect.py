@@ -7,14 +7,14 @@ import json
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import ORDER
+from polite_flamingo.filter.sets import ALL
 from polite_flamingo.io import read_shard
 from polite_flamingo.scorers.nli import LABELS
 
@@ -67,13 +67,19 @@ class Collected:
     applied: Counter[str] = field(default_factory=Counter)
     edited: int = 0
     scores: dict[tuple[str, str], Scores] = field(default_factory=dict)
-    filters: tuple[str, ...] = ORDER
+    filters: tuple[str, ...] = ALL
     shown: dict[Place, set[str]] = field(default_factory=dict)
 
     @property
     def total(self) -> Counter[str]:
         """Counts over all sources."""
         return sum(self.sources.values(), Counter())
+
+    def scores_of(self, name: str, threshold: Any, task: str) -> Scores:
+        """The scores of a filter with a threshold, from now on also those of a task."""
+        scores = self.scores.setdefault((name, json.dumps(threshold)), Scores(cuts_on_axis(name, threshold), threshold))
+        scores.tasks.add(task)
+        return scores
 
 
 def collect(pf1m: Path, examples: int) -> Collected:
@@ -85,54 +91,53 @@ def collect(pf1m: Path, examples: int) -> Collected:
     found = Collected()
     drawn = _Nearest(DRAWN_PER_GROUP)
     close = _Nearest(CLOSE_PER_GROUP)
+    known: dict[tuple[str, str], Scores] = {}  # a filter has one threshold per task
     for place, row in _rows(pf1m):
-        source = row["source"]
+        source, task = row["source"], row["task"]
         verdicts: dict[str, list[Any]] = json.loads(row["verdicts"])
-        found.filters += tuple(name for name in verdicts if name not in found.filters)
         failed = [name for name, (_, _, passed) in verdicts.items() if not passed]
         fate = failed[0] if failed else KEPT
         found.sources.setdefault(source, Counter()).update(("records", fate))
         found.alone.update(failed)
         found.edited += fate == KEPT and row["cut"] != "[]"
         drawn.add((source, fate), _draw(row["id"]), place)
-        for name, (raw_score, threshold, passed) in verdicts.items():
-            found.applied[name] += raw_score is not None or not passed
-            if raw_score is None:
+        for name, (score, threshold, passed) in verdicts.items():
+            if score is None:
+                found.applied[name] += not passed
                 continue
-            score, cuts = on_axis(name, raw_score, threshold, row["scores"])
+            if (scores := known.get((name, task))) is None:
+                scores = known[name, task] = found.scores_of(name, threshold, task)
+            found.applied[name] += 1
+            if name == "nli" and scores.cuts:
+                score = nli_margin(json.loads(row["scores"])["nli"], threshold)
             if not math.isfinite(score):
                 raise DataError("a score is not a number", value=name, where=row["id"], next_step="score it again")
-            scores = found.scores.setdefault((name, json.dumps(threshold)), Scores(cuts, threshold))
-            scores.tasks.add(row["task"])
-            below = name == "paragraphs" and score < cuts[0]
+            below = name == "paragraphs" and score < scores.cuts[0]
             scores.add(source, score, passed and not below)
-            if cuts and score:  # 0: nothing of what the filter counts
-                close.add((source, name, passed), min(abs(score - cut) for cut in cuts), place)
+            if score:  # 0: nothing of what the filter counts
+                for cut in scores.cuts:
+                    close.add((source, name, passed), abs(score - cut), place)
     near = close.choose(examples // 2)
     for place, keys in [*near.items(), *drawn.choose(examples - len(near), near).items()]:
         found.shown[place] = {key[1] for key in keys if len(key) == 3}
     return found
 
 
-def on_axis(name: str, score: float, threshold: Any, scores: str) -> tuple[float, tuple[float, ...]]:
-    """A score and the thresholds it is compared with, as numbers on one axis.
+def cuts_on_axis(name: str, threshold: Any) -> tuple[float, ...]:
+    """A threshold as numbers on the axis of its scores: one number, two bounds, or none where the filter is off.
 
-    The NLI filter compares labels: its score here is the largest rejected logit less the largest accepted one, so that
-    it rejects above 0.
-
-    Args:
-        name: Filter.
-        score: As in the verdict.
-        threshold: As in the verdict: a number, bounds, or labels.
-        scores: The record's score columns as JSON.
+    The NLI filter compares labels; its axis is `nli_margin`, on which it rejects above 0.
     """
     if name == "nli":
-        logits = json.loads(scores)["nli"]
-        rejected = [value for label, value in zip(LABELS, logits, strict=True) if label in threshold]
-        accepted = [value for label, value in zip(LABELS, logits, strict=True) if label not in threshold]
-        return (max(rejected) - max(accepted), (0.0,)) if rejected and accepted else (score, ())
+        return (0.0,) if 0 < len(threshold) < len(LABELS) else ()
     values = threshold if isinstance(threshold, list) else [threshold]
-    return float(score), tuple(float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool))
+    return tuple(float(value) for value in values if isinstance(value, int | float))
+
+
+def nli_margin(logits: Sequence[float], reject: Collection[str]) -> float:
+    """The largest logit of a label in `reject` less the largest of the others; logits in the order of `LABELS`."""
+    rejected = max(value for label, value in zip(LABELS, logits, strict=True) if label in reject)
+    return rejected - max(value for label, value in zip(LABELS, logits, strict=True) if label not in reject)
 
 
 class _Nearest:
@@ -144,11 +149,10 @@ class _Nearest:
 
     def add(self, group: tuple[Any, ...], distance: float, place: Place) -> None:
         heap = self._groups.setdefault(group, [])
-        entry = (-distance, place)
         if len(heap) < self._size:
-            heappush(heap, entry)
-        else:
-            heappushpop(heap, entry)
+            heappush(heap, (-distance, place))
+        elif -distance > heap[0][0]:
+            heappushpop(heap, (-distance, place))
 
     def choose(self, count: int, known: Mapping[Place, Any] | None = None) -> dict[Place, set[tuple[Any, ...]]]:
         """At most `count` entries that are not `known`: the nearest of every group, then the second nearest."""

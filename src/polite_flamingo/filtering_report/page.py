@@ -30,7 +30,14 @@ OTHERS = "(all others)"
 
 
 def write_report(
-    pf1m: Path, out: Path, *, image_root: Path, profile: str, examples: int = EXAMPLES, image_bytes: int = IMAGE_BYTES
+    pf1m: Path,
+    out: Path,
+    *,
+    image_root: Path,
+    profile: str,
+    sets: Mapping[str, Any] | None = None,
+    examples: int = EXAMPLES,
+    image_bytes: int = IMAGE_BYTES,
 ) -> dict[str, int]:
     """Write the report of a filtering.
 
@@ -39,6 +46,7 @@ def write_report(
         out: HTML file to write.
         image_root: Folder that image paths are relative to.
         profile: Name for the heading.
+        sets: Per source, ``near_duplicate_share`` and ``openings`` of the answers kept; left out if None.
         examples: Records to show; half of them near a threshold.
         image_bytes: Bytes that all images together may take in the file.
 
@@ -53,7 +61,7 @@ def write_report(
     found = collect(pf1m, examples)
     gallery = Gallery(image_root, image_bytes)
     records = load_examples(pf1m, found.shown, gallery)
-    page = render(found, records, gallery.images, profile)
+    page = render(found, records, gallery.images, profile, sets or {})
     write_atomic(out, page)
     return {
         "records": found.total["records"],
@@ -64,7 +72,11 @@ def write_report(
 
 
 def render(
-    found: Collected, examples: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, str]], profile: str
+    found: Collected,
+    examples: Sequence[Mapping[str, Any]],
+    images: Sequence[Mapping[str, str]],
+    profile: str,
+    sets: Mapping[str, Any],
 ) -> str:
     """The whole page as HTML."""
     style, script = _part("page.css"), _part("page.js")
@@ -99,6 +111,7 @@ def render(
         bars=_bars(sources, [KEPT, *taking], found.filters),
         sources=_source_table(sources, taking),
         filters=_filter_table(found),
+        alike=_alike({name: sets[name] for name in sources if name in sets}),
         histograms="".join(_figure(found, *key, histogram) for key, histogram in histograms.items()),
         data=_json(content),
     )
@@ -160,6 +173,23 @@ def _filter_table(found: Collected) -> str:
         rows.append([charts.title(name), *(f"{count:,}" for count in counts)])
         notes.append("; ".join(_threshold(scores, len(used) > 1) for scores in used))
     return _table(["filter and threshold", "applies", "took", "alone", "left"], rows, notes)
+
+
+def _alike(sets: Mapping[str, Any]) -> str:
+    """How much the answers of a source repeat each other."""
+    if not sets:
+        return ""
+    rows = []
+    for source, found in sets.items():
+        opening, share = found["openings"][0] if found["openings"] else ("", 0.0)
+        rows.append(
+            [source, f"{found['near_duplicate_share']:.1%}", f"{share:.1%}", f"“{opening}”" if opening else "-"]
+        )
+    return (
+        '<h3>Answers alike</h3><p class="note">Of the answers that pass the filters of single records: the share that '
+        "nearly repeats an earlier one of the same source, and the commonest first words.</p>"
+        + _table(["source", "near-duplicates", "begin alike", "with"], rows)
+    )
 
 
 def _figure(found: Collected, name: str, threshold: str, data: charts.Histogram) -> str:

@@ -97,7 +97,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     os.replace(staging, out)
     page = params.reports / "filtering.html"
-    write_report(out, page, image_root=params.image_root, profile=params.profile)
+    write_report(out, page, image_root=params.image_root, profile=params.profile, sets=sets.report)
 
     report = {
         **tally.report(),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.filtering_report.decided import WRONG, natural, record, write
 
 from polite_flamingo.filtering_report.charts import histogram
-from polite_flamingo.filtering_report.collect import Scores, collect, on_axis
+from polite_flamingo.filtering_report.collect import Scores, collect, cuts_on_axis, nli_margin
+from polite_flamingo.scorers.nli import LABELS
 
 
 def scores_of(values: list[float], cuts: tuple[float, ...], failed: int = 0) -> Scores:
@@ -23,11 +24,16 @@ def scores_of(values: list[float], cuts: tuple[float, ...], failed: int = 0) -> 
     ("threshold", "score"), [(["contradiction"], 3.0), (["contradiction", "neutral"], 4.0), (["entailment"], -4.0)]
 )
 def test_nli_has_its_threshold_at_zero_whatever_it_rejects(threshold: list[str], score: float) -> None:
-    assert on_axis("nli", 3.0, threshold, json.dumps({"nli": WRONG})) == (score, (0.0,))
+    assert nli_margin(WRONG, threshold) == score
+    assert cuts_on_axis("nli", threshold) == (0.0,)
 
 
-def test_bounds_are_two_cuts_on_the_axis() -> None:
-    assert on_axis("length", 7, [3, 400], "{}") == (7.0, (3.0, 400.0))
+@pytest.mark.parametrize(
+    ("name", "threshold", "cuts"),
+    [("length", [3, 400], (3.0, 400.0)), ("numbers_changed", None, ()), ("nli", [], ()), ("nli", list(LABELS), ())],
+)
+def test_a_threshold_is_none_one_or_two_cuts_on_the_axis(name: str, threshold: Any, cuts: tuple[float, ...]) -> None:
+    assert cuts_on_axis(name, threshold) == cuts
 
 
 def test_each_threshold_of_a_task_has_scores_of_its_own(tmp_path: Path) -> None:
@@ -76,6 +82,12 @@ def test_a_threshold_near_the_scores_lies_on_the_axis_and_a_far_one_does_not_str
     values = [i / 100 for i in range(60)]
     assert histogram(scores_of(values, (0.8,))).high == pytest.approx(0.8)
     assert histogram(scores_of(values, (400.0,))).high < 1
+
+
+def test_no_bin_lies_on_both_sides_of_the_threshold() -> None:
+    values = [0.1 + i / 1000 for i in range(777)]
+    passed, failed = histogram(scores_of(values, (0.4,), failed=sum(v < 0.4 for v in values))).total()
+    assert sum(1 for pair in zip(passed, failed, strict=True) if all(pair)) == 0
 
 
 def test_whole_numbers_have_a_bin_each() -> None:

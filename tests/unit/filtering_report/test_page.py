@@ -15,8 +15,8 @@ import pytest
 from tests.unit.filtering_report.decided import natural, record, write
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import ORDER
-from polite_flamingo.filtering_report import page
+from polite_flamingo.filter.sets import ALL
+from polite_flamingo.filtering_report import charts, page
 from polite_flamingo.filtering_report.page import OTHERS, write_report
 from polite_flamingo.records import Image, Task
 
@@ -120,7 +120,7 @@ def test_sources_and_filters_add_up(tmp_path: Path) -> None:
     cells = reader.within("td")
     thresholds = reader.within("small")
     assert thresholds[:3] == ["3 to 400", "0.95", "0.4 (caption); 0.85 (change)"]
-    filters = [cells[start : start + 4] for start in range(len(cells) - 4 * len(ORDER), len(cells), 4)]
+    filters = [cells[start : start + 4] for start in range(len(cells) - 4 * len(ALL), len(cells), 4)]
     assert filters[0] == ["7", "1", "1", "6"]  # applies, took, alone, left
     assert filters[2] == ["5", "1", "2", "5"]
 
@@ -204,3 +204,16 @@ def test_a_filter_that_is_off_shows_its_scores_and_says_so(tmp_path: Path) -> No
     reader, data, _ = make(tmp_path, [record(1, numbers_changed=2)])
     assert "off" in reader.within("small")
     assert sum(data["histograms"]["numbers_changed null"][""][0]) == 1
+
+
+def test_the_commonest_first_words_of_a_source_are_told(tmp_path: Path) -> None:
+    sets = {"coco": {"near_duplicate_share": 0.25, "openings": [["<b>the image", 0.5]]}, "vqa": {"openings": []}}
+    sets["vqa"]["near_duplicate_share"] = 0.0
+    reader, _, _ = make(tmp_path, natural(), sets=sets)
+    cells = reader.within("td")
+    assert cells[(place := cells.index("“<b>the image”")) - 2 : place] == ["25.0%", "50.0%"]
+
+
+def test_a_filter_without_a_title_of_its_own_is_shown_by_its_name() -> None:
+    assert set(ALL) <= set(charts.AXES)
+    assert charts.title("some_new_one") == "Some new one"
