@@ -32,6 +32,7 @@ from polite_flamingo.sources.coco import DECIMALS
 
 Rule = Callable[[Sample, Random], "tuple[str, str] | None"]  # raw answer and right rewrite, None: no rule fits
 
+KEPT = ("boxes", "choices", "short_answer")  # of the extras; captions and rationales may hold the rewrite itself
 MAX_WORDS = 80  # of an explanation: in a longer one a changed detail leaves the answer as it was
 
 
@@ -187,5 +188,5 @@ def _made(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | None:
         raw_answer=raw,
         rewritten=rewritten,
         finish_reason="stop",
-        extras=dict(sample.extras),
+        extras={name: sample.extras[name] for name in KEPT if name in sample.extras},
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from polite_flamingo.calibrate.verdicts import suspicion
 from polite_flamingo.evaluate.figures import BLUE, GREEN, GREY, ORANGE, RED, styled
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#F0E442", GREY)  # Okabe-Ito
-LINES = ("-", "--", "-.", ":")
+LINES = ("-", "--", ":")  # three and eight have no common factor: 24 different lines
 MARKERS = {"paper": "o", "profile": "s", "suggested": "D"}
 
 
@@ -32,8 +32,11 @@ def curves(report: Mapping[str, Any]) -> Figure:
         label = f"{name} (n = {n}): {_range(area)}"
         roc.plot([0, *curve["cost"]], [0, *curve["recall"]], line, color=colour, label=label)
         pr.plot(curve["recall"], curve["precision"], line, color=colour, label=f"{name}: {_range(average)}")
-        for thresholds, found in report["filters"].items():
-            _point(roc, pr, name, found, report["thresholds"][thresholds], MARKERS.get(thresholds, "^"), colour)
+        for thresholds, limits in report["limits"].items():
+            if limits.get(name) is not None and (at := _point(curve, suspicion(name, limits[name]))) >= 0:
+                marker, x, y = MARKERS.get(thresholds, "^"), curve["cost"][at], curve["recall"][at]
+                roc.plot(x, y, marker, color=colour, markeredgecolor="black", zorder=5)
+                pr.plot(y, curve["precision"][at], marker, color=colour, markeredgecolor="black", zorder=5)
     roc.plot([0, 1], [0, 1], color="#C8C8C8", linewidth=1, zorder=0)
     roc.set(title="ROC", xlabel="share of clean records taken", ylabel="share of corrupted records caught")
     pr.axhline(report["prevalence"], color="#C8C8C8", linewidth=1, zorder=0)
@@ -98,13 +101,14 @@ def keep_rates(report: Mapping[str, Any]) -> Figure:
             axes.plot(
                 line["thresholds"],
                 line["kept"],
-                LINES[place // len(COLOURS) % len(LINES)],
+                LINES[place % len(LINES)],
                 color=COLOURS[place % len(COLOURS)],
                 label=source,
             )
-        for thresholds, values in report["thresholds"].items():
-            for value in _values(name, values):
-                axes.axvline(value, color=GREY, linestyle=":" if thresholds == "paper" else "--", linewidth=1.2)
+        for thresholds, limits in report["limits"].items():
+            if limits.get(name) is not None:
+                style = ":" if thresholds == "paper" else "--"
+                axes.axvline(limits[name], color=GREY, linestyle=style, linewidth=1.2)
         axes.set(title=name, xlabel="threshold", ylabel="kept", ylim=(-0.02, 1.05))
         axes.grid(axis="y", color="#E3E3E3")
     handles = {
@@ -134,30 +138,6 @@ def _high(interval: Mapping[str, Any]) -> float:
     return float(interval["value"] if interval["high"] is None else interval["high"])
 
 
-def _point(roc: Axes, pr: Axes, name: str, found: Any, thresholds: Mapping[str, Any], marker: str, colour: str) -> None:
-    """The point a filter's threshold gives; NLI's belongs to the curve that its labels make."""
-    base, _, relation = name.partition(": ")
-    if relation and (relation == "not entailed") is not ("neutral" in thresholds["nli_reject"]):
-        return
-    row = next(row for row in found if row["filter"] == base)
-    if row["recall"]["value"] is None or row["clean_kept"]["value"] is None:
-        return
-    roc.plot(1 - row["clean_kept"]["value"], row["recall"]["value"], marker, color=colour, markeredgecolor="black")
-    if row["precision"]["value"] is not None:
-        pr.plot(row["recall"]["value"], row["precision"]["value"], marker, color=colour, markeredgecolor="black")
-
-
-def _values(name: str, thresholds: Mapping[str, Any]) -> list[float]:
-    """Where a filter's threshold lies on the axis of its score."""
-    if name.startswith("nli"):
-        return [0.0]
-    if name == "sts":
-        return [thresholds["min_cosine"], *(value for _, value in thresholds["min_cosine_per_task"])]
-    names = {
-        "change": "max_rouge_l",
-        "paragraphs": "min_clip_logit",
-        "repetition": "max_repeated_share",
-        "leaked_boxes": "max_boxes",
-    }
-    value = thresholds.get(names.get(name, ""))
-    return [] if value is None else [float(value)]
+def _point(curve: Mapping[str, Any], limit: float) -> int:
+    """Place on the curve of the last record that is taken; -1 where none is."""
+    return sum(suspicion > limit for suspicion in curve["thresholds"]) - 1

@@ -61,7 +61,7 @@ def summary(report: Mapping[str, Any]) -> str:
     found = chosen["held_out"]["suggested"]
     lines.append(
         f"            caught {_share(found['recall'])}, clean kept {_share(found['clean_kept'])},"
-        f" corrupted after {_share(found['corrupted_after'])}; target {'met' if chosen['found']['met'] else 'not met'}"
+        f" corrupted after {_share(found['corrupted_after'])}; target {_met(chosen['held_out_met'])}"
     )
     return "\n".join(lines)
 
@@ -129,14 +129,18 @@ def _suggested(report: Mapping[str, Any]) -> str:
     target = chosen["target"]
     values = "; ".join(f"`{name}: {value}`" for name, value in chosen["overrides"].items()) or "no change"
     moved = report["changes"]
-    met = "met" if chosen["found"]["met"] else "not met"
+    met, also = _met(chosen["found"]["met"]), _met(chosen["held_out_met"])
     gained, lost = moved["gained"], moved["lost"]
     return (
         f"Target: at most {target['max_corrupted']:.1%} corrupted among the kept, at least {target['min_clean']:.0%} "
-        f"of the clean kept. Suggested: {values}. Target {met} on the half it was chosen on. "
+        f"of the clean kept. Suggested: {values}. Target {met} on the half it was chosen on, {also} on the other. "
         f"It would keep {gained['records']} records more ({gained['corrupted']} of them corrupted) and drop "
         f"{lost['records']} more ({lost['corrupted']} corrupted)."
     )
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "not met"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.calibrate.labels import CLEAN
 from polite_flamingo.calibrate.rates import Resamples, corrupted_after, curve, interval, precision
 from polite_flamingo.calibrate.suggest import Suggestion, Target, halves, suggest
-from polite_flamingo.calibrate.verdicts import LOWER_IS_WORSE, LabelledTable, Outcome, outcomes, suspicions
+from polite_flamingo.calibrate.verdicts import LabelledTable, Outcome, limits, outcomes, suspicion, suspicions
 from polite_flamingo.filter.chain import KEPT, ORDER, Thresholds
 
 if TYPE_CHECKING:
     from polite_flamingo.calibrate.rates import Mask
 
+NAMES = {  # thresholds the search moves -> their names in params.yaml
+    "min_cosine_per_task": "filter.sts.per_task",
+    "min_clip_logit": "filter.paragraphs.min_clip_logit",
+    "nli_reject": "filter.nli.reject",
+    "max_unsupported_objects": "filter.unsupported_objects.max_objects",
+    "max_numbers_changed": "filter.numbers.max_changed",
+    "reject_yes_no_flipped": "filter.yes_no.reject_flipped",
+}
 EXAMPLES = 6  # of records gained and lost
 SHOWN = 300  # characters of a text in an example
 
@@ -49,13 +57,18 @@ def study(table: LabelledTable, present: Mapping[str, Thresholds], settings: Set
 
     Returns:
         JSON values: ``records``, ``prevalence``, ``thresholds``, ``filters`` and ``chain`` (both per thresholds),
-        ``curves``, ``keep_rates``, ``suggested`` (chosen on one half, measured on the other) and ``changes``.
+        ``limits`` (thresholds by score), ``curves``, ``keep_rates``, ``suggested`` (chosen on one half of the records,
+        measured on the other) and ``changes``.
     """
     share = float(table.corrupted.mean()) if settings.prevalence is None else settings.prevalence
     start = list(present.values())[-1]
     target = Target(settings.max_corrupted, settings.min_clean, share)
     chosen_on, measured_on = halves(table)
     found = suggest(chosen_on, start, target)
+    held_out = {
+        name: _chain(measured_on, thresholds, settings, share)
+        for name, thresholds in {**present, "suggested": found.thresholds}.items()
+    }
     return {
         "records": _counts(table),
         "prevalence": round(share, 6),
@@ -67,26 +80,29 @@ def study(table: LabelledTable, present: Mapping[str, Thresholds], settings: Set
             "target": {"max_corrupted": target.max_corrupted, "min_clean": target.min_clean},
             "found": {**asdict(found), "thresholds": asdict(found.thresholds)},
             "overrides": overrides(found.thresholds, start),
-            "held_out": {
-                name: _chain(measured_on, thresholds, settings, share)
-                for name, thresholds in {**present, "suggested": found.thresholds}.items()
-            },
+            "held_out": held_out,
+            "held_out_met": _met(held_out["suggested"], target),
         },
         "changes": changes(table, start, found),
         "thresholds": {name: asdict(thresholds) for name, thresholds in present.items()},
+        "limits": {
+            name: {score: limits(score, thresholds) for score in _suspicions(table, thresholds)}
+            for name, thresholds in present.items()
+        },
     }
+
+
+def _met(chain: Mapping[str, Any], target: Target) -> bool:
+    wrong, kept = chain["corrupted_after"]["value"], chain["clean_kept"]["value"]
+    return wrong is not None and kept is not None and wrong <= target.max_corrupted and kept >= target.min_clean
 
 
 def overrides(new: Thresholds, old: Thresholds) -> dict[str, Any]:
     """The parameters that differ, by their names in params.yaml."""
-    found: dict[str, Any] = {}
-    if new.min_cosine_per_task != old.min_cosine_per_task:
-        found["filter.sts.per_task"] = dict(new.min_cosine_per_task)
-    if new.min_clip_logit != old.min_clip_logit:
-        found["filter.paragraphs.min_clip_logit"] = new.min_clip_logit
-    if new.nli_reject != old.nli_reject:
-        found["filter.nli.reject"] = list(new.nli_reject)
-    return found
+    changed = {name: getattr(new, field) for field, name in NAMES.items() if getattr(new, field) != getattr(old, field)}
+    if "filter.sts.per_task" in changed:
+        changed["filter.sts.per_task"] = dict(new.min_cosine_per_task)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
 
 def keep_rates(table: LabelledTable, thresholds: Thresholds) -> dict[str, dict[str, Any]]:
@@ -97,21 +113,20 @@ def keep_rates(table: LabelledTable, thresholds: Thresholds) -> dict[str, dict[s
     """
     import numpy as np
 
-    _, _, decisions = outcomes(table, thresholds)
     natural = np.array(["!" not in record.rewrite.id for record in table.records])
     codes, names = table.batch.texts("source")
     result: dict[str, dict[str, Any]] = {}
-    for name, values in suspicions(table, decisions.verdicts).items():
+    for name, values in _suspicions(table, thresholds).items():
         seen = values[natural & ~np.isnan(values)]
-        if not len(seen):
-            continue
-        steps = np.unique(np.round(np.quantile(seen, np.linspace(0, 1, 41)), 3))
-        sign = -1.0 if name in LOWER_IS_WORSE else 1.0
+        steps = np.unique(np.round(np.quantile(seen, np.linspace(0, 1, 41)), 3)) if len(seen) else seen
+        if len(steps) < 2:
+            continue  # all alike: there is no threshold to choose
         for code, source in enumerate(names):
             own = values[natural & (codes == code) & ~np.isnan(values)]
             if len(own):
                 kept = [round(float((own <= step).mean()), 4) for step in steps]
-                result.setdefault(name, {})[source] = {"thresholds": (sign * steps).tolist(), "kept": kept}
+                scores = [suspicion(name, float(step)) for step in steps]
+                result.setdefault(name, {})[source] = {"thresholds": scores, "kept": kept}
     return result
 
 
@@ -212,11 +227,14 @@ def _rates(table: LabelledTable, outcome: Outcome, draws: Resamples, share: floa
     }
 
 
+def _suspicions(table: LabelledTable, thresholds: Thresholds) -> dict[str, Any]:
+    return suspicions(table, outcomes(table, thresholds)[2].verdicts)
+
+
 def _curves(table: LabelledTable, thresholds: Thresholds, settings: Settings, share: float) -> dict[str, Any]:
     draws = _draws(table, settings, "curves")
-    _, _, decisions = outcomes(table, thresholds)
     found = {}
-    for name, values in suspicions(table, decisions.verdicts).items():
+    for name, values in _suspicions(table, thresholds).items():
         measured = curve(values, table.corrupted, draws, share)
         if measured is not None:
             found[name] = {

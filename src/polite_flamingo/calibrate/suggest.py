@@ -1,8 +1,9 @@
 """Thresholds for a stated target: at most x of what is kept corrupted, at least y of the clean kept.
 
-One threshold at a time is moved to its best value until none moves (coordinate search), from the present ones on. Only
-filters that ask for the truth are searched (STS per task, paragraphs, NLI); length, change, repetition and leaked boxes
-ask for form. Thresholds are chosen on one half of the groups and measured on the other.
+One threshold at a time is moved to its best value until none moves (coordinate search), from three starts: the present
+thresholds, and the other filters wide open with our checks on or off. Only filters that ask for the truth are searched
+(STS per task, paragraphs, NLI, our checks); length, change, repetition and leaked boxes ask for form. Thresholds are
+chosen on one half of the groups and measured on the other.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.calibrate.rates import corrupted_after
@@ -24,8 +26,13 @@ if TYPE_CHECKING:
 
 STEPS = 40  # values of a threshold tried
 ROUNDS = 5
+CHECKS: dict[str, tuple[Any, ...]] = {  # of our own, from off to strict
+    "max_unsupported_objects": (None, 1, 0),
+    "max_numbers_changed": (None, 1, 0),
+    "reject_yes_no_flipped": (False, True),
+}
 NLI_CHOICES: tuple[tuple[str, ...], ...] = ((), ("contradiction",), ("contradiction", "neutral"))
-Move = Callable[[Thresholds], Iterator[Thresholds]]
+Move = Callable[[Thresholds], Iterator[Thresholds]]  # the thresholds with another value of one, from open to strict
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +76,48 @@ def halves(table: LabelledTable) -> tuple[LabelledTable, LabelledTable]:
 
 
 def suggest(table: LabelledTable, start: Thresholds, target: Target) -> Suggestion:
-    """Search from `start` on.
+    """Search from `start` and from wide-open filters.
 
     Settings that keep too little of the clean are worst, then those with too much corrupted, then those that meet both,
     of which the one that keeps most of the clean is best.
     """
-    moves = _moves(table)
+    truth, checks = _moves(table)
+    wide = start
+    for move in (*truth, *checks):
+        wide = next(move(wide))
+    strict = wide
+    for move in checks:
+        *_, strict = move(strict)
+    ends = [_climb(table, one, [*truth, *checks], target) for one in (start, wide, strict)]
+    reached, best = max(ends, key=lambda end: end[0])
+    for kept in _back(best, start):  # where the present value does as well, it stays
+        if _standing(table, kept(best), target) >= reached:
+            best = kept(best)
+    recall, cost = _rates(table, best)
+    corrupted = float(corrupted_after(recall, cost, target.prevalence))
+    met = corrupted <= target.max_corrupted and 1 - float(cost) >= target.min_clean
+    return Suggestion(best, round(corrupted, 6), round(1 - float(cost), 6), met)
+
+
+def _back(found: Thresholds, start: Thresholds) -> list[Callable[[Thresholds], Thresholds]]:
+    """Ways to put one threshold back to its present value."""
+    old, new = dict(start.min_cosine_per_task), dict(found.min_cosine_per_task)
+    ways: list[Callable[[Thresholds], Thresholds]] = [
+        partial(_with_task, task=task, value=old.get(task)) for task in sorted(old.keys() | new.keys())
+    ]
+    others = ("min_clip_logit", "nli_reject", *CHECKS)
+    return [*ways, *(partial(replace, **{name: getattr(start, name)}) for name in others)]
+
+
+def _with_task(now: Thresholds, task: str, value: float | None) -> Thresholds:
+    """`now` with another STS threshold of a task; None: the one of all tasks."""
+    chosen = {**dict(now.min_cosine_per_task), task: value}
+    return replace(now, min_cosine_per_task=tuple(sorted((t, v) for t, v in chosen.items() if v is not None)))
+
+
+def _climb(
+    table: LabelledTable, start: Thresholds, moves: Sequence[Move], target: Target
+) -> tuple[tuple[int, float, float], Thresholds]:
     best, reached = start, _standing(table, start, target)
     for _ in range(ROUNDS):
         before = best
@@ -85,10 +128,7 @@ def suggest(table: LabelledTable, start: Thresholds, target: Target) -> Suggesti
                     best, reached = tried, standing
         if best == before:
             break
-    recall, cost = _rates(table, best)
-    corrupted = float(corrupted_after(recall, cost, target.prevalence))
-    met = corrupted <= target.max_corrupted and 1 - float(cost) >= target.min_clean
-    return Suggestion(best, round(corrupted, 6), round(1 - float(cost), 6), met)
+    return reached, best
 
 
 def _standing(table: LabelledTable, thresholds: Thresholds, target: Target) -> tuple[int, float, float]:
@@ -114,29 +154,29 @@ def _rates(table: LabelledTable, thresholds: Thresholds) -> tuple[Floats, Floats
     return np.asarray(recall), np.asarray(cost)
 
 
-def _moves(table: LabelledTable) -> list[Move]:
+def _moves(table: LabelledTable) -> tuple[list[Move], list[Move]]:
+    """Moves of the thresholds that the records say something about: the paper's filters, our checks."""
     import numpy as np
 
-    moves: list[Move] = []
+    truth: list[Move] = []
     sts = table.batch.number("sts")
     for task in (task for task in Task if task.is_caption):
         values = sts[table.batch.among("task", [task])]
-        if not np.isnan(values).all() and len(values):
-            moves.append(_task_sts(task, _steps(values, 2)))
+        if not np.isnan(values).all():
+            truth.append(_task_sts(task, _steps(values, 2)))
     logits = table.batch.numbers("clip_logits")
     shown = logits.values[np.repeat(table.batch.captions & (logits.lengths > 1), logits.lengths)]
     if len(shown):
-        moves.append(_each("min_clip_logit", _steps(shown, 1)))
+        truth.append(_each("min_clip_logit", _steps(shown, 1)))
     if (table.batch.numbers("nli").lengths > 0).any():
-        moves.append(_each("nli_reject", NLI_CHOICES))
-    return moves
+        truth.append(_each("nli_reject", NLI_CHOICES))
+    return truth, [_each(name, values) for name, values in CHECKS.items()]
 
 
 def _task_sts(task: Task, values: Sequence[float]) -> Move:
     def move(now: Thresholds) -> Iterator[Thresholds]:
         for value in values:
-            chosen = {**dict(now.min_cosine_per_task), str(task): value}
-            yield replace(now, min_cosine_per_task=tuple(sorted(chosen.items())))
+            yield _with_task(now, str(task), value)
 
     return move
 

@@ -13,6 +13,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import KEPT, Decisions, Thresholds, decide_all
 from polite_flamingo.filter.columns import Batch
 from polite_flamingo.filter.table import read_batches, write_table
+from polite_flamingo.records import Task
 from polite_flamingo.scorers.nli import LABELS
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _NLI_ORDER = ("contradiction", "entailment", "neutral")
-LOWER_IS_WORSE = ("sts", "paragraphs", "length")
+LOWER_IS_WORSE = ("sts", "paragraphs")
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ def outcomes(table: LabelledTable, thresholds: Thresholds) -> tuple[Outcome, dic
 def suspicions(table: LabelledTable, verdicts: Mapping[str, Any]) -> dict[str, Floats]:
     """How suspicious each filter finds each record: higher is worse, NaN where it does not apply; shape (n,).
 
-    NLI compares logits, so it has two scores, each with its threshold at 0: by how much contradiction leads the other
-    labels, and by how much entailment trails.
+    STS is told apart by task, because similarities of different tasks are not alike ("sts: caption" …). NLI compares
+    logits, so it has two scores, each with its threshold at 0: by how much contradiction leads the other labels, and by
+    how much entailment trails.
     """
     import numpy as np
 
@@ -122,9 +124,32 @@ def suspicions(table: LabelledTable, verdicts: Mapping[str, Any]) -> dict[str, F
     for name, result in verdicts.items():
         if name == "nli":
             found.update(_nli(table.batch))
+        elif name == "sts":
+            for task in (task for task in Task if task.is_caption):
+                found[f"sts: {task}"] = np.where(table.batch.among("task", [task]), -result.score, np.nan)
         elif name not in ("length", "unfinished"):  # two-sided, and no score
             found[name] = -result.score if name in LOWER_IS_WORSE else result.score
     return {name: values for name, values in found.items() if not np.isnan(values).all()}
+
+
+def limits(name: str, thresholds: Thresholds) -> float | None:
+    """The threshold of a score that `suspicions` names, on the score's own axis; None where it is not set.
+
+    NLI's relation has one (0) only where its labels are those that are rejected.
+    """
+    base, _, part = name.partition(": ")
+    if base == "sts":
+        return dict(thresholds.min_cosine_per_task).get(part, thresholds.min_cosine)
+    if base == "nli":
+        rejected = {"contradiction": {"contradiction"}, "not entailed": {"contradiction", "neutral"}}
+        return 0.0 if set(thresholds.nli_reject) == rejected[part] else None
+    value = next(one for one in thresholds.filters() if one.name == base).threshold(Task.CAPTION)
+    return None if value is None else float(value)
+
+
+def suspicion(name: str, score: float) -> float:
+    """A score as a suspicion, and the other way round."""
+    return -score if name.partition(":")[0] in LOWER_IS_WORSE else score
 
 
 def _nli(batch: Batch) -> dict[str, Floats]:

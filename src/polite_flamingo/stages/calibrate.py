@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.evaluate.ground_truth import load_world
 from polite_flamingo.filter.chain import Thresholds
 from polite_flamingo.io import fingerprint, read_json, read_shards, write_json, write_shards
-from polite_flamingo.params import DATA_ROOT_VARIABLE, Filter, Params
+from polite_flamingo.params import DATA_ROOT_VARIABLE, Backbones, Filter, Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.stages.filter import thresholds_of
-from polite_flamingo.tracking.base import Tracker
+from polite_flamingo.tracking.base import NullTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ PLOTS = {"curves": figures.curves, "recalls": figures.recalls, "keep_rates": fig
 REAL_PREVALENCE = 0.1  # assumed where errors are injected: how many a rewriter makes is not known from them
 NLI_DATA = "nli"  # folder of the e-SNLI and SICK files below the data root
 TRAINED = "train:nli"
-CHUNK = 256
+NLI_EPOCHS = 3  # minutes on two cores
 ABSENT = "none"  # in place of a model's origin
 
 
@@ -140,65 +140,54 @@ def _prevalence(part: str, records: Sequence[Labelled]) -> float | None:
 
 
 def _real(params: Params, wanted: Wanted) -> tuple[list[Labelled], dict[str, Any]]:
-    from polite_flamingo.stages.score import load_columns
+    """Right rewrites and corrupted copies, scored by the stage `score` under a profile of their own."""
+    from polite_flamingo.stages import score
 
     root = Path(os.environ.get(DATA_ROOT_VARIABLE) or params.data_root or "")
-    if not root.is_dir() or str(root) == ".":
+    if not root.is_dir() or root == Path():
         raise ConfigError("no data root", value=str(root), next_step="pass --data-root with real datasets")
     clean = list(clean_rewrites(root, seed=params.seed, per_offer=wanted.per_source))
-    both = [*clean, *inject(clean, params.seed)]
-    models = params.models / "calibration"
-    figures_of = {
-        name: _model(name, origin, models / name, root, params, wanted.sts)
-        for name, origin in (("sts", wanted.sts), ("nli", wanted.nli), ("clip", wanted.clip))
-        if origin != ABSENT
-    }
-    columns = load_columns(
-        {name: models / name for name in figures_of},
-        image_root=root,
-        clip_mode=params.score.clip_mode,
-        device=params.runtime.device,
+    copies = inject(clean, params.seed)
+    origins = {"sts": wanted.sts, "nli": wanted.nli, "clip": wanted.clip}
+    own = params.model_copy(
+        update={
+            "profile": f"{params.profile}/calibration",
+            "world": None,
+            "data_root": str(root),
+            "backbones": Backbones(flamingo=ABSENT, reward=ABSENT, **origins),
+        }
     )
-    scored = list(_scored(both, columns))
-    write_shards(params.data / "calibration", (rewrite.to_row() for rewrite in scored))
+    models = {name: _model(name, origin, own, root / NLI_DATA) for name, origin in origins.items() if origin != ABSENT}
+    write_shards(own.data / "rewrites", (rewrite.to_row() for rewrite in [*clean, *copies]))
+    score.run(own, NullTracker())
+    scored = map(Rewrite.from_row, read_shards(own.data / "scored"))
     labelled = list(from_injected({rewrite.id: rewrite for rewrite in clean}, scored))
-    return labelled, {"models": figures_of, "clean": len(clean), "corrupted_copies": len(both) - len(clean)}
+    return labelled, {"models": models, "made": {"clean": len(clean), "copies": len(copies)}}
 
 
-def _scored(rewrites: Sequence[Rewrite], columns: Any) -> Iterator[Rewrite]:
-    from tqdm import tqdm
-
-    from polite_flamingo.stages.score import add_scores
-
-    with tqdm(total=len(rewrites), desc="score", unit="rec", mininterval=1.0) as bar:
-        for start in range(0, len(rewrites), CHUNK):
-            chunk = rewrites[start : start + CHUNK]
-            yield from add_scores(chunk, columns)
-            bar.update(len(chunk))
-
-
-def _model(name: str, origin: str, folder: Path, root: Path, params: Params, encoder: str) -> dict[str, Any]:
+def _model(name: str, origin: str, own: Params, nli_data: Path) -> dict[str, Any]:
     """Put a model in place; one that is there from the same origin, data and code stays."""
     from polite_flamingo.model.origins import materialise
+    from polite_flamingo.train import real_nli
 
+    folder = own.models / "backbones" / name
     made = folder.with_name(f"{name}.json")
     key = {"origin": origin}
     if origin == TRAINED:
-        from polite_flamingo.train import real_nli
-
-        code = Path(real_nli.__file__)
-        key["key"] = fingerprint(root / NLI_DATA, code, encoder, params.seed)
+        code = fingerprint(nli_data, Path(real_nli.__file__), own.backbones.sts, own.seed, NLI_EPOCHS)
+        key["made_from"] = code
     if made.is_file() and folder.is_dir() and (found := read_json(made))["key"] == key:
         return {"origin": origin, **found["figures"]}
-    shutil.rmtree(folder, ignore_errors=True)
+    figures_of: dict[str, float] = {}
     if origin == TRAINED:
-        trained = real_nli.train_real_nli(root / NLI_DATA, folder, encoder=encoder, seed=params.seed)
-        logger.info("NLI: held-out accuracy %.3f", trained["accuracy"])
+        figures_of = real_nli.train_real_nli(
+            nli_data, folder, encoder=own.backbones.sts, seed=own.seed, epochs=NLI_EPOCHS
+        )
+        logger.info("NLI: held-out accuracy %.3f", figures_of["accuracy"])
     else:
         materialise(origin, name, folder)
-        trained = {}
-    write_json(made, {"key": key, "figures": trained})
-    return {"origin": origin, **trained}
+    write_json(made, {"key": key, "figures": figures_of})
+    return {"origin": origin, **figures_of}
 
 
 def _write(part: str, report: dict[str, Any], folder: Path, text: Path | None, tracker: Tracker) -> None:
