@@ -99,8 +99,9 @@ def collect(pf1m: Path, examples: int) -> Collected:
         fate = failed[0] if failed else KEPT
         found.sources.setdefault(source, Counter()).update(("records", fate))
         found.alone.update(failed)
-        found.edited += fate == KEPT and row["cut"] != "[]"
-        drawn.add((source, fate), _draw(row["id"]), place)
+        edited = fate == KEPT and row["cut"] != "[]"
+        found.edited += edited
+        drawn.add((source, "edited" if edited else fate), _draw(row["id"]), place)
         for name, (score, threshold, passed) in verdicts.items():
             if score is None:
                 found.applied[name] += not passed

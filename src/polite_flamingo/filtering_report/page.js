@@ -31,7 +31,7 @@
       .join("\n").toLowerCase();
   });
   options(get("source"), [...new Set(data.examples.map((record) => record.source))].sort());
-  const seen = new Set(data.examples.flatMap((record) => [...record.failed, ...record.near]));
+  const seen = new Set(data.examples.flatMap((record) => [...record.failed, ...record.near, ...(record.cut.length ? ["paragraphs"] : [])]));
   options(get("filter"), Object.keys(data.titles).filter((name) => seen.has(name)), title);
 
   const chosen = () => {
@@ -41,7 +41,7 @@
       (!source || record.source === source) &&
       (!verdict || (verdict === "cut" ? record.cut.length > 0 : (record.failed.length ? "rejected" : "kept") === verdict)) &&
       (!near || (filter ? record.near.includes(filter) : record.near.length > 0)) &&
-      (!filter || near || record.failed.includes(filter)) &&
+      (!filter || near || record.failed.includes(filter) || (filter === "paragraphs" && record.cut.length > 0)) &&
       words.every((word) => record.text.includes(word)));
   };
 
@@ -82,17 +82,19 @@
     return box;
   };
 
-  const verdicts = (record) => {
+  const idle = ([name, score, threshold, passed]) =>
+    passed && (threshold === null || (score === null && name !== "unfinished"));
+  const verdicts = (record, rows) => {
     const table = document.createElement("table");
     const head = document.createElement("tr");
     ["Filter", "Score", "Threshold", "Verdict"].forEach((name) => head.append(make("th", "", name)));
     table.append(document.createElement("thead"), document.createElement("tbody"));
     table.tHead.append(head);
-    record.verdicts.forEach(([name, score, threshold, passed]) => {
-      const idle = score === null && passed && name !== "unfinished";
-      const cuts = name === "paragraphs" && passed && record.cut.length;
-      const verdict = !passed ? "rejects" : cuts ? "cuts " + cuts : threshold === null ? "off" : idle ? "n/a" : "passes";
-      const row = make("tr", idle || threshold === null ? "idle" : "");
+    rows.forEach(([name, score, threshold, passed]) => {
+      const cuts = name === "paragraphs" && record.cut.length;
+      const verdict = !passed ? "rejects" : cuts ? "cuts " + cuts : threshold === null ? "off"
+        : idle([name, score, threshold, passed]) ? "n/a" : "passes";
+      const row = document.createElement("tr");
       row.append(make("th", "", title(name)), make("td", "", show(score)), make("td", "", bound(threshold)),
         make("td", passed ? "" : "no", verdict));
       table.tBodies[0].append(row);
@@ -113,9 +115,10 @@
     head.append(make("span", "about", record.source + ", " + record.task));
     const columns = make("div", record.images.length ? "columns" : "columns plain");
     if (record.images.length) columns.append(images(record));
-    columns.append(texts(record), verdicts(record));
+    columns.append(texts(record), verdicts(record, record.verdicts.filter((row) => !idle(row))));
     const more = document.createElement("details");
-    more.append(make("summary", "", "All scores"),
+    more.append(make("summary", "", "Filters that are off or do not apply, and all scores"),
+      verdicts(record, record.verdicts.filter(idle)),
       make("pre", "", Object.entries(record.scores).map(([name, value]) => name + ": " + show(value)).join("\n")));
     box.append(head, columns, more);
     return box;

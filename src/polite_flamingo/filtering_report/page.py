@@ -85,6 +85,7 @@ def render(
         for (name, threshold), scores in sorted(found.scores.items(), key=lambda item: _order(found, item[0]))
     }
     sources = merged(found.sources)
+    figures = {key: _figure(found, *key, histogram) for key, histogram in histograms.items()}
     content = {
         "examples": examples,
         "images": images,
@@ -112,7 +113,8 @@ def render(
         sources=_source_table(sources, taking),
         filters=_filter_table(found),
         alike=_alike({name: sets[name] for name in sources if name in sets}),
-        histograms="".join(_figure(found, *key, histogram) for key, histogram in histograms.items()),
+        histograms="".join(figures[key] for key in histograms if found.scores[key].cuts),
+        off=_more("".join(figures[key] for key in histograms if not found.scores[key].cuts)),
         data=_json(content),
     )
 
@@ -204,6 +206,11 @@ def _figure(found: Collected, name: str, threshold: str, data: charts.Histogram)
     )
 
 
+def _more(figures: str) -> str:
+    told = "Scores of filters that are off"
+    return f'<details><summary>{told}</summary><div class="figures">{figures}</div></details>' if figures else ""
+
+
 def _threshold(scores: Scores, with_tasks: bool) -> str:
     """For readers: ``0.4``, ``3 to 400``, ``contradiction``, ``0.4 (caption)``."""
     value = scores.threshold
@@ -235,7 +242,7 @@ def _percent(part: int, whole: int) -> str:
 
 def _json(value: object) -> str:
     """JSON that cannot end the element it stands in."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
