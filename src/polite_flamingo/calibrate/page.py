@@ -77,21 +77,22 @@ def _records(report: Mapping[str, Any]) -> str:
 
 
 def _filters(report: Mapping[str, Any]) -> str:
-    rows = []
     sets = report["filters"]
-    for place, first in enumerate(next(iter(sets.values()))):
-        for name, found in sets.items():
-            row = found[place]
-            if row["corrupted"] + row["clean"] == 0:
-                continue
-            rows.append(
-                [
-                    first["filter"].replace("_", " "), name, f"{row['corrupted']} / {row['clean']}",
-                    _share(row["recall"]), _share(row["clean_kept"]), _share(row["precision"]),
-                ]
-            )  # fmt: skip
+    rows, idle = [], []
+    for found in zip(*sets.values(), strict=True):  # one filter under every set of thresholds
+        name = found[0]["filter"].replace("_", " ")
+        if not any(_takes(row) for row in found):
+            idle.append(name)
+            continue
+        for thresholds, row in zip(sets, found, strict=True):
+            shares = [_share(row[figure]) for figure in ("recall", "clean_kept", "precision")]
+            rows.append([name, thresholds, f"{row['corrupted']} / {row['clean']}", *shares])
     head = ["filter alone", "thresholds", "corrupted / clean it judges", "caught", "clean kept", "precision"]
-    return _table(head, rows)
+    return _table(head, rows) + (f"\n\nFilters that took nothing: {', '.join(idle)}." if idle else "")
+
+
+def _takes(row: Mapping[str, Any]) -> bool:
+    return bool(row["recall"]["value"]) or row["clean_kept"]["value"] not in (None, 1.0)
 
 
 def _areas(report: Mapping[str, Any]) -> str:
