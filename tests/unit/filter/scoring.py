@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.columns import COLUMNS
+from polite_flamingo.scorers.columns import BY_CUT, COLUMNS
 from polite_flamingo.scorers.text import cut_texts, text_scores
 
 
@@ -15,6 +15,7 @@ def with_columns(rewrite: Rewrite, **given: Any) -> Rewrite:
     chosen = {**rewrite.scores, **given}
     texts = cut_texts(rewrite, chosen.get("clip_logits"))
     found = {**text_scores(rewrite, texts), **chosen}
-    if texts is not None and found.get("sts") is not None:
-        found.setdefault("sts_by_cut", [found["sts"]] * len(texts))
+    for name in BY_CUT if texts is not None else ():
+        if found.get(name) is not None:
+            found.setdefault(f"{name}_by_cut", [found[name]] * len(texts))
     return replace(rewrite, scores={name: found.get(name) for name in COLUMNS})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.pf1m import read_records
+from polite_flamingo.filter.decisions import fates, read_decision
 from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import read_json, read_shards, write_jsonl, write_shards
@@ -90,6 +92,45 @@ def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None
     assert report["counts"]["nli"] == 2
     assert report["sources"] == {"vqa": {"records": 4, "kept": 2, "nli": 2}}
     assert report["reward"] == {"raw": -1.0, "rewritten": 3.5, "pooled_sd": 1.5, "records": 2}
+
+
+def test_the_decision_table_has_every_filters_verdict_on_every_natural_record(params: Params) -> None:
+    write_scored(params, [*RECORDS[:3], replace(RECORDS[3], finish_reason="length"), *RECORDS[4:]])
+    filter_stage.run(params, NullTracker())
+    rows = list(read_shards(params.data / "pf1m" / "decisions"))
+    assert [(row["id"], row["kept"], row["failed"]) for row in rows] == [
+        ("vqa/train/0", True, None),
+        ("vqa/train/1", False, "nli"),
+        ("vqa/train/2", False, "nli"),
+        ("vqa/train/3", False, "unfinished"),
+    ]
+    assert rows[1]["nli"] == {"score": 3.0, "threshold": '["contradiction"]', "passed": False}
+    assert rows[1]["repetition"] == {"score": 0.0, "threshold": "0.3", "passed": True}  # also after the first rejection
+    assert rows[1]["sts"] == {"score": None, "threshold": "0.4", "passed": True}
+    assert rows[1]["numbers_changed"]["threshold"] == "null"  # off
+    found = read_decision(params.data / "pf1m" / "decisions", "vqa/train/1")
+    assert found is not None and found["nli"]["threshold"] == ["contradiction"]
+    assert fates(params.data / "pf1m" / "decisions") == {"vqa": {"kept": 1, "nli": 2, "unfinished": 1}}
+
+
+def test_a_near_duplicate_is_rejected_only_where_a_limit_is_set(params: Params) -> None:
+    records = [RECORDS[0], replace(RECORDS[0], id="vqa/train/1")]
+    write_scored(params, records)
+    report = filter_stage.run(params, NullTracker())
+    assert (report["kept"], report["sets"]["vqa"]["near_duplicates"]) == (2, 1)
+    limit = params.filter.near_duplicates.model_copy(update={"max_similarity": 0.9})
+    strict = params.model_copy(update={"filter": params.filter.model_copy(update={"near_duplicates": limit})})
+    report = filter_stage.run(strict, NullTracker())
+    assert (report["kept"], report["counts"]["near_duplicate"]) == (1, 1)
+    (row,) = read_shards(params.data / "pf1m" / "rejected")
+    assert row["id"] == "vqa/train/1" and row["reason"].startswith("near_duplicate")
+
+
+def test_a_table_of_other_records_stops_the_stage(params: Params) -> None:
+    write_scored(params, RECORDS)
+    write_table(RECORDS[:2], params.data / "scored" / "table")
+    with pytest.raises(DataError, match="score table and records differ"):
+        filter_stage.run(params, NullTracker())
 
 
 def test_probes_measure_the_filters_and_never_enter_the_data(params: Params) -> None:

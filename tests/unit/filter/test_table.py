@@ -40,8 +40,14 @@ def records(draw: st.DrawFn) -> Rewrite:
         "nli": draw(st.none() | st.lists(LOGITS, min_size=3, max_size=3)),
         "clip_logits": draw(st.none() | st.lists(LOGITS, min_size=k, max_size=k)),
     }
-    if scores["sts"] is not None and scores["clip_logits"] is not None and k > 1 and task.is_caption:
-        scores["sts_by_cut"] = [scores["sts"], *draw(st.lists(SHARES, min_size=k - 1, max_size=k - 1))]
+    counts = st.integers(0, 2)
+    for name in ("unsupported_objects", "numbers_changed", "yes_no_flipped"):
+        scores[name] = draw(st.none() | counts)
+    if scores["clip_logits"] is not None and k > 1 and task.is_caption:
+        for name, values in (("sts", SHARES), ("unsupported_objects", counts), ("numbers_changed", counts)):
+            if scores[name] is not None:
+                after = draw(st.lists(values, min_size=k - 1, max_size=k - 1))
+                scores[f"{name}_by_cut"] = [scores[name], *after]
     return with_columns(bare, **scores)
 
 
@@ -59,6 +65,9 @@ THRESHOLDS = st.builds(
     nli_reject=st.lists(LABELS, unique=True).map(tuple),
     max_repeated_share=SHARES,
     max_boxes=st.integers(0, 2),
+    max_unsupported_objects=st.none() | st.integers(0, 2),
+    max_numbers_changed=st.none() | st.integers(0, 2),
+    reject_yes_no_flipped=st.booleans(),
 )
 
 
