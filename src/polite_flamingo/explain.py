@@ -97,24 +97,28 @@ def _decision(data: Path, row: Row, fate: str) -> list[str]:
     """What every filter said, also after the first rejection, and what became of the record."""
     cut = json.loads(row["cut"])
     decision = read_decision(data / "pf1m" / DECISIONS, row["id"])
-    lines = [f"FILTERS{'':<24}score  threshold"] if decision else []
-    for name, result in () if decision is None else ((name, decision[name]) for name in ALL):
-        score, threshold, passed = result["score"], result["threshold"], result["passed"]
-        applies = not passed or score is not None or name == "unfinished"
-        said = "passed" if passed else "FAILED" if name == decision["failed"] else "failed too"
-        if passed and not applies:
-            said = "-"
-        elif passed and threshold is None:
-            said = "off"
-        elif passed and name == "paragraphs" and cut:
-            said = f"cuts {len(cut)}"
-        shown = "" if score is None else f"{score:.0f}" if score == int(score) else _value(score)
-        limit = _threshold(name, threshold) if applies else "does not apply"
-        lines.append(f"  {said:<10} {name:<19} {shown:>8}  {limit}")
+    lines = [] if decision is None else _verdicts(decision, len(cut))
     lines += [f"  cut (CLIP {_value(logit)}): {_shorten(paragraph)}" for logit, paragraph in cut]
     if fate == "kept":
         return [*lines, "", "KEPT in PF-1M", *_text("final", row["rewritten"]), ""]
     return [*lines, "", f"REJECTED  {row['reason']}", ""]
+
+
+def _verdicts(decision: Mapping[str, Any], cut: int) -> list[str]:
+    lines = [f"FILTERS{'':<24}score  threshold"]
+    for name in ALL:
+        score, threshold, passed = (decision[name][part] for part in ("score", "threshold", "passed"))
+        applies = not passed or score is not None or name == "unfinished"
+        if not passed:
+            said = "FAILED" if name == decision["failed"] else "failed too"
+        elif not applies:
+            said = "-"
+        else:
+            said = "off" if threshold is None else f"cuts {cut}" if name == "paragraphs" and cut else "passed"
+        shown = "" if score is None else f"{score:.0f}" if score == int(score) else _value(score)
+        limit = _threshold(name, threshold) if applies else "does not apply"
+        lines.append(f"  {said:<10} {name:<19} {shown:>8}  {limit}")
+    return lines
 
 
 def _threshold(name: str, value: Any) -> str:
