@@ -87,6 +87,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     whatif.add_argument("--examples", type=int, default=0, metavar="N", help="records gained and lost to show of each")
     whatif.add_argument("--json", action="store_true", help="everything, as JSON")
+    rescore = verb("rescore", "score the records of a PF-1M file again, beside the published scores", _rescore)
+    rescore.add_argument("file", type=Path, metavar="FILE", help="PF-1M JSON, or JSON Lines of such records")
+    rescore.add_argument("--scorers", default="rouge,sts", metavar="LIST", help="rouge, sts, nli, clip, reward")
+    for name, what in (("sts", "sentence encoder"), ("nli", "NLI model"), ("clip", "CLIP"), ("reward", "reward model")):
+        rescore.add_argument(f"--{name}", metavar="MODEL", help=f"{what}: folder or origin (default: the profile's)")
+    rescore.add_argument("--json", action="store_true", help="everything, as JSON")
     run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
     run.add_argument("--until", choices=list(BY_NAME), help="last stage to run", metavar="STAGE")
     read = verb("read", "read one dataset's official files into samples, bad rows into quarantine", _read)
@@ -214,6 +220,25 @@ def _explain(arguments: argparse.Namespace) -> None:
     from polite_flamingo.explain import explain
 
     print(explain(_load(arguments), arguments.id))
+
+
+def _rescore(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.evaluate.rescore import chosen, render, rescore
+    from polite_flamingo.stages.scorers import SCORERS, scorer_folders
+
+    params = _load(arguments)
+    names = chosen(arguments.scorers)
+    origins = {name: getattr(arguments, name) for name in SCORERS}
+    stay_offline(params.runtime.threads, [origin or "" for origin in origins.values()])
+    report = rescore(
+        arguments.file,
+        names,
+        folders=scorer_folders((name for name in names if name in SCORERS), origins, params),
+        image_root=params.image_root,
+        clip_mode=params.score.clip_mode,
+        device=params.runtime.device,
+    )
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report))
 
 
 def _filtering_report(arguments: argparse.Namespace) -> None:

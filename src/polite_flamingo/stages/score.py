@@ -39,12 +39,11 @@ from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.rouge import rouge_score
 from polite_flamingo.scorers.text import cut_texts, text_scores
-from polite_flamingo.stages.scorers import SCORERS, make_executor
+from polite_flamingo.stages.scorers import ABSENT, SCORERS, make_executor
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
 
-ABSENT = "none"  # a profile's `backbones` entry for a scorer it goes without
 CLIP = "clip_logits"
 
 Ask = Callable[[Rewrite, Sequence[str] | None], Asked | None]

