@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.filter.chain import KEPT, ORDER, Decision, FilterResult, Thresholds
 from polite_flamingo.filter.columns import Verdicts
 from polite_flamingo.filter.table import count_rows, decide_table
-from polite_flamingo.records import Rewrite
+from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.likeness import VALUES
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def judge_sets(folder: Path, thresholds: Thresholds) -> SetVerdicts:
     similar = similarities(np.concatenate([np.empty((0, VALUES), np.uint16), *signed]), source)
     opened, phrases = _codes(openings)
     share, rank = _opening_shares(source, opened, len(phrases))
-    limits = {"near_duplicate": thresholds.max_similarity, "template": thresholds.max_opening_share}
+    limits = _limits(thresholds)
     sizes = np.bincount(source, minlength=len(names))
     most = limits["template"]
     surplus = np.zeros(len(place), dtype=bool) if most is None else rank >= np.floor(most * sizes)[source]
@@ -101,6 +101,16 @@ def judge_sets(folder: Path, thresholds: Thresholds) -> SetVerdicts:
         "template": _spread(total, place, share, surplus),
     }
     return SetVerdicts(verdicts, limits, _report(names, source, phrases, opened, similar, alike))
+
+
+def switched_on(thresholds: Thresholds) -> tuple[str, ...]:
+    """Names of the filters that can reject, in the order of `ALL`."""
+    limits = {one.name: one.threshold(Task.CAPTION) for one in thresholds.filters()} | _limits(thresholds)
+    return tuple(name for name in ALL if limits[name] is not None)
+
+
+def _limits(thresholds: Thresholds) -> dict[str, float | None]:
+    return {"near_duplicate": thresholds.max_similarity, "template": thresholds.max_opening_share}
 
 
 def similarities(signed: Signatures, source: Ints) -> Floats:

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, variance
@@ -25,7 +25,7 @@ from polite_flamingo.export.pf1m import Pf1mWriter
 from polite_flamingo.filter.chain import Decision, Thresholds, decide
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import decision_row, schema
-from polite_flamingo.filter.sets import ALL, judge_sets
+from polite_flamingo.filter.sets import ALL, judge_sets, switched_on
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import count_rows
 from polite_flamingo.filtering_report.page import write_report
@@ -67,12 +67,12 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     scored = params.data / "scored"
     out = params.data / "pf1m"
     thresholds = thresholds_of(params.filter)
-    tally = Tally()
     truth = Truth(load_world(params.image_root))
     total = count_shards(scored)
     if count_rows(scored / TABLE) != total:
         raise DataError("score table and records differ", where=scored, next_step="run `polite-flamingo score` again")
     sets = judge_sets(scored / TABLE, thresholds)
+    tally = Tally(switched_on(thresholds))
 
     staging = out.with_name(f".{out.name}.publishing")
     shutil.rmtree(staging, ignore_errors=True)
@@ -126,8 +126,13 @@ def record_row(decision: Decision) -> Row:
 
 @dataclass
 class Tally:
-    """Counts per filter, source and task, and rewards, of the natural records."""
+    """Counts per filter, source and task, and rewards, of the natural records.
 
+    Args:
+        filters: Names of the filters that can reject.
+    """
+
+    filters: Sequence[str] = ALL
     records: int = 0
     kept: int = 0
     edited: int = 0
@@ -160,7 +165,7 @@ class Tally:
 
     def report(self) -> dict[str, Any]:
         """JSON values only."""
-        counts = {"kept": self.kept, **{name: self.dropped[name] for name in ALL}}
+        counts = {"kept": self.kept, **{name: self.dropped[name] for name in self.filters}}
         return {
             "records": self.records,
             "kept": self.kept,
@@ -176,7 +181,7 @@ class Tally:
                     "would_drop_alone": self.alone[name],
                     "dropped": self.dropped[name],
                 }
-                for name in ALL
+                for name in self.filters
             ],
             "sources": {name: dict(sorted(counts.items())) for name, counts in sorted(self.sources.items())},
             "tasks": {name: dict(sorted(counts.items())) for name, counts in sorted(self.tasks.items())},

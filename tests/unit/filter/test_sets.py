@@ -11,7 +11,7 @@ import pytest
 from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.filter.chain import Thresholds, decide
-from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets, similarities
+from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets, similarities, switched_on
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.likeness import BYTES, VALUES, opening, signatures
@@ -103,6 +103,16 @@ def test_a_verdict_on_the_source_completes_the_decision_and_gives_the_record_bac
     assert second.failed == "near_duplicate"
     assert second.reason == "near_duplicate: similarity with an earlier answer 1.0000, above 0.8"
     assert second.rewrite == records[1]
+
+
+def test_filters_beyond_the_paper_can_be_switched_on_one_by_one() -> None:
+    assert switched_on(Thresholds()) == ALL[:8]
+    assert switched_on(Thresholds(max_numbers_changed=0, max_opening_share=0.5)) == (
+        *ALL[:8],
+        "numbers_changed",
+        "template",
+    )
+    assert switched_on(Thresholds(reject_yes_no_flipped=True))[8:] == ("yes_no_flipped",)
 
 
 def test_an_empty_table_has_nothing_alike(tmp_path: Path) -> None:
