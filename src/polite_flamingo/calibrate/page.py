@@ -84,9 +84,11 @@ def _filters(report: Mapping[str, Any]) -> str:
         if not any(_takes(row) for row in found):
             idle.append(name)
             continue
+        alike: dict[tuple[str, ...], list[str]] = {}
         for thresholds, row in zip(sets, found, strict=True):
-            shares = [_share(row[figure]) for figure in ("recall", "clean_kept", "precision")]
-            rows.append([name, thresholds, f"{row['corrupted']} / {row['clean']}", *shares])
+            shares = (_share(row[figure]) for figure in ("recall", "clean_kept", "precision"))
+            alike.setdefault((f"{row['corrupted']} / {row['clean']}", *shares), []).append(thresholds)
+        rows += [[name, ", ".join(names), *values] for values, names in alike.items()]
     head = ["filter alone", "thresholds", "corrupted / clean it judges", "caught", "clean kept", "precision"]
     return _table(head, rows) + (f"\n\nFilters that took nothing: {', '.join(idle)}." if idle else "")
 
@@ -106,6 +108,7 @@ def _areas(report: Mapping[str, Any]) -> str:
 def _chain(report: Mapping[str, Any]) -> str:
     held = report["suggested"]["held_out"]
     rows = [["all records", name, *_chain_row(found)] for name, found in report["chain"].items()]
+    rows += [["without injected errors", name, *_chain_row(found)] for name, found in report["own"].items()]
     rows += [["held-out half", name, *_chain_row(found)] for name, found in held.items()]
     return _table(["chain on", "thresholds", "records", "caught", "clean kept", "precision", "corrupted after"], rows)
 

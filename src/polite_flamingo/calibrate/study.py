@@ -47,33 +47,38 @@ class Settings:
     seed: int = 42
 
 
-def study(table: LabelledTable, present: Mapping[str, Thresholds], settings: Settings) -> dict[str, Any]:
+def study(
+    table: LabelledTable, present: Mapping[str, Thresholds], start: Thresholds, settings: Settings
+) -> dict[str, Any]:
     """Measure the filters and suggest thresholds.
 
     Args:
         table: Labelled records.
-        present: Name -> thresholds to measure; the search starts from the last of them.
+        present: Name -> thresholds to measure.
+        start: Where the search starts; what it suggests is compared with it.
         settings: How.
 
     Returns:
         JSON values: ``records``, ``prevalence``, ``thresholds``, ``filters`` and ``chain`` (both per thresholds),
-        ``limits`` (thresholds by score), ``curves``, ``keep_rates``, ``suggested`` (chosen on one half of the records,
-        measured on the other) and ``changes``.
+        ``own`` (the chain on records without injected errors), ``limits`` (thresholds by score), ``curves``,
+        ``keep_rates``, ``suggested`` (chosen on one half, measured on the other) and ``changes``.
     """
     share = float(table.corrupted.mean()) if settings.prevalence is None else settings.prevalence
-    start = list(present.values())[-1]
     target = Target(settings.max_corrupted, settings.min_clean, share)
     chosen_on, measured_on = halves(table)
     found = suggest(chosen_on, start, target)
-    held_out = {
-        name: _chain(measured_on, thresholds, settings, share)
-        for name, thresholds in {**present, "suggested": found.thresholds}.items()
-    }
+    all_sets = {**present, "suggested": found.thresholds}
+    held_out = {name: _chain(measured_on, thresholds, settings, share) for name, thresholds in all_sets.items()}
+    own = _own(table)
+    own_share = 0.0 if own is None else float(own.corrupted.mean())
     return {
         "records": _counts(table),
         "prevalence": round(share, 6),
         "filters": {name: _filters(table, thresholds, settings, share) for name, thresholds in present.items()},
         "chain": {name: _chain(table, thresholds, settings, share) for name, thresholds in present.items()},
+        "own": {}
+        if own is None
+        else {name: _chain(own, thresholds, settings, own_share) for name, thresholds in all_sets.items()},
         "curves": _curves(table, start, settings, share),
         "keep_rates": keep_rates(table, start),
         "suggested": {
@@ -90,6 +95,16 @@ def study(table: LabelledTable, present: Mapping[str, Thresholds], settings: Set
             for name, thresholds in present.items()
         },
     }
+
+
+def _own(table: LabelledTable) -> LabelledTable | None:
+    """The records without injected errors, where some of them are corrupted and others have injected ones."""
+    import numpy as np
+
+    injected = np.array([bool(record.rewrite.extras.get("probe")) for record in table.records])
+    if not injected.any() or not table.corrupted[~injected].any():
+        return None
+    return table.take(np.flatnonzero(~injected))
 
 
 def _met(chain: Mapping[str, Any], target: Target) -> bool:
@@ -113,7 +128,7 @@ def keep_rates(table: LabelledTable, thresholds: Thresholds) -> dict[str, dict[s
     """
     import numpy as np
 
-    natural = np.array(["!" not in record.rewrite.id for record in table.records])
+    natural = np.array([not record.rewrite.extras.get("probe") for record in table.records])
     codes, names = table.batch.texts("source")
     result: dict[str, dict[str, Any]] = {}
     for name, values in _suspicions(table, thresholds).items():

@@ -20,6 +20,7 @@ from polite_flamingo.calibrate import figures, page
 from polite_flamingo.calibrate.clean import clean_rewrites
 from polite_flamingo.calibrate.labels import CLEAN, NATURAL, Labelled, from_injected, from_people, from_world, inject
 from polite_flamingo.calibrate.study import Settings, study
+from polite_flamingo.calibrate.suggest import CHECKS_ON
 from polite_flamingo.calibrate.verdicts import LabelledTable
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.evaluate.ground_truth import load_world
@@ -88,8 +89,11 @@ def run(params: Params, tracker: Tracker, wanted: Wanted) -> dict[str, Any]:
         settings = wanted.settings
         if settings.prevalence is None:
             settings = replace(settings, prevalence=_prevalence(part, records))
-        present = _present(params) if part != "real" else {"paper": paper_thresholds(params)}
-        report = {**study(LabelledTable.of(records), present, settings), **extra}
+        paper = paper_thresholds(params)
+        start = paper if part == "real" else thresholds_of(params.filter)  # a profile's are for its own scorers
+        present = {"paper": paper} if start == paper else {"paper": paper, "profile": start}
+        present[f"{list(present)[-1]} + checks"] = replace(start, **CHECKS_ON)
+        report = {**study(LabelledTable.of(records), present, start, settings), **extra}
         reports[part] = report
         _write(part, report, params.reports / "calibration", wanted.page, tracker)
     return reports
@@ -106,11 +110,6 @@ def paper_thresholds(params: Params) -> Thresholds:
                 inner = inner[key]
             inner[keys[-1]] = paper
     return thresholds_of(Filter.model_validate(values))
-
-
-def _present(params: Params) -> dict[str, Thresholds]:
-    paper, profile = paper_thresholds(params), thresholds_of(params.filter)
-    return {"paper": paper} if paper == profile else {"paper": paper, "profile": profile}
 
 
 def _records(part: str, params: Params, wanted: Wanted) -> tuple[list[Labelled], dict[str, Any]]:

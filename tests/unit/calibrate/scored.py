@@ -1,5 +1,6 @@
 """Labelled records with made-up scores."""
 
+from dataclasses import replace
 from random import Random
 
 from polite_flamingo.calibrate.labels import CLEAN, Labelled
@@ -15,7 +16,7 @@ def rewrite(name: str, task: Task = Task.CAPTION, text: str = "A cat.", **scores
 
 
 def labelled(name: str, wrong: bool, task: Task = Task.CAPTION, kind: str = "negated", **scores: object) -> Labelled:
-    record = rewrite(name, task, **scores)
+    record = replace(rewrite(name, task, **scores), extras={"probe": kind} if wrong and "!" in name else {})
     return Labelled(record, (wrong,), kind if wrong else CLEAN, name.partition("!")[0])
 
 

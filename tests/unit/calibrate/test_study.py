@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.calibrate.scored import labelled, rewrite, twins
 
 from polite_flamingo.calibrate import figures, page
 from polite_flamingo.calibrate.labels import Labelled
@@ -16,8 +17,6 @@ from polite_flamingo.calibrate.verdicts import LabelledTable, outcomes
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Thresholds
 from polite_flamingo.records import Task
-
-from tests.unit.calibrate.scored import labelled, rewrite, twins
 
 
 def draws(count: int, resamples: int = 50) -> Resamples:
@@ -117,7 +116,7 @@ def test_twins_are_in_the_same_half() -> None:
 @pytest.fixture(scope="module")
 def report() -> dict[str, object]:
     present = {"paper": Thresholds(), "profile": replace(Thresholds(), min_cosine=0.6)}
-    return study(LabelledTable.of(twins()), present, Settings(prevalence=0.1, resamples=50))
+    return study(LabelledTable.of(twins()), present, present["profile"], Settings(prevalence=0.1, resamples=50))
 
 
 def test_a_study_says_what_chain_and_filters_do(report: dict[str, object]) -> None:
