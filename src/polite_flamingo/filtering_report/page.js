@@ -17,7 +17,7 @@
     if (typeof value === "number") return Number.isInteger(value) ? String(value) : value.toFixed(4);
     return Array.isArray(value) ? value.map(show).join(", ") : String(value);
   };
-  const bound = (value) => Array.isArray(value) ? value.map(bound).join(", ")
+  const bound = (value) => Array.isArray(value) ? value.map(bound).join(typeof value[0] === "number" ? " to " : ", ")
     : typeof value === "number" ? String(+value.toFixed(4)) : show(value);
   const title = (name) => data.titles[name] || name;
   const options = (select, values, label) => values.forEach((value) => {
