@@ -90,15 +90,15 @@ def judge_sets(folder: Path, thresholds: Thresholds) -> SetVerdicts:
     source, names = _codes(sources)
     similar = similarities(np.concatenate([np.empty((0, VALUES), np.uint16), *signed]), source)
     opened, phrases = _codes(openings)
-    share, rank = _opening_shares(source, opened, len(phrases))
     limits = _limits(thresholds)
-    sizes = np.bincount(source, minlength=len(names))
-    most = limits["template"]
-    surplus = np.zeros(len(place), dtype=bool) if most is None else rank >= np.floor(most * sizes)[source]
-    alike = limits["near_duplicate"]
+    alike, most = limits["near_duplicate"], limits["template"]
+    copies = np.zeros(len(place), dtype=bool) if alike is None else similar > alike
+    left = np.flatnonzero(~copies)  # a template is looked for among what is left
+    share, rank = _opening_shares(source[left], opened[left], len(phrases))
+    allowed = np.inf if most is None else np.floor(most * np.bincount(source[left], minlength=len(names)))[source[left]]
     verdicts = {
-        "near_duplicate": _spread(total, place, similar, np.zeros_like(surplus) if alike is None else similar > alike),
-        "template": _spread(total, place, share, surplus),
+        "near_duplicate": _spread(total, place, similar, copies),
+        "template": _spread(total, place[left], share, rank >= allowed),
     }
     return SetVerdicts(verdicts, limits, _report(names, source, phrases, opened, similar, alike))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ from tests.unit.filter.scoring import with_columns
 from polite_flamingo.filter.chain import Thresholds, decide
 from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets, similarities, switched_on
 from polite_flamingo.filter.table import write_table
+from polite_flamingo.filter.whatif import whatif
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.likeness import BYTES, VALUES, opening, signatures
 
@@ -113,6 +115,20 @@ def test_filters_beyond_the_paper_can_be_switched_on_one_by_one() -> None:
         "template",
     )
     assert switched_on(Thresholds(reject_yes_no_flipped=True))[8:] == ("yes_no_flipped",)
+
+
+def test_trying_limits_counts_what_deciding_with_them_rejects(tmp_path: Path) -> None:
+    random = Random(5)
+    records = [record(i, f"The image shows {text(random.randrange(20), 30)}", random.choice("ab")) for i in range(80)]
+    limits = Thresholds(min_words=20, max_similarity=0.7, max_opening_share=0.2)
+    write_table(records, tmp_path / "table")
+    found = judge_sets(tmp_path / "table", limits)
+    decided = [found.apply(one, decide(one, limits), i) for i, one in enumerate(records)]
+    expected = Counter((one.source, made.failed or "kept") for one, made in zip(records, decided, strict=True))
+    report = whatif(tmp_path, Thresholds(), limits)["sources"]
+    counted = {(source, fate): n for source, row in report.items() for fate, n in row["after"].items() if n}
+    assert counted == dict(expected)
+    assert {fate for _, fate in counted} == {"kept", "near_duplicate", "template"}
 
 
 def test_an_empty_table_has_nothing_alike(tmp_path: Path) -> None:
