@@ -37,6 +37,8 @@ def curves(report: Mapping[str, Any]) -> Figure:
                 marker, x, y = MARKERS.get(thresholds, "^"), curve["cost"][at], curve["recall"][at]
                 roc.plot(x, y, marker, color=colour, markeredgecolor="black", zorder=5)
                 pr.plot(y, curve["precision"][at], marker, color=colour, markeredgecolor="black", zorder=5)
+    for thresholds in report["limits"]:
+        roc.plot([], [], MARKERS.get(thresholds, "^"), color="white", markeredgecolor="black", label=f"at {thresholds}")
     roc.plot([0, 1], [0, 1], color="#C8C8C8", linewidth=1, zorder=0)
     roc.set(title="ROC", xlabel="share of clean records taken", ylabel="share of corrupted records caught")
     pr.axhline(report["prevalence"], color="#C8C8C8", linewidth=1, zorder=0)
