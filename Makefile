@@ -23,7 +23,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate test checks bench bench-rewrite bench-decide bench-engine ui backbones clean
+.PHONY: help setup demo real calibrate test checks bench bench-rewrite bench-decide bench-engine bench-score ui backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (re
 
 bench-decide: $(STAMP)  ## deciding again on 1,000,000 scored records (reports/bench/decide.json)
 	$(BIN)/python -m bench.bench_decide
+
+bench-score: $(STAMP)  ## each scorer against one record at a time, with the same weights (reports/bench/score.json)
+	$(BIN)/python -m bench.bench_score
 
 bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
 	$(BIN)/python bench/bench_engine.py
