@@ -59,7 +59,8 @@ def fates(folder: Path) -> dict[str, Counter[str]]:
     import pyarrow.dataset as ds
 
     found: dict[str, Counter[str]] = {}
-    for batch in ds.dataset(_files(folder)).to_batches(columns=["source", "failed"]):
+    files = _files(folder)
+    for batch in ds.dataset(files).to_batches(columns=["source", "failed"]) if files else ():
         for source, failed in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
             found.setdefault(source, Counter())[failed or "kept"] += 1
     return dict(sorted(found.items()))

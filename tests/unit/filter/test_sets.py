@@ -117,7 +117,8 @@ def test_filters_beyond_the_paper_can_be_switched_on_one_by_one() -> None:
     assert switched_on(Thresholds(reject_yes_no_flipped=True))[8:] == ("yes_no_flipped",)
 
 
-def test_trying_limits_counts_what_deciding_with_them_rejects(tmp_path: Path) -> None:
+def test_trying_limits_counts_what_deciding_with_them_rejects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polite_flamingo.filter.table.ROWS_PER_GROUP", 7)
     random = Random(5)
     records = [record(i, f"The image shows {text(random.randrange(20), 30)}", random.choice("ab")) for i in range(80)]
     limits = Thresholds(min_words=20, max_similarity=0.7, max_opening_share=0.2)

@@ -113,6 +113,14 @@ def test_the_decision_table_has_every_filters_verdict_on_every_natural_record(pa
     assert fates(params.data / "pf1m" / "decisions") == {"vqa": {"kept": 1, "nli": 2, "unfinished": 1}}
 
 
+def test_no_record_at_all_gives_an_empty_decision_table(params: Params) -> None:
+    write_scored(params, [])
+    assert filter_stage.run(params, NullTracker())["records"] == 0
+    assert fates(params.data / "pf1m" / "decisions") == {}
+    with pytest.raises(DataError, match="no decision table"):
+        fates(params.data / "elsewhere")
+
+
 def test_a_near_duplicate_is_rejected_only_where_a_limit_is_set(params: Params) -> None:
     records = [RECORDS[0], replace(RECORDS[0], id="vqa/train/1")]
     write_scored(params, records)

@@ -17,6 +17,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import KEPT, ORDER, Thresholds, decide
 from polite_flamingo.filter.table import count_rows, decide_table, read_batches, write_table
 from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.text import cut_texts, text_scores
 
 WORDS = ("red", "circle", "a", "the", "[0, 0, 1, 1]", "left")
 # few values, so that scores and thresholds often meet exactly
@@ -87,6 +88,29 @@ def test_deciding_on_the_table_equals_deciding_record_by_record(found: list[Rewr
         assert decisions.verdicts[name].rejected.tolist() == [not verdict.passed for verdict in expected]
     cut = [0 if not single.verdicts["paragraphs"].passed else len(single.cut) for single in singles]
     assert decisions.cut.tolist() == cut
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(records(), LOGITS)
+def test_a_kept_record_has_the_scores_of_its_final_text(record: Rewrite, min_clip_logit: float) -> None:
+    lenient = Thresholds(
+        min_words=0, min_cosine=-1.0, max_rouge_l=1.0, nli_reject=(), max_repeated_share=1.0, max_boxes=99,
+        min_clip_logit=min_clip_logit,
+    )  # fmt: skip
+    decision = decide(replace(record, finish_reason="stop"), lenient)
+    if not decision.kept:
+        assert decision.failed == "paragraphs" and decision.text == record.rewritten
+        return
+    texts = cut_texts(record, record.scores["clip_logits"])
+    assert decision.text == (record.rewritten if texts is None else texts[len(decision.cut)])
+    expected = text_scores(decision.rewrite, None)
+    found = decision.rewrite.scores
+    assert {name: found[name] for name in ("boxes", "repeated_share")} == {
+        name: expected[name] for name in ("boxes", "repeated_share")
+    }
+    assert not any(name.endswith("_by_cut") for name in found)
+    if decision.cut:
+        assert len(found["clip_logits"]) == len(decision.rewrite.paragraphs)
 
 
 def plain(number: int, **scores: Any) -> Rewrite:
