@@ -23,7 +23,8 @@ def curves(report: Mapping[str, Any]) -> Figure:
     Args:
         report: What `study` returned.
     """
-    figure = _figure(10.5, 5.2)
+    entries = len(report["curves"]) + len(report["limits"])
+    figure = _figure(10.5, 4.0 + 0.17 * entries)
     roc, pr = figure.subplots(1, 2)
     for place, (name, curve) in enumerate(report["curves"].items()):
         colour, line = COLOURS[place % len(COLOURS)], LINES[place % len(LINES)]

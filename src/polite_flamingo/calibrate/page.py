@@ -14,7 +14,15 @@ from polite_flamingo.io import write_atomic
 
 def render(report: Mapping[str, Any]) -> str:
     """The tables of one calibration as Markdown."""
-    parts = [_records(report), _filters(report), _areas(report), _chain(report), _kinds(report), _suggested(report)]
+    parts = [
+        _records(report),
+        _models(report),
+        _filters(report),
+        _areas(report),
+        _chain(report),
+        _kinds(report),
+        _suggested(report),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -73,6 +81,19 @@ def _records(report: Mapping[str, Any]) -> str:
     return (
         f"{records['total']:,} records ({kinds}), from {records['groups']:,} originals. Sources: {sources}. "
         f'Precision and "corrupted after" are for {report["prevalence"]:.1%} corrupted before filtering.'
+    )
+
+
+def _models(report: Mapping[str, Any]) -> str:
+    models = [f"{name} `{found['origin']}`" for name, found in report.get("models", {}).items()]
+    accuracy = report.get("models", {}).get("nli", {}).get("accuracy")
+    if accuracy is None:
+        return f"Scored with {', '.join(models)}." if models else ""
+    found = report["models"]["nli"]
+    return (
+        f"Scored with {', '.join(models)}. NLI was trained on {found['train_pairs']:,.0f} pairs; on "
+        f"{found['held_out_pairs']:,.0f} held-out pairs its accuracy is {accuracy:.1%} (most frequent label "
+        f"{found['majority']:.1%})."
     )
 
 
