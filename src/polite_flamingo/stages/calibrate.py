@@ -38,7 +38,7 @@ PLOTS = {"curves": figures.curves, "recalls": figures.recalls, "keep_rates": fig
 REAL_PREVALENCE = 0.1  # assumed where errors are injected: how many a rewriter makes is not known from them
 NLI_DATA = "nli"  # folder of the e-SNLI and SICK files below the data root
 TRAINED = "train:nli"
-NLI_EPOCHS = 3  # minutes on two cores
+NLI_EPOCHS = 2  # five to ten minutes on two idle cores
 ABSENT = "none"  # in place of a model's origin
 
 
