@@ -15,8 +15,8 @@ from polite_flamingo.errors import ModelError
 
 LOG = logging.getLogger(__name__)
 LEAST_ROWS = 8
-ROWS = 64  # a batch's most rows
-AREA = 8192  # a batch's most rows times its greatest length
+ROWS = 256  # a batch's most rows
+CPU_AREA, CUDA_AREA = 4096, 65_536  # a batch's most rows times its greatest length, but for its least rows
 NARROWEST = 0.8  # of the greatest length: what is shorter is not padded to it but begins another batch
 
 Item = TypeVar("Item", bound=Hashable)
@@ -40,7 +40,7 @@ class Batches(Generic[Item, Result]):
         lengths: Callable[[list[Item]], Sequence[int]] | None = None,
         *,
         rows: int = ROWS,
-        area: int = AREA,
+        area: int = CPU_AREA,
         kept: int = 16_384,
     ) -> None:
         self._forward = forward
@@ -80,7 +80,7 @@ class Batches(Generic[Item, Result]):
         for i in order:
             rows = len(batches[-1]) if batches else 0
             padded = rows >= LEAST_ROWS and lengths[i] < NARROWEST * widest
-            if not batches or padded or rows >= min(self._rows, max(1, self._area // widest)):
+            if not batches or padded or rows >= min(self._rows, max(LEAST_ROWS, self._area // widest)):
                 batches.append([])
                 widest = max(1, lengths[i])
             batches[-1].append(items[i])
@@ -108,6 +108,11 @@ class Batches(Generic[Item, Result]):
         LOG.warning("out of memory with %d rows, going on with %d: %s", len(batch) + len(filling), half, reason)
         fill = half > LEAST_ROWS
         return [*self._run(batch[:half], fill), *(self._run(batch[half:], fill) if batch[half:] else [])]
+
+
+def area_on(device: str) -> int:
+    """The area that suits a torch device."""
+    return CUDA_AREA if device.startswith("cuda") else CPU_AREA
 
 
 def out_of_memory(error: BaseException) -> bool:

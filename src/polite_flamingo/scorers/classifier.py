@@ -8,7 +8,7 @@ from typing import Any
 
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError
-from polite_flamingo.scorers.batching import ROWS, Batches
+from polite_flamingo.scorers.batching import ROWS, Batches, area_on
 
 Pair = tuple[str, str]
 
@@ -32,7 +32,10 @@ class PairClassifier:
         self.tokenizer = tokenizer
         self.device = device
         self.max_tokens = max_tokens(model.config, tokenizer)
-        self._batches: Batches[Pair, list[float]] = Batches(self._forward, self._lengths, rows=batch_size, kept=_KEPT)
+        self._tokens: dict[Pair, dict[str, list[int]]] = {}  # of the pairs being read
+        self._batches: Batches[Pair, list[float]] = Batches(
+            self._forward, self._lengths, rows=batch_size, area=area_on(device), kept=_KEPT
+        )
 
     def logits(self, pairs: Sequence[Pair]) -> list[list[float]]:
         """Logits of each pair, in the order of `pairs` and of the model's labels."""
@@ -40,16 +43,17 @@ class PairClassifier:
         return [found[pair] for pair in pairs]
 
     def _lengths(self, pairs: list[Pair]) -> list[int]:
-        return [len(ids) for ids in self._tokens(pairs)["input_ids"]]
-
-    def _tokens(self, pairs: list[Pair], **options: Any) -> Any:
         first, second = zip(*pairs, strict=True)
-        return self.tokenizer(list(first), list(second), truncation=True, max_length=self.max_tokens, **options)
+        tokens = self.tokenizer(list(first), list(second), truncation=True, max_length=self.max_tokens)
+        names = list(tokens)
+        rows = zip(*(tokens[name] for name in names), strict=True)
+        self._tokens = {pair: dict(zip(names, row, strict=True)) for pair, row in zip(pairs, rows, strict=True)}
+        return [len(ids) for ids in tokens["input_ids"]]
 
     def _forward(self, pairs: list[Pair]) -> list[list[float]]:
         import torch
 
-        inputs = self._tokens(pairs, padding=True, return_tensors="pt").to(self.device)
+        inputs = self.tokenizer.pad([self._tokens[pair] for pair in pairs], return_tensors="pt").to(self.device)
         with torch.inference_mode():
             values: list[list[float]] = self.model(**inputs).logits.float().cpu().tolist()
         return values

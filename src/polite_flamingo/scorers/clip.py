@@ -23,7 +23,7 @@ from polite_flamingo.imaging import ImagePreprocessor
 from polite_flamingo.io import open_image
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
-from polite_flamingo.scorers.batching import ROWS, Batches
+from polite_flamingo.scorers.batching import ROWS, Batches, area_on
 from polite_flamingo.scorers.classifier import check_folder, max_tokens, pick_dtype
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class ClipScorer:
         self._mode = mode
         self._threads = threads
         self._max_tokens = max_tokens(model.config.text_config, tokenizer)
-        self._images: Batches[str, torch.Tensor] = Batches(self._encode_images, rows=batch_size, kept=kept)
-        self._texts: Batches[str, torch.Tensor] = Batches(
-            self._encode_texts, self._lengths, rows=batch_size, kept=kept
-        )  # fmt: skip
+        self._patches = (model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2 + 1
+        size: dict[str, int] = {"rows": batch_size, "area": area_on(device), "kept": kept}
+        self._images: Batches[str, torch.Tensor] = Batches(self._encode_images, self._areas, **size)
+        self._texts: Batches[str, torch.Tensor] = Batches(self._encode_texts, self._lengths, **size)
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[list[float] | None]:
         """One logit per paragraph of each caption; None for other tasks, without images and without text."""
@@ -152,6 +152,9 @@ class ClipScorer:
             return _normalise(
                 self._model.get_text_features(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
             )
+
+    def _areas(self, paths: list[str]) -> list[int]:
+        return [self._patches] * len(paths)
 
     def _encode_images(self, paths: list[str]) -> list[torch.Tensor]:
         import torch

@@ -16,7 +16,7 @@ from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
-from polite_flamingo.scorers.batching import ROWS, Batches
+from polite_flamingo.scorers.batching import ROWS, Batches, area_on
 from polite_flamingo.scorers.classifier import check_folder, max_tokens, pick_dtype
 
 _KEPT = 16_384  # texts whose embeddings are remembered, 50 MB at 768 numbers
@@ -40,7 +40,9 @@ class StsScorer:
         tokenizer = model.tokenizer
         limit = model.max_seq_length or max_tokens(model[0].auto_model.config, tokenizer)
         self._tokens = lambda texts: tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
-        self._batches: Batches[str, Any] = Batches(self._forward, self._lengths, rows=batch_size, kept=_KEPT)
+        self._batches: Batches[str, Any] = Batches(
+            self._forward, self._lengths, rows=batch_size, area=area_on(str(model.device)), kept=_KEPT
+        )
 
     def similarity(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Cosine of each pair, -1..1."""

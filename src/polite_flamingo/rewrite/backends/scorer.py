@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.backends.base import ERROR, Request
 from polite_flamingo.scorers.base import Asked, Scorer, finite
-from polite_flamingo.scorers.batching import ROWS
 
 
 def as_request(key: str, asked: Asked) -> Request:
@@ -27,7 +26,7 @@ class ScorerBackend:
         identity: Content hash of the model and of the settings its scores depend on.
     """
 
-    batch_size = ROWS
+    batch_size = 64  # of which the engine makes a call of a few; how the model is batched is the scorer's own
 
     def __init__(self, load: Callable[[], Scorer], identity: str) -> None:
         self._load = load
