@@ -23,7 +23,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real test checks bench bench-rewrite bench-engine ui backbones clean
+.PHONY: help setup demo real calibrate test checks bench bench-rewrite bench-decide bench-engine bench-score ui backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doct
 	$(BIN)/python -m bench.bench_readers
 	$(BIN)/python -m bench.bench_doctor
 
+calibrate: $(STAMP)  ## measure the filters, write docs/calibration.md: make calibrate DATA_ROOT=folder (after make demo)
+	$(BIN)/polite-flamingo calibrate world real --data-root "$(DATA_ROOT)" --page docs/calibration.md
+
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui
 
@@ -68,6 +71,12 @@ backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print th
 
 bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (reports/bench/rewrite.json)
 	$(BIN)/python bench/bench_rewrite.py
+
+bench-decide: $(STAMP)  ## deciding again on 1,000,000 scored records (reports/bench/decide.json)
+	$(BIN)/python -m bench.bench_decide
+
+bench-score: $(STAMP)  ## each scorer against one record at a time, with the same weights (reports/bench/score.json)
+	$(BIN)/python -m bench.bench_score
 
 bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
 	$(BIN)/python bench/bench_engine.py

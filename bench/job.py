@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ def doctor(root: str, out: str, workers: str) -> dict[str, Any]:
 
     report = check_up(Path(root), out=Path(out), workers=int(workers), evaluation=["evaluation"])
     return {key: report[key] for key in ("images", "examined", "images_per_second", "counts")}
+
+
+def whatif(scored: str, with_sets: str) -> dict[str, Any]:
+    """What ``polite-flamingo whatif`` does."""
+    import pyarrow as pa
+
+    from polite_flamingo.filter.chain import Thresholds
+    from polite_flamingo.filter.whatif import whatif as compare
+
+    pa.set_cpu_count(2)
+    after = Thresholds(min_cosine=0.5, min_clip_logit=19.0, max_numbers_changed=0)
+    if int(with_sets):
+        after = replace(after, max_similarity=0.8, max_opening_share=0.3)
+    report = compare(Path(scored), Thresholds(), after)
+    return {"kept_before": report["all"]["before"]["kept"], "kept_after": report["all"]["after"]["kept"]}
 
 
 def peak_megabytes() -> float:
@@ -73,6 +89,7 @@ def main(argv: list[str]) -> None:
 JOBS: dict[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
     "read": (read, ("ijson", "numpy", "pyarrow.parquet", "tqdm", "polite_flamingo.reading")),
     "load_dataset": (load_dataset, ("datasets",)),
+    "whatif": (whatif, ("numpy", "pyarrow.parquet", "pandas", "polite_flamingo.filter.whatif")),
     "doctor": (doctor, ("numpy", "PIL.Image", "tqdm", "polite_flamingo.doctor.checkup")),
 }
 

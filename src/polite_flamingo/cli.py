@@ -78,6 +78,21 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--records", type=int, metavar="N", help="instead: the first N rewrites by id, as Markdown")
     explain = verb("explain", "one record's life, from annotation to verdict", _explain)
     explain.add_argument("id", help="record id, or an unambiguous part of it")
+    page = verb("filtering_report", "what the filters took, as one HTML page with examples", _filtering_report)
+    page.add_argument("--out", type=Path, metavar="FILE", help="default: reports/PROFILE/filtering.html")
+    page.add_argument("--examples", type=_count, default=300, metavar="N", help="records to show (default: 300)")
+    whatif = verb("whatif", "what other thresholds would keep, per source: seconds, no model", _whatif)
+    whatif.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. filter.sts.min_cosine=0.5; repeatable"
+    )
+    whatif.add_argument("--examples", type=int, default=0, metavar="N", help="records gained and lost to show of each")
+    whatif.add_argument("--json", action="store_true", help="everything, as JSON")
+    rescore = verb("rescore", "score the records of a PF-1M file again, beside the published scores", _rescore)
+    rescore.add_argument("file", type=Path, metavar="FILE", help="PF-1M JSON, or JSON Lines of such records")
+    rescore.add_argument("--scorers", default="rouge,sts", metavar="LIST", help="rouge, sts, nli, clip, reward")
+    for name, what in (("sts", "sentence encoder"), ("nli", "NLI model"), ("clip", "CLIP"), ("reward", "reward model")):
+        rescore.add_argument(f"--{name}", metavar="MODEL", help=f"{what}: folder or origin (default: the profile's)")
+    rescore.add_argument("--json", action="store_true", help="everything, as JSON")
     run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
     run.add_argument("--until", choices=list(BY_NAME), help="last stage to run", metavar="STAGE")
     read = verb("read", "read one dataset's official files into samples, bad rows into quarantine", _read)
@@ -112,6 +127,19 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one per core")
     doctor.add_argument("--min-side", type=int, default=16, metavar="PIXELS", help="below it: tiny (default 16)")
     doctor.add_argument("--json", action="store_true", help="the whole report, as JSON")
+    calibrate = verb("calibrate", "measure the filters on labelled records, suggest thresholds", _calibrate)
+    calibrate.add_argument(
+        "parts", nargs="*", metavar="PART", help="world (its ground truth), labels (--labels), real (injected errors)"
+    )
+    calibrate.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label (clean or corrupted)")
+    calibrate.add_argument("--max-corrupted", type=float, default=0.01, metavar="X", help="target (default 0.01)")
+    calibrate.add_argument("--min-clean", type=float, default=0.9, metavar="Y", help="target (default 0.9)")
+    calibrate.add_argument("--prevalence", type=float, metavar="P", help="share of corrupted records before filtering")
+    calibrate.add_argument("--sts", metavar="ORIGIN", help="real: sentence encoder (default: MiniLM from PyPI)")
+    calibrate.add_argument("--nli", metavar="ORIGIN", help="real: NLI model (default: trained on DATA_ROOT/nli)")
+    calibrate.add_argument("--clip", metavar="ORIGIN", help="real: CLIP model (default: none)")
+    calibrate.add_argument("--page", type=Path, metavar="MD", help="page whose tables and plots are written anew")
+    calibrate.add_argument("--json", action="store_true", help="everything, as JSON")
     verb("track_outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
     return parser
 
@@ -135,7 +163,14 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
 def _attachments(stage: Stage, reports: Path) -> list[Path]:
     figures = "figures" if stage.name == "evaluate" else f"{stage.name}*"  # tune_raw has two loss curves
     report = reports / "checks" / f"{stage.name}.json" if stage.module == "check" else reports / f"{stage.name}.json"
-    return [path for path in [report, *sorted(reports.glob(f"{figures}/*.png"))] if path.is_file()]
+    pages = [reports / "filtering.html"] if stage.name == "filter" else []
+    return [path for path in [report, *pages, *sorted(reports.glob(f"{figures}/*.png"))] if path.is_file()]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: 0 or more")
+    return int(text)
 
 
 def _with_underscores(argv: Sequence[str]) -> list[str]:
@@ -185,6 +220,61 @@ def _explain(arguments: argparse.Namespace) -> None:
     from polite_flamingo.explain import explain
 
     print(explain(_load(arguments), arguments.id))
+
+
+def _rescore(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.evaluate.rescore import chosen, render, rescore
+    from polite_flamingo.stages.scorers import SCORERS, scorer_folders
+
+    params = _load(arguments)
+    names = chosen(arguments.scorers)
+    origins = {name: getattr(arguments, name) for name in SCORERS}
+    stay_offline(params.runtime.threads, [origin or "" for origin in origins.values()])
+    report = rescore(
+        arguments.file,
+        names,
+        folders=scorer_folders((name for name in names if name in SCORERS), origins, params),
+        image_root=params.image_root,
+        clip_mode=params.score.clip_mode,
+        device=params.runtime.device,
+    )
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report))
+
+
+def _filtering_report(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.filtering_report.page import write_report
+    from polite_flamingo.io import read_json
+
+    params = _load(arguments)
+    out = arguments.out or params.reports / "filtering.html"
+    figures = params.reports / "filter.json"
+    done = write_report(
+        params.data / "pf1m",
+        out,
+        image_root=params.image_root,
+        profile=params.profile,
+        sets=read_json(figures).get("sets") if figures.is_file() else None,
+        examples=arguments.examples,
+    )
+    print(json.dumps({"page": str(out), **done}))
+
+
+def _whatif(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.filter.whatif import render, whatif
+    from polite_flamingo.params import changed
+    from polite_flamingo.stages.filter import thresholds_of
+
+    params = _load(arguments)
+    if arguments.examples < 0:
+        raise ConfigError("a number of examples cannot be negative", value=arguments.examples, where="--examples")
+    other = changed(params, arguments.set, "filter")
+    report = whatif(
+        params.data / "scored",
+        thresholds_of(params.filter),
+        thresholds_of(other.filter),
+        examples=arguments.examples,
+    )
+    print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report, params.profile))
 
 
 def _read(arguments: argparse.Namespace) -> None:
@@ -306,6 +396,38 @@ def _doctor(arguments: argparse.Namespace) -> None:
         min_side=arguments.min_side,
     )
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report))
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.calibrate.study import Settings
+    from polite_flamingo.stages.calibrate import Wanted, run, text_of
+    from polite_flamingo.tracking import start_tracker
+
+    params = _load(arguments)
+    for name in ("max_corrupted", "min_clean", "prevalence"):
+        value = getattr(arguments, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError("a share lies between 0 and 1", value=value, where="--" + name.replace("_", "-"))
+    models = {name: getattr(arguments, name) for name in ("sts", "nli", "clip") if getattr(arguments, name)}
+    wanted = Wanted(
+        parts=tuple(dict.fromkeys(arguments.parts or (["labels"] if arguments.labels else ["world"]))),
+        labels=arguments.labels,
+        settings=Settings(
+            arguments.max_corrupted,
+            arguments.min_clean,
+            arguments.prevalence,
+            params.evaluate.bootstrap_samples,
+            params.seed,
+        ),
+        page=arguments.page,
+        **models,
+    )
+    stay_offline(params.runtime.threads, list(models.values()))
+    settings = {"filter": params.filter.model_dump(mode="json"), "calibrate": models}
+    with start_tracker(
+        params.runtime.tracking, stage="calibrate", profile=params.profile, settings=settings
+    ) as tracker:
+        print(text_of(run(params, tracker, wanted), arguments.json))
 
 
 def _ui(arguments: argparse.Namespace) -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.filter.decisions import FOLDER as DECISIONS
+from polite_flamingo.filter.decisions import read_decision
+from polite_flamingo.filter.sets import ALL
 from polite_flamingo.io import Row, read_jsonl, read_shards
 from polite_flamingo.params import Params
+from polite_flamingo.scorers.nli import LABELS
 
 ROLES = ("annotation", "instruction", "evaluation")
 SHOWN_IDS = 8
+AT_LEAST = ("sts", "paragraphs")  # filters that reject what is below their threshold
 EXTRAS_SHOWN = 200  # characters of one extra
 
 
@@ -40,11 +45,12 @@ def explain(params: Params, wanted: str) -> str:
     for row in _rows(data / "rewrites", "id", record):
         lines += ["REWRITE", *_text("rewritten", row["rewritten"]), f"  finish reason  {row['finish_reason']}", ""]
     for row in _rows(data / "scored", "id", record):
-        scores = json.loads(row["scores"])
-        lines += ["SCORES", *(f"  {name:<14} {_value(value)}" for name, value in sorted(scores.items())), ""]
+        lines += [*_scores(json.loads(row["scores"])), ""]
+        if probe := json.loads(row["extras"]).get("probe"):
+            lines += [f"INJECTED to measure the filters ({probe}): judged like all others, never part of PF-1M", ""]
     for fate in ("kept", "rejected"):
         for row in _rows(data / "pf1m" / fate, "id", record):
-            lines += _decision(row, fate)
+            lines += _decision(data, row, fate)
     return "\n".join(lines).rstrip()
 
 
@@ -71,16 +77,60 @@ def _pair(row: Row) -> list[str]:
     return [*lines, *_text("drafted", row["drafted"]), *_text("revised", row["revised"]), ""]
 
 
-def _decision(row: Row, fate: str) -> list[str]:
-    lines = ["FILTERS (score, threshold)"]
-    for name, (score, threshold, passed) in json.loads(row["verdicts"]).items():
-        shown = "does not apply" if score is None and passed else f"{_value(score):>10}  {json.dumps(threshold)}"
-        lines.append(f"  {'passed' if passed else 'FAILED'}  {name:<14} {shown}")
-    for logit, paragraph in json.loads(row["cut"]):
-        lines.append(f"  cut (CLIP {_value(logit)}): {_shorten(paragraph)}")
+def _scores(scores: Mapping[str, Any]) -> list[str]:
+    """One line per score that applies, with what it becomes when the lowest paragraphs are cut."""
+    lines = ["SCORES"]
+    for name, value in sorted(scores.items()):
+        if value is None or name.endswith("_by_cut"):
+            continue
+        shown = _value(value)
+        if name == "nli":
+            shown = ", ".join(f"{label} {_value(logit)}" for label, logit in zip(LABELS, value, strict=True))
+        lines.append(f"  {name:<20} {shown}")
+        if cut := (scores.get(f"{name}_by_cut") or [])[1:]:
+            lowest = "lowest paragraph" if len(cut) == 1 else f"1 to {len(cut)} lowest paragraphs"
+            lines[-1] += f"  (without the {lowest}: {', '.join(map(_value, cut))})"
+    return lines
+
+
+def _decision(data: Path, row: Row, fate: str) -> list[str]:
+    """What every filter said, also after the first rejection, and what became of the record."""
+    cut = json.loads(row["cut"])
+    decision = read_decision(data / "pf1m" / DECISIONS, row["id"])
+    lines = [] if decision is None else _verdicts(decision, len(cut))
+    lines += [f"  cut (CLIP {_value(logit)}): {_shorten(paragraph)}" for logit, paragraph in cut]
     if fate == "kept":
         return [*lines, "", "KEPT in PF-1M", *_text("final", row["rewritten"]), ""]
     return [*lines, "", f"REJECTED  {row['reason']}", ""]
+
+
+def _verdicts(decision: Mapping[str, Any], cut: int) -> list[str]:
+    lines = [f"FILTERS{'':<24}score  threshold"]
+    for name in ALL:
+        score, threshold, passed = (decision[name][part] for part in ("score", "threshold", "passed"))
+        applies = not passed or score is not None or name == "unfinished"
+        if not passed:
+            said = "FAILED" if name == decision["failed"] else "failed too"
+        elif not applies:
+            said = "-"
+        else:
+            said = "off" if threshold is None else f"cuts {cut}" if name == "paragraphs" and cut else "passed"
+        shown = "" if score is None else f"{score:.0f}" if score == int(score) else _value(score)
+        limit = _threshold(name, threshold) if applies else "does not apply"
+        lines.append(f"  {said:<10} {name:<19} {shown:>8}  {limit}")
+    return lines
+
+
+def _threshold(name: str, value: Any) -> str:
+    if value is None:
+        return "off"
+    if name == "length":
+        return f"{value[0]} to {value[1]}"
+    if name == "nli":
+        return f"rejects {', '.join(value) or 'nothing'}"
+    if name == "unfinished":
+        return "the model ended the text"
+    return f"{'at least' if name in AT_LEAST else 'at most'} {value}"
 
 
 def _resolve(params: Params, wanted: str) -> str:

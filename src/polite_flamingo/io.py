@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from polite_flamingo.errors import BusyError, DataError, ImageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from PIL.Image import Image as PILImage
 
 Row = dict[str, Any]
@@ -82,14 +83,14 @@ def read_jsonl(path: Path) -> Iterator[Row]:
                 raise DataError("line is not valid JSON", value=str(error), where=f"{path}:{number}") from None
 
 
-def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one Parquet shard atomically; equal rows give equal bytes."""
+def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema | None = None) -> None:
+    """Write one Parquet shard atomically; equal rows give equal bytes. Without `schema` types come from the rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows]), tmp, compression="zstd")
+    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows], schema=schema), tmp, compression="zstd")
     with open(tmp, "rb") as file:
         os.fsync(file.fileno())
     os.replace(tmp, path)

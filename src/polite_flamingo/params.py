@@ -7,12 +7,12 @@ The paper's values live in params.yaml, the machine's and the data's in ``config
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from polite_flamingo.errors import ConfigError, did_you_mean
 
@@ -129,6 +129,26 @@ class LeakedBoxesFilter(_Section):
     max_boxes: int = Field(ge=0)
 
 
+class UnsupportedObjectsFilter(_Section):
+    max_objects: int | None = Field(default=None, ge=0)
+
+
+class NumbersFilter(_Section):
+    max_changed: int | None = Field(default=None, ge=0)
+
+
+class YesNoFilter(_Section):
+    reject_flipped: bool = False
+
+
+class NearDuplicatesFilter(_Section):
+    max_similarity: float | None = Field(default=None, ge=0, le=1)
+
+
+class TemplateFilter(_Section):
+    max_share: float | None = Field(default=None, gt=0, le=1)
+
+
 class Filter(_Section):
     length: LengthFilter
     change: ChangeFilter
@@ -137,6 +157,11 @@ class Filter(_Section):
     nli: NliFilter
     repetition: RepetitionFilter
     leaked_boxes: LeakedBoxesFilter
+    unsupported_objects: UnsupportedObjectsFilter
+    numbers: NumbersFilter
+    yes_no: YesNoFilter
+    near_duplicates: NearDuplicatesFilter
+    template: TemplateFilter
 
 
 class Multiturn(_Section):
@@ -169,9 +194,24 @@ class Evaluate(_Section):
     temperature: float = Field(gt=0)
 
 
+class KeepRange(_Section):
+    default: tuple[float, float]
+    per_source: dict[str, tuple[float, float]]
+    min_records: int = Field(ge=1)
+
+    @field_validator("default", "per_source")
+    @classmethod
+    def _ordered(cls, value: Any) -> Any:
+        for low, high in value.values() if isinstance(value, dict) else [value]:
+            if not 0 <= low <= high <= 1:
+                raise ValueError("a range is [lowest, highest] share kept, between 0 and 1")
+        return value
+
+
 class Quality(_Section):
     max_rejected_share: float = Share
     min_kept_share: float = Share
+    keep_range: KeepRange
 
 
 class Scenes(_Section):
@@ -328,6 +368,46 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
     return params
 
 
+def changed(params: Params, assignments: Sequence[str], section: str) -> Params:
+    """The parameters with some values of one section replaced.
+
+    Args:
+        params: Resolved parameters; they stay as they are.
+        assignments: ``section.key.key=value``, the value as YAML.
+        section: Name of the section, e.g. ``filter``.
+
+    Raises:
+        ConfigError: names every unknown key and bad value at once.
+    """
+    problems: list[str] = []
+    values = params.model_dump()
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        keys = dotted.strip().split(".")
+        if not equals or keys[0] != section or len(keys) < 2:
+            problems.append(f"{assignment}: write {section}.key=value")
+            continue
+        try:
+            tree: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            problems.append(f"{assignment}: the value is not valid YAML")
+            continue
+        for key in reversed(keys):
+            tree = {key: tree}
+        values = _merge(values, tree, "", {}, problems)
+    try:
+        made = type(params)(**values)
+    except ValidationError as error:
+        problems += [_explain(e) for e in error.errors()]
+        made = params
+    if problems:
+        raise ConfigError(
+            f"{len(problems)} problem(s) in the changes:\n    " + "\n    ".join(problems).replace("overrides.", ""),
+            next_step=f"`polite-flamingo params` shows every {section} value",
+        )
+    return made
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -340,7 +420,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-_WHOLE = ("mixture", "per_task")  # mappings whose keys are free: an override replaces them as a whole
+_WHOLE = ("mixture", "per_task", "per_source")  # mappings whose keys are free: an override replaces them as a whole
 
 
 def _merge(

@@ -46,6 +46,7 @@ def build_report(params: Params) -> Figures:
     report["where"] = {
         "MLflow and Prefect": "make ui",
         "Data Docs": str(params.reports / "data_docs" / "index.html"),
+        "filtering": str(params.reports / "filtering.html"),
         "figures": str(params.reports / "figures"),
         "PF-1M": str(params.data / "pf1m" / "pf1m.json"),
         "one record": "polite-flamingo explain ID",

@@ -80,7 +80,7 @@ def bootstrap_means(values: NDArray[np.float64], *, resamples: int, seed: int, p
     figures, n = values.shape
     if n == 0:
         return [NOTHING] * figures
-    means = np.concatenate([values @ counts.T / n for counts in _resample_counts(n, resamples, seed, purpose)], axis=1)
+    means = np.concatenate([values @ counts.T / n for counts in resample_counts(n, resamples, seed, purpose)], axis=1)
     tail = (1.0 - LEVEL) / 2.0
     lows, highs = np.quantile(means, [tail, 1.0 - tail], axis=1)
     return [
@@ -89,7 +89,7 @@ def bootstrap_means(values: NDArray[np.float64], *, resamples: int, seed: int, p
     ]
 
 
-def _resample_counts(n: int, resamples: int, seed: int, purpose: str) -> Iterator[NDArray[np.float64]]:
+def resample_counts(n: int, resamples: int, seed: int, purpose: str) -> Iterator[NDArray[np.float64]]:
     """Yield arrays of shape (some resamples, n): how often each sample was drawn."""
     import numpy as np
 

@@ -46,7 +46,7 @@ _STYLE = {
 P = ParamSpec("P")
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[Concatenate[Path, P], Path]:
+def styled(draw: Callable[P, Figure]) -> Callable[Concatenate[Path, P], Path]:
     """Turn a function that draws into one that writes the PNG at its first argument, in the project's style."""
 
     @functools.wraps(draw)
@@ -60,7 +60,7 @@ def _styled(draw: Callable[P, Figure]) -> Callable[Concatenate[Path, P], Path]:
     return write
 
 
-@_styled
+@styled
 def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
     """How the reward is distributed (section 5, politeness): one violin per kind of answer.
 
@@ -91,7 +91,7 @@ def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def win_rate_map(rates: WinRates) -> Figure:
     """Win-rate matrix (section 5): how often the row's answer has the higher reward, with numbers in the cells."""
     import numpy as np
@@ -120,7 +120,7 @@ def win_rate_map(rates: WinRates) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def u_curve(
     accuracy: Mapping[str, Number], reward: Mapping[str, Number], stages: Sequence[str], baseline: str
 ) -> Figure:
@@ -142,7 +142,7 @@ def u_curve(
     return figure
 
 
-@_styled
+@styled
 def filter_waterfall(start: int, dropped: Sequence[tuple[str, int]]) -> Figure:
     """Records left after each filter, in the order of Figure 10.
 

@@ -1,25 +1,63 @@
 """All filters in the order of Figure 10: length, change, STS, paragraphs, NLI; then ours.
 
-`decide` is pure: score columns and thresholds in, a decision out. Every filter gives its verdict also after the first
-rejection, so that a report can say what each one alone would do. Filters after the paragraph step see the edited text.
+`decide` is pure: score columns and thresholds in, a decision out; `decide_all` is the same for a batch of the score
+table. Every filter gives its verdict also after the first rejection, so that a report can say what each one alone would
+do. All of them see the record as the paragraph step leaves it, with the scores of the text that is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from polite_flamingo.filter.change import ChangeFilter
+from polite_flamingo.filter.columns import Batch, Verdicts
 from polite_flamingo.filter.contradiction import ContradictionFilter
-from polite_flamingo.filter.leaked_boxes import LeakedBoxesFilter
 from polite_flamingo.filter.length import LengthFilter
-from polite_flamingo.filter.paragraphs import ALL_CUT, ParagraphEditor
-from polite_flamingo.filter.repetition import RepetitionFilter
+from polite_flamingo.filter.limits import (
+    leaked_boxes,
+    numbers_changed,
+    repetition,
+    unsupported_objects,
+    yes_no_flipped,
+)
+from polite_flamingo.filter.paragraphs import ParagraphEditor, without_cuts
 from polite_flamingo.filter.sts import StsFilter
-from polite_flamingo.records import Rewrite, Verdict
+from polite_flamingo.filter.unfinished import UnfinishedFilter
+from polite_flamingo.records import Rewrite, Task, Verdict
 
-ORDER = ("length", "change", "sts", "paragraphs", "nli", "repetition", "leaked_boxes", "unfinished")
+if TYPE_CHECKING:
+    from polite_flamingo.filter.columns import Ints
+
+ORDER = (
+    "length", "change", "sts", "paragraphs", "nli",
+    "repetition", "leaked_boxes", "unfinished",
+    "unsupported_objects", "numbers_changed", "yes_no_flipped",
+)  # fmt: skip
+OPTIONAL = ORDER[-3:]  # beyond the paper, off by default
+KEPT = -1  # in `Decisions.failed`
+
+
+class Filter(Protocol):
+    """A pure function of score columns and thresholds."""
+
+    @property
+    def name(self) -> str:
+        """One of `ORDER`."""
+        ...
+
+    def threshold(self, task: Task) -> Any:
+        """What the score of a task is compared with."""
+        ...
+
+    def judge(self, rewrite: Rewrite) -> Verdict:
+        """The verdict on one record."""
+        ...
+
+    def judge_all(self, batch: Batch) -> Verdicts:
+        """The same verdicts on many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +73,27 @@ class Thresholds:
     nli_reject: tuple[str, ...] = ("contradiction",)
     max_repeated_share: float = 0.3
     max_boxes: int = 0
+    max_unsupported_objects: int | None = None
+    max_numbers_changed: int | None = None
+    reject_yes_no_flipped: bool = False
+    max_similarity: float | None = None  # these two: filter/sets.py
+    max_opening_share: float | None = None
+
+    def filters(self) -> tuple[Filter, ...]:
+        """The filters with these thresholds, in `ORDER`."""
+        return (
+            LengthFilter(self.min_words, self.max_words),
+            ChangeFilter(self.max_rouge_l),
+            StsFilter(self.min_cosine, self.min_cosine_per_task),
+            ParagraphEditor(self.min_clip_logit),
+            ContradictionFilter(self.nli_reject),
+            repetition(self.max_repeated_share),
+            leaked_boxes(self.max_boxes),
+            UnfinishedFilter(),
+            unsupported_objects(self.max_unsupported_objects),
+            numbers_changed(self.max_numbers_changed),
+            yes_no_flipped(self.reject_yes_no_flipped),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +137,55 @@ class Decision:
         return next((name for name, result in self.verdicts.items() if not result.passed), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What becomes of a batch.
+
+    Args:
+        failed: Place in `ORDER` of the first filter that rejects, `KEPT` for none; int64, shape (rows,).
+        verdicts: Every filter's scores and rejections, in `ORDER`.
+        cut: Number of paragraphs cut from the text; 0 where all would be; int64, shape (rows,).
+    """
+
+    failed: Ints
+    verdicts: Mapping[str, Verdicts]
+    cut: Ints
+
+
 def decide(rewrite: Rewrite, thresholds: Thresholds) -> Decision:
     """Judge one scored rewrite.
 
     Raises:
         DataError: the record was never scored.
     """
-    t = thresholds
-    sts = StsFilter(t.min_cosine, t.min_cosine_per_task)
-    edit = ParagraphEditor(t.min_clip_logit).edit(rewrite)
-    edited = edit.rewrite
-    judged: list[tuple[str, Any, Verdict]] = [
-        ("length", [t.min_words, t.max_words], LengthFilter(t.min_words, t.max_words).judge(rewrite)),
-        ("change", t.max_rouge_l, ChangeFilter(t.max_rouge_l).judge(rewrite)),
-        ("sts", sts.threshold(rewrite.task), sts.judge(rewrite)),
-        ("paragraphs", t.min_clip_logit, Verdict(ALL_CUT if edit.all_cut else None, edit.lowest)),
-        ("nli", list(t.nli_reject), ContradictionFilter(t.nli_reject).judge(edited)),
-        ("repetition", t.max_repeated_share, RepetitionFilter(t.max_repeated_share).judge(edited)),
-        ("leaked_boxes", t.max_boxes, LeakedBoxesFilter(t.max_boxes).judge(edited)),
-        ("unfinished", "stop", Verdict("unfinished" if rewrite.finish_reason == "length" else None)),
+    edit = ParagraphEditor(thresholds.min_clip_logit).edit(rewrite)
+    judged: list[tuple[Filter, Verdict]] = [
+        (one, edit.verdict if isinstance(one, ParagraphEditor) else one.judge(edit.rewrite))
+        for one in thresholds.filters()
     ]
-    reason = next((verdict.reason for _, _, verdict in judged if not verdict.kept), None)
+    reason = next((verdict.reason for _, verdict in judged if not verdict.kept), None)
     return Decision(
         reason=reason,
-        verdicts={name: FilterResult(v.score, threshold, v.kept) for name, threshold, v in judged},
-        rewrite=edited if reason is None else rewrite,
+        verdicts={f.name: FilterResult(v.score, f.threshold(rewrite.task), v.kept) for f, v in judged},
+        rewrite=without_cuts(edit.rewrite) if reason is None else rewrite,
         cut=edit.cut,
     )
+
+
+def decide_all(batch: Batch, thresholds: Thresholds) -> Decisions:
+    """Judge a batch of the score table (`filter/table.py`), in NumPy; equals `decide` record by record.
+
+    Raises:
+        DataError: the table lacks a column.
+    """
+    import numpy as np
+
+    edited, paragraphs = ParagraphEditor(thresholds.min_clip_logit).edit_all(batch)
+    verdicts = {
+        one.name: paragraphs if isinstance(one, ParagraphEditor) else one.judge_all(edited)
+        for one in thresholds.filters()
+    }
+    failed = np.full(len(batch), KEPT, dtype=np.int64)
+    for place, name in reversed(list(enumerate(ORDER))):
+        failed[verdicts[name].rejected] = place
+    return Decisions(failed, verdicts, edited.cut if edited.cut is not None else np.zeros(len(batch), dtype=np.int64))

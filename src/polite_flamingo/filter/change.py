@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polite_flamingo.filter.columns import number
-from polite_flamingo.records import Rewrite, Verdict
+from polite_flamingo.filter.columns import Batch, Verdicts, number
+from polite_flamingo.records import Rewrite, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,18 @@ class ChangeFilter:
     max_rouge_l: float
     name: str = "change"
 
+    def threshold(self, task: Task) -> float:
+        """What the score is compared with."""
+        return self.max_rouge_l
+
     def judge(self, rewrite: Rewrite) -> Verdict:
         """Reject a rewrite more similar to its raw answer than `max_rouge_l`."""
         score = number(rewrite, "rouge_l")
         if score is not None and score > self.max_rouge_l:
             return Verdict(f"change: Rouge-L {score:.4f} above {self.max_rouge_l}", score)
         return Verdict(score=score)
+
+    def judge_all(self, batch: Batch) -> Verdicts:
+        """`judge` of every row."""
+        score = batch.number("rouge_l")
+        return Verdicts(score, score > self.max_rouge_l)

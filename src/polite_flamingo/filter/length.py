@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polite_flamingo.records import Rewrite, Verdict
+from polite_flamingo.filter.columns import Batch, Verdicts, number
+from polite_flamingo.records import Rewrite, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class LengthFilter:
-    """Words separated by white space, bounds included."""
+    """Looks at ``words``, counted before the paragraph step; bounds included."""
 
     min_words: int
     max_words: int
     name: str = "length"
 
+    def threshold(self, task: Task) -> list[int]:
+        """What the score is compared with."""
+        return [self.min_words, self.max_words]
+
     def judge(self, rewrite: Rewrite) -> Verdict:
         """Reject what has fewer than `min_words` or more than `max_words`."""
-        words = len(rewrite.rewritten.split())
-        if words < self.min_words:
-            return Verdict(f"length: {words} words, fewer than {self.min_words}", words)
-        if words > self.max_words:
-            return Verdict(f"length: {words} words, more than {self.max_words}", words)
+        words = number(rewrite, "words")
+        if words is not None and words < self.min_words:
+            return Verdict(f"length: {words:.0f} words, fewer than {self.min_words}", words)
+        if words is not None and words > self.max_words:
+            return Verdict(f"length: {words:.0f} words, more than {self.max_words}", words)
         return Verdict(score=words)
+
+    def judge_all(self, batch: Batch) -> Verdicts:
+        """`judge` of every row."""
+        words = batch.number("words")
+        return Verdicts(words, (words < self.min_words) | (words > self.max_words))

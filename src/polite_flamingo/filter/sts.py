@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polite_flamingo.filter.columns import number
+from polite_flamingo.filter.columns import Batch, Verdicts, number
 from polite_flamingo.records import Rewrite, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class StsFilter:
-    """Looks at ``sts`` of captioning records.
+    """Looks at ``sts`` of captioning records, taken on the text that the paragraph step leaves.
 
     The paper says "cosine distance below 0.40"; its code compares the similarity, as does this.
     """
@@ -30,3 +30,11 @@ class StsFilter:
         if score is not None and score < lowest:
             return Verdict(f"sts: {score:.4f} below {lowest}", score)
         return Verdict(score=score)
+
+    def judge_all(self, batch: Batch) -> Verdicts:
+        """`judge` of every row."""
+        import numpy as np
+
+        score = np.where(batch.captions, batch.number("sts"), np.nan)
+        codes, tasks = batch.texts("task")
+        return Verdicts(score, score < np.array([self.threshold(Task(task)) for task in tasks])[codes])

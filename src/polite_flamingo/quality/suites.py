@@ -125,3 +125,16 @@ def pf1m(*, max_words: int, min_cosine: float, max_boxes: int, rejected_nli: lis
         _lacks("rewritten", MARKUP, "markup of the prompt has no place in data"),
         _one_of("probe", [False], "injected corruptions measure the filters and never leave the house"),
     )
+
+
+KEPT_SHARE = "kept share of {}"  # column of a source
+
+
+def kept_shares(ranges: Mapping[str, tuple[float, float]]) -> tuple[Expectation, ...]:
+    """How much of each source the filters keep; one row in all.
+
+    Args:
+        ranges: By source: lowest and highest share (``quality.keep_range``).
+    """
+    because = "quality.keep_range: a source outside it has a broken reader, rewriter or filter"
+    return tuple(_between(KEPT_SHARE.format(name), low, high, because) for name, (low, high) in ranges.items())

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.filter.leaked_boxes import count_boxes
-from polite_flamingo.filter.repetition import repeated_share
 from polite_flamingo.rewrite.backends.base import Backend, Request, failed
+from polite_flamingo.scorers.text import count_boxes, repeated_share
 
 if TYPE_CHECKING:
     from polite_flamingo.records import Generated

@@ -12,8 +12,8 @@ Where a record has several images, a paragraph's score is its best: it need not 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ from polite_flamingo.errors import ConfigError, ModelError
 from polite_flamingo.imaging import ImagePreprocessor
 from polite_flamingo.io import open_image
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.classifier import check_folder, max_tokens
+from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.batching import ROWS, Batches, area_on
+from polite_flamingo.scorers.classifier import check_folder, max_tokens, pick_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +34,15 @@ PAPER_SENTENCES = 10
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
+def ask(rewrite: Rewrite) -> Asked | None:
+    """The paragraphs and images of a caption; None for other tasks, without images and without text."""
+    if not (rewrite.task.is_caption and rewrite.images and rewrite.paragraphs):
+        return None
+    return Asked(rewrite.paragraphs, tuple(image.path for image in rewrite.images))
+
+
 class ClipScorer:
-    """Per-paragraph scores by a CLIP model.
+    """Per-paragraph scores by a CLIP model; each distinct image and each distinct sentence is encoded once.
 
     Args:
         model: A `CLIPModel` in evaluation mode.
@@ -42,11 +51,10 @@ class ClipScorer:
         device: Torch device the model is on.
         image_root: Folder the image paths are relative to.
         mode: ``paper`` or ``fixed``.
-        batch_size: Images or sentences per forward pass.
-        cached_images: Image features kept; the least recently used go first.
+        batch_size: Most images or sentences per forward pass.
+        kept: Images, and sentences, whose features are remembered.
+        threads: Images opened at the same time.
     """
-
-    column = "clip_logits"
 
     def __init__(
         self,
@@ -57,8 +65,9 @@ class ClipScorer:
         *,
         image_root: Path,
         mode: str = "paper",
-        batch_size: int = 64,
-        cached_images: int = 4096,
+        batch_size: int = ROWS,
+        kept: int = 16_384,
+        threads: int = 2,
     ) -> None:
         if mode not in MODES:
             raise ConfigError("unknown CLIP mode", value=mode, where="score.clip_mode", next_step=" or ".join(MODES))
@@ -68,53 +77,39 @@ class ClipScorer:
         self._device = device
         self._image_root = image_root
         self._mode = mode
-        self._batch_size = batch_size
-        self._cached_images = cached_images
-        self._images: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._threads = threads
         self._max_tokens = max_tokens(model.config.text_config, tokenizer)
+        self._patches = (model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2 + 1
+        size: dict[str, int] = {"rows": batch_size, "area": area_on(device), "kept": kept}
+        self._images: Batches[str, torch.Tensor] = Batches(self._encode_images, self._areas, **size)
+        self._texts: Batches[str, torch.Tensor] = Batches(self._encode_texts, self._lengths, **size)
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[list[float] | None]:
-        """One logit per paragraph of each caption, rounded to 4 decimals; None for other tasks and without images."""
-        places = [i for i, r in enumerate(rewrites) if r.task.is_caption and r.images]
-        images = self.image_features([image.path for i in places for image in rewrites[i].images])
-        texts = self.text_features([p for i in places for p in rewrites[i].paragraphs])
-        result: list[list[float] | None] = [None] * len(rewrites)
-        for i in places:
-            shown = [images[image.path] for image in rewrites[i].images]
-            result[i] = [
-                round(max(float(100.0 * image @ texts[p]) for image in shown), 4) for p in rewrites[i].paragraphs
+        """One logit per paragraph of each caption; None for other tasks, without images and without text."""
+        return score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])
+
+    def answer(self, asked: Sequence[Asked]) -> list[list[float]]:
+        """One logit per text, rounded as published: the best of its images.
+
+        Raises:
+            ImageError: an image cannot be used.
+        """
+        images = self._images([path for question in asked for path in question.images])
+        texts = self.text_features([text for question in asked for text in question.texts])
+        return [
+            [
+                round(max(float(100.0 * images[path] @ texts[text]) for path in question.images), DECIMALS)
+                for text in question.texts
             ]
-        return result
-
-    def image_features(self, paths: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Normalised features by path; every image is opened and encoded once while it stays in the cache."""
-        import torch
-
-        wanted = list(dict.fromkeys(paths))
-        found: dict[str, torch.Tensor] = {}
-        for path in wanted:
-            if path in self._images:
-                self._images.move_to_end(path)
-                found[path] = self._images[path]
-        missing = [path for path in wanted if path not in found]
-        for start in range(0, len(missing), self._batch_size):
-            batch = missing[start : start + self._batch_size]
-            pixels = torch.stack([self._preprocess(open_image(self._image_root, path)) for path in batch])
-            with torch.inference_mode():
-                output = self._model.get_image_features(pixel_values=pixels.to(self._device))
-            found.update(zip(batch, _normalise(output), strict=True))
-            for path in batch:
-                self._images[path] = found[path]
-            while len(self._images) > self._cached_images:
-                self._images.popitem(last=False)
-        return found
+            for question in asked
+        ]
 
     def text_features(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Mean of the normalised features of a text's pieces, by text; not normalised again."""
         import torch
 
         pieces = {text: self.pieces(text) for text in dict.fromkeys(texts)}
-        encoded = self._encode(list(dict.fromkeys(piece for found in pieces.values() for piece in found)))
+        encoded = self._texts([piece for found in pieces.values() for piece in found])
         return {text: torch.stack([encoded[p] for p in found]).mean(0) for text, found in pieces.items()}
 
     def pieces(self, text: str) -> list[str]:
@@ -122,41 +117,64 @@ class ClipScorer:
         if self._mode == "paper":
             return text.split(".")[:PAPER_SENTENCES]
         sentences = [s.strip() for s in _SENTENCE.split(text) if s.strip()]
-        return [chunk for s in sentences for chunk in self._chunks(s)] or [text]
+        return [chunk for s in sentences for chunk in ([s] if self._fits(s) else self._chunks(s))] or [text]
 
     def _chunks(self, sentence: str) -> list[str]:
-        words = sentence.split()
-        chunks: list[list[str]] = [[]]
-        for word in words:
-            if chunks[-1] and not self._fits(" ".join([*chunks[-1], word])):
-                chunks.append([])
-            chunks[-1].append(word)
-        return [" ".join(chunk) for chunk in chunks]
+        """`sentence` in pieces the text tower can read: between words, and inside a word that is too long alone."""
+        glue = " " if " " in sentence else ""
+        parts = sentence.split() if glue else list(sentence)
+        most = self._max_tokens if glue else 8 * self._max_tokens  # a word is a token or more, a character may be less
+        chunks: list[str] = []
+        while parts:
+            low, high = 1, min(len(parts), most)
+            while low < high:  # the longest beginning that fits, at least one part
+                middle = (low + high + 1) // 2
+                low, high = (middle, high) if self._fits(glue.join(parts[:middle])) else (low, middle - 1)
+            chunk = glue.join(parts[:low])
+            chunks += self._chunks(chunk) if glue and low == 1 and not self._fits(chunk) else [chunk]
+            parts = parts[low:]
+        return chunks
 
     def _fits(self, text: str) -> bool:
-        return len(self._tokenizer(text)["input_ids"]) <= self._max_tokens
+        return len(self._tokenizer(text, verbose=False)["input_ids"]) <= self._max_tokens
 
-    def _encode(self, pieces: Sequence[str]) -> dict[str, torch.Tensor]:
+    def _lengths(self, pieces: list[str]) -> list[int]:
+        return [len(ids) for ids in self._tokens(pieces)["input_ids"]]
+
+    def _tokens(self, pieces: list[str], **options: Any) -> Any:
+        return self._tokenizer(pieces, truncation=True, max_length=self._max_tokens, **options)
+
+    def _encode_texts(self, pieces: list[str]) -> list[torch.Tensor]:
         import torch
 
-        found: dict[str, torch.Tensor] = {}
-        order = sorted(pieces, key=lambda piece: (len(piece), piece))
-        for start in range(0, len(order), self._batch_size):
-            batch = order[start : start + self._batch_size]
-            inputs = self._tokenizer(
-                batch, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
-            ).to(self._device)
-            with torch.inference_mode():
-                output = self._model.get_text_features(
-                    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
-                )
-            found.update(zip(batch, _normalise(output), strict=True))
-        return found
+        inputs = self._tokens(pieces, padding=True, return_tensors="pt").to(self._device)
+        with torch.inference_mode():
+            return _normalise(
+                self._model.get_text_features(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            )
+
+    def _areas(self, paths: list[str]) -> list[int]:
+        return [self._patches] * len(paths)
+
+    def _encode_images(self, paths: list[str]) -> list[torch.Tensor]:
+        import torch
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            distinct = list(dict.fromkeys(paths))
+            opened = dict(zip(distinct, pool.map(self._open, distinct), strict=True))
+        pixels = torch.stack([opened[path] for path in paths])
+        with torch.inference_mode():
+            return _normalise(
+                self._model.get_image_features(pixel_values=pixels.to(self._device, self._model.dtype))
+            )  # fmt: skip
+
+    def _open(self, path: str) -> torch.Tensor:
+        return self._preprocess(open_image(self._image_root, path))
 
 
-def _normalise(output: Any) -> torch.Tensor:
+def _normalise(output: Any) -> list[torch.Tensor]:
     features = getattr(output, "pooler_output", output).float().cpu()
-    return features / features.norm(p=2, dim=-1, keepdim=True)
+    return [row.clone() for row in features / features.norm(p=2, dim=-1, keepdim=True)]  # no view of the whole batch
 
 
 def load_clip(
@@ -165,8 +183,9 @@ def load_clip(
     image_root: Path,
     device: str = "auto",
     mode: str = "paper",
-    batch_size: int = 64,
-    cached_images: int = 4096,
+    batch_size: int = ROWS,
+    dtype: str = "float32",
+    threads: int = 2,
 ) -> ClipScorer:
     """Load a `CLIPModel` with tokenizer and preprocessing values: safetensors only, no remote code, no network."""
     from transformers import AutoTokenizer, CLIPModel
@@ -174,9 +193,11 @@ def load_clip(
     check_folder(folder)
     device = pick_device(device)
     try:
-        model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        model = CLIPModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=pick_dtype(dtype, device)
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError("CLIP model cannot be loaded", value=str(error), where=folder) from error
     return ClipScorer(
         model.to(device).eval(),
@@ -186,5 +207,5 @@ def load_clip(
         image_root=image_root,
         mode=mode,
         batch_size=batch_size,
-        cached_images=cached_images,
+        threads=threads,
     )

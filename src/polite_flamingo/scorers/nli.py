@@ -10,6 +10,8 @@ from pathlib import Path
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.batching import ROWS
 from polite_flamingo.scorers.classifier import PairClassifier, load_classifier
 
 LABELS = ("contradiction", "entailment", "neutral")  # the order of the three logits, as published
@@ -28,15 +30,20 @@ def nli_label(logits: Sequence[float]) -> str:
     return LABELS[max(range(len(LABELS)), key=lambda i: logits[i])]
 
 
+def ask(rewrite: Rewrite) -> Asked | None:
+    """Premise and hypothesis of a VQA rewrite; None for other tasks."""
+    if not rewrite.task.is_vqa:
+        return None
+    return Asked(nli_pair(rewrite.instruction, rewrite.rewritten, rewrite.raw_answer))
+
+
 class NliScorer:
-    """Three logits per VQA rewrite, in the order of `LABELS` whatever order the model has.
+    """Three logits per pair, in the order of `LABELS` whatever order the model has.
 
     Args:
         classifier: A loaded cross-encoder.
         order: Position of each of `LABELS` among the model's outputs.
     """
-
-    column = "nli"
 
     def __init__(self, classifier: PairClassifier, order: Sequence[int]) -> None:
         self._classifier = classifier
@@ -47,22 +54,22 @@ class NliScorer:
         return [[row[i] for i in self._order] for row in self._classifier.logits(pairs)]
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[list[float] | None]:
-        """Logits of each VQA rewrite, rounded to 4 decimals as published; None for other tasks."""
-        places = [i for i, r in enumerate(rewrites) if r.task.is_vqa]
-        pairs = [nli_pair(rewrites[i].instruction, rewrites[i].rewritten, rewrites[i].raw_answer) for i in places]
-        result: list[list[float] | None] = [None] * len(rewrites)
-        for place, row in zip(places, self.logits(pairs), strict=True):
-            result[place] = [round(value, 4) for value in row]
-        return result
+        """Logits of each VQA rewrite; None for other tasks."""
+        return score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])
+
+    def answer(self, asked: Sequence[Asked]) -> list[list[float]]:
+        """Logits of (premise, hypothesis), rounded as published."""
+        rows = self.logits([(premise, hypothesis) for premise, hypothesis in (question.texts for question in asked)])
+        return [[round(value, DECIMALS) for value in row] for row in rows]
 
 
-def load_nli(folder: Path, *, device: str = "auto", batch_size: int = 64) -> NliScorer:
+def load_nli(folder: Path, *, device: str = "auto", batch_size: int = ROWS, dtype: str = "float32") -> NliScorer:
     """Load an NLI cross-encoder; its config must name the three labels.
 
     Raises:
         ModelError: the folder holds no such model.
     """
-    classifier = load_classifier(folder, device=device, batch_size=batch_size)
+    classifier = load_classifier(folder, device=device, batch_size=batch_size, dtype=dtype)
     names = {int(i): str(name).lower() for i, name in classifier.model.config.id2label.items()}
     if sorted(names.values()) != sorted(LABELS):
         raise ModelError(

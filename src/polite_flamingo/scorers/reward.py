@@ -11,13 +11,23 @@ from pathlib import Path
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.batching import ROWS
 from polite_flamingo.scorers.classifier import PairClassifier, load_classifier
 
 
-class RewardScorer:
-    """Reward of rewritten and of raw answers."""
+def ask(rewrite: Rewrite) -> Asked:
+    """Instruction and rewritten answer (column ``reward``)."""
+    return Asked((rewrite.instruction, rewrite.rewritten))
 
-    column = "reward"
+
+def ask_raw(rewrite: Rewrite) -> Asked:
+    """Instruction and raw answer (column ``reward_raw``)."""
+    return Asked((rewrite.instruction, rewrite.raw_answer))
+
+
+class RewardScorer:
+    """Reward of (instruction, response)."""
 
     def __init__(self, classifier: PairClassifier) -> None:
         self._classifier = classifier
@@ -27,17 +37,22 @@ class RewardScorer:
         return [row[0] for row in self._classifier.logits(pairs)]
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[float]:
-        """Reward of each rewritten answer, rounded to 4 decimals as published."""
-        return [round(value, 4) for value in self.rewards([(r.instruction, r.rewritten) for r in rewrites])]
+        """Reward of each rewritten answer."""
+        return score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])
 
     def score_raw(self, rewrites: Sequence[Rewrite]) -> list[float]:
-        """Reward of each raw answer (column ``reward_raw``)."""
-        return [round(value, 4) for value in self.rewards([(r.instruction, r.raw_answer) for r in rewrites])]
+        """Reward of each raw answer."""
+        return score_records(self, rewrites, [ask_raw(rewrite) for rewrite in rewrites])
+
+    def answer(self, asked: Sequence[Asked]) -> list[float]:
+        """Reward of (instruction, response), rounded as published."""
+        rewards = self.rewards([(told, said) for told, said in (question.texts for question in asked)])
+        return [round(value, DECIMALS) for value in rewards]
 
 
-def load_reward(folder: Path, *, device: str = "auto", batch_size: int = 64) -> RewardScorer:
+def load_reward(folder: Path, *, device: str = "auto", batch_size: int = ROWS, dtype: str = "float32") -> RewardScorer:
     """Load a reward model: a sequence classifier with a single output."""
-    classifier = load_classifier(folder, device=device, batch_size=batch_size)
+    classifier = load_classifier(folder, device=device, batch_size=batch_size, dtype=dtype)
     if classifier.model.config.num_labels != 1:
         raise ModelError(
             "reward model must have one output", value=classifier.model.config.num_labels, where=folder / "config.json"

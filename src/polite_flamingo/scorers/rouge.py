@@ -5,11 +5,11 @@ F measure with Porter stemming, on the whole rewritten text, before any paragrap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.base import DECIMALS
 
 
 @cache
@@ -24,11 +24,6 @@ def rouge_l(text: str, reference: str) -> float:
     return float(_scorer().score(reference, text)["rougeL"].fmeasure)
 
 
-class RougeScorer:
-    """Scores every rewrite."""
-
-    column = "rouge_l"
-
-    def score(self, rewrites: Sequence[Rewrite]) -> list[float]:
-        """Rouge-L of each rewrite with its raw answer, rounded to 4 decimals as published."""
-        return [round(rouge_l(r.rewritten, r.raw_answer), 4) for r in rewrites]
+def rouge_score(rewrite: Rewrite) -> float:
+    """Rouge-L of a rewrite with its raw answer, rounded as published."""
+    return round(rouge_l(rewrite.rewritten, rewrite.raw_answer), DECIMALS)

@@ -1,9 +1,9 @@
-"""Semantic textual similarity between raw answer and rewrite (column ``sts``; section 3.3).
+"""Semantic textual similarity between raw answer and rewrite (columns ``sts``, ``sts_by_cut``; section 3.3).
 
 Cosine of two sentence-transformer embeddings, of the whole rewritten text and the whole raw answer, bounding boxes
-included, as in the authors' code. It is taken before the paragraph filter cuts anything (the published values may have
-been taken after): filters never run a model, and a rewrite that needs its second paragraph removed to resemble the
-captions is judged as it was written. Every task is scored; only the filter looks at captions alone.
+included, as in the authors' code. ``sts_by_cut`` is the same of the text that is left when paragraphs are cut: the
+filter judges the text after the cut, and runs no model for it. Every task is scored; only the filter looks at captions
+alone.
 """
 
 from __future__ import annotations
@@ -15,51 +15,78 @@ from typing import Any
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.classifier import check_folder
+from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.batching import ROWS, Batches, area_on
+from polite_flamingo.scorers.classifier import check_folder, max_tokens, pick_dtype
+
+_KEPT = 16_384  # texts whose embeddings are remembered, 50 MB at 768 numbers
+
+
+def ask(rewrite: Rewrite, texts: Sequence[str] | None = None) -> Asked:
+    """The raw answer, then the rewritten text or each of the `cut_texts`, of which the first is the whole."""
+    return Asked((rewrite.raw_answer, *(texts or (rewrite.rewritten,))))
 
 
 class StsScorer:
-    """Similarity by a sentence-transformer."""
+    """Similarity by a sentence-transformer; each distinct text is embedded once.
 
-    column = "sts"
+    Args:
+        model: A `SentenceTransformer` in evaluation mode.
+        batch_size: Most texts per forward pass.
+    """
 
     def __init__(self, model: Any, batch_size: int) -> None:
         self._model = model
-        self._batch_size = batch_size
+        tokenizer = model.tokenizer
+        limit = model.max_seq_length or max_tokens(model[0].auto_model.config, tokenizer)
+        self._tokens = lambda texts: tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        self._batches: Batches[str, Any] = Batches(
+            self._forward, self._lengths, rows=batch_size, area=area_on(str(model.device)), kept=_KEPT
+        )
 
     def similarity(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Cosine of each pair, -1..1; each distinct text is embedded once."""
-        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        if not texts:
-            return []
-        vectors = self._model.encode(
-            texts,
-            batch_size=self._batch_size,
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
-        place = {text: i for i, text in enumerate(texts)}
-        return [float(vectors[place[a]] @ vectors[place[b]]) for a, b in pairs]
+        """Cosine of each pair, -1..1."""
+        found = self._batches([text for pair in pairs for text in pair])
+        return [float(found[a] @ found[b]) for a, b in pairs]
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[float]:
-        """Similarity of each rewrite and its raw answer, rounded to 4 decimals as published."""
-        return [round(value, 4) for value in self.similarity([(r.rewritten, r.raw_answer) for r in rewrites])]
+        """Similarity of each whole rewrite and its raw answer."""
+        return [values[0] for values in score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])]
+
+    def answer(self, asked: Sequence[Asked]) -> list[list[float]]:
+        """Similarity of each text after the first with the first, rounded as published."""
+        pairs = [(question.texts[0], text) for question in asked for text in question.texts[1:]]
+        values = iter(self.similarity(pairs))
+        return [[round(next(values), DECIMALS) for _ in question.texts[1:]] for question in asked]
+
+    def _lengths(self, texts: list[str]) -> list[int]:
+        return [len(ids) for ids in self._tokens(texts)]
+
+    def _forward(self, texts: list[str]) -> Any:
+        vectors = self._model.encode(
+            texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False
+        ).float()  # normalised in full precision, whatever the weights have
+        return [row.copy() for row in (vectors / vectors.norm(dim=-1, keepdim=True)).cpu().numpy()]
 
 
-def load_sts(folder: Path, *, device: str = "auto", batch_size: int = 64) -> StsScorer:
-    """Load a sentence-transformer from a local folder: safetensors only, no remote code, no network."""
+def load_sts(folder: Path, *, device: str = "auto", batch_size: int = ROWS, dtype: str = "float32") -> StsScorer:
+    """Load a sentence-transformer from a local folder: safetensors only, no remote code, no network.
+
+    Raises:
+        ModelError: the folder is missing or holds something else.
+    """
     from sentence_transformers import SentenceTransformer
 
     check_folder(folder)
+    device = pick_device(device)
     try:
         model = SentenceTransformer(
             str(folder),
-            device=pick_device(device),
+            device=device,
             local_files_only=True,
             trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
+            model_kwargs={"use_safetensors": True, "dtype": pick_dtype(dtype, device)},
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError("sentence-transformer cannot be loaded", value=str(error), where=folder) from error
     return StsScorer(model.eval(), batch_size)

@@ -10,9 +10,13 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polite_flamingo.filter.chain import ORDER
+from polite_flamingo.filter.decisions import FOLDER as DECISIONS
+from polite_flamingo.filter.decisions import fates, telling
 from polite_flamingo.io import Row, read_json, read_jsonl, read_shards, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.quality import suites
@@ -22,6 +26,7 @@ from polite_flamingo.tracking.base import Tracker
 if TYPE_CHECKING:
     import pandas as pd
 
+TELLING = 10  # records named of a source outside its range
 log = logging.getLogger(__name__)
 
 ROLES = ("instruction", "annotation", "evaluation")
@@ -43,6 +48,8 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     docs = params.reports / "data_docs"
     store = Path(".work") / "great_expectations" / params.profile
     found = run_suite(which, frame, suite, docs=docs, store=store)
+    if which == "pf1m":
+        shares += _kept_shares(params, docs, store)
     outcome = Outcome(which, found.records, [*found.findings, *shares])
     tracker.metrics({"records": outcome.records, "checks": len(outcome.findings), "failed": len(outcome.failed)})
     outcome.require(docs / "index.html")
@@ -141,12 +148,10 @@ def _pf1m(params: Params) -> tuple[pd.DataFrame, tuple[suites.Expectation, ...],
         "probe",
     )
     frame = _frame(map(pf1m_row, read_shards(folder / "kept")), names)
-    reasons: Counter[str] = Counter()
-    for row in read_shards(folder / "rejected", ["reason", "extras"]):
-        if not json.loads(row["extras"]).get("probe"):
-            reasons[str(row["reason"]).split(":")[0]] += 1
-    share = len(frame) / max(len(frame) + sum(reasons.values()), 1)
-    named = [f"{count} records rejected by {reason}" for reason, count in reasons.most_common(NAMED_ROWS)]
+    counts = sum(fates(folder / DECISIONS).values(), Counter())
+    share = counts["kept"] / max(counts.total(), 1)
+    del counts["kept"]
+    named = [f"{count} records rejected by {reason}" for reason, count in counts.most_common(NAMED_ROWS)]
     because = "quality.min_kept_share: filters that drop more than this hide a broken rewriter"
     suite = suites.pf1m(
         max_words=filters.length.max_words,
@@ -157,11 +162,48 @@ def _pf1m(params: Params) -> tuple[pd.DataFrame, tuple[suites.Expectation, ...],
     return frame, suite, [at_least("kept share", share, params.quality.min_kept_share, because, named)]
 
 
+def _kept_shares(params: Params, docs: Path, store: Path) -> list[Finding]:
+    """Whether the filters keep of each source a share within its range; a source outside names its telling records."""
+    import pandas as pd
+
+    folder = params.data / "pf1m" / DECISIONS
+    ranges = params.quality.keep_range
+    known = {name: counts for name, counts in fates(folder).items() if counts.total() >= ranges.min_records}
+    if not known:
+        return []
+    wanted = {name: ranges.per_source.get(name, ranges.default) for name in known}
+    shares = {name: round(counts["kept"] / counts.total(), 4) for name, counts in known.items()}
+    columns = {suites.KEPT_SHARE.format(name): [share] for name, share in shares.items()}
+    frame = pd.DataFrame({"id": ["all records"], **columns})
+    found = run_suite("pf1m_sources", frame, suites.kept_shares(wanted), docs=docs, store=store)
+    named = []
+    for name, finding in zip(known, found.findings, strict=True):
+        if not finding.passed:
+            finding = replace(
+                finding, unexpected=0, rows=_telling(folder, name, known[name], shares[name], wanted[name])
+            )
+        named.append(finding)
+    return named
+
+
+def _telling(
+    folder: Path, source: str, counts: Counter[str], share: float, wanted: tuple[float, float]
+) -> tuple[str, ...]:
+    """What took most of a source, and the records nearest to that filter's threshold."""
+    low, high = wanted
+    taken = Counter({name: count for name, count in counts.items() if name != "kept"}).most_common(1)
+    name, count = taken[0] if taken else (ORDER[0], 0)
+    said = f"{source}: {share:.4f} of {counts.total()} records kept, outside {low} to {high}; {name} took most, {count}"
+    side = "rejected" if share < low else "kept"
+    nearest = telling(folder, source, name, kept=share > high, most=TELLING)
+    return (f"{said}; {side} nearest to its threshold:", *nearest)
+
+
 def pf1m_row(row: Row) -> Row:
     """What the suite of PF-1M reads of a kept record."""
-    from polite_flamingo.filter.leaked_boxes import count_boxes
     from polite_flamingo.records import Task
     from polite_flamingo.scorers.nli import nli_label
+    from polite_flamingo.scorers.text import count_boxes
 
     scores = json.loads(row["scores"])
     task = Task(row["task"])

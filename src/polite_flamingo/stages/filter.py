@@ -10,22 +10,32 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, variance
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.ground_truth import World, load_world
 from polite_flamingo.export.pf1m import Pf1mWriter
-from polite_flamingo.filter.chain import ORDER, Decision, Thresholds, decide
+from polite_flamingo.filter.chain import Decision, Thresholds, decide
+from polite_flamingo.filter.decisions import FOLDER as DECISIONS
+from polite_flamingo.filter.decisions import decision_row, schema
+from polite_flamingo.filter.sets import ALL, judge_sets, switched_on
+from polite_flamingo.filter.table import FOLDER as TABLE
+from polite_flamingo.filter.table import count_rows
+from polite_flamingo.filtering_report.page import write_report
 from polite_flamingo.io import Row, count_shards, read_shards, write_json, write_shard
 from polite_flamingo.params import Filter, Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.tracking.base import Tracker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -44,17 +54,25 @@ def thresholds_of(settings: Filter) -> Thresholds:
         nli_reject=tuple(settings.nli.reject),
         max_repeated_share=settings.repetition.max_share,
         max_boxes=settings.leaked_boxes.max_boxes,
+        max_unsupported_objects=settings.unsupported_objects.max_objects,
+        max_numbers_changed=settings.numbers.max_changed,
+        reject_yes_no_flipped=settings.yes_no.reject_flipped,
+        max_similarity=settings.near_duplicates.max_similarity,
+        max_opening_share=settings.template.max_share,
     )
 
 
 def run(params: Params, tracker: Tracker) -> dict[str, Any]:
-    """Decide on every scored rewrite, write kept, rejected and pf1m.json, measure the filters by ground truth."""
+    """Decide on every scored rewrite; write kept, rejected, decisions, pf1m.json; measure the filters by truth."""
     scored = params.data / "scored"
     out = params.data / "pf1m"
     thresholds = thresholds_of(params.filter)
-    tally = Tally()
     truth = Truth(load_world(params.image_root))
     total = count_shards(scored)
+    if count_rows(scored / TABLE) != total:
+        raise DataError("score table and records differ", where=scored, next_step="run `polite-flamingo score` again")
+    sets = judge_sets(scored / TABLE, thresholds)
+    tally = Tally(switched_on(thresholds))
 
     staging = out.with_name(f".{out.name}.publishing")
     shutil.rmtree(staging, ignore_errors=True)
@@ -62,21 +80,32 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         Pf1mWriter(staging / "pf1m.json") as pf1m,
         _Shards(staging / "kept") as kept,
         _Shards(staging / "rejected") as rejected,
+        _Shards(staging / DECISIONS, schema()) as decisions,
     ):
-        for row in tqdm(read_shards(scored), total=total, desc="filter", unit="rec", mininterval=1.0):
+        rows = tqdm(read_shards(scored), total=total, desc="filter", unit="rec", mininterval=1.0)
+        for place, row in enumerate(rows):
             rewrite = Rewrite.from_row(row)
-            decision = decide(rewrite, thresholds)
+            decision = sets.apply(rewrite, decide(rewrite, thresholds), place)
             truth.add(rewrite, decision)
             if rewrite.extras.get("probe"):
                 continue
             tally.add(rewrite, decision)
-            (kept if decision.kept else rejected).write(decision_row(decision))
+            decisions.write(decision_row(rewrite, decision))
+            (kept if decision.kept else rejected).write(record_row(decision))
             if decision.kept:
                 pf1m.write(decision.rewrite, decision.cut)
     shutil.rmtree(out, ignore_errors=True)
     os.replace(staging, out)
+    page = params.reports / "filtering.html"
+    write_report(out, page, image_root=params.image_root, profile=params.profile, sets=sets.report)
 
-    report = {**tally.report(), **truth.report(), "thresholds": asdict(thresholds), "overridden": _overridden(params)}
+    report = {
+        **tally.report(),
+        **truth.report(),
+        "sets": dict(sets.report),
+        "thresholds": asdict(thresholds),
+        "overridden": _overridden(params),
+    }
     write_json(params.reports / "filter.json", report)
     tracker.params({f"filter.{name}": value for name, value in asdict(thresholds).items()})
     tracker.metrics({name: value for name, value in report.items() if isinstance(value, int | float)})
@@ -84,7 +113,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     return report
 
 
-def decision_row(decision: Decision) -> Row:
+def record_row(decision: Decision) -> Row:
     """Row of a kept or rejected record: the rewrite's columns and reason, verdicts, cut (JSON)."""
     verdicts = {name: [r.score, r.threshold, r.passed] for name, r in decision.verdicts.items()}
     return {
@@ -97,8 +126,13 @@ def decision_row(decision: Decision) -> Row:
 
 @dataclass
 class Tally:
-    """Counts per filter, source and task, and rewards, of the natural records."""
+    """Counts per filter, source and task, and rewards, of the natural records.
 
+    Args:
+        filters: Names of the filters that can reject.
+    """
+
+    filters: Sequence[str] = ALL
     records: int = 0
     kept: int = 0
     edited: int = 0
@@ -131,7 +165,7 @@ class Tally:
 
     def report(self) -> dict[str, Any]:
         """JSON values only."""
-        counts = {"kept": self.kept, **{name: self.dropped[name] for name in ORDER}}
+        counts = {"kept": self.kept, **{name: self.dropped[name] for name in self.filters}}
         return {
             "records": self.records,
             "kept": self.kept,
@@ -147,7 +181,7 @@ class Tally:
                     "would_drop_alone": self.alone[name],
                     "dropped": self.dropped[name],
                 }
-                for name in ORDER
+                for name in self.filters
             ],
             "sources": {name: dict(sorted(counts.items())) for name, counts in sorted(self.sources.items())},
             "tasks": {name: dict(sorted(counts.items())) for name, counts in sorted(self.tasks.items())},
@@ -243,8 +277,9 @@ def _overridden(params: Params) -> Mapping[str, Any]:
 class _Shards:
     """A shard folder written row by row."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema | None = None) -> None:
         self._folder = folder
+        self._schema = schema
         self._rows: list[Row] = []
         self._index = 0
 
@@ -259,7 +294,7 @@ class _Shards:
 
     def _flush(self) -> None:
         if self._rows:
-            write_shard(self._folder / f"part-{self._index:06d}.parquet", self._rows)
+            write_shard(self._folder / f"part-{self._index:06d}.parquet", self._rows, self._schema)
             self._index += 1
             self._rows = []
 

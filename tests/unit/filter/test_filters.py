@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.change import ChangeFilter
 from polite_flamingo.filter.contradiction import ContradictionFilter
-from polite_flamingo.filter.leaked_boxes import LeakedBoxesFilter, count_boxes
 from polite_flamingo.filter.length import LengthFilter
+from polite_flamingo.filter.limits import leaked_boxes, repetition
 from polite_flamingo.filter.paragraphs import ParagraphEditor
-from polite_flamingo.filter.repetition import RepetitionFilter, repeated_share
 from polite_flamingo.filter.sts import StsFilter
 from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.text import count_boxes, repeated_share
 
 
 def scored(text: str = "The circle is red.", task: Task = Task.CAPTION, **scores: Any) -> Rewrite:
-    return Rewrite("s/1", "s", "train", "-", task, "q", (Image("a.png"),), "raw", text, "stop", {}, scores)
+    bare = Rewrite("s/1", "s", "train", "-", task, "q", (Image("a.png"),), "raw", text, "stop")
+    return with_columns(bare, **scores)
 
 
 @pytest.mark.parametrize(("words", "kept"), [(2, False), (3, True), (5, True), (6, False)])
@@ -57,7 +60,7 @@ def test_a_scorer_the_profile_goes_without_rejects_nothing() -> None:
 
 def test_a_record_that_was_never_scored_is_an_error_and_not_a_pass() -> None:
     with pytest.raises(DataError, match="has not been scored"):
-        StsFilter(0.4).judge(scored())
+        StsFilter(0.4).judge(replace(scored(), scores={}))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +127,8 @@ def test_repeated_share_counts_words_of_four_grams_seen_before(text: str, share:
 
 
 def test_repetition_rejects_a_loop() -> None:
-    assert not RepetitionFilter(0.3).judge(scored("there is a red circle " * 10)).kept
-    assert RepetitionFilter(0.5).judge(scored("a b c d a b c d")).kept
+    assert not repetition(0.3).judge(scored("there is a red circle " * 10)).kept
+    assert repetition(0.5).judge(scored("a b c d a b c d")).kept
 
 
 @pytest.mark.parametrize(
@@ -141,4 +144,4 @@ def test_repetition_rejects_a_loop() -> None:
 )
 def test_boxes_are_four_numbers_in_brackets(text: str, boxes: int) -> None:
     assert count_boxes(text) == boxes
-    assert LeakedBoxesFilter(0).judge(scored(text)).kept is (boxes == 0)
+    assert leaked_boxes(0).judge(scored(text)).kept is (boxes == 0)

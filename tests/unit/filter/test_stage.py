@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.pf1m import read_records
+from polite_flamingo.filter.decisions import fates, read_decision
+from polite_flamingo.filter.paragraphs import without_cuts
+from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import read_json, read_shards, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
@@ -40,9 +45,8 @@ def vqa(number: int, text: str, nli: list[float], probe: str = "", raw: str = "r
     scores = {"rouge_l": 0.3, "sts": 0.5, "nli": nli, "clip_logits": None, "reward": 2.0 + number, "reward_raw": -1.0}
     question = "What color is the object in the top left?"
     images = (Image("a.png"),)
-    return Rewrite(
-        f"vqa/train/{number}", "vqa", "train", "-", Task.VQA, question, images, raw, text, "stop", extras, scores
-    )
+    bare = Rewrite(f"vqa/train/{number}", "vqa", "train", "-", Task.VQA, question, images, raw, text, "stop", extras)
+    return with_columns(bare, **scores)
 
 
 GOOD, CONTRADICTION = [-1.0, 3.0, 0.0], [3.0, -1.0, 0.0]
@@ -56,13 +60,18 @@ RECORDS = [
 ]
 
 
+def write_scored(params: Params, rewrites: list[Rewrite]) -> None:
+    write_shards(params.data / "scored", [r.to_row() for r in rewrites])
+    write_table(rewrites, params.data / "scored" / "table")
+
+
 def write_world(params: Params) -> None:
     seen = {"color": "red", "shape": "circle", "size": "small", "position": "top left"}
     write_jsonl(params.image_root / "ground_truth.jsonl", [{"image": "a.png", "objects": [seen]}])
 
 
 def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None:
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
     report = filter_stage.run(params, NullTracker())
     kept = list(read_shards(params.data / "pf1m" / "kept"))
     rejected = list(read_shards(params.data / "pf1m" / "rejected"))
@@ -71,7 +80,7 @@ def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None
         ("vqa/train/1", "nli: contradiction"),
         ("vqa/train/2", "nli: contradiction"),
     ]
-    assert Rewrite.from_row(kept[0]) == RECORDS[0]
+    assert Rewrite.from_row(kept[0]) == without_cuts(RECORDS[0])
     assert json.loads(rejected[0]["verdicts"])["nli"] == [3.0, ["contradiction"], False]
     assert [r["output"] for r in read_records(params.data / "pf1m" / "pf1m.json")] == [
         RECORDS[0].rewritten,
@@ -85,9 +94,56 @@ def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None
     assert report["reward"] == {"raw": -1.0, "rewritten": 3.5, "pooled_sd": 1.5, "records": 2}
 
 
+def test_the_decision_table_has_every_filters_verdict_on_every_natural_record(params: Params) -> None:
+    write_scored(params, [*RECORDS[:3], replace(RECORDS[3], finish_reason="length"), *RECORDS[4:]])
+    filter_stage.run(params, NullTracker())
+    rows = list(read_shards(params.data / "pf1m" / "decisions"))
+    assert [(row["id"], row["kept"], row["failed"]) for row in rows] == [
+        ("vqa/train/0", True, None),
+        ("vqa/train/1", False, "nli"),
+        ("vqa/train/2", False, "nli"),
+        ("vqa/train/3", False, "unfinished"),
+    ]
+    assert rows[1]["nli"] == {"score": 3.0, "threshold": '["contradiction"]', "passed": False}
+    assert rows[1]["repetition"] == {"score": 0.0, "threshold": "0.3", "passed": True}  # also after the first rejection
+    assert rows[1]["sts"] == {"score": None, "threshold": "0.4", "passed": True}
+    assert rows[1]["numbers_changed"]["threshold"] == "null"  # off
+    found = read_decision(params.data / "pf1m" / "decisions", "vqa/train/1")
+    assert found is not None and found["nli"]["threshold"] == ["contradiction"]
+    assert fates(params.data / "pf1m" / "decisions") == {"vqa": {"kept": 1, "nli": 2, "unfinished": 1}}
+
+
+def test_no_record_at_all_gives_an_empty_decision_table(params: Params) -> None:
+    write_scored(params, [])
+    assert filter_stage.run(params, NullTracker())["records"] == 0
+    assert fates(params.data / "pf1m" / "decisions") == {}
+    with pytest.raises(DataError, match="no decision table"):
+        fates(params.data / "elsewhere")
+
+
+def test_a_near_duplicate_is_rejected_only_where_a_limit_is_set(params: Params) -> None:
+    records = [RECORDS[0], replace(RECORDS[0], id="vqa/train/1")]
+    write_scored(params, records)
+    report = filter_stage.run(params, NullTracker())
+    assert (report["kept"], report["sets"]["vqa"]["near_duplicates"]) == (2, 1)
+    limit = params.filter.near_duplicates.model_copy(update={"max_similarity": 0.9})
+    strict = params.model_copy(update={"filter": params.filter.model_copy(update={"near_duplicates": limit})})
+    report = filter_stage.run(strict, NullTracker())
+    assert (report["kept"], report["counts"]["near_duplicate"]) == (1, 1)
+    (row,) = read_shards(params.data / "pf1m" / "rejected")
+    assert row["id"] == "vqa/train/1" and row["reason"].startswith("near_duplicate")
+
+
+def test_a_table_of_other_records_stops_the_stage(params: Params) -> None:
+    write_scored(params, RECORDS)
+    write_table(RECORDS[:2], params.data / "scored" / "table")
+    with pytest.raises(DataError, match="score table and records differ"):
+        filter_stage.run(params, NullTracker())
+
+
 def test_probes_measure_the_filters_and_never_enter_the_data(params: Params) -> None:
     write_world(params)
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
     report = filter_stage.run(params, NullTracker())
     ids = {row["id"] for part in ("kept", "rejected") for row in read_shards(params.data / "pf1m" / part)}
     assert ids == {f"vqa/train/{i}" for i in range(4)}
@@ -102,13 +158,13 @@ def test_probes_measure_the_filters_and_never_enter_the_data(params: Params) -> 
 
 def test_a_hallucinated_paragraph_that_is_cut_counts_as_caught(params: Params) -> None:
     write_world(params)
-    scores = {**RECORDS[0].scores, "nli": None, "sts": 0.9, "clip_logits": [99.0, -99.0]}
+    scores = {"rouge_l": 0.3, "sts": 0.9, "clip_logits": [99.0, -99.0]}
     text = "The image shows a red circle.\n\nIn addition, there is a blue star in the back."
     record = Rewrite(
         "coco/train/1", "coco", "train", "-", Task.CAPTION, "Describe.", (Image("a.png"),), "a red circle", text,
-        "stop", {}, scores,
+        "stop",
     )  # fmt: skip
-    write_shards(params.data / "scored", [record.to_row()])
+    write_scored(params, [with_columns(record, **scores)])
     report = filter_stage.run(params, NullTracker())
     (row,) = read_shards(params.data / "pf1m" / "kept")
     assert row["rewritten"] == "The image shows a red circle."
@@ -118,14 +174,14 @@ def test_a_hallucinated_paragraph_that_is_cut_counts_as_caught(params: Params) -
 
 
 def test_without_ground_truth_nothing_is_claimed(params: Params) -> None:
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
     report = filter_stage.run(params, NullTracker())
     for name in ("answer_preserved_before", "recall_of_corrupted", "clean_kept", "recall_natural"):
         assert report[name] is None
 
 
 def test_filtering_twice_gives_the_same_bytes(params: Params) -> None:
-    write_shards(params.data / "scored", [r.to_row() for r in RECORDS])
+    write_scored(params, RECORDS)
 
     def contents() -> dict[str, bytes]:
         filter_stage.run(params, NullTracker())

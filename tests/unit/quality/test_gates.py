@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polite_flamingo.errors import QualityError
-from polite_flamingo.io import read_json, write_json, write_jsonl, write_shards
+from polite_flamingo.filter.chain import Decision, FilterResult
+from polite_flamingo.filter.decisions import decision_row, schema
+from polite_flamingo.filter.sets import ALL
+from polite_flamingo.io import read_json, write_json, write_jsonl, write_shard, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import check
@@ -66,7 +70,16 @@ def _write_samples(params: Params, samples: list[Sample], rejects: int = 0) -> N
     write_json(params.reports / "download.json", {"read": len(samples) + rejects})
 
 
+def _decided(rewrite: Rewrite, kept: bool) -> dict[str, Any]:
+    """A row of the decision table; STS is the only filter that measured anything."""
+    verdicts = {name: FilterResult(None, None, True) for name in ALL}
+    verdicts["sts"] = FilterResult(rewrite.scores["sts"], 0.4, kept)
+    return decision_row(rewrite, Decision(None if kept else "sts: low", verdicts, rewrite, ()))
+
+
 def _write_pf1m(params: Params, kept: list[Rewrite], rejected: list[Rewrite]) -> None:
+    decided = [_decided(r, True) for r in kept] + [_decided(r, False) for r in rejected]
+    write_shard(params.data / "pf1m" / "decisions" / "part-000000.parquet", decided, schema())
     for name, rewrites, reason in (("kept", kept, ""), ("rejected", rejected, "sts: 0.1, below 0.4")):
         rows = ({**r.to_row(), "reason": reason, "verdicts": "{}", "cut": "[]"} for r in rewrites)
         write_shards(params.data / "pf1m" / name, rows)
@@ -155,6 +168,41 @@ def test_filters_that_keep_too_little_fail_the_gate_and_say_which(params: Params
     with pytest.raises(QualityError, match="kept share") as caught:
         check.run(params, NullTracker(), "pf1m")
     assert "8 records rejected by sts" in str(caught.value)
+
+
+def _scored(number: int, sts: float) -> Rewrite:
+    return _rewrite(number, scores={"sts": sts, "nli": None})
+
+
+def test_a_source_of_which_too_little_is_kept_stops_and_names_the_rejects_nearest_the_threshold(params: Params) -> None:
+    rejected = [replace(_scored(n, n / 100), id=f"gqa/train/{n}", source="gqa") for n in range(38)]
+    kept = [_scored(n, 0.8) for n in range(60)] + [replace(_scored(99, 0.9), id="gqa/train/99", source="gqa")]
+    _write_pf1m(params, kept, rejected)
+    with pytest.raises(QualityError, match="failed 1 of") as caught:
+        check.run(params, NullTracker(), "pf1m")
+    text = str(caught.value)
+    assert "gqa: 0.0256 of 39 records kept, outside 0.2 to 1.0; sts took most, 38" in text
+    named = [line.split(":")[0].strip() for line in text.splitlines() if "threshold 0.4" in line]
+    assert named == [f"gqa/train/{n}" for n in range(37, 27, -1)]
+    assert "gqa/train/37: sts 0.37, threshold 0.4" in text
+
+
+def test_a_source_of_which_too_much_is_kept_names_the_kept_records_nearest_the_threshold(params: Params) -> None:
+    quality = params.quality.model_copy(
+        update={"keep_range": params.quality.keep_range.model_copy(update={"per_source": {"coco": (0.2, 0.9)}})}
+    )
+    _write_pf1m(params, [_scored(n, 0.41 + n / 100) for n in range(30)], [_scored(30, 0.3)])
+    with pytest.raises(QualityError, match="kept share of coco") as caught:
+        check.run(params.model_copy(update={"quality": quality}), NullTracker(), "pf1m")
+    assert "kept nearest to its threshold:\n        coco/train/0: sts 0.41, threshold 0.4" in str(caught.value)
+
+
+def test_a_source_of_few_records_is_not_judged(params: Params) -> None:
+    few = [replace(_scored(n, 0.1), id=f"gqa/train/{n}", source="gqa") for n in range(19)]
+    _write_pf1m(params, [_scored(n, 0.8) for n in range(60)], few)
+    assert check.run(params, NullTracker(), "pf1m")["passed"] is True
+    report = read_json(params.reports / "checks" / "check_pf1m.json")
+    assert "kept share of coco" in {finding["column"] for finding in report["findings"]}
 
 
 def test_a_kept_record_below_its_threshold_fails_the_gate(params: Params) -> None:

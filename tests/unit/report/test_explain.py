@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.explain import explain
+from polite_flamingo.filter.chain import FilterResult, Thresholds, decide
+from polite_flamingo.filter.decisions import decision_row
 from polite_flamingo.io import write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
+from polite_flamingo.stages.filter import record_row
 
 PROJECT = Path(__file__).resolve().parents[3]
-VERDICTS = {"length": [7, [3, 400], True], "sts": [0.21, 0.4, False], "nli": [None, ["contradiction"], True]}
+SETS = {"near_duplicate": FilterResult(0.0, None, True), "template": FilterResult(0.5, None, True)}
 
 
 @pytest.fixture
@@ -53,12 +57,18 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         first.id, "coco", "train", first.licence, first.task, "Describe.", first.images, first.response,
         "There is a red circle.\n\nAnd a cat.", "stop",
     )  # fmt: skip
-    scored = rewrite.with_scores(sts=0.21, nli=None, clip_logits=[20.0, 12.0])
-    write_shards(loaded.data / "rewrites", [rewrite.to_row()])
-    write_shards(loaded.data / "scored", [scored.to_row()])
-    decision = {"reason": "sts: 0.21, below 0.4", "verdicts": json.dumps(VERDICTS), "cut": '[[12.0, "And a cat."]]'}
-    write_shards(loaded.data / "pf1m" / "rejected", [{**scored.to_row(), **decision}])
-    write_shards(loaded.data / "pf1m" / "kept", [])
+    scored = with_columns(rewrite, rouge_l=0.97, sts=0.21, sts_by_cut=[0.21, 0.25], clip_logits=[20.0, 12.0])
+    probe = with_columns(
+        replace(rewrite, id="vqa/1!probe", task=Task.VQA, extras={"probe": "answer_changed"}), nli=[4.0, -3.0, 0.5]
+    )
+    write_shards(loaded.data / "rewrites", [rewrite.to_row(), replace(probe, scores={}).to_row()])
+    write_shards(loaded.data / "scored", [scored.to_row(), probe.to_row()])
+    kept = with_columns(replace(rewrite, id="coco/train/18"), rouge_l=0.3, sts=0.7, clip_logits=[20.0, 12.0])
+    decisions = [(r, decide(r, Thresholds())) for r in (scored, kept)]
+    results = [(r, replace(d, verdicts={**d.verdicts, **SETS})) for r, d in decisions]
+    write_shards(loaded.data / "pf1m" / "rejected", [record_row(results[0][1])])
+    write_shards(loaded.data / "pf1m" / "kept", [record_row(results[1][1])])
+    write_shards(loaded.data / "pf1m" / "decisions", [decision_row(r, d) for r, d in results])
     return loaded
 
 
@@ -70,15 +80,36 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         "data/tiny/raw/coco/1.png",
         "There is a red circle.",
         "finish reason  stop",
-        "clip_logits    [20.0000, 12.0000]",
-        "FAILED  sts                0.2100  0.4",
-        "passed  nli            does not apply",
+        "clip_logits          [20.0000, 12.0000]",
+        "sts                  0.2100  (without the lowest paragraph: 0.2500)",
+        "passed     length                     8  3 to 400",
+        "FAILED     change                0.9700  at most 0.95",
+        "failed too sts                   0.2500  at least 0.4",
+        "cuts 1     paragraphs                12  at least 17.0",
+        "-          nli                           does not apply",
+        "passed     unfinished                    the model ended the text",
+        "off        template              0.5000  off",
         "cut (CLIP 12.0000): And a cat.",
-        "REJECTED  sts: 0.21, below 0.4",
+        "REJECTED  change: Rouge-L 0.9700 above 0.95",
     ],
 )
 def test_a_rejected_records_life_is_told(params: Params, part: str) -> None:
     assert part in explain(params, "coco/train/17")
+
+
+def test_a_score_that_does_not_apply_is_left_out(params: Params) -> None:
+    assert "reward_raw" not in explain(params, "coco/train/17")
+
+
+def test_a_kept_record_is_told_with_its_final_text(params: Params) -> None:
+    told = explain(params, "coco/train/18")
+    assert "FAILED" not in told and told.endswith("KEPT in PF-1M\n  final          There is a red circle.")
+
+
+def test_an_injected_corruption_says_what_it_is_for(params: Params) -> None:
+    told = explain(params, "vqa/1!probe")
+    assert "contradiction 4.0000, entailment -3.0000, neutral 0.5000" in told
+    assert "INJECTED to measure the filters (answer_changed)" in told
 
 
 def test_the_pairs_made_of_a_sample_are_shown(params: Params) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as PILImage
 
-from polite_flamingo.errors import ConfigError
+from polite_flamingo.errors import ConfigError, ImageError
 from polite_flamingo.io import open_image
 from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.base import finite
 from polite_flamingo.scorers.clip import ClipScorer, load_clip
 
 
@@ -98,10 +100,9 @@ def test_very_long_text_is_cut_not_refused(scorer: ClipScorer) -> None:
     assert row is not None and -100 <= row[0] <= 100
 
 
-def test_an_image_is_encoded_once_and_the_cache_stays_small(
-    clip_folder: Path, image_root: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_image_is_opened_and_encoded_once(
+    scorer: ClipScorer, image_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scorer = load_clip(clip_folder, image_root=image_root, device="cpu", cached_images=2)
     opened: list[str] = []
 
     def counting(root: Path, path: str) -> Any:
@@ -110,12 +111,40 @@ def test_an_image_is_encoded_once_and_the_cache_stays_small(
 
     monkeypatch.setattr("polite_flamingo.scorers.clip.open_image", counting)
     scorer.score([caption("red", "red.png"), caption("blue", "red.png")])
-    scorer.score([caption("star", "red.png")])
-    assert opened == ["red.png"]
-    scorer.score([caption("star", "blue.png"), caption("star", "green.png")])
-    assert len(scorer._images) == 2
-    scorer.score([caption("star", "red.png")])
-    assert opened == ["red.png", "blue.png", "green.png", "red.png"]
+    scorer.score([caption("star", "red.png"), caption("star", "blue.png", "red.png")])
+    assert opened == ["red.png", "blue.png"]
+
+
+def test_a_broken_image_is_named(scorer: ClipScorer) -> None:
+    with pytest.raises(ImageError) as raised:
+        scorer.score([caption("red", "broken.png")])
+    assert raised.value.where == "broken.png"
+
+
+def test_an_image_of_one_pixel_has_a_score(scorer: ClipScorer, image_root: Path) -> None:
+    PILImage.new("RGB", (1, 1), (255, 0, 0)).save(image_root / "one.png")
+    (row,) = scorer.score([caption("A red circle.", "one.png")])
+    assert row is not None and -100 <= row[0] <= 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["一个红色的圆圈在图片中。" * 20, "Красный круг. Синяя звезда.", "دائرة حمراء", "🦩" * 200, "x" * 3000, ". . ."],
+)
+@pytest.mark.parametrize("mode", ["paper", "fixed"])
+def test_text_of_any_script_has_a_finite_score(clip_folder: Path, image_root: Path, text: str, mode: str) -> None:
+    scorer = load_clip(clip_folder, image_root=image_root, device="cpu", mode=mode)
+    (row,) = scorer.score([caption(text, "red.png")])
+    assert row is not None and finite(row)
+
+
+def test_the_fixed_mode_reads_ten_thousand_words_to_the_end(fixed: ClipScorer) -> None:
+    text = "a red star in the image " * 1666 + "and blue"
+    assert " ".join(fixed.pieces(text)).split() == text.split()
+
+
+def test_an_empty_text_is_not_asked_about(scorer: ClipScorer) -> None:
+    assert scorer.score([caption("", "red.png"), caption(" \n\n ", "red.png")]) == [None, None]
 
 
 def test_an_unknown_mode_is_named(clip_folder: Path, image_root: Path) -> None:

@@ -1,0 +1,192 @@
+"""Right rewrites of real annotations, made from what the datasets themselves offer; no model writes them.
+
+====================  =============================================  ==============================================
+dataset               raw answer                                     rewrite
+====================  =============================================  ==============================================
+COCO, Flickr8k        all captions but one or two; COCO's boxes      those left out, each a paragraph
+LLaVA (detail)        captions and boxes of the image                the published GPT-4 description
+image edits           all requests but one                           the request left out, by another person
+VQAv2, GVT            the short answer                               question and answer as a sentence, by rule
+VSR                   "True" or "False"                              statement and verdict as a sentence, by rule
+A-OKVQA               "Answer: …" and two of the three rationales    the answer in a sentence, the third rationale
+ScienceQA             "Answer: …"                                    the published explanation if it ends on the answer
+====================  =============================================  ==============================================
+
+People may disagree about an image and GPT-4 may invent, so "right" is what the dataset holds for right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from polite_flamingo.calibrate.statements import confirm, deny, sentence, state
+from polite_flamingo.errors import DataError
+from polite_flamingo.prompts.templates import captions_and_boxes
+from polite_flamingo.records import Rewrite, Sample, Task
+from polite_flamingo.sources import load_source
+from polite_flamingo.sources.coco import DECIMALS
+
+Rule = Callable[[Sample, Random], "tuple[str, str] | None"]  # raw answer and right rewrite, None: no rule fits
+
+KEPT = ("boxes", "choices", "short_answer")  # of the extras; captions and rationales may hold the rewrite itself
+MAX_WORDS = 80  # of an explanation: in a longer one a changed detail leaves the answer as it was
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One dataset that offers right rewrites.
+
+    Args:
+        source: Reader.
+        folder: Below the data root.
+        split: As the reader names it.
+        rule: Makes raw answer and rewrite of a sample.
+    """
+
+    source: str
+    folder: str
+    split: str
+    rule: Rule
+
+
+def another_caption(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """One caption is the rewrite, or two as paragraphs; the others (with the boxes) are the annotation."""
+    captions = [str(caption) for caption in sample.extras.get("captions", ())]
+    if sample.task is not Task.CAPTION or len(captions) < 2:
+        return None
+    paragraphs = 2 if len(captions) > 3 and rng.random() < 0.5 else 1
+    kept = [sentence(captions.pop(rng.randrange(len(captions)))) for _ in range(paragraphs)]
+    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), "\n\n".join(kept)
+
+
+def another_request(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """One request for the edit is the rewrite, the others are the annotation."""
+    sentences = [str(sentence) for sentence in sample.extras.get("sentences", ())]
+    if len(sentences) < 2:
+        return None
+    kept = sentences.pop(rng.randrange(len(sentences)))
+    return "\n".join(sentences), sentence(kept)
+
+
+def description(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """The published description is the rewrite, captions and boxes are the annotation."""
+    captions = [str(caption) for caption in sample.extras.get("captions", ())]
+    if sample.task is not Task.DETAIL or not captions:
+        return None
+    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), sample.response
+
+
+def full_sentence(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """Question and short answer as one sentence."""
+    said = state(sample.instruction, sample.response)
+    return None if said is None else (sample.response, said)
+
+
+def verdict(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """A statement and whether it is true, as a sentence."""
+    said = str(sample.extras.get("statement", "")).rstrip(".")
+    if not said or sample.response not in ("True", "False"):
+        return None
+    return sample.response, confirm(said, rng) if sample.response == "True" else deny(said, rng)
+
+
+def third_rationale(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """The answer with one rationale is the rewrite, the answer with the others is the annotation."""
+    answer = str(sample.extras.get("short_answer", ""))
+    rationales = [str(text) for text in sample.extras.get("rationales", ())]
+    if not answer or len(rationales) < 2:
+        return None
+    told = rationales.pop(rng.randrange(len(rationales)))
+    opening = rng.choice(("The answer is {}.", "The best answer is {}.", "It is {}.")).format(answer)
+    return f"Answer: {answer}. {' '.join(rationales)}", f"{opening} {sentence(told)}"
+
+
+def explanation(sample: Sample, rng: Random) -> tuple[str, str] | None:
+    """The published explanation is the rewrite, if its last sentence holds the answer; the bare answer is raw."""
+    answer = str(sample.extras.get("short_answer", "")).rstrip(".")
+    rationales = [str(text) for text in sample.extras.get("rationales", ())]
+    if sample.task is not Task.VQA or not answer or not rationales or len(rationales[-1].split()) > MAX_WORDS:
+        return None
+    told = rationales[-1].strip()
+    last = re.split(r"(?<=[.!?])\s+", told)[-1]
+    if answer.lower() not in last.lower():
+        return None
+    return f"Answer: {answer}.", told
+
+
+OFFERS = (
+    Offer("coco", "coco", "train2017", another_caption),
+    Offer("coco", "coco", "val2017", another_caption),
+    Offer("flickr8k", "flickr8k", "all", another_caption),
+    Offer("llava_eval", "llava", "val", description),
+    Offer("image_editing_request", "change", "valid", another_request),
+    Offer("vqav2", "vqa", "train", full_sentence),
+    Offer("gvt", "gvt", "coco_oc", full_sentence),
+    Offer("gvt", "gvt", "coco_mci", full_sentence),
+    Offer("aokvqa", "aokvqa", "val", third_rationale),
+    Offer("vsr", "vsr", "local_images", verdict),
+    Offer("vsr", "vsr", "random_dev", verdict),
+    Offer("scienceqa", "scienceqa", "train", explanation),
+)
+
+
+def clean_rewrites(
+    root: Path, *, seed: int, per_offer: int = 200, offers: Iterable[Offer] = OFFERS
+) -> Iterator[Rewrite]:
+    """Yield right rewrites of the datasets found below `root`; datasets that are not there are passed over.
+
+    Args:
+        root: Data root.
+        seed: Seed of every draw.
+        per_offer: Records of one split of a dataset at most, drawn.
+        offers: What to look for.
+
+    Raises:
+        DataError: none of them is there.
+    """
+    found = 0
+    for offer in offers:
+        if not (root / offer.folder).is_dir():
+            continue
+        try:
+            samples = [
+                item for item in load_source(offer.source).read(root, offer.folder, offer.split, seed=seed)
+                if isinstance(item, Sample)
+            ]  # fmt: skip
+        except DataError:
+            continue  # another split of the dataset lies there
+        made = [rewrite for sample in samples if (rewrite := _made(sample, offer.rule, root, seed)) is not None]
+        drawn = Random(f"{seed}:{offer.source}:{offer.split}:clean").sample(made, min(per_offer, len(made)))
+        found += len(drawn)
+        yield from sorted(drawn, key=lambda rewrite: rewrite.id)
+    if not found:
+        raise DataError(
+            "no dataset that offers right rewrites",
+            where=root,
+            next_step="expected some of " + ", ".join(dict.fromkeys(offer.folder for offer in offers)),
+        )
+
+
+def _made(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | None:
+    made = rule(sample, Random(f"{seed}:{sample.id}:clean"))
+    if made is None:
+        return None
+    raw, rewritten = made
+    shown = all((root / image.path).is_file() for image in sample.images)
+    return Rewrite(
+        id=sample.id,
+        source=sample.source,
+        split=sample.split,
+        licence=sample.licence,
+        task=sample.task,
+        instruction=sample.instruction,
+        images=sample.images if shown else (),
+        raw_answer=raw,
+        rewritten=rewritten,
+        finish_reason="stop",
+        extras={name: sample.extras[name] for name in KEPT if name in sample.extras},
+    )

@@ -1,0 +1,187 @@
+"""The tables of docs/calibration.md, written between markers; what stands around them is written by people."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.io import write_atomic
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The tables of one calibration as Markdown."""
+    parts = [
+        _records(report),
+        _models(report),
+        _filters(report),
+        _areas(report),
+        _chain(report),
+        _kinds(report),
+        _suggested(report),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def write_tables(page: Path, name: str, tables: str, plots: Sequence[Path] = ()) -> None:
+    """Put `tables` between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` of a page.
+
+    Raises:
+        DataError: the page lacks the markers.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError("page does not exist", where=page, next_step="name a page with the markers") from None
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise DataError(
+            "page lacks the markers of these tables", where=page, next_step=f"put {begin} and {end} where they belong"
+        )
+    pictures = [f"![{plot.stem.replace('_', ' ')}]({_relative(plot, page)})" for plot in plots]
+    inner = "\n\n".join([begin, tables, *pictures, end])
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    write_atomic(page, pattern.sub(lambda _: inner, text))
+
+
+def _relative(plot: Path, page: Path) -> str:
+    return Path(os.path.relpath(plot, page.parent)).as_posix()
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The chain on one screen."""
+    records = report["records"]
+    lines = [
+        f"{records['total']} labelled records, {records['corrupted']} corrupted; figures for {report['prevalence']:.1%}"
+        " corrupted before filtering",
+    ]
+    for name, found in report["chain"].items():
+        lines.append(
+            f"{name:>10}: caught {_share(found['recall'])}, clean kept {_share(found['clean_kept'])},"
+            f" corrupted after {_share(found['corrupted_after'])}"
+        )
+    chosen = report["suggested"]
+    lines.append("suggested (chosen on one half, measured on the other):")
+    lines += [f"{name:>35}: {value}" for name, value in chosen["overrides"].items()] or ["    nothing to change"]
+    found = chosen["held_out"]["suggested"]
+    lines.append(
+        f"            caught {_share(found['recall'])}, clean kept {_share(found['clean_kept'])},"
+        f" corrupted after {_share(found['corrupted_after'])}; target {_met(chosen['held_out_met'])}"
+    )
+    return "\n".join(lines)
+
+
+def _records(report: Mapping[str, Any]) -> str:
+    records = report["records"]
+    kinds = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in records["kinds"].items())
+    sources = ", ".join(f"{name} {count}" for name, count in records["sources"].items())
+    return (
+        f"{records['total']:,} records ({kinds}), from {records['groups']:,} originals. Sources: {sources}. "
+        f'Precision and "corrupted after" are for {report["prevalence"]:.1%} corrupted before filtering.'
+    )
+
+
+def _models(report: Mapping[str, Any]) -> str:
+    models = [f"{name} `{found['origin']}`" for name, found in report.get("models", {}).items()]
+    accuracy = report.get("models", {}).get("nli", {}).get("accuracy")
+    if accuracy is None:
+        return f"Scored with {', '.join(models)}." if models else ""
+    found = report["models"]["nli"]
+    return (
+        f"Scored with {', '.join(models)}. NLI was trained on {found['train_pairs']:,.0f} pairs; on "
+        f"{found['held_out_pairs']:,.0f} held-out pairs its accuracy is {accuracy:.1%} (most frequent label "
+        f"{found['majority']:.1%})."
+    )
+
+
+def _filters(report: Mapping[str, Any]) -> str:
+    sets = report["filters"]
+    rows, idle = [], []
+    for found in zip(*sets.values(), strict=True):  # one filter under every set of thresholds
+        name = found[0]["filter"].replace("_", " ")
+        if not any(_takes(row) for row in found):
+            idle.append(name)
+            continue
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for thresholds, row in zip(sets, found, strict=True):
+            shares = (_share(row[figure]) for figure in ("recall", "clean_kept", "precision"))
+            alike.setdefault((f"{row['corrupted']} / {row['clean']}", *shares), []).append(thresholds)
+        rows += [[name, ", ".join(names), *values] for values, names in alike.items()]
+    head = ["filter alone", "thresholds", "corrupted / clean it judges", "caught", "clean kept", "precision"]
+    return _table(head, rows) + (f"\n\nFilters that took nothing: {', '.join(idle)}." if idle else "")
+
+
+def _takes(row: Mapping[str, Any]) -> bool:
+    return bool(row["recall"]["value"]) or row["clean_kept"]["value"] not in (None, 1.0)
+
+
+def _areas(report: Mapping[str, Any]) -> str:
+    rows = [
+        [name, str(found["corrupted"] + found["clean"]), _number(found["auc"]), _number(found["average_precision"])]
+        for name, found in report["curves"].items()
+    ]
+    return _table(["score", "records", "area under ROC", "average precision"], rows)
+
+
+def _chain(report: Mapping[str, Any]) -> str:
+    held = report["suggested"]["held_out"]
+    rows = [["all records", name, *_chain_row(found)] for name, found in report["chain"].items()]
+    rows += [["without injected errors", name, *_chain_row(found)] for name, found in report["own"].items()]
+    rows += [["held-out half", name, *_chain_row(found)] for name, found in held.items()]
+    return _table(["chain on", "thresholds", "records", "caught", "clean kept", "precision", "corrupted after"], rows)
+
+
+def _chain_row(found: Mapping[str, Any]) -> list[str]:
+    shares = [_share(found[name]) for name in ("recall", "clean_kept", "precision", "corrupted_after")]
+    return [str(found["corrupted"] + found["clean"]), *shares]
+
+
+def _kinds(report: Mapping[str, Any]) -> str:
+    sets = report["chain"]
+    kinds = next(iter(sets.values()))["recall_by_kind"]
+    rows = [
+        [kind.replace("_", " "), str(value["n"]), *(_share(found["recall_by_kind"][kind]) for found in sets.values())]
+        for kind, value in kinds.items()
+    ]
+    return _table(["what is wrong", "records", *(f"caught, {name}" for name in sets)], rows)
+
+
+def _suggested(report: Mapping[str, Any]) -> str:
+    chosen = report["suggested"]
+    target = chosen["target"]
+    values = "; ".join(f"`{name}: {value}`" for name, value in chosen["overrides"].items()) or "no change"
+    moved = report["changes"]
+    met, also = _met(chosen["found"]["met"]), _met(chosen["held_out_met"])
+    gained, lost = moved["gained"], moved["lost"]
+    return (
+        f"Target: at most {target['max_corrupted']:.1%} corrupted among the kept, at least {target['min_clean']:.0%} "
+        f"of the clean kept. Suggested: {values}. Target {met} on the half it was chosen on, {also} on the other. "
+        f"It would keep {gained['records']} records more ({gained['corrupted']} of them corrupted) and drop "
+        f"{lost['records']} more ({lost['corrupted']} corrupted)."
+    )
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "not met"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _share(value: Mapping[str, Any]) -> str:
+    if value["value"] is None:
+        return "—"
+    if value["low"] is None:
+        return f"{value['value']:.1%}"
+    return f"{value['value']:.1%} ({100 * value['low']:.1f}–{100 * value['high']:.1f})"
+
+
+def _number(value: Mapping[str, Any]) -> str:
+    if value["value"] is None:
+        return "—"
+    return f"{value['value']:.3f} ({value['low']:.3f}–{value['high']:.3f})"

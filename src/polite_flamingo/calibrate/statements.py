@@ -1,0 +1,71 @@
+"""Short answers and verdicts as full sentences, by rule."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+_SUBJECT = r"(?:the|this|that|these|those|his|her|their) \w+|he|she|it|they"
+_DENIED = {"is": " is not ", "are": " are not ", "has": " does not have ", "contains": " does not contain "}
+
+
+def state(question: str, answer: str) -> str | None:
+    """A sentence that answers `question` with the short `answer`; None where no rule fits.
+
+    >>> state("How many cats are there in the image?", "2")
+    'There are 2 cats in the image.'
+    """
+    asked = " ".join(question.split()).rstrip("? ")
+    answer = answer.strip().rstrip(".").lower()
+    return _yes_or_no(asked, answer) if answer in ("yes", "no") else _open(asked, answer)
+
+
+def confirm(statement: str, rng: Random) -> str:
+    """A sentence that calls `statement` true."""
+    said = statement[0].lower() + statement[1:]
+    return rng.choice((f"Yes, {said}.", f"That is true: {said}.", f"The statement is true, {said}."))
+
+
+def deny(statement: str, rng: Random) -> str:
+    """A sentence that calls `statement` false."""
+    said = statement[0].lower() + statement[1:]
+    denied = re.sub(r" (is|are|has|contains) ", lambda m: _DENIED[m[1]], said, count=1)
+    if denied == said:
+        return f"No, it is false that {said}."
+    return rng.choice((f"No, {denied}.", f"That is false: {denied}.", f"The statement is false, {denied}."))
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital, one full stop and no blanks before punctuation."""
+    text = re.sub(r"\s+([.,;!?])", r"\1", " ".join(text.split())).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _yes_or_no(asked: str, answer: str) -> str | None:
+    said, negative = answer.capitalize(), answer == "no"
+    if match := _match(r"(is|are) there (.+)", asked):
+        return f"{said}, there {match[1].lower()} {'not ' if negative else ''}{match[2]}."
+    if match := _match(r"does (.+?) exist (.+)", asked):
+        thing = match[1]
+        many = thing.endswith("s") and not thing.endswith(("ss", "us"))
+        some = "no " if negative else "" if many else "an " if thing[0] in "aeiou" else "a "
+        return f"{said}, there {'are' if many else 'is'} {some}{thing} {match[2]}."
+    if match := _match(rf"(is|are|was|were) ({_SUBJECT}) (.+)", asked):
+        return f"{said}, {match[2].lower()} {match[1].lower()}{' not' if negative else ''} {match[3]}."
+    return None
+
+
+def _open(asked: str, answer: str) -> str | None:
+    if match := _match(r"how many (.+?) are (?:there )?(.+)", asked):
+        if answer in ("1", "one"):
+            return f"The number of {match[1]} {match[2]} is {answer}."
+        return f"There are {'no' if answer == '0' else answer} {match[1]} {match[2]}."
+    if match := _match(r"what (?:kind|type|sort) of (.+?) (is|are) (.+)", asked):
+        return f"The {match[1]} {match[2].lower()} {answer}."
+    if match := _match(r"(?:what|who|what colou?r) (is|are) (.+)", asked):
+        return f"{sentence(match[2]).rstrip('.')} {match[1].lower()} {answer}."
+    return None
+
+
+def _match(pattern: str, asked: str) -> re.Match[str] | None:
+    return re.fullmatch(pattern, asked, re.IGNORECASE)

@@ -1,0 +1,206 @@
+"""Thresholds for a stated target: at most x of what is kept corrupted, at least y of the clean kept.
+
+One threshold at a time is moved to its best value until none moves (coordinate search), from three starts: the present
+thresholds, and the other filters wide open with our checks on or off. Both rates have to meet the target one standard
+error worse than they were seen, because the best of many settings looks better than it is. Only filters that ask for
+the truth are searched (STS per task, paragraphs, NLI, our checks); length, change, repetition and leaked boxes ask for
+form. Thresholds are chosen on one half of the groups and measured on the other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from polite_flamingo.calibrate.rates import corrupted_after
+from polite_flamingo.calibrate.verdicts import LabelledTable, outcomes
+from polite_flamingo.filter.chain import Thresholds
+from polite_flamingo.records import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+STEPS = 40  # values of a threshold tried
+ROUNDS = 5
+CHECKS: dict[str, tuple[Any, ...]] = {  # of our own, from off to strict
+    "max_unsupported_objects": (None, 1, 0),
+    "max_numbers_changed": (None, 1, 0),
+    "reject_yes_no_flipped": (False, True),
+}
+CHECKS_ON = {name: values[-1] for name, values in CHECKS.items()}
+NLI_CHOICES: tuple[tuple[str, ...], ...] = ((), ("contradiction",), ("contradiction", "neutral"))
+Move = Callable[[Thresholds], Iterator[Thresholds]]  # the thresholds with another value of one, from open to strict
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is wanted of the chain.
+
+    Args:
+        max_corrupted: Largest share of corrupted records among the kept.
+        min_clean: Smallest share of the clean records that is kept.
+        prevalence: Share of corrupted records before filtering.
+    """
+
+    max_corrupted: float
+    min_clean: float
+    prevalence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Thresholds found.
+
+    Args:
+        thresholds: The suggestion.
+        corrupted: Share of corrupted among the kept, on the half it was chosen on.
+        clean_kept: Share of the clean that is kept, there.
+        met: The target is met there, by the rates as they were seen.
+    """
+
+    thresholds: Thresholds
+    corrupted: float
+    clean_kept: float
+    met: bool
+
+
+def halves(table: LabelledTable) -> tuple[LabelledTable, LabelledTable]:
+    """Two halves by group: one to choose thresholds on, one to measure them on."""
+    import numpy as np
+
+    side = np.array([zlib.crc32(group.encode()) % 2 for group in table.groups])
+    return table.take(np.flatnonzero(side == 0)), table.take(np.flatnonzero(side == 1))
+
+
+def suggest(table: LabelledTable, start: Thresholds, target: Target) -> Suggestion:
+    """Search from `start` and from wide-open filters.
+
+    Settings that keep too little of the clean are worst, then those with too much corrupted, then those that meet both,
+    of which the one that keeps most of the clean is best.
+    """
+    truth, checks = _moves(table)
+    wide = start
+    for move in (*truth, *checks):
+        wide = next(move(wide))
+    strict = wide
+    for move in checks:
+        *_, strict = move(strict)
+    ends = [_climb(table, one, [*truth, *checks], target) for one in (start, wide, strict)]
+    reached, best = max(ends, key=lambda end: end[0])
+    for kept in _back(best, start):  # where the present value does as well, it stays
+        if _standing(table, kept(best), target) >= reached:
+            best = kept(best)
+    recall, cost = _rates(table, best)
+    corrupted = float(corrupted_after(recall, cost, target.prevalence))
+    met = corrupted <= target.max_corrupted and 1 - float(cost) >= target.min_clean
+    return Suggestion(best, round(corrupted, 6), round(1 - float(cost), 6), met)
+
+
+def _back(found: Thresholds, start: Thresholds) -> list[Callable[[Thresholds], Thresholds]]:
+    """Ways to put one threshold back to its present value."""
+    old, new = dict(start.min_cosine_per_task), dict(found.min_cosine_per_task)
+    ways: list[Callable[[Thresholds], Thresholds]] = [
+        partial(_with_task, task=task, value=old.get(task)) for task in sorted(old.keys() | new.keys())
+    ]
+    others = ("min_clip_logit", "nli_reject", *CHECKS)
+    return [*ways, *(partial(replace, **{name: getattr(start, name)}) for name in others)]
+
+
+def _with_task(now: Thresholds, task: str, value: float | None) -> Thresholds:
+    """`now` with another STS threshold of a task; None: the one of all tasks."""
+    chosen = {**dict(now.min_cosine_per_task), task: value}
+    return replace(now, min_cosine_per_task=tuple(sorted((t, v) for t, v in chosen.items() if v is not None)))
+
+
+def _climb(
+    table: LabelledTable, start: Thresholds, moves: Sequence[Move], target: Target
+) -> tuple[tuple[int, float, float], Thresholds]:
+    best, reached = start, _standing(table, start, target)
+    for _ in range(ROUNDS):
+        before = best
+        for move in moves:
+            for tried in move(best):
+                standing = _standing(table, tried, target)
+                if standing > reached:
+                    best, reached = tried, standing
+        if best == before:
+            break
+    return reached, best
+
+
+def _standing(table: LabelledTable, thresholds: Thresholds, target: Target) -> tuple[int, float, float]:
+    import numpy as np
+
+    recall, cost = _rates(table, thresholds)
+    wrong = int(table.corrupted.sum())
+    recall, cost = recall - _error(recall, wrong), cost + _error(cost, len(table.corrupted) - wrong)
+    kept = 1 - float(cost)
+    corrupted = float(np.nan_to_num(corrupted_after(recall, cost, target.prevalence), nan=1.0))
+    if kept < target.min_clean:
+        return 0, kept, -corrupted
+    if corrupted > target.max_corrupted:
+        return 1, -corrupted, kept
+    return 2, kept, -corrupted
+
+
+def _error(rate: Floats, records: int) -> Floats:
+    """Standard error of a rate."""
+    return (rate * (1 - rate) / max(records, 1)) ** 0.5
+
+
+def _rates(table: LabelledTable, thresholds: Thresholds) -> tuple[Floats, Floats]:
+    import numpy as np
+
+    taken = outcomes(table, thresholds)[0].taken
+    wrong = table.corrupted
+    recall = taken[wrong].mean() if wrong.any() else np.float64(1.0)
+    cost = taken[~wrong].mean() if (~wrong).any() else np.float64(0.0)
+    return np.asarray(recall), np.asarray(cost)
+
+
+def _moves(table: LabelledTable) -> tuple[list[Move], list[Move]]:
+    """Moves of the thresholds that the records say something about: the paper's filters, our checks."""
+    import numpy as np
+
+    truth: list[Move] = []
+    sts = table.batch.number("sts")
+    for task in (task for task in Task if task.is_caption):
+        values = sts[table.batch.among("task", [task])]
+        if not np.isnan(values).all():
+            truth.append(_task_sts(task, _steps(values, 2)))
+    logits = table.batch.numbers("clip_logits")
+    shown = logits.values[np.repeat(table.batch.captions & (logits.lengths > 1), logits.lengths)]
+    if len(shown):
+        truth.append(_each("min_clip_logit", _steps(shown, 1)))
+    if (table.batch.numbers("nli").lengths > 0).any():
+        truth.append(_each("nli_reject", NLI_CHOICES))
+    return truth, [_each(name, values) for name, values in CHECKS.items()]
+
+
+def _task_sts(task: Task, values: Sequence[float]) -> Move:
+    def move(now: Thresholds) -> Iterator[Thresholds]:
+        for value in values:
+            yield _with_task(now, str(task), value)
+
+    return move
+
+
+def _each(name: str, values: Sequence[Any]) -> Move:
+    def move(now: Thresholds) -> Iterator[Thresholds]:
+        for value in values:
+            yield replace(now, **{name: value})
+
+    return move
+
+
+def _steps(values: Floats, decimals: int) -> list[float]:
+    """Values spread over the scores that were seen, from one below all on."""
+    import numpy as np
+
+    cuts = np.round(np.quantile(values[~np.isnan(values)], np.linspace(0, 1, STEPS)), decimals)
+    return sorted({round(float(cuts[0]) - 10.0**-decimals, decimals), *map(float, cuts)})

@@ -1,0 +1,169 @@
+"""What thresholds do to labelled records: of the chain and of every filter alone, who is caught and who is lost."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polite_flamingo.calibrate.labels import Labelled
+from polite_flamingo.errors import DataError
+from polite_flamingo.filter.chain import KEPT, Decisions, Thresholds, decide_all
+from polite_flamingo.filter.columns import Batch
+from polite_flamingo.filter.table import read_batches, write_table
+from polite_flamingo.records import Task
+from polite_flamingo.scorers.nli import LABELS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
+    Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+_NLI_ORDER = ("contradiction", "entailment", "neutral")
+LOWER_IS_WORSE = ("sts", "paragraphs")
+
+
+@dataclass(frozen=True)
+class LabelledTable:
+    """Labelled records as arrays.
+
+    Args:
+        records: In the order of all arrays.
+        batch: Their score columns.
+        corrupted: The truth about the text as it was written; bool, shape (n,).
+        after: At ``[i, k]``, whether text i is wrong when k paragraphs are cut; the last value repeated.
+    """
+
+    records: tuple[Labelled, ...]
+    batch: Batch
+    corrupted: Mask
+    after: Mask
+
+    @classmethod
+    def of(cls, records: Sequence[Labelled]) -> LabelledTable:
+        """Put records into arrays.
+
+        Raises:
+            DataError: there is none, or a record was never scored.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        if not records:
+            raise DataError("no labelled records", next_step="give labels, or run the pipeline of a rendered world")
+        with tempfile.TemporaryDirectory() as scratch:
+            write_table((record.rewrite for record in records), Path(scratch) / "table")
+            batches = [batch.rows for batch in read_batches(Path(scratch) / "table")]
+        rows = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+        most = max(len(record.corrupted) for record in records)
+        after = [[*r.corrupted, *[r.corrupted[-1]] * (most - len(r.corrupted))] for r in records]
+        found = np.array(after, dtype=bool)
+        return cls(tuple(records), Batch(rows[0]), found[:, 0], found)
+
+    def take(self, places: Ints) -> LabelledTable:
+        """The records at some places."""
+        rows = self.batch.rows.take(places)
+        return LabelledTable(
+            tuple(self.records[i] for i in places), Batch(rows), self.corrupted[places], self.after[places]
+        )
+
+    @property
+    def groups(self) -> list[str]:
+        """Group of each record."""
+        return [record.group for record in self.records]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kind of each record."""
+        return [record.kind for record in self.records]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the chain or one filter does.
+
+    Args:
+        applies: Records it can judge.
+        taken: Rejected, or edited so that what was wrong is gone; of a clean record also: edited so that it is wrong.
+    """
+
+    applies: Mask
+    taken: Mask
+
+
+def outcomes(table: LabelledTable, thresholds: Thresholds) -> tuple[Outcome, dict[str, Outcome], Decisions]:
+    """Outcome of the chain, of every filter alone, and the decisions."""
+    import numpy as np
+
+    decisions = decide_all(table.batch, thresholds)
+    rows = np.arange(len(table.records))
+    wrong_now = table.after[rows, np.minimum(decisions.cut, table.after.shape[1] - 1)]
+    changed = wrong_now != table.corrupted
+    alone: dict[str, Outcome] = {}
+    for name, found in decisions.verdicts.items():
+        applies = ~np.isnan(found.score) | (found.rejected if name != "unfinished" else np.ones(len(rows), dtype=bool))
+        alone[name] = Outcome(applies, found.rejected | changed if name == "paragraphs" else found.rejected)
+    chain = Outcome(np.ones(len(rows), dtype=bool), (decisions.failed != KEPT) | changed)
+    return chain, alone, decisions
+
+
+def suspicions(table: LabelledTable, verdicts: Mapping[str, Any]) -> dict[str, Floats]:
+    """How suspicious each filter finds each record: higher is worse, NaN where it does not apply; shape (n,).
+
+    STS is told apart by task, because similarities of different tasks are not alike ("sts: caption" …). NLI compares
+    logits, so it has two scores, each with its threshold at 0: by how much contradiction leads the other labels, and by
+    how much entailment trails.
+    """
+    import numpy as np
+
+    found: dict[str, Floats] = {}
+    for name, result in verdicts.items():
+        if name == "nli":
+            found.update(_nli(table.batch))
+        elif name == "sts":
+            for task in (task for task in Task if task.is_caption):
+                found[f"sts: {task}"] = np.where(table.batch.among("task", [task]), -result.score, np.nan)
+        elif name not in ("length", "unfinished"):  # two-sided, and no score
+            found[name] = -result.score if name in LOWER_IS_WORSE else result.score
+    return {name: values for name, values in found.items() if not np.isnan(values).all()}
+
+
+def limits(name: str, thresholds: Thresholds) -> float | None:
+    """The threshold of a score that `suspicions` names, on the score's own axis; None where it is not set.
+
+    NLI's relation has one (0) only where its labels are those that are rejected.
+    """
+    base, _, part = name.partition(": ")
+    if base == "sts":
+        return dict(thresholds.min_cosine_per_task).get(part, thresholds.min_cosine)
+    if base == "nli":
+        rejected = {"contradiction": {"contradiction"}, "not entailed": {"contradiction", "neutral"}}
+        return 0.0 if set(thresholds.nli_reject) == rejected[part] else None
+    value = next(one for one in thresholds.filters() if one.name == base).threshold(Task.CAPTION)
+    return None if value is None else float(value)
+
+
+def suspicion(name: str, score: float) -> float:
+    """A score as a suspicion, and the other way round."""
+    return -score if name.partition(":")[0] in LOWER_IS_WORSE else score
+
+
+def _nli(batch: Batch) -> dict[str, Floats]:
+    import numpy as np
+
+    lists = batch.numbers("nli")
+    applies = batch.questions & (lists.lengths == len(LABELS))
+    logits = lists.values[lists.starts[applies, None] + np.arange(len(LABELS))]
+    contradiction, entailment, neutral = (logits[:, LABELS.index(name)] for name in _NLI_ORDER)
+    found = {}
+    for name, margin in (
+        ("nli: contradiction", contradiction - np.maximum(entailment, neutral)),
+        ("nli: not entailed", np.maximum(contradiction, neutral) - entailment),
+    ):
+        found[name] = np.full(len(batch), np.nan)
+        found[name][applies] = margin
+    return found

@@ -1,0 +1,133 @@
+"""Columns of our own, beyond the paper, that need no model: unsupported objects, numbers changed, yes and no flipped.
+
+They are heuristics over words, in English. Their filters are off by default (`filter` in params.yaml); the columns are
+always there, so that switching one on re-decides without scoring again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from polite_flamingo.prompts.templates import BOX_SENTENCE
+from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.objects import Vocabulary, annotated_objects, annotation, vocabulary_of
+from polite_flamingo.scorers.text import without_boxes
+
+_UNITS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_WORDS = {word: value for value, word in enumerate(_UNITS)} | {word: 10 * t for t, word in enumerate(_TENS, 2)}
+_SOFT = {"a": 1, "an": 1, "one": 1, "single": 1, "pair": 2, "couple": 2, "both": 2, "no": 0, "none": 0, "not": 0}
+_NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+(?:\.\d+)?|[a-z]+(?:-[a-z]+)?")
+_YES, _NO = frozenset({"yes", "yeah", "yep", "correct", "true"}), frozenset({"no", "nope", "incorrect", "false"})
+_NEGATION = re.compile(r"\b(?:no|not|none|never|neither|nor|nothing|nobody|without|cannot)\b|n['’]t\b")
+_SENTENCE = re.compile(r"[.!?](?:\s|$)")
+_FIRST = re.compile(r"[a-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Computes the columns of a data set.
+
+    Args:
+        vocabulary: Names of objects.
+        seen: Categories that the annotations of each image name, by its path.
+    """
+
+    vocabulary: Vocabulary
+    seen: Mapping[str, frozenset[str]]
+
+    def score(self, rewrite: Rewrite, texts: Sequence[str] | None) -> dict[str, Any]:
+        """The columns of this module; `texts` are the record's `cut_texts`."""
+        found = self._of(rewrite, rewrite.rewritten)
+        cuts = None if texts is None else [self._of(rewrite, text) for text in texts]
+        by_cut = {f"{name}_by_cut": None if cuts is None else [cut[name] for cut in cuts] for name in found}
+        return {**found, **by_cut, "yes_no_flipped": yes_no_flipped(rewrite)}
+
+    def _of(self, rewrite: Rewrite, text: str) -> dict[str, int | None]:
+        if not (rewrite.task.is_caption or rewrite.task.is_vqa):  # others say more on purpose
+            return {"unsupported_objects": None, "numbers_changed": None}
+        return {
+            "unsupported_objects": len(self.unsupported(rewrite, text)),
+            "numbers_changed": numbers_changed(rewrite, text),
+        }
+
+    def unsupported(self, rewrite: Rewrite, text: str) -> frozenset[str]:
+        """Categories that `text` names and neither instruction, annotation nor another record of its images does."""
+        named = self.vocabulary.named(text, negated=False)
+        if not named:
+            return named
+        told = self.vocabulary.named("\n".join([rewrite.instruction, *annotation(rewrite)]))
+        return named.difference(told, *(self.seen.get(image.path, ()) for image in rewrite.images))
+
+
+def checker_of(read: Callable[[], Iterable[Rewrite]]) -> Checker:
+    """A checker for a data set.
+
+    Args:
+        read: Streams its records; called twice, for the names of the boxes and for what is in each image.
+    """
+    vocabulary = vocabulary_of(read())
+    return Checker(vocabulary, annotated_objects(read(), vocabulary))
+
+
+def numbers_changed(rewrite: Rewrite, text: str) -> int:
+    """How many numbers differ between `text` and the annotation; one that was replaced by another counts once.
+
+    A number of the raw answer (where there are several captions: of every one) that the text does not say is lost;
+    one of the text that neither annotation, instruction nor the number of boxes says is invented; the larger count is
+    returned. "A", "one", "a pair", "both", "no" can stand for a number but are not missed themselves. Coordinates of
+    boxes are no numbers here.
+    """
+    stated, implied = _numbers([text])
+    extras = rewrite.extras
+    answers = list(map(str, extras.get("captions") or ())) or [rewrite.raw_answer]
+    raw = set.intersection(*(_numbers([answer])[0] for answer in answers))
+    told = [text.partition(BOX_SENTENCE)[0] for text in annotation(rewrite)]
+    known, hinted = _numbers([rewrite.instruction, *told, *map(str, extras.get("choices") or ())])
+    boxes = Counter(str(box[0]) for box in extras.get("boxes") or ())
+    counted = {float(count) for count in (*boxes.values(), boxes.total())}
+    return max(len(raw - stated - implied), len(stated - known - hinted - counted))
+
+
+def yes_no_flipped(rewrite: Rewrite) -> int | None:
+    """1 where the raw answer to a question is yes and its rewrite says no, or the other way round; None elsewhere."""
+    if not rewrite.task.is_vqa:
+        return None
+    first = _FIRST.search(rewrite.raw_answer.lower().removeprefix("answer:"))
+    said = _polarity(first.group() if first else "")
+    return None if said is None else int(said is not _says_yes(rewrite.rewritten))
+
+
+def _says_yes(text: str) -> bool:
+    sentence = _SENTENCE.split(text.lower().strip(), maxsplit=1)[0]
+    first = _FIRST.match(sentence)
+    said = _polarity(first.group() if first else "")
+    return said if said is not None else _NEGATION.search(sentence) is None
+
+
+def _polarity(word: str) -> bool | None:
+    return True if word in _YES else False if word in _NO else None
+
+
+def _numbers(texts: Iterable[str]) -> tuple[set[float], set[float]]:
+    """Numbers that the texts state, and those that a softer word may stand for."""
+    stated: set[float] = set()
+    implied: set[float] = set()
+    for word in _NUMBER.findall(without_boxes("\n".join(texts)).lower()):
+        tens, _, unit = word.partition("-")
+        if word in _SOFT:
+            implied.add(_SOFT[word])
+        elif word[0].isdigit():
+            stated.add(float(word.replace(",", "")))
+        elif word in _WORDS:
+            stated.add(_WORDS[word])
+        elif tens in _TENS and unit in _UNITS[1:10]:
+            stated.add(_WORDS[tens] + _WORDS[unit])
+    return stated, implied

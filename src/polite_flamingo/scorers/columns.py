@@ -1,0 +1,36 @@
+"""The score columns: what the stage ``score`` writes about every rewrite, and of which kind each is.
+
+A column that does not apply to a record, or whose model the profile goes without, is None; none is ever left out. A
+column ``x_by_cut`` says what ``x`` is of the text that remains when paragraphs are cut (`scorers.text.cut_texts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+Kind = Literal["integer", "number", "numbers"]
+
+COLUMNS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "words": "integer",
+        "repeated_share": "number",
+        "boxes": "integer",
+        "rouge_l": "number",  # of the text before any paragraph is cut, as in the published records
+        "sts": "number",
+        "nli": "numbers",  # three logits: contradiction, entailment, neutral
+        "clip_logits": "numbers",  # one per paragraph
+        "reward": "number",
+        "reward_raw": "number",
+        "unsupported_objects": "integer",  # these three: scorers/checks.py, beyond the paper
+        "numbers_changed": "integer",
+        "yes_no_flipped": "integer",
+        "sts_by_cut": "numbers",
+        "repeated_share_by_cut": "numbers",
+        "boxes_by_cut": "numbers",
+        "unsupported_objects_by_cut": "numbers",
+        "numbers_changed_by_cut": "numbers",
+    }
+)
+BY_CUT = tuple(name.removesuffix("_by_cut") for name in COLUMNS if name.endswith("_by_cut"))

@@ -1,0 +1,117 @@
+"""Stage ``score`` under SIGKILL at random moments: the same bytes as a straight run, nothing lost.
+
+Real (tiny, random) models answer, so that this also shows that a score does not depend on which others shared its
+batch. ``POLITE_FLAMINGO_KILLS`` sets how often the process is killed (3).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from PIL import Image as PILImage
+from tests.unit.scorers.models import WORDS, clip_model, cross_encoder, sentence_encoder
+
+from polite_flamingo.io import read_jsonl, read_shards, write_shards
+from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.nli import LABELS
+
+ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("POLITE_FLAMINGO_KILLS", "3"))
+RECORDS = 1200
+SECONDS_PER_CALL = 0.1
+
+SCRIPT = f"""
+import time
+from pathlib import Path
+from polite_flamingo.params import load_params
+from polite_flamingo.rewrite import engine
+from polite_flamingo.rewrite.backends.scorer import ScorerBackend
+from polite_flamingo.stages import score
+from polite_flamingo.tracking.base import NullTracker
+
+class Slow(ScorerBackend):
+    batch_size = 16
+    def generate(self, requests):
+        time.sleep({SECONDS_PER_CALL})
+        return super().generate(requests)
+
+import polite_flamingo.stages.scorers as scorers
+scorers.ScorerBackend = Slow
+params = load_params(Path({str(ROOT / "params.yaml")!r}), "tiny")
+Path("started").touch()
+score.run(params, NullTracker())
+"""
+
+
+def records() -> list[Rewrite]:
+    rng = Random(7)
+    made = []
+    for number in range(RECORDS):
+        words = [rng.choice(WORDS) for _ in range(rng.randint(1, 24))]
+        text = "\n\n".join(" ".join(words[i::3]) for i in range(min(3, len(words))))
+        task = rng.choice([Task.CAPTION, Task.VQA])
+        image = Image(rng.choice(["red.png", "blue.png", "green.png"]))
+        made.append(
+            Rewrite(f"s/{number}", "s", "train", "-", task, "What is it?", (image,), rng.choice(WORDS), text, "stop")
+        )
+    return made
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    (folder / "started").unlink(missing_ok=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    return subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=folder, env=environment, stderr=subprocess.PIPE)
+
+
+def finish(folder: Path) -> None:
+    process = start(folder)
+    _, stderr = process.communicate(timeout=280)
+    assert process.returncode == 0, stderr.decode()[-2000:]
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    out = folder / "data" / "tiny" / "scored"
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.pipeline
+@pytest.mark.slow
+def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    straight = tmp_path / "straight"
+    backbones = straight / "models" / "tiny" / "backbones"
+    cross_encoder(backbones / "nli", id2label=dict(enumerate(LABELS)), num_labels=3)
+    cross_encoder(backbones / "reward", num_labels=1)
+    clip_model(backbones / "clip")
+    shutil.copytree(sentence_encoder(tmp_path / "sts"), backbones / "sts")
+    raw = straight / "data" / "tiny" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("red", "blue", "green"):
+        PILImage.new("RGB", (20, 24), name).save(raw / f"{name}.png")
+    write_shards(straight / "data" / "tiny" / "rewrites", (r.to_row() for r in records()))
+    killed = tmp_path / "killed"
+    shutil.copytree(straight, killed)
+    begun = time.monotonic()
+    finish(straight)
+    took = time.monotonic() - begun
+    for kill in range(KILLS):
+        process = start(killed)
+        while kill % 4 and not (killed / "started").exists():
+            assert process.poll() is None, process.stderr.read().decode()[-2000:]  # type: ignore[union-attr]
+            time.sleep(0.002)
+        time.sleep(Random().uniform(0, 0.9 * took / KILLS))
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(killed)
+    assert written(killed) == written(straight)
+    out = killed / "data" / "tiny" / "scored"
+    assert [row["id"] for row in read_shards(out)] == [f"s/{i}" for i in range(RECORDS)]
+    assert list(read_jsonl(out / "quarantine.jsonl")) == []

@@ -1,0 +1,145 @@
+"""Filters on a source as a whole: near-duplicates and templates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from tests.unit.filter.scoring import with_columns
+
+from polite_flamingo.filter.chain import Thresholds, decide
+from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets, similarities, switched_on
+from polite_flamingo.filter.table import write_table
+from polite_flamingo.filter.whatif import whatif
+from polite_flamingo.records import Rewrite, Task
+from polite_flamingo.scorers.likeness import BYTES, VALUES, opening, signatures
+
+WORDS = [f"w{i}" for i in range(500)]
+
+
+def text(seed: int, words: int = 60) -> str:
+    return " ".join(Random(seed).choices(WORDS, k=words))
+
+
+def record(number: int, said: str, source: str = "a", probe: str = "") -> Rewrite:
+    bare = Rewrite(
+        f"{source}/train/{number}", source, "train", "-", Task.TEXT, "q", (), "raw", said, "stop",
+        {"probe": probe} if probe else {},
+    )  # fmt: skip
+    return with_columns(bare, rouge_l=0.2)
+
+
+def judged(tmp_path: Path, records: Sequence[Rewrite], **limits: float) -> SetVerdicts:
+    write_table(records, tmp_path / "table")
+    return judge_sets(tmp_path / "table", Thresholds(**limits))  # type: ignore[arg-type]
+
+
+def test_a_signature_estimates_the_similarity_of_word_trigrams() -> None:
+    words = text(1, 200).split()
+    other = [*words[:120], *text(2, 80).split()]
+    exact = {tuple(words[i : i + 3]) for i in range(198)}, {tuple(other[i : i + 3]) for i in range(198)}
+    similarity = len(exact[0] & exact[1]) / len(exact[0] | exact[1])
+    a, b = (np.frombuffer(s, dtype="<u2") for s in signatures([" ".join(words), " ".join(other)]))
+    assert (a == b).mean() == pytest.approx(similarity, abs=0.15)
+
+
+def test_a_signature_depends_on_the_words_alone_and_not_on_its_neighbours() -> None:
+    alone = signatures(["A red circle, here!"])
+    assert alone == signatures(["", "a RED circle here", text(1)])[1:2]
+    assert len(alone[0]) == BYTES
+    assert signatures([]) == []
+    assert alone[0][:8].hex() == "47d24a8a6ebd6b0d"  # the same on every machine: tables are compared byte by byte
+
+
+@pytest.mark.parametrize(
+    ("said", "begins"), [("The image, shows a dog.", "the image shows"), ("No.", "no"), ("", ""), ("图 像", "图 像")]
+)
+def test_an_opening_is_the_first_three_words(said: str, begins: str) -> None:
+    assert opening(said) == begins
+
+
+def test_a_near_duplicate_is_like_an_earlier_answer_of_its_source(tmp_path: Path) -> None:
+    said = text(1)
+    records = [record(0, said), record(1, text(2)), record(2, f"{said} end"), record(3, said, source="b")]
+    found = judged(tmp_path, records, max_similarity=0.8)
+    assert found.verdicts["near_duplicate"].rejected.tolist() == [False, False, True, False]
+    assert found.verdicts["near_duplicate"].score[2] > 0.8
+    assert found.report["a"]["near_duplicates"] == 1
+    assert found.report["a"]["near_duplicate_share"] == 0.3333
+
+
+def test_what_another_filter_rejects_and_injected_corruptions_are_not_looked_at(tmp_path: Path) -> None:
+    said = text(1)
+    records = [record(0, said, probe="number_changed"), record(1, "no"), record(2, said), record(3, "no")]
+    found = judged(tmp_path, records, max_similarity=0.5)
+    assert found.report["a"]["records"] == 1
+    assert np.isnan(found.verdicts["near_duplicate"].score).tolist() == [True, True, False, True]
+    assert not found.verdicts["near_duplicate"].rejected.any()
+
+
+def test_of_a_template_as_many_records_stay_as_its_share_allows(tmp_path: Path) -> None:
+    records = [record(i, f"The image shows {text(i)}") for i in range(8)]
+    records += [record(i, f"Here {text(i)}") for i in range(8, 10)]
+    found = judged(tmp_path, records, max_opening_share=0.5)
+    assert found.verdicts["template"].rejected.tolist() == [*[False] * 5, *[True] * 3, False, False]
+    assert found.verdicts["template"].score[0] == 0.8
+    assert found.report["a"]["openings"][0] == ["the image shows", 0.8]
+
+
+def test_while_no_limit_is_set_everything_is_measured_and_nothing_rejected(tmp_path: Path) -> None:
+    found = judged(tmp_path, [record(i, text(1)) for i in range(3)])
+    assert found.report["a"]["near_duplicates"] == 2
+    assert not any(verdicts.rejected.any() for verdicts in found.verdicts.values())
+
+
+def test_a_verdict_on_the_source_completes_the_decision_and_gives_the_record_back_whole(tmp_path: Path) -> None:
+    records = [record(0, text(1)), record(1, text(1))]
+    found = judged(tmp_path, records, max_similarity=0.8)
+    first, second = (found.apply(r, decide(r, Thresholds()), i) for i, r in enumerate(records))
+    assert tuple(first.verdicts) == ALL
+    assert first.kept and first.verdicts["near_duplicate"].threshold == 0.8
+    assert second.failed == "near_duplicate"
+    assert second.reason == "near_duplicate: similarity with an earlier answer 1.0000, above 0.8"
+    assert second.rewrite == records[1]
+
+
+def test_filters_beyond_the_paper_can_be_switched_on_one_by_one() -> None:
+    assert switched_on(Thresholds()) == ALL[:8]
+    assert switched_on(Thresholds(max_numbers_changed=0, max_opening_share=0.5)) == (
+        *ALL[:8],
+        "numbers_changed",
+        "template",
+    )
+    assert switched_on(Thresholds(reject_yes_no_flipped=True))[8:] == ("yes_no_flipped",)
+
+
+def test_trying_limits_counts_what_deciding_with_them_rejects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polite_flamingo.filter.table.ROWS_PER_GROUP", 7)
+    random = Random(5)
+    records = [record(i, f"The image shows {text(random.randrange(20), 30)}", random.choice("ab")) for i in range(80)]
+    limits = Thresholds(min_words=20, max_similarity=0.7, max_opening_share=0.2)
+    write_table(records, tmp_path / "table")
+    found = judge_sets(tmp_path / "table", limits)
+    decided = [found.apply(one, decide(one, limits), i) for i, one in enumerate(records)]
+    expected = Counter((one.source, made.failed or "kept") for one, made in zip(records, decided, strict=True))
+    report = whatif(tmp_path, Thresholds(), limits)["sources"]
+    counted = {(source, fate): n for source, row in report.items() for fate, n in row["after"].items() if n}
+    assert counted == dict(expected)
+    assert {fate for _, fate in counted} == {"kept", "near_duplicate", "template"}
+
+
+def test_an_empty_table_has_nothing_alike(tmp_path: Path) -> None:
+    assert judged(tmp_path, []).report == {}
+
+
+def test_every_pair_that_is_nearly_equal_is_found() -> None:
+    texts = [text(i) for i in range(300)]
+    copies = [f"{texts[i]} and more" for i in range(0, 300, 3)]
+    signed = np.frombuffer(b"".join(signatures([*texts, *copies])), dtype="<u2").reshape(-1, VALUES)
+    found = similarities(signed, np.zeros(len(signed), dtype=np.int64))
+    assert (found[:300] < 0.5).all()
+    assert (found[300:] > 0.8).all()

@@ -1,0 +1,59 @@
+"""Columns without a model, and what is left of a text when paragraphs are cut."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polite_flamingo.filter.paragraphs import ParagraphEditor
+from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.text import cut_texts, text_scores
+
+
+def caption(text: str, task: Task = Task.CAPTION) -> Rewrite:
+    return Rewrite("s/1", "s", "train", "-", task, "q", (Image("a.png"),), "raw", text, "stop")
+
+
+def test_words_repetition_and_boxes_are_counted() -> None:
+    scores = text_scores(caption("A b c d. A b c d. [0.1, 0.2, 0.3, 0.4]"), None)
+    assert scores["words"] == 12
+    assert scores["boxes"] == 1
+    assert 0 < scores["repeated_share"] < 1
+    assert scores["boxes_by_cut"] is None
+
+
+def test_an_empty_text_has_columns_too() -> None:
+    assert text_scores(caption(""), None) == {
+        "words": 0, "repeated_share": 0.0, "boxes": 0, "repeated_share_by_cut": None, "boxes_by_cut": None,
+    }  # fmt: skip
+
+
+def test_the_lowest_paragraphs_go_first_and_the_others_keep_their_order() -> None:
+    assert cut_texts(caption("A.\n\nB.\n\nC."), [3.0, 1.0, 2.0]) == ["A.\n\nB.\n\nC.", "A.\n\nC.", "A."]
+
+
+def test_paragraphs_of_equal_logits_are_cut_together() -> None:
+    assert cut_texts(caption("A.\n\nB.\n\nC."), [1.0, 2.0, 1.0]) == ["A.\n\nB.\n\nC.", "A.\n\nB.\n\nC.", "B."]
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "logits"),
+    [(caption("A."), [1.0]), (caption("A.\n\nB.", Task.VQA), [1.0, 2.0]), (caption("A.\n\nB."), None)],
+)
+def test_nothing_can_be_cut_of_one_paragraph_of_an_answer_or_without_logits(
+    rewrite: Rewrite, logits: list[float] | None
+) -> None:
+    assert cut_texts(rewrite, logits) is None
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=6), st.floats(-1, 5))
+def test_for_every_threshold_the_text_by_number_cut_is_the_editors(values: list[int], threshold: float) -> None:
+    logits = [float(value) for value in values]
+    text = "\n\n".join(f"Paragraph {i}." for i in range(len(logits)))
+    texts = cut_texts(caption(text), logits)
+    below = sum(logit < threshold for logit in logits)
+    left = ParagraphEditor(threshold).edit(caption(text).with_scores(clip_logits=logits)).rewrite.rewritten
+    assert texts is not None and len(texts) == len(logits)
+    if below < len(logits):
+        assert texts[below] == left
