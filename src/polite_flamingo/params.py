@@ -150,6 +150,10 @@ class Stage(Training):
 
 
 class Tune(_Section):
+    seed: int | None
+    data: Literal["pf1m", "raw"]
+    skip_stage1: bool
+    resolution: int | None = Field(gt=0)
     lora: Lora
     global_batch_size: int = Field(gt=0)
     scheduler: Literal["constant", "cosine"]
@@ -163,6 +167,9 @@ class Tune(_Section):
 
 
 class Evaluate(_Section):
+    models: list[Literal["annotation", "raw", "stage1", "stage2", "stage3", "stage3_without_image"]] = Field(
+        min_length=1
+    )
     bootstrap_samples: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
     do_sample: bool
@@ -273,6 +280,11 @@ class Params(_Section):
     def reports(self) -> Path:
         """Folder of this profile's reports."""
         return Path("reports") / self.profile
+
+    @property
+    def tune_seed(self) -> int:
+        """Seed of the U: `tune.seed` where it is set, else the run's."""
+        return self.seed if self.tune.seed is None else self.tune.seed
 
     @property
     def image_root(self) -> Path:

@@ -5,6 +5,9 @@ Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), repo
 
 Each stage starts from the trainables of the one before. ``raw``, the comparison, follows stages 1 and 2 on the same
 records with their raw answers.
+
+Ablations (Figure 9) are settings of `tune`: ``data: raw`` does the same to the stages themselves, ``skip_stage1`` leaves
+stage 1 out (its model is the base with adapters that change nothing), ``resolution`` shows images of another size.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     if which == "raw":
         report: dict[str, Any] = _tune_raw(params, tracker, bundle, parts)
     else:
-        report = _tune(params, tracker, bundle, parts, which, raw=False)
+        report = _tune(params, tracker, bundle, parts, which, raw=params.tune.data == "raw", name=f"tune_{which}")
     folder = params.models / which
     shutil.rmtree(folder, ignore_errors=True)
     save_trainables(bundle, folder)
@@ -78,7 +81,7 @@ def _tune_raw(params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str,
     key = fingerprint(
         bundle.base_hash,
         params.tune.model_dump(),
-        params.seed,
+        params.tune_seed,
         [s.to_row() for name in ("instruction", "raw") for s in parts[name]],
     )
     halfway = Path(".work") / f"tune_raw-{params.profile}" / key
@@ -86,10 +89,10 @@ def _tune_raw(params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str,
         load_trainables(bundle, halfway)
         first = read_json(halfway / "report.json")
     else:
-        first = _tune(params, tracker, bundle, parts, "stage1", raw=True)
+        first = _tune(params, tracker, bundle, parts, "stage1", raw=True, name="tune_raw_stage1")
         save_trainables(bundle, halfway)
         write_json(halfway / "report.json", first)
-    second = _tune(params, tracker, bundle, parts, "stage2", raw=True)
+    second = _tune(params, tracker, bundle, parts, "stage2", raw=True, name="tune_raw_stage2")
     shutil.rmtree(halfway.parent, ignore_errors=True)
     return {"stage1": first, "stage2": second, "final_loss": second["final_loss"]}
 
@@ -102,16 +105,18 @@ def _tune(
     stage: str,
     *,
     raw: bool,
+    name: str,
 ) -> dict[str, Any]:
+    """Train one stage in place; `name` is that of its figures and unfinished work."""
     from polite_flamingo.model.freezing import set_trainable
     from polite_flamingo.model.lora import LoraSettings, inject_lora
     from polite_flamingo.train.loop import TrainSettings, train
     from polite_flamingo.train.ushape import StageData, raw_mixture
 
-    tune, runtime = params.tune, params.runtime
+    tune, runtime, seed = params.tune, params.runtime, params.tune_seed
     settings = getattr(tune, stage)
     mixture = raw_mixture(settings.mixture) if raw else dict(settings.mixture)
-    empty = [name for name in mixture if not parts.get(name)]
+    empty = [part for part in mixture if not parts.get(part)]
     if empty:
         raise DataError(
             "a part of the mixture has no samples",
@@ -119,21 +124,24 @@ def _tune(
             where=f"tune.{stage}.mixture",
             next_step="run the stages before, or change the mixture",
         )
-    if bundle.lora is None and "lora" in settings.trainable:
-        inject_lora(bundle, LoraSettings(**tune.lora.model_dump()), seed=params.seed)
+    skipped = stage == "stage1" and tune.skip_stage1
+    if bundle.lora is None and ("lora" in settings.trainable or skipped):
+        inject_lora(bundle, LoraSettings(**tune.lora.model_dump()), seed=seed)
+    if skipped:
+        (params.reports / name).mkdir(parents=True, exist_ok=True)
+        return {"skipped": True, "steps": 0}
     trainable = set_trainable(bundle, settings.trainable)
     data = StageData(
         bundle.tokenizer,
         parts,
         mixture,
-        seed=params.seed,
+        seed=seed,
         context_length=settings.context_length,
         max_turns=tune.multiturn.max_turns,
         max_images=tune.multiturn.max_images,
     )
     first = data.packing(0)
     figures = {"examples": len(first.examples), "truncated": first.truncated, "skipped": first.skipped}
-    name = f"tune_raw_{stage}" if raw else f"tune_{stage}"
     tracker.params({f"{name}/trainable": sum(trainable.values()), f"{name}/learning_rate": settings.learning_rate})
     result = train(
         bundle,
@@ -146,7 +154,7 @@ def _tune(
             warmup_steps=tune.warmup_steps,
             max_grad_norm=tune.max_grad_norm,
             weight_decay=tune.weight_decay,
-            seed=params.seed,
+            seed=seed,
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",
         ),
