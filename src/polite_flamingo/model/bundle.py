@@ -9,7 +9,7 @@ with the special tokens once saved from here), ``vision/`` (CLIPVisionModel and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,7 +100,12 @@ class FlamingoBundle:
         return self._base_hash
 
     def encode_images(
-        self, images: Sequence[str | PILImage], image_root: Path | None = None, *, keep: bool = True
+        self,
+        images: Sequence[str | PILImage],
+        image_root: Path | None = None,
+        *,
+        keep: bool = True,
+        pixels: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Patch tokens (N, v, d) of images on the model's device.
 
@@ -111,6 +116,7 @@ class FlamingoBundle:
             images: Paths or images.
             image_root: Folder of the paths.
             keep: False: take what is kept, but keep nothing new.
+            pixels: Preprocessed images (3, H, W) by path; what is not there is opened here.
         """
         if not images:
             return torch.zeros(1, *self.tower.size, device=self.device, dtype=self.dtype)
@@ -127,15 +133,19 @@ class FlamingoBundle:
         groups = list(missing.items())
         for start in range(0, len(groups), 64):
             chunk = groups[start : start + 64]
-            pixels = torch.stack([self._pixels(images[where[0]], image_root) for _, where in chunk])
+            shown = torch.stack([self._pixels(images[where[0]], image_root, pixels) for _, where in chunk])
             with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-                tokens = self.tower(pixels.to(self.device, self.dtype))
+                tokens = self.tower(shown.to(self.device, self.dtype))
             for (key, where), row in zip(chunk, tokens, strict=True):
                 for index in where:
                     rows[index] = row
                 if keep and not trained and not key.startswith("#"):
                     self._tokens.put(key, row, self.cache_bytes)
         return torch.stack([rows[index] for index in range(len(images))])
+
+    def is_encoded(self, path: str, image_root: Path) -> bool:
+        """True where the patch tokens of an image are kept and its pixels are not needed."""
+        return f"{image_root}/{path}" in self._tokens
 
     def image_latents(self, paths: Sequence[str], image_root: Path) -> torch.Tensor:
         """What the perceiver makes (N, n, d) of images, without gradients; one zero image where there are none.
@@ -191,9 +201,13 @@ class FlamingoBundle:
         self._tokens.clear()
         self._latents.clear()
 
-    def _pixels(self, image: str | PILImage, image_root: Path | None) -> torch.Tensor:
+    def _pixels(
+        self, image: str | PILImage, image_root: Path | None, ready: Mapping[str, torch.Tensor] | None
+    ) -> torch.Tensor:
         if not isinstance(image, str):
             return self.image_processor(image)
+        if ready is not None and image in ready:
+            return ready[image]
         if image_root is None:
             raise ModelError("an image path needs an image root", value=image)
         loading = self._loading.pop(f"{image_root}/{image}", None)
