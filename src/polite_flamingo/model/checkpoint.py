@@ -106,3 +106,10 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
     if any(name.startswith("vision_encoder.") for name in tensors):
         bundle.clear_cache()
     return len(tensors)
+
+
+def trained_resolution(folder: Path) -> int | None:
+    """Resolution in pixels that a training's images had, where it is not the tower's own."""
+    path = folder / CONFIG
+    value = read_json(path).get("resolution") if path.is_file() else None
+    return None if value is None else int(value)
