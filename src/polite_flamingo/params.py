@@ -140,6 +140,7 @@ class Filter(_Section):
 
 
 class Multiturn(_Section):
+    mode: Literal["paper", "fit"]
     max_turns: int = Field(gt=0)
     max_images: int = Field(gt=0)
 
@@ -161,6 +162,7 @@ class Tune(_Section):
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     multiturn: Multiturn
+    mixing: Literal["ratio", "sqrt"]
     stage1: Stage
     stage2: Stage
     stage3: Stage

@@ -18,8 +18,7 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_shards, write_json
+from polite_flamingo.io import write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import RewritePair
 from polite_flamingo.tracking.base import Tracker
@@ -44,38 +43,24 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     from polite_flamingo.model.lora import LoraSettings, inject_lora, merge_lora
     from polite_flamingo.rewrite.engine import revise
     from polite_flamingo.scorers.rouge import rouge_l
-    from polite_flamingo.train.dialogue import encode_pair
     from polite_flamingo.train.loop import TrainSettings, mean_loss, train
+    from polite_flamingo.train.pairs import PairData, pair_example, pairs_of
 
     settings, runtime = params.rewriter, params.runtime
     torch.set_num_threads(runtime.threads)
-    pairs = [RewritePair.from_row(row) for row in read_shards(params.data / "pairs")]
-    learned = [pair for pair in pairs if pair.split == "train"]
-    held_out = draw_held_out([pair for pair in pairs if pair.split == "held_out"], params.seed)
-    for name, group in (("train", learned), ("held_out", held_out)):
-        if not group:
-            raise DataError(
-                "no pairs of this split",
-                value=name,
-                where=params.data / "pairs",
-                next_step="run `polite-flamingo distort` with more responses",
-            )
-
+    held_out = draw_held_out(list(pairs_of(params.data / "pairs", "held_out")), params.seed)
     bundle = load_flamingo(params.models / "backbones" / "flamingo", device=runtime.device, merge=False)
     inject_lora(bundle, LoraSettings(**settings.lora.model_dump()), seed=params.seed)
     trainable = set_trainable(bundle, ["lora"])
 
-    def encoded(group: Sequence[RewritePair]) -> list[Any]:
-        return [e for p in group if (e := encode_pair(bundle.tokenizer, p, settings.context_length)) is not None]
-
-    examples, unseen = encoded(learned), encoded(held_out)
-    skipped = len(learned) - len(examples)
-    if skipped:
-        logger.warning("%d pairs leave no room for the revised response and were skipped", skipped)
+    length = settings.context_length
+    data = PairData.from_shards(bundle.tokenizer, params.data / "pairs", split="train", context_length=length)
+    examples = data.epoch(0)
+    unseen = [e for pair in held_out if (e := pair_example(bundle.tokenizer, pair, length)) is not None]
     tracker.params({"pairs": len(examples), "trainable": sum(trainable.values()), **settings.model_dump()})
     result = train(
         bundle,
-        examples,
+        data,
         TrainSettings(
             **settings.model_dump(exclude={"lora", "context_length", "repair"}),
             seed=params.seed,
@@ -112,7 +97,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "held_out_loss": None if held_out_loss is None else round(held_out_loss, 4),
         "held_out_pairs": len(held_out),
         "train_pairs": len(examples),
-        "skipped_pairs": skipped,
+        "skipped_pairs": examples.skipped,
         "steps": result.steps,
         "tokens": result.tokens,
         "first_loss": round(result.losses[0], 4),

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from polite_flamingo.errors import ConfigError, DataError, did_you_mean
-from polite_flamingo.io import fingerprint, read_json, read_shards, write_json
+from polite_flamingo.errors import ConfigError, did_you_mean
+from polite_flamingo.io import fingerprint, read_json, write_json
 from polite_flamingo.params import Params
-from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
@@ -47,7 +45,6 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
 
     from polite_flamingo.model.checkpoint import save_trainables
     from polite_flamingo.model.flamingo import load_flamingo
-    from polite_flamingo.train.ushape import training_parts
 
     if which not in get_args(Which):
         raise ConfigError("unknown tuning stage", value=which, next_step=did_you_mean(which, get_args(Which)))
@@ -59,14 +56,10 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         trainables=None if before is None else params.models / before,
         merge=False,
     )
-    parts = training_parts(
-        (Sample.from_row(row) for row in read_shards(params.data / "samples" / "instruction")),
-        [Rewrite.from_row(row) for row in read_shards(params.data / "pf1m" / "kept")],
-    )
     if which == "raw":
-        report: dict[str, Any] = _tune_raw(params, tracker, bundle, parts)
+        report: dict[str, Any] = _tune_raw(params, tracker, bundle)
     else:
-        report = _tune(params, tracker, bundle, parts, which, raw=params.tune.data == "raw", name=f"tune_{which}")
+        report = _tune(params, tracker, bundle, which, raw=params.tune.data == "raw", name=f"tune_{which}")
     folder = params.models / which
     shutil.rmtree(folder, ignore_errors=True)
     save_trainables(bundle, folder)
@@ -74,7 +67,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     return report
 
 
-def _tune_raw(params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
+def _tune_raw(params: Params, tracker: Tracker, bundle: Any) -> dict[str, Any]:
     """Stages 1 and 2 on raw answers; the first part's result is kept until the second is done."""
     from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
 
@@ -82,17 +75,18 @@ def _tune_raw(params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str,
         bundle.base_hash,
         params.tune.model_dump(),
         params.tune_seed,
-        [s.to_row() for name in ("instruction", "raw") for s in parts[name]],
+        params.data / "samples" / "instruction",
+        params.data / "pf1m" / "kept",
     )
     halfway = Path(".work") / f"tune_raw-{params.profile}" / key
     if (halfway / "report.json").is_file() and (halfway / CONFIG).is_file():
         load_trainables(bundle, halfway)
         first = read_json(halfway / "report.json")
     else:
-        first = _tune(params, tracker, bundle, parts, "stage1", raw=True, name="tune_raw_stage1")
+        first = _tune(params, tracker, bundle, "stage1", raw=True, name="tune_raw_stage1")
         save_trainables(bundle, halfway)
         write_json(halfway / "report.json", first)
-    second = _tune(params, tracker, bundle, parts, "stage2", raw=True, name="tune_raw_stage2")
+    second = _tune(params, tracker, bundle, "stage2", raw=True, name="tune_raw_stage2")
     shutil.rmtree(halfway.parent, ignore_errors=True)
     return {"stage1": first, "stage2": second, "final_loss": second["final_loss"]}
 
@@ -101,7 +95,6 @@ def _tune(
     params: Params,
     tracker: Tracker,
     bundle: Any,
-    parts: Mapping[str, Sequence[Sample]],
     stage: str,
     *,
     raw: bool,
@@ -116,14 +109,6 @@ def _tune(
     tune, runtime, seed = params.tune, params.runtime, params.tune_seed
     settings = getattr(tune, stage)
     mixture = raw_mixture(settings.mixture) if raw else dict(settings.mixture)
-    empty = [part for part in mixture if not parts.get(part)]
-    if empty:
-        raise DataError(
-            "a part of the mixture has no samples",
-            value=empty,
-            where=f"tune.{stage}.mixture",
-            next_step="run the stages before, or change the mixture",
-        )
     skipped = stage == "stage1" and tune.skip_stage1
     if bundle.lora is None and ("lora" in settings.trainable or skipped):
         inject_lora(bundle, LoraSettings(**tune.lora.model_dump()), seed=seed)
@@ -131,17 +116,20 @@ def _tune(
         (params.reports / name).mkdir(parents=True, exist_ok=True)
         return {"skipped": True, "steps": 0}
     trainable = set_trainable(bundle, settings.trainable)
-    data = StageData(
+    data = StageData.from_shards(
         bundle.tokenizer,
-        parts,
+        params.data / "samples" / "instruction",
+        params.data / "pf1m" / "kept",
         mixture,
         seed=seed,
         context_length=settings.context_length,
         max_turns=tune.multiturn.max_turns,
         max_images=tune.multiturn.max_images,
+        mode=tune.multiturn.mode,
+        mixing=tune.mixing,
     )
-    first = data.packing(0)
-    figures = {"examples": len(first.examples), "truncated": first.truncated, "skipped": first.skipped}
+    first = data.epoch(0)
+    figures = {"examples": len(first), "truncated": first.truncated, "skipped": first.skipped}
     tracker.params({f"{name}/trainable": sum(trainable.values()), f"{name}/learning_rate": settings.learning_rate})
     result = train(
         bundle,
@@ -165,7 +153,7 @@ def _tune(
     )
     report: dict[str, Any] = {
         **figures,
-        "samples": {part: len(parts[part]) for part in mixture},
+        "samples": data.sizes,
         "mixture": mixture,
         "trainable": trainable,
         "steps": result.steps,
