@@ -236,6 +236,10 @@ def save_flamingo(bundle: FlamingoBundle, folder: Path) -> None:
 
     if bundle.lora is not None:
         raise ModelError("a model with LoRA cannot be saved as a base", where=folder, next_step="merge the LoRA first")
+    if bundle.quantized:
+        raise ModelError(
+            "a quantised model cannot be saved as a base", where=folder, next_step="load it without quantize"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     lm = bundle.model.lang_encoder
     plain = type(lm).__bases__[1]  # the Hugging Face class below the mixin

@@ -39,6 +39,7 @@ from polite_flamingo.model.config import (
     Perceiver,
     VisionTokens,
 )
+from polite_flamingo.model.quantize import quantize_decoder
 from polite_flamingo.model.sampling import gumbel
 from polite_flamingo.model.tokens import add_special_tokens
 from polite_flamingo.model.tower import VisionTower, position_code, resize_vision
@@ -133,6 +134,7 @@ def load_flamingo(
     merge: bool = True,
     resolution: int | None = None,
     attention: str = "sdpa",
+    quantize: str = "none",
 ) -> FlamingoBundle:
     """Load a model folder and, if given, what a training wrote on top of it.
 
@@ -145,6 +147,7 @@ def load_flamingo(
         resolution: Side of the images in pixels; the tower's position embeddings are interpolated to it. None: as in
             the training of `trainables`, else the tower's own.
         attention: "sdpa", "eager" or "flash_attention_2" (needs its package and a GPU), of the language model.
+        quantize: "none", or "nf4": the decoder's linear layers in four bits, for QLoRA (`model.quantize`).
 
     Raises:
         ModelError: a part is missing, does not fit or `trainables` belongs to another base.
@@ -190,6 +193,7 @@ def load_flamingo(
     bundle.resolution = None if vision.config.image_size == native else resolution
     _load_connector(bundle, connector, where=folder / "connector.safetensors")
     bundle.device = resolve_device(device)
+    quantize_decoder(bundle, quantize, bundle.device)
     bundle.model.to(bundle.device)
     bundle.tower.to(bundle.device)
     bundle.cast(dtype)

@@ -39,10 +39,13 @@ def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, in
         ModelError: a group is unknown or matches no tensor.
     """
     from polite_flamingo.model.flamingo import named_tensors
+    from polite_flamingo.model.lora import lora_layers
 
     unknown = [name for name in groups if name not in GROUPS]
     if unknown:
         raise ModelError("unknown group of weights", value=unknown, next_step=did_you_mean(unknown[0], GROUPS))
+    if "lora" in groups and any(layer.merged for _, layer in lora_layers(bundle)):
+        raise ModelError("merged LoRA does not learn", next_step="take it out with unmerge_lora first")
     bundle.model.requires_grad_(False)
     tensors = named_tensors(bundle.model)
     counts: dict[str, int] = {}

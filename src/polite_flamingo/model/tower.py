@@ -72,7 +72,7 @@ def resize_vision(vision: Any, pixels: int) -> None:
         )
     side = pixels // patch
     table = interpolate_positions(embeddings.position_embedding.weight.detach(), side)
-    position = nn.Embedding(*table.shape, device=table.device, dtype=table.dtype)
+    position = nn.Embedding(len(table), table.shape[1], device=table.device, dtype=table.dtype)
     position.weight = nn.Parameter(table, requires_grad=embeddings.position_embedding.weight.requires_grad)
     embeddings.position_embedding = position
     embeddings.image_size = config.image_size = pixels
