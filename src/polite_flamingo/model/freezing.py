@@ -28,6 +28,7 @@ GROUPS = {  # name -> pattern over the names of `model.flamingo.named_tensors`
     "lm": r"^lang_encoder\.(?!gated_cross_attn_layers\.)(?!.*\.lora_[AB]\.)",  # likewise
     "vision": r"^vision_encoder\.",
 }
+ORDER = ("lora", "perceiver", "xattn", "xattn_ff", "embeddings", "vision", "lm")  # a tensor counts for the first
 
 
 def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, int]:
@@ -63,6 +64,11 @@ def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, in
                 bundle.base[name] = tensor.detach().cpu().clone()
         counts[group] = sum(tensor.numel() for tensor in matched.values())
     return counts
+
+
+def group_of(name: str) -> str:
+    """The group of weights that a tensor counts for."""
+    return next(group for group in ORDER if re.search(GROUPS[group], name))
 
 
 def trainable_tensors(bundle: FlamingoBundle) -> dict[str, torch.nn.Parameter]:

@@ -19,7 +19,7 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver
-from polite_flamingo.model.freezing import GROUPS
+from polite_flamingo.model.freezing import ORDER, group_of
 from polite_flamingo.model.layouts import canonical, is_weight, read_tensors, spellings, with_vision
 from polite_flamingo.model.lora import LoraSettings, inject_lora
 
@@ -30,7 +30,6 @@ LOG = logging.getLogger(__name__)
 DIM_HEAD = 64  # of all published checkpoints
 _TABLES = ("embeddings",)  # may have fewer rows than the model: the rest is padding nobody looks up
 _LEARNED = ("lora", "perceiver", "xattn")  # there as a whole, or not at all
-_FIRST = ("lora", "perceiver", "xattn", "xattn_ff", "embeddings", "vision", "lm")  # a tensor counts for the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class KeyReport:
 
     def __str__(self) -> str:
         """One line per group."""
-        groups = [g for g in _FIRST if self.matched.get(g) or self.missing.get(g)]
+        groups = [g for g in ORDER if self.matched.get(g) or self.missing.get(g)]
         lines = [f"{g}: {self.matched.get(g, 0)} loaded, {self.missing.get(g, 0)} kept from the base" for g in groups]
         if self.unknown:
             lines.append(f"no place for {len(self.unknown)}: {', '.join(self.unknown[:5])}")
@@ -108,11 +107,6 @@ def load_original(
     if unknown:
         LOG.warning("%d keys of the checkpoint have no place in the model: %s", len(unknown), unknown[:5])
     return report
-
-
-def group_of(name: str) -> str:
-    """The group of weights a tensor counts for."""
-    return next(group for group in _FIRST if re.search(GROUPS[group], name))
 
 
 def infer_config(tensors: Mapping[str, torch.Tensor], where: object = None) -> FlamingoConfig:
