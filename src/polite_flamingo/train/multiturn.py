@@ -6,14 +6,14 @@ if nothing of an answer would be left. Three ways, each a pure function of the o
 
 - `random_fill` (``paper``): samples in random order, as many as fit; the next one opens the next dialogue. A turn
   without an image that follows one with an image can see that image.
-- `best_fit` (``fit``): every sample goes where it leaves the least room, so that hardly any padding is left. Samples
-  without an image stand before those with one: each turn sees its own image and no other.
+- `even_fit` (``fit``): the samples are shared among as few dialogues as can hold them, so that hardly any padding is
+  left. Samples without an image stand before those with one: each turn sees its own image and no other.
 - `one_by_one`: no augmentation.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Mode = Literal["paper", "fit", "single"]
-WINDOW = 16_384  # samples that `best_fit` distributes together
+WINDOW = 16_384  # samples that `even_fit` distributes together
 TRIES = 64  # dialogues tried for a sample before it opens a new one
 CHUNK = 65_536  # samples whose sizes become Python numbers at a time
 
@@ -97,15 +97,16 @@ def one_by_one(order: Sequence[int], shapes: Shapes, limits: Limits) -> Layout:
     return _layout(np.asarray(order, np.int64), range(len(order) + 1), shapes, limits)
 
 
-def best_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: int = WINDOW) -> Layout:
-    """Distribute the samples of a window, the longest first, each to the dialogue in which it leaves the least room.
+def even_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: int = WINDOW) -> Layout:
+    """Share the samples of a window among as few dialogues as can hold them, the longest first, each to the emptiest.
 
-    A sample that begins without an image and shows one later stands alone: elsewhere it would see a strange image.
+    So long and short samples mix, and neither tokens, turns nor images run out early. A sample that begins without an
+    image and shows one later stands alone: elsewhere it would see a strange image.
     """
     ordered = np.asarray(order, np.int64)
     dialogues: list[list[int]] = []
     for start in range(0, len(ordered), window):
-        dialogues += _best_fit(ordered[start : start + window].tolist(), shapes, limits)
+        dialogues += _even_fit(ordered[start : start + window].tolist(), shapes, limits)
     bounds = np.zeros(len(dialogues) + 1, np.int64)
     np.cumsum([len(dialogue) for dialogue in dialogues], out=bounds[1:])
     flat = np.fromiter((i for dialogue in dialogues for i in dialogue), np.int64, int(bounds[-1]))
@@ -114,7 +115,7 @@ def best_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: in
 
 LAYOUTS: dict[str, Callable[[Sequence[int], Shapes, Limits], Layout]] = {
     "paper": random_fill,
-    "fit": best_fit,
+    "fit": even_fit,
     "single": one_by_one,
 }
 
@@ -133,41 +134,39 @@ def join(segments: Sequence[Segment], opening: Sequence[int], separator: Sequenc
     )
 
 
-def _best_fit(samples: list[int], shapes: Shapes, limits: Limits) -> list[list[int]]:
-    """Dialogues of one window; ranks of samples keep their random order within a dialogue."""
+def _even_fit(samples: list[int], shapes: Shapes, limits: Limits) -> list[list[int]]:
+    """Dialogues of one window; the samples of a dialogue keep their random order, those without an image first."""
     sizes = list(_sizes(samples, shapes))
-    alone = [
-        bool(images) and not first
-        for images, first in zip(shapes.images[samples].tolist(), shapes.image_first[samples].tolist(), strict=True)
-    ]
+    late = ((shapes.images[samples] > 0) & ~shapes.image_first[samples]).tolist()
     room = limits.context_length - limits.opening + limits.separator  # every sample then brings one separator
-    shortest = min((size[0] for size in sizes), default=0) + limits.separator
-    members: list[list[int]] = []
-    used: list[tuple[int, int]] = []  # turns and images of every dialogue
-    with_images: list[tuple[int, int]] = []  # (room left, dialogue), sorted: dialogues that may take images
-    text_only: list[tuple[int, int]] = []  # dialogues with all the images they may have
+    tokens, turns, images = (sum(column) for column in zip(*sizes, strict=True))
+    fewest = max(
+        -(-(tokens + limits.separator * len(sizes)) // room),
+        -(-turns // limits.max_turns),
+        -(-images // limits.max_images),
+    )
+    members: list[list[int]] = [[] for _ in range(fewest)]
+    used = [(0, 0)] * fewest  # turns and images of every dialogue
+    by_room = [(room, dialogue) for dialogue in range(fewest)]  # of dialogues that may take images, sorted
+    text_only: list[tuple[int, int]] = []  # of dialogues with all the images they may have, sorted
     for rank in sorted(range(len(samples)), key=lambda i: (-sizes[i][0], i)):
-        length, turns, images = sizes[rank]
+        length, more_turns, more_images = sizes[rank]
         need = length + limits.separator
-        places = [with_images] if images else [text_only, with_images]
-        found = None if alone[rank] else _least_room(places, need, turns, images, used, limits)
+        places = [by_room] if more_images else [text_only, by_room]
+        found = None if late[rank] else _most_room(places, need, more_turns, more_images, used, limits)
+        left, dialogue = (room, len(members)) if found is None else found[0].pop(found[1])
         if found is None:
-            dialogue, left = len(members), room - need
-            members.append([rank])
-            used.append((turns, images))
-        else:
-            place, at = found
-            left, dialogue = place.pop(at)
-            left -= need
-            members[dialogue].append(rank)
-            used[dialogue] = (used[dialogue][0] + turns, used[dialogue][1] + images)
-        if not alone[rank] and left >= shortest and used[dialogue][0] < limits.max_turns:
-            insort(with_images if used[dialogue][1] < limits.max_images else text_only, (left, dialogue))
-    ordered = sorted(members, key=min)
+            members.append([])
+            used.append((0, 0))
+        members[dialogue].append(rank)
+        used[dialogue] = (used[dialogue][0] + more_turns, used[dialogue][1] + more_images)
+        if not late[rank] and left > need and used[dialogue][0] < limits.max_turns:
+            insort(by_room if used[dialogue][1] < limits.max_images else text_only, (left - need, dialogue))
+    ordered = sorted(filter(None, members), key=min)
     return [[samples[i] for i in sorted(ranks, key=lambda i: (sizes[i][2] > 0, i))] for ranks in ordered]
 
 
-def _least_room(
+def _most_room(
     places: Sequence[list[tuple[int, int]]],
     need: int,
     turns: int,
@@ -175,13 +174,15 @@ def _least_room(
     used: Sequence[tuple[int, int]],
     limits: Limits,
 ) -> tuple[list[tuple[int, int]], int] | None:
+    """List and index of the dialogue with the most room that may take the sample."""
     best: tuple[list[tuple[int, int]], int] | None = None
     for place in places:
-        start = bisect_left(place, (need, -1))
-        for at in range(start, min(start + TRIES, len(place))):
-            its_turns, its_images = used[place[at][1]]
-            if its_turns + turns <= limits.max_turns and its_images + images <= limits.max_images:
-                if best is None or place[at] < best[0][best[1]]:
+        for at in range(len(place) - 1, max(-1, len(place) - 1 - TRIES), -1):
+            room, dialogue = place[at]
+            if room < need:
+                break
+            if used[dialogue][0] + turns <= limits.max_turns and used[dialogue][1] + images <= limits.max_images:
+                if best is None or place[at] > best[0][best[1]]:
                     best = place, at
                 break
     return best

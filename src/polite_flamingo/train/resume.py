@@ -41,7 +41,7 @@ class Progress:
     """How far a training is."""
 
     step: int = 0
-    place: Place = Place()
+    place: Place = field(default_factory=Place)
     tokens: int = 0
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)

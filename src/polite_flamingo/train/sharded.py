@@ -141,7 +141,8 @@ class ShardedEngine(Engine):
         parameters = list(self._attributes)
         if self._stage == 3:
             for parameter in parameters:
-                parameter.all_gather()
+                gather: Any = parameter
+                gather.all_gather()
         module = self.module.module
         self.module.destroy()
         for parameter in parameters:
