@@ -242,6 +242,8 @@ class Runtime(_Section):
     gpus_per_worker: float = Field(default=0, ge=0)
     shared: str | None = None
     endpoint: Endpoint = Field(default_factory=Endpoint)
+    tokens_per_second: float | None = Field(default=None, gt=0)
+    device_gb: float | None = Field(default=None, gt=0)
     tracking: Literal["mlflow", "none"]
 
 
