@@ -22,6 +22,7 @@ from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
 from polite_flamingo.pipeline import BY_NAME, STAGES, Stage
 
 USER_ERROR = 2
+TRAINED = ("rewriter", "stage1", "stage2", "stage3", "raw")  # what `export-model` takes
 DATA_ROOT = "data/raw"  # of `fetch` and `sources`, unless one is named
 
 # what DVC's templating needs in every profile, though it may be empty
@@ -97,6 +98,15 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--permissive-only", action="store_true", help="only annotations whose licence allows commercial use"
     )
+    publish = verb("export_model", "a trained model as one folder for the Hugging Face hub", _export_model)
+    publish.add_argument("out", type=Path, metavar="OUT", help="new folder: safetensors, config, tokenizer, model card")
+    publish.add_argument("--stage", choices=TRAINED, default="stage3", help="which model (default: %(default)s)")
+    imported = verb(
+        "import_model", "a checkpoint of the original code (.pt) as one of this profile's models", _import_model
+    )
+    imported.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of Polite or Clever Flamingo")
+    imported.add_argument("--stage", choices=TRAINED, required=True, help="which model it becomes")
+    imported.add_argument("--lora-only", action="store_true", help="it holds LoRA but no cross-attention")
     params = verb("params", "the resolved parameters, and which of the paper's values the profile replaces", _params)
     params.add_argument("--check", action="store_true", help="check every profile instead")
     ui = verb("ui", "open the MLflow UI and a Prefect server on localhost", _ui)
@@ -112,6 +122,17 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one per core")
     doctor.add_argument("--min-side", type=int, default=16, metavar="PIXELS", help="below it: tiny (default 16)")
     doctor.add_argument("--json", action="store_true", help="the whole report, as JSON")
+    ablations = verb("ablations", "train and measure the variants of Figure 9 as DVC experiments", _ablations)
+    ablations.add_argument(
+        "--variants", nargs="+", metavar="NAME", help="default: all; the recipe is always among them"
+    )
+    ablations.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    ablations.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments side by side (default: 2)")
+    ablations.add_argument("--page", type=Path, metavar="FILE", help="Markdown page that gets the tables and figures")
+    ablations.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="set in every experiment, e.g. tune.stage1.epochs=0.5"
+    )
+    ablations.add_argument("--dry-run", action="store_true", help="show the DVC commands instead of running them")
     verb("track_outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
     return parser
 
@@ -259,6 +280,30 @@ def _export(arguments: argparse.Namespace) -> None:
     print(json.dumps(summary, ensure_ascii=False))
 
 
+def _export_model(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.model.hub import export_model
+
+    params = _load(arguments)
+    base = params.models / "backbones" / "flamingo"
+    print(json.dumps(export_model(base, params.models / arguments.stage, arguments.out), ensure_ascii=False))
+
+
+def _import_model(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.model.hub import import_model
+    from polite_flamingo.model.lora import LoraSettings
+
+    params = _load(arguments)
+    lora = (params.rewriter if arguments.stage == "rewriter" else params.tune).lora
+    report = import_model(
+        params.models / "backbones" / "flamingo",
+        arguments.checkpoint,
+        params.models / arguments.stage,
+        lora=LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout),
+        needs=("lora",) if arguments.lora_only else None,
+    )
+    print(report)
+
+
 def _params(arguments: argparse.Namespace) -> None:
     import yaml
 
@@ -306,6 +351,24 @@ def _doctor(arguments: argparse.Namespace) -> None:
         min_side=arguments.min_side,
     )
     print(json.dumps(report, indent=2, ensure_ascii=False) if arguments.json else render(report))
+
+
+def _ablations(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    from polite_flamingo.ablations.run import planned, run_ablations
+
+    extra = {}
+    for setting in arguments.set:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ConfigError("a setting has no value", value=setting, next_step="write KEY=VALUE")
+        extra[key] = yaml.safe_load(value)
+    params, names, seeds = _load(arguments), arguments.variants, arguments.seeds
+    if arguments.dry_run:
+        print(planned(params, names=names, seeds=seeds, extra=extra))
+    else:
+        print(run_ablations(params, names=names, seeds=seeds, jobs=arguments.jobs, extra=extra, page=arguments.page))
 
 
 def _ui(arguments: argparse.Namespace) -> int:

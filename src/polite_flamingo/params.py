@@ -31,6 +31,8 @@ class Lora(_Section):
     r: int = Field(gt=0)
     alpha: int = Field(gt=0)
     dropout: float = Share
+    quantize: Literal["none", "nf4"]
+    start_from: str | None
 
 
 class LlmRewrite(_Section):
@@ -269,6 +271,15 @@ class Params(_Section):
     rewriter_backend: str
     runtime: Runtime
     overridden: dict[str, tuple[Any, Any]] = Field(default_factory=dict)  # dotted key -> (paper's value, profile's)
+
+    def provenance(self, section: str) -> dict[str, Any]:
+        """What lies beside trained weights: profile, seed, base model and the resolved values of a section."""
+        return {
+            "profile": self.profile,
+            "seed": self.seed,
+            "backbone": self.backbones.flamingo,
+            section: getattr(self, section).model_dump(mode="json"),
+        }
 
     @property
     def data(self) -> Path:

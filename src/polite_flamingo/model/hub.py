@@ -1,13 +1,18 @@
-"""A trained model as one folder for the Hugging Face hub: whole, in safetensors, with its card."""
+"""Trained models that leave the pipeline (one folder for the Hugging Face hub) or come into it (original checkpoints)."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.lora import LoraSettings
+    from polite_flamingo.model.original import KeyReport
 
 
 def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = None) -> dict[str, Any]:
@@ -60,3 +65,30 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
         "parameters": sum(tensor.numel() for tensor in named_tensors(bundle.model).values()),
         "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
     }
+
+
+def import_model(
+    base: Path, checkpoint: Path, out: Path, *, lora: LoraSettings, needs: Sequence[str] | None = None
+) -> KeyReport:
+    """Turn a checkpoint of the original code into a folder as `save_trainables` writes it.
+
+    Args:
+        base: Folder of the model the checkpoint was trained from.
+        checkpoint: See `model.original.load_original`.
+        out: New folder.
+        lora: Settings of the checkpoint's LoRA, if it has one.
+        needs: Groups of weights that must match; default as in `load_original`.
+
+    Raises:
+        ModelError: `out` is in use, or the checkpoint is refused.
+    """
+    from polite_flamingo.model.checkpoint import save_trainables
+    from polite_flamingo.model.flamingo import load_flamingo
+    from polite_flamingo.model.original import load_original
+
+    if out.exists() and any(out.iterdir()):
+        raise ModelError("the folder to import to is not empty", where=out, next_step="move it away first")
+    bundle = load_flamingo(base)
+    report = load_original(bundle, checkpoint, lora=lora, needs=needs)
+    save_trainables(bundle, out, configuration={"checkpoint": checkpoint.name, "loaded": report.matched})
+    return report

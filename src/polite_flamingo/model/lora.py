@@ -34,7 +34,7 @@ class LoraSettings:
 
 
 def inject_lora(
-    bundle: FlamingoBundle, settings: LoraSettings, *, seed: int = 0, start_from: Path | None = None
+    bundle: FlamingoBundle, settings: LoraSettings, *, seed: int = 0, start_from: Path | str | None = None
 ) -> int:
     """Put adapters on the decoder's linear layers. Return how many.
 
@@ -80,7 +80,7 @@ def inject_lora(
     if start_from is not None:
         from polite_flamingo.model.adapter import load_adapter
 
-        load_adapter(bundle, start_from)
+        load_adapter(bundle, Path(start_from))
     return len(layers)
 
 

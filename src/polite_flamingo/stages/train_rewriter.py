@@ -49,8 +49,11 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     settings, runtime = params.rewriter, params.runtime
     torch.set_num_threads(runtime.threads)
     held_out = draw_held_out(list(pairs_of(params.data / "pairs", "held_out")), params.seed)
-    bundle = load_flamingo(params.models / "backbones" / "flamingo", device=runtime.device, merge=False)
-    inject_lora(bundle, LoraSettings(**settings.lora.model_dump()), seed=params.seed)
+    bundle = load_flamingo(
+        params.models / "backbones" / "flamingo", device=runtime.device, merge=False, quantize=settings.lora.quantize
+    )
+    lora = LoraSettings(r=settings.lora.r, alpha=settings.lora.alpha, dropout=settings.lora.dropout)
+    inject_lora(bundle, lora, seed=params.seed, start_from=settings.lora.start_from)
     trainable = set_trainable(bundle, ["lora"])
 
     length = settings.context_length
@@ -74,7 +77,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     )
     folder: Path = params.models / "rewriter"
     shutil.rmtree(folder, ignore_errors=True)
-    save_trainables(bundle, folder)
+    save_trainables(bundle, folder, configuration=params.provenance("rewriter"))
 
     held_out_loss = mean_loss(bundle, unseen, image_root=params.image_root) if unseen else None
     merge_lora(bundle)

@@ -6,8 +6,8 @@ Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), repo
 Each stage starts from the trainables of the one before. ``raw``, the comparison, follows stages 1 and 2 on the same
 records with their raw answers.
 
-Ablations (Figure 9) are settings of `tune`: ``data: raw`` does the same to the stages themselves, ``skip_stage1`` leaves
-stage 1 out (its model is the base with adapters that change nothing), ``resolution`` shows images of another size.
+Ablations (Figure 9) are settings of `tune`: ``data: raw`` does the same to the stages themselves, ``skip_stage1``
+leaves stage 1 out (its model is the base with adapters that change nothing), ``resolution`` is the images' size.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         device=params.runtime.device,
         trainables=None if before is None else params.models / before,
         merge=False,
+        resolution=params.tune.resolution,
+        quantize=params.tune.lora.quantize,
     )
     if which == "raw":
         report: dict[str, Any] = _tune_raw(params, tracker, bundle)
@@ -62,7 +64,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         report = _tune(params, tracker, bundle, which, raw=params.tune.data == "raw", name=f"tune_{which}")
     folder = params.models / which
     shutil.rmtree(folder, ignore_errors=True)
-    save_trainables(bundle, folder)
+    save_trainables(bundle, folder, configuration=params.provenance("tune"))
     write_json(params.reports / f"tune_{which}.json", report)
     return report
 
@@ -111,7 +113,8 @@ def _tune(
     mixture = raw_mixture(settings.mixture) if raw else dict(settings.mixture)
     skipped = stage == "stage1" and tune.skip_stage1
     if bundle.lora is None and ("lora" in settings.trainable or skipped):
-        inject_lora(bundle, LoraSettings(**tune.lora.model_dump()), seed=seed)
+        lora = LoraSettings(r=tune.lora.r, alpha=tune.lora.alpha, dropout=tune.lora.dropout)
+        inject_lora(bundle, lora, seed=seed, start_from=tune.lora.start_from)
     if skipped:
         (params.reports / name).mkdir(parents=True, exist_ok=True)
         return {"skipped": True, "steps": 0}
