@@ -23,7 +23,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real test checks bench bench-rewrite bench-engine ui backbones clean
+.PHONY: help setup demo real test checks bench bench-rewrite bench-engine ablations ui backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ checks: $(STAMP)  ## lint, format, types, import directions, parameters
 bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doctor (20,000 images): some minutes, 3 GB of disk
 	$(BIN)/python -m bench.bench_readers
 	$(BIN)/python -m bench.bench_doctor
+
+ablations: $(STAMP)  ## train the variants of Figure 9 with three seeds each (docs/ablations.md); about an hour, goes on where it was
+	$(BIN)/polite-flamingo ablations --page docs/ablations.md
 
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui

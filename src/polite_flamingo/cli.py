@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="the whole report, as JSON")
     ablations = verb("ablations", "train and measure the variants of Figure 9 as DVC experiments", _ablations)
     ablations.add_argument(
-        "--variants", nargs="+", metavar="NAME", help="default: all; the recipe is always among them"
+        "--variants", nargs="+", metavar="NAME", help="default: all; the recipe always runs"
     )
     ablations.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
     ablations.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments side by side (default: 2)")
