@@ -109,6 +109,9 @@ def build_parser() -> argparse.ArgumentParser:
     imported.add_argument("--lora-only", action="store_true", help="it holds LoRA but no cross-attention")
     params = verb("params", "the resolved parameters, and which of the paper's values the profile replaces", _params)
     params.add_argument("--check", action="store_true", help="check every profile instead")
+    plan = verb("plan", "what a profile needs: parameters, memory, steps, hours, downloads; before any of it", _plan)
+    plan.add_argument("--tokens-per-second", type=float, metavar="N", help="training throughput of one process")
+    plan.add_argument("--json", action="store_true", help="everything, as JSON")
     ui = verb("ui", "open the MLflow UI and a Prefect server on localhost", _ui)
     ui.add_argument("--mlflow-port", type=int, default=5000)
     ui.add_argument("--prefect-port", type=int, default=4200)
@@ -337,6 +340,13 @@ def _check_profiles(path: Path) -> None:
     if problems:
         raise ConfigError("profiles with problems:\n" + "\n".join(problems))
     print(f"{path} and {len(files)} profiles: {', '.join(file.stem for file in files)}: fine")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.plan import plan, render
+
+    found = plan(_load(arguments), tokens_per_second=arguments.tokens_per_second)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else render(found))
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
