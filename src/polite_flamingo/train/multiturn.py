@@ -6,14 +6,14 @@ if nothing of an answer would be left. Three ways, each a pure function of the o
 
 - `random_fill` (``paper``): samples in random order, as many as fit; the next one opens the next dialogue. A turn
   without an image that follows one with an image can see that image.
-- `even_fit` (``fit``): the samples are shared among as few dialogues as can hold them, so that hardly any padding is
+- `best_fit` (``fit``): the samples are shared among as few dialogues as can hold them, so that hardly any padding is
   left. Samples without an image stand before those with one: each turn sees its own image and no other.
 - `one_by_one`: no augmentation.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Mode = Literal["paper", "fit", "single"]
-WINDOW = 16_384  # samples that `even_fit` distributes together
+WINDOW = 16_384  # samples that `best_fit` distributes together
 TRIES = 64  # dialogues tried for a sample before it opens a new one
 CHUNK = 65_536  # samples whose sizes become Python numbers at a time
 
@@ -97,16 +97,22 @@ def one_by_one(order: Sequence[int], shapes: Shapes, limits: Limits) -> Layout:
     return _layout(np.asarray(order, np.int64), range(len(order) + 1), shapes, limits)
 
 
-def even_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: int = WINDOW) -> Layout:
-    """Share the samples of a window among as few dialogues as can hold them, the longest first, each to the emptiest.
+def best_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: int = WINDOW) -> Layout:
+    """Distribute the samples of a window over as few dialogues as can be found.
 
-    So long and short samples mix, and neither tokens, turns nor images run out early. A sample that begins without an
-    image and shows one later stands alone: elsewhere it would see a strange image.
+    The longest go first, each to the fullest dialogue that takes it (best when few samples fill a dialogue) or each to
+    the emptiest (best when turns or images run out before tokens): what needs fewer dialogues is taken. A sample that
+    begins without an image and shows one later stands alone: elsewhere it would see a strange image.
     """
     ordered = np.asarray(order, np.int64)
     dialogues: list[list[int]] = []
     for start in range(0, len(ordered), window):
-        dialogues += _even_fit(ordered[start : start + window].tolist(), shapes, limits)
+        samples = ordered[start : start + window].tolist()
+        this = _Window.of(samples, shapes, limits)
+        found = min(this.distribute(0, tight=True), this.distribute(this.fewest, tight=False), key=len)
+        for ranks in sorted(found, key=min):
+            text_first = sorted(ranks, key=lambda rank: (this.sizes[rank][2] > 0, rank))
+            dialogues.append([samples[rank] for rank in text_first])
     bounds = np.zeros(len(dialogues) + 1, np.int64)
     np.cumsum([len(dialogue) for dialogue in dialogues], out=bounds[1:])
     flat = np.fromiter((i for dialogue in dialogues for i in dialogue), np.int64, int(bounds[-1]))
@@ -115,7 +121,7 @@ def even_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: in
 
 LAYOUTS: dict[str, Callable[[Sequence[int], Shapes, Limits], Layout]] = {
     "paper": random_fill,
-    "fit": even_fit,
+    "fit": best_fit,
     "single": one_by_one,
 }
 
@@ -134,58 +140,71 @@ def join(segments: Sequence[Segment], opening: Sequence[int], separator: Sequenc
     )
 
 
-def _even_fit(samples: list[int], shapes: Shapes, limits: Limits) -> list[list[int]]:
-    """Dialogues of one window; the samples of a dialogue keep their random order, those without an image first."""
-    sizes = list(_sizes(samples, shapes))
-    late = ((shapes.images[samples] > 0) & ~shapes.image_first[samples]).tolist()
-    room = limits.context_length - limits.opening + limits.separator  # every sample then brings one separator
-    tokens, turns, images = (sum(column) for column in zip(*sizes, strict=True))
-    fewest = max(
-        -(-(tokens + limits.separator * len(sizes)) // room),
-        -(-turns // limits.max_turns),
-        -(-images // limits.max_images),
-    )
-    members: list[list[int]] = [[] for _ in range(fewest)]
-    used = [(0, 0)] * fewest  # turns and images of every dialogue
-    by_room = [(room, dialogue) for dialogue in range(fewest)]  # of dialogues that may take images, sorted
-    text_only: list[tuple[int, int]] = []  # of dialogues with all the images they may have, sorted
-    for rank in sorted(range(len(samples)), key=lambda i: (-sizes[i][0], i)):
-        length, more_turns, more_images = sizes[rank]
-        need = length + limits.separator
-        places = [by_room] if more_images else [text_only, by_room]
-        found = None if late[rank] else _most_room(places, need, more_turns, more_images, used, limits)
-        left, dialogue = (room, len(members)) if found is None else found[0].pop(found[1])
-        if found is None:
-            members.append([])
-            used.append((0, 0))
-        members[dialogue].append(rank)
-        used[dialogue] = (used[dialogue][0] + more_turns, used[dialogue][1] + more_images)
-        if not late[rank] and left > need and used[dialogue][0] < limits.max_turns:
-            insort(by_room if used[dialogue][1] < limits.max_images else text_only, (left - need, dialogue))
-    ordered = sorted(filter(None, members), key=min)
-    return [[samples[i] for i in sorted(ranks, key=lambda i: (sizes[i][2] > 0, i))] for ranks in ordered]
+@dataclass(slots=True)
+class _Window:
+    """Samples to distribute, by rank (their place in the random order)."""
 
+    sizes: list[tuple[int, int, int]]  # tokens with one separator, turns, images
+    late: list[bool]  # begins without an image and shows one later
+    room: int  # tokens of a dialogue, the opening excluded
+    limits: Limits
 
-def _most_room(
-    places: Sequence[list[tuple[int, int]]],
-    need: int,
-    turns: int,
-    images: int,
-    used: Sequence[tuple[int, int]],
-    limits: Limits,
-) -> tuple[list[tuple[int, int]], int] | None:
-    """List and index of the dialogue with the most room that may take the sample."""
-    best: tuple[list[tuple[int, int]], int] | None = None
-    for place in places:
-        for at in range(len(place) - 1, max(-1, len(place) - 1 - TRIES), -1):
-            room, dialogue = place[at]
-            if room < need:
-                break
-            if used[dialogue][0] + turns <= limits.max_turns and used[dialogue][1] + images <= limits.max_images:
-                if best is None or place[at] > best[0][best[1]]:
-                    best = place, at
-                break
-    return best
+    @classmethod
+    def of(cls, samples: list[int], shapes: Shapes, limits: Limits) -> _Window:
+        room = limits.context_length - limits.opening + limits.separator
+        sizes = [(min(n + limits.separator, room), t, i) for n, t, i in _sizes(samples, shapes)]
+        late = (shapes.images[samples] > 0) & ~shapes.image_first[samples]
+        return cls(sizes, late.tolist(), room, limits)
+
+    @property
+    def fewest(self) -> int:
+        """Dialogues that all samples need at least."""
+        tokens, turns, images = (sum(column) for column in zip(*self.sizes, strict=True))
+        return max(-(-tokens // self.room), -(-turns // self.limits.max_turns), -(-images // self.limits.max_images))
+
+    def distribute(self, dialogues: int, *, tight: bool) -> list[list[int]]:
+        """Ranks by dialogue: the longest first, each to the fullest dialogue that takes it or to the emptiest.
+
+        Args:
+            dialogues: Number of empty dialogues at the beginning; more are opened where needed.
+            tight: To the fullest; False: to the emptiest.
+        """
+        members: list[list[int]] = [[] for _ in range(dialogues)]
+        used = [(0, 0)] * dialogues  # turns and images of every dialogue
+        by_room = [(self.room, dialogue) for dialogue in range(dialogues)]  # those that may take images, sorted
+        text_only: list[tuple[int, int]] = []  # those with all the images they may have, sorted
+        for rank in sorted(range(len(self.sizes)), key=lambda i: (-self.sizes[i][0], i)):
+            need, turns, images = self.sizes[rank]
+            places = [by_room] if images else [text_only, by_room]
+            found = None if self.late[rank] else self._find(places, rank, used, tight)
+            left, dialogue = (self.room, len(members)) if found is None else found[0].pop(found[1])
+            if found is None:
+                members.append([])
+                used.append((0, 0))
+            members[dialogue].append(rank)
+            used[dialogue] = (used[dialogue][0] + turns, used[dialogue][1] + images)
+            if not self.late[rank] and left > need and used[dialogue][0] < self.limits.max_turns:
+                insort(by_room if used[dialogue][1] < self.limits.max_images else text_only, (left - need, dialogue))
+        return [ranks for ranks in members if ranks]
+
+    def _find(
+        self, places: list[list[tuple[int, int]]], rank: int, used: list[tuple[int, int]], tight: bool
+    ) -> tuple[list[tuple[int, int]], int] | None:
+        """The list and the index of the dialogue that takes a sample."""
+        need, turns, images = self.sizes[rank]
+        best: tuple[list[tuple[int, int]], int] | None = None
+        for place in places:
+            first, last = bisect_left(place, (need, -1)), len(place) - 1
+            tried = (
+                range(first, min(first + TRIES, last + 1)) if tight else range(last, max(first, last - TRIES) - 1, -1)
+            )
+            for at in tried:
+                its_turns, its_images = used[place[at][1]]
+                if its_turns + turns <= self.limits.max_turns and its_images + images <= self.limits.max_images:
+                    if best is None or (place[at] < best[0][best[1]]) == tight:
+                        best = place, at
+                    break
+        return best
 
 
 def _sizes(order: Sequence[int], shapes: Shapes) -> Iterator[tuple[int, int, int]]:
