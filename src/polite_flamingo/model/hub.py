@@ -1,9 +1,9 @@
-"""Trained models that leave the pipeline (one folder for the Hugging Face hub) or come into it (original checkpoints)."""
+"""Trained models that leave the pipeline (a folder for the Hugging Face hub) or enter it (original checkpoints)."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
