@@ -238,6 +238,10 @@ class Runtime(_Section):
     dtype: Literal["float32", "bfloat16"]
     threads: int = Field(gt=0)
     micro_batch_size: int = Field(gt=0)
+    distributed: Literal["none", "ddp", "zero1", "zero2", "zero3"] = "none"
+    processes: int = Field(default=1, gt=0)
+    gradient_checkpointing: bool = False
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     generation_batch_size: int = Field(gt=0)
     engine: Literal["local", "ray"] = "local"
     workers: int = Field(default=1, gt=0)

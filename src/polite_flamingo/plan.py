@@ -17,6 +17,7 @@ from polite_flamingo.train.memory import Workload, flops_per_token, memory
 
 TOKENS_PER_SAMPLE = 160  # LLaVA's answers and PF-1M's rewrites, prompt included
 SUPERVISED_SHARE = 0.5  # of a dialogue's tokens
+PAPER_SAMPLES = {"instruction": 300_000, "annotation": 1_170_000}  # responses (appendix B), annotations (section 3.3)
 KEPT_SHARE = 975_782 / 1_170_000  # Table 6 over the annotations rewritten (section 3.3)
 PAPER = {"stage1": 0.29e9, "stage2": 0.1e9}  # section 4.3: values trained in stages 1 and 2
 GB = 1e9
@@ -39,7 +40,7 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
     rate = tokens_per_second or runtime.tokens_per_second
     made = blueprint(params.backbones.flamingo)
     data = _data(params)
-    warnings: list[str] = list(data.pop("unknown"))
+    warnings: list[str] = list(data.pop("warnings"))
     trainings: dict[str, Any] = {}
     for name, settings, lora, parts in _trainings(params):
         counts = count(
@@ -65,7 +66,7 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
             zero=int(runtime.distributed[-1]) if runtime.distributed.startswith("zero") else 0,
         )
         needed = memory(work)
-        steps = math.ceil(examples * settings["epochs"] / settings["global_batch_size"]) if examples else None
+        steps = max(1, round(examples * settings["epochs"] / settings["global_batch_size"]))
         trainings[name] = {
             "trainable": dict(counts.trainable),
             "learned": counts.learned,
@@ -77,7 +78,7 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
             "tokens": tokens,
             "steps": steps,
             "flops_per_token": flops_per_token(counts.total, counts.learned, checkpointing=work.checkpointing),
-            "hours": None if rate is None or tokens is None else tokens / rate / runtime.processes / 3600,
+            "hours": None if rate is None else tokens / rate / runtime.processes / 3600,
             "checkpoint_bytes": counts.learned * 4,
         }
         if runtime.device_gb is not None and needed["total"] > runtime.device_gb * GB:
@@ -122,46 +123,42 @@ def _trainings(params: Params) -> list[tuple[str, dict[str, Any], Any, Sequence[
 
 
 def _data(params: Params) -> dict[str, Any]:
-    """Samples per part, from the profile's limits and the catalogue; None where nobody knows."""
-    counts: dict[str, int | None] = {}
-    unknown: list[str] = []
-    for role in ("instruction", "annotation"):
-        total: int | None = 0
-        for source in params.sources:
-            if source.role != role:
-                continue
-            known = _rows(source.name, source.split) if params.world is None else None
-            if source.limit is not None:
-                known = source.limit if known is None else min(source.limit, known)
-            if known is None:
-                unknown.append(f"{source.name}, split {source.split}: number of rows not known beforehand")
-                total = None
-            elif total is not None:
-                total += known
+    """Samples per part, from the profile's limits and the catalogue; where nobody knows, the paper's totals."""
+    counts: dict[str, int] = {}
+    warnings: list[str] = []
+    for role, paper in PAPER_SAMPLES.items():
         limit = getattr(params.limits, role)
-        if limit is not None:
-            total = limit if total is None else min(limit, total)
-            unknown = []
+        rows = [_rows(params, source) for source in params.sources if source.role == role]
+        unknown = sum(row is None for row in rows)
+        total = sum(row or 0 for row in rows)
+        if unknown and limit is None:
+            total = max(total, paper)
+            warnings.append(
+                f"{unknown} of {len(rows)} {role} datasets do not say beforehand how many rows they have: the paper's "
+                f"{paper:,} are assumed"
+            )
+        elif unknown or (limit is not None and limit < total):
+            total = limit
         counts[role] = total
-    kept = None if counts["annotation"] is None else round(counts["annotation"] * KEPT_SHARE)
-    return {**counts, "pf1m": kept, "raw": kept, "unknown": unknown}
+    kept = round(counts["annotation"] * KEPT_SHARE)
+    return {**counts, "pf1m": kept, "raw": kept, "warnings": warnings}
 
 
-def _rows(name: str, split: str) -> int | None:
-    entry = catalogue().get(name)
-    return None if entry is None else entry.pf1m or entry.splits.get(split)
+def _rows(params: Params, source: Any) -> int | None:
+    """Rows of one source; None where only the download will tell."""
+    entry = catalogue().get(source.name)
+    known = None if entry is None or params.world is not None else entry.splits.get(source.split)
+    if source.limit is None:
+        return known
+    return source.limit if known is None else min(source.limit, known)
 
 
-def _examples(
-    params: Params, name: str, settings: dict[str, Any], parts: dict[str, int | None]
-) -> tuple[int | None, int | None]:
-    """Sequences and tokens of one epoch, then of all: one pair per sequence, or dialogues of several samples."""
-    if any(value is None for value in parts.values()):
-        return None, None
+def _examples(params: Params, name: str, settings: dict[str, Any], parts: dict[str, int]) -> tuple[int, int]:
+    """Sequences of one epoch, and tokens of all: one pair per sequence, or dialogues of several samples."""
     if name == "rewriter":
-        samples = round(sum(value or 0 for value in parts.values()) * (1 - params.distort.held_out_share))
+        samples = round(sum(parts.values()) * (1 - params.distort.held_out_share))
         return samples, round(samples * 2 * TOKENS_PER_SAMPLE * settings["epochs"])
-    samples = sum(round((parts[part] or 0) * ratio) for part, ratio in settings["mixture"].items())
+    samples = sum(round(parts[part] * ratio) for part, ratio in settings["mixture"].items())
     fitting = max(1, settings["context_length"] // TOKENS_PER_SAMPLE)
     dialogues = math.ceil(samples / min(fitting, params.tune.multiturn.max_turns))
     return dialogues, round(samples * TOKENS_PER_SAMPLE * settings["epochs"])
@@ -194,20 +191,22 @@ def _downloads(params: Params) -> dict[str, Any]:
 
 def render(found: dict[str, Any]) -> str:
     """The plan on one screen."""
+    heads = zip(
+        ("learns", "of", "paper", "GB/device", "steps", "tokens", "hours"), (10, 9, 9, 11, 9, 9, 8), strict=True
+    )
     lines = [
         f"profile {found['profile']}: {found['base']}",
         f"  {found['processes']} process(es), {found['distributed']}, {found['dtype']}",
         "",
-        "model               " + "  ".join(f"{name} {_short(n)}" for name, n in found["model"].items() if n),
-        "samples             "
-        + "  ".join(f"{name} {'unknown' if n is None else f'{n:,}'}" for name, n in found["data"].items() if name != "raw"),
+        "model    " + "  ".join(f"{name} {_short(n)}" for name, n in found["model"].items() if n),
+        "samples  " + "  ".join(f"{name} {n:,}" for name, n in found["data"].items() if name != "raw"),
         "",
-        f"{'training':<10}{'learns':>10}{'of':>9}  {'paper':>7}{'GB/device':>11}{'steps':>9}{'tokens':>9}{'hours':>8}  what",
+        f"{'training':<10}" + "".join(f"{head:>{width}}" for head, width in heads.items()) + "  what learns",
     ]
     for name, one in found["trainings"].items():
         lines.append(
-            f"{name:<10}{_short(one['learned']):>10}{_short(one['total']):>9}  {_short(one['paper']):>7}"
-            f"{one['memory']['total'] / GB:>11.1f}{_thousands(one['steps']):>9}{_short(one['tokens']):>9}"
+            f"{name:<10}{_short(one['learned']):>10}{_short(one['total']):>9}{_short(one['paper']):>9}"
+            f"{one['memory']['total'] / GB:>11.1f}{one['steps']:>9,}{_short(one['tokens']):>9}"
             f"{'-' if one['hours'] is None else format(one['hours'], '.1f'):>8}  "
             + ", ".join(f"{group} {_short(n)}" for group, n in one["trainable"].items())
         )
@@ -223,8 +222,8 @@ def render(found: dict[str, Any]) -> str:
         lines.append("  no model: everything is on this machine")
     without = downloads["datasets_without_size"]
     if without:
-        lines.append(f"  {len(without)} datasets whose size is not published in the catalogue; `polite-flamingo sources`")
-    lines += ["", "assumed             " + "; ".join(f"{k} {v}" for k, v in found["assumed"].items())]
+        lines.append(f"  {len(without)} datasets of unpublished size (`polite-flamingo sources` knows what is here)")
+    lines += ["", "assumed  " + "; ".join(f"{k} {v}" for k, v in found["assumed"].items())]
     lines += [f"warning: {line}" for line in found["warnings"]]
     return "\n".join(lines)
 
@@ -236,8 +235,3 @@ def _short(number: float | None) -> str:
         if number >= size:
             return f"{number / size:.3g}{letter}" if number / size < 100 else f"{number / size:.0f}{letter}"
     return f"{number:.0f}"
-
-
-def _thousands(number: int | None) -> str:
-    return "-" if number is None else f"{number:,}"
-

@@ -43,7 +43,7 @@ class Counts:
     """Parameters, in values.
 
     Args:
-        parts: Of vision tower, language model, perceiver, cross-attention (without and with its feed-forward), embeddings.
+        parts: Per group of weights; ``embeddings`` are part of ``lm``.
         trainable: Per group of a stage's `trainable`.
         total: Of the whole model with its adapters.
     """
@@ -82,7 +82,7 @@ def blueprint(origin: str) -> Blueprint:
     language, vision, *checkpoint = rest.split("|")
     config = FlamingoConfig(10, Perceiver(depth=2, num_latents=16), CrossAttention())  # as model.assemble
     if checkpoint:
-        config = _listed(checkpoint[0], CHECKPOINTS).config
+        config = _connector(checkpoint[0])
     seen = _listed(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
     if _name(language) not in LANGUAGE:
         return Blueprint(read_json(_folder(language) / "config.json"), seen, config, SPECIAL_TOKENS)
@@ -167,6 +167,19 @@ def _of_folder(folder: Path) -> Blueprint:
 def _name(origin: str) -> str:
     """The id in ``hub:<id>@<revision>`` or the package in ``pypi:<package>``."""
     return origin.partition(":")[2].partition("@")[0]
+
+
+def _connector(origin: str) -> FlamingoConfig:
+    """Sizes of a checkpoint's connector: listed, or read from the file where it lies here."""
+    if origin.startswith("hub:"):
+        base: FlamingoConfig = _listed(origin, CHECKPOINTS).config
+        return base
+    from polite_flamingo.model.layouts import read_tensors
+    from polite_flamingo.model.original import infer_config
+    from polite_flamingo.model.origins import find_checkpoint
+
+    file = find_checkpoint(origin)
+    return infer_config(read_tensors(file), file)
 
 
 def _listed(origin: str, table: Mapping[str, Any]) -> Any:

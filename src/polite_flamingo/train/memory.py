@@ -1,8 +1,8 @@
 """How much memory a training needs on one device: an estimate from sizes alone, before anything is loaded.
 
 Weights, gradients and AdamW's moments are exact up to the allocator. Activations follow Korthikanti et al. (arXiv
-2205.05198, without the quadratic term, which fused attention does not keep): about 34 bytes per token, block and unit of
-width in bfloat16, twice that in float32; with gradient checkpointing 2 bytes per token and block, and one block whole.
+2205.05198, without the quadratic term, which fused attention does not keep): about 34 bytes per token, block and unit
+of width in bfloat16, twice that in float32; with gradient checkpointing 2 bytes, and one block whole.
 """
 
 from __future__ import annotations
