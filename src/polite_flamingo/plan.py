@@ -191,9 +191,7 @@ def _downloads(params: Params) -> dict[str, Any]:
 
 def render(found: dict[str, Any]) -> str:
     """The plan on one screen."""
-    heads = zip(
-        ("learns", "of", "paper", "GB/device", "steps", "tokens", "hours"), (10, 9, 9, 11, 9, 9, 8), strict=True
-    )
+    heads = {"learns": 10, "of": 9, "paper": 9, "GB/device": 11, "steps": 9, "tokens": 9, "hours": 8}
     lines = [
         f"profile {found['profile']}: {found['base']}",
         f"  {found['processes']} process(es), {found['distributed']}, {found['dtype']}",
