@@ -23,7 +23,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real test checks bench bench-rewrite bench-engine ablations ui backbones clean
+.PHONY: help setup demo real test checks bench bench-rewrite bench-engine bench-train ablations ui backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (re
 
 bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
 	$(BIN)/python bench/bench_engine.py
+
+bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
+	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")
 
 clean:  ## remove every output (data, models, reports, tracking), keep .venv
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done

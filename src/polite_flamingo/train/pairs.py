@@ -87,10 +87,6 @@ class PairData:
         """See `train.data.TrainingData`."""
         return identity_of(self._samples, self._packer, self._examples)
 
-    def __call__(self, epoch: int) -> PackedExamples:
-        """The same as `epoch`."""
-        return self.epoch(epoch)
-
     def epoch(self, epoch: int) -> PackedExamples:
         """See `train.data.TrainingData`; `epoch` changes nothing."""
         return self._examples

@@ -170,10 +170,6 @@ class StageData:
         """The samples that are never drawn, each an example of its own."""
         return PackedExamples(self._samples, self._held_out, replace(self._packer, mode="single"))
 
-    def __call__(self, epoch: int) -> PackedExamples:
-        """The same as `epoch`."""
-        return self.epoch(epoch)
-
     def epoch(self, epoch: int) -> PackedExamples:
         """See `train.data.TrainingData`."""
         if self._last is None or self._last[0] != epoch:
