@@ -183,8 +183,8 @@ class Engine:
         path = folder / OPTIMIZER.format(rank=0)
         self.optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
-    def close(self) -> None:
-        """Leave the model in the bundle as it was found, with what it learned."""
+    def close(self, *, failed: bool = False) -> None:
+        """Leave the model in the bundle as it was found, with what it learned (after a failure: as far as it goes)."""
         self.bundle.model.eval()
         for parameter in self._lowered:
             parameter.data = parameter.data.float()

@@ -112,8 +112,10 @@ def train(
         engine = open_engine(bundle, tensors, settings, distribution)
         try:
             result = training.run(engine, unfinished, found, tracker)
-        finally:
-            engine.close()
+        except BaseException:
+            engine.close(failed=True)
+            raise
+        engine.close()
         if engine.rank == 0:
             LOG.info(
                 "%s: %d steps, %d tokens in %.1f s", label, result.steps, result.tokens, time.monotonic() - started

@@ -7,6 +7,7 @@ and every process's shard of the float32 copy and of AdamW's moments.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +43,13 @@ class ShardedEngine(Engine):
     ) -> None:
         self._distribution = distribution
         self._tower: nn.Module | None = None
+        self._given: dict[str, torch.Tensor] | None = None  # what `set_weights` put in, until the next update
         super().__init__(bundle, tensors, settings)
 
     def _wrap(self, module: Supervised) -> Any:
         if self.bundle.device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        warnings.filterwarnings("ignore", message=r"`torch\.distributed\.", category=FutureWarning)  # DeepSpeed's calls
         import deepspeed
 
         if not self._tower_learns:  # a frozen tower encodes outside: it is neither sharded nor cast
@@ -93,6 +96,7 @@ class ShardedEngine(Engine):
 
     def update(self, rate: float) -> torch.Tensor:
         """See `Engine`."""
+        self._given = None
         for group in self._zero.param_groups:
             group["lr"] = rate
         self.module.step()
@@ -100,21 +104,21 @@ class ShardedEngine(Engine):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """See `Engine`."""
+        if self._given is not None:
+            return dict(self._given)
         from deepspeed.utils import safe_get_full_fp32_param
 
         return {name: safe_get_full_fp32_param(tensor).detach().cpu().clone() for name, tensor in self.tensors.items()}
 
     @torch.no_grad()
     def set_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """See `Engine`; sets the float32 copy and what is computed with."""
-        from deepspeed.utils import safe_set_full_fp32_param
-        from deepspeed.zero import GatheredParameters
+        """See `Engine`; sets what is computed with. To train on, load the shards of the float32 copy too."""
+        import deepspeed
 
         for name, tensor in self.tensors.items():
-            value = weights[name].to(self.bundle.device)
-            safe_set_full_fp32_param(tensor, value)
-            with GatheredParameters([tensor], modifier_rank=0, enabled=self._stage == 3):
-                tensor.data.copy_(value)
+            with deepspeed.zero.GatheredParameters([tensor], modifier_rank=0, enabled=self._stage == 3):
+                tensor.data.copy_(weights[name])
+        self._given = dict(weights)
 
     def _shards(self) -> list[torch.Tensor]:
         name = "fp32_partitioned_groups_flat" if self._stage == 3 else "single_partition_of_fp32_groups"
@@ -135,8 +139,15 @@ class ShardedEngine(Engine):
             moved = {key: value if key == "step" else value.to(shard.device) for key, value in kept.items()}
             self._zero.optimizer.state[shard] = moved
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """See `Engine`; the bundle gets whole float32 weights back, and nothing of DeepSpeed stays on them."""
+        if not failed:  # else other processes are elsewhere, and waiting for them would hide what happened
+            self._put_together()
+        if self._tower is not None:
+            self.bundle.model._modules["vision_encoder"] = self._tower
+        super().close(failed=failed)
+
+    def _put_together(self) -> None:
         learned = self.weights()
         parameters = list(self._attributes)
         if self._stage == 3:
@@ -146,7 +157,8 @@ class ShardedEngine(Engine):
         module = self.module.module
         self.module.destroy()
         for parameter in parameters:
-            parameter.data = parameter.data.detach().float().clone()
+            value = parameter.data.detach()
+            parameter.data = value.float().clone() if value.is_floating_point() else value.clone()
             parameter.grad = None
             parameter.__dict__.clear()
             parameter.__dict__.update(self._attributes[parameter])
@@ -156,6 +168,3 @@ class ShardedEngine(Engine):
         with torch.no_grad():
             for name, tensor in self.tensors.items():
                 tensor.copy_(learned[name])
-        if self._tower is not None:
-            self.bundle.model._modules["vision_encoder"] = self._tower
-        super().close()
