@@ -54,7 +54,9 @@ def test_lora_stands_on_attention_and_feed_forward_alone(family):
     assert inject_lora(bundle, LORA) == 2 * LAYERS[family]
     names = {name for name, _ in lora_layers(bundle)}
     assert not [name for name in names if "gated_cross_attn" in name or "head" in name]
-    assert any("mlp" in name or "fc1" in name for name in names) and any("attn" in name or "attention" in name for name in names)
+    assert any("mlp" in name or "fc1" in name for name in names) and any(
+        "attn" in name or "attention" in name for name in names
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

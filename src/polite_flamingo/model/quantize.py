@@ -53,6 +53,7 @@ def quantize_decoder(bundle: FlamingoBundle, form: str, device: torch.device) ->
             layer.weight.data, requires_grad=False, quant_type=form, compress_statistics=True, module=small
         )
         small.bias = None if layer.bias is None else nn.Parameter(layer.bias.data, requires_grad=False)
+        small.support_avx512bf16_for_cpu = False  # its layout for inference could neither be trained nor merged
         parent, _, attribute = name.rpartition(".")
         setattr(blocks.get_submodule(parent), attribute, small.to(device))  # the move to a device quantises
     bundle.model.lang_encoder.is_loaded_in_4bit = True  # what peft asks for
