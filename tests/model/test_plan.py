@@ -42,7 +42,7 @@ def test_counts_of_the_packaged_model_are_those_of_the_loaded_one(groups, tmp_pa
 
 @pytest.mark.slow
 def test_counts_of_a_model_to_be_built_are_those_of_the_built_one(tmp_path):
-    assemble_flamingo(SMOL, tmp_path / "flamingo", seed=1)
+    assemble_flamingo(SMOL.removeprefix("build:"), tmp_path / "flamingo", seed=1)
     bundle = load_flamingo(tmp_path / "flamingo")
     counts = count(blueprint(SMOL), ["perceiver", "xattn"], None)
     assert counts.trainable == set_trainable(bundle, ["perceiver", "xattn"])
