@@ -265,6 +265,7 @@ class Params(_Section):
     filter: Filter
     tune: Tune
     evaluate: Evaluate
+    second_generation: list[str]
     quality: Quality
     data_root: str | None
     world: World | None = None

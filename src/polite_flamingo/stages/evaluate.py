@@ -90,7 +90,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             )
     work = _Work(params, samples)
 
-    answers = {ANNOTATION: work.annotation()} if ANNOTATION in chosen else {}
+    answers: dict[str, list[Rewrite]] = {ANNOTATION: work.annotation()} if ANNOTATION in chosen else {}
     answers |= {model: work.model(model) for model in tuned}
     in_domain = [
         sample for sample in samples if sample.task.is_vqa and not is_out_of_domain(as_answer(sample, ""), seen)

@@ -1,7 +1,11 @@
-"""Stage ``train_rewriter`` (section 3.2): OpenFlamingo with LoRA learns to undo the distortions.
+"""Stages ``train_rewriter`` (section 3.2) and ``train_second_rewriter`` (section 5.4): learn to undo the distortions.
 
-Reads  : data/P/pairs, models/P/backbones/flamingo.
-Writes : models/P/rewriter, reports/P/train_rewriter.json, reports/P/train_rewriter/loss.png.
+Reads  : data/P/pairs, models/P/backbones/flamingo; the second generation also models/P/stage3.
+Writes : models/P/rewriter, reports/P/train_rewriter.json, reports/P/train_rewriter/loss.png; the second generation
+         models/P/second_rewriter and the same reports under its own name.
+
+The first generation starts from OpenFlamingo with fresh LoRA. The second starts from the tuned assistant: its connector
+is kept, its LoRA is trained on with the same settings on the same pairs.
 
 Measured on held-out pairs: ``rouge_l_gain`` is Rouge-L of the revised response with the original minus Rouge-L of the
 drafted response with the original.
@@ -26,10 +30,16 @@ from polite_flamingo.tracking.base import Tracker
 logger = logging.getLogger(__name__)
 
 HELD_OUT_PAIRS = 150  # most held-out pairs that are revised for the figures
+ASSISTANT = "stage3"  # what the second generation starts from
 
 
-def run(params: Params, tracker: Tracker) -> dict[str, Any]:
+def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str, Any]:
     """Train the rewriter, save it, measure it on held-out pairs.
+
+    Args:
+        params: Resolved parameters.
+        tracker: Gets losses and figures.
+        generation: first, or second: from the tuned assistant.
 
     Raises:
         DataError: there is no pair to train on or to measure with.
@@ -47,13 +57,20 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     from polite_flamingo.train.pairs import PairData, pair_example, pairs_of
 
     settings, runtime = params.rewriter, params.runtime
+    second = generation == "second"
+    name, out = ("train_second_rewriter", "second_rewriter") if second else ("train_rewriter", "rewriter")
     torch.set_num_threads(runtime.threads)
     held_out = draw_held_out(list(pairs_of(params.data / "pairs", "held_out")), params.seed)
     bundle = load_flamingo(
-        params.models / "backbones" / "flamingo", device=runtime.device, merge=False, quantize=settings.lora.quantize
+        params.models / "backbones" / "flamingo",
+        device=runtime.device,
+        trainables=params.models / ASSISTANT if second else None,
+        merge=False,
+        quantize=settings.lora.quantize,
     )
-    lora = LoraSettings(r=settings.lora.r, alpha=settings.lora.alpha, dropout=settings.lora.dropout)
-    inject_lora(bundle, lora, seed=params.seed, start_from=settings.lora.start_from)
+    if bundle.lora is None:
+        lora = LoraSettings(r=settings.lora.r, alpha=settings.lora.alpha, dropout=settings.lora.dropout)
+        inject_lora(bundle, lora, seed=params.seed, start_from=settings.lora.start_from)
     trainable = set_trainable(bundle, ["lora"])
 
     length = settings.context_length
@@ -71,11 +88,11 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             bf16=runtime.dtype == "bfloat16",
         ),
         image_root=params.image_root,
-        out=params.reports / "train_rewriter",
+        out=params.reports / name,
         tracker=tracker,
-        label=f"train_rewriter-{params.profile}",
+        label=f"{name}-{params.profile}",
     )
-    folder: Path = params.models / "rewriter"
+    folder: Path = params.models / out
     shutil.rmtree(folder, ignore_errors=True)
     save_trainables(bundle, folder, configuration=params.provenance("rewriter"))
 
@@ -108,7 +125,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "trainable": trainable,
         "cut_off": sum(answer.finish_reason == "length" for answer in revised),
     }
-    write_json(params.reports / "train_rewriter.json", report)
+    write_json(params.reports / f"{name}.json", report)
     tracker.metrics({k: v for k, v in report.items() if isinstance(v, float)})
     return report
 
