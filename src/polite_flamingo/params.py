@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from polite_flamingo.errors import ConfigError, did_you_mean
 
 DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
+DEEPSPEED = Path("configs/deepspeed")
 
 
 class _Section(BaseModel):
@@ -62,6 +63,12 @@ class Distort(_Section):
     held_out_share: float = Share
 
 
+class Validation(_Section):
+    share: float = Field(ge=0, lt=1)
+    every: int = Field(ge=0)
+    patience: int = Field(ge=0)
+
+
 class Training(_Section):
     learning_rate: float = Field(gt=0)
     context_length: int = Field(gt=0)
@@ -81,6 +88,7 @@ class Rewriter(Training):
     global_batch_size: int = Field(gt=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    validation: Validation
     repair: Repair
 
 
@@ -163,6 +171,7 @@ class Tune(_Section):
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    validation: Validation
     multiturn: Multiturn
     mixing: Literal["ratio", "sqrt"]
     stage1: Stage
@@ -251,6 +260,12 @@ class Runtime(_Section):
     tokens_per_second: float | None = Field(default=None, gt=0)
     device_gb: float | None = Field(default=None, gt=0)
     tracking: Literal["mlflow", "none"]
+
+
+    @property
+    def deepspeed(self) -> Path | None:
+        """DeepSpeed's configuration file, for the ZeRO stages."""
+        return DEEPSPEED / f"{self.distributed}.json" if self.distributed.startswith("zero") else None
 
 
 class Params(_Section):
