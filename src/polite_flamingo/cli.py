@@ -22,6 +22,7 @@ from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
 from polite_flamingo.pipeline import BY_NAME, STAGES, Stage
 
 USER_ERROR = 2
+TRAINING = ("train_rewriter", "tune")  # modules of stages that several processes may share
 TRAINED = ("rewriter", "stage1", "stage2", "stage3", "raw")  # what `export-model` takes
 DATA_ROOT = "data/raw"  # of `fetch` and `sources`, unless one is named
 
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("polite_flamingo").setLevel(logging.INFO)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that share a training
+    logging.getLogger("polite_flamingo").setLevel(logging.INFO if first else logging.ERROR)
     try:
         return int(arguments.handler(arguments) or 0)
     except PoliteFlamingoError as error:
@@ -148,7 +150,8 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
     stay_offline(params.runtime.threads, models)
     function = importlib.import_module(f"polite_flamingo.stages.{stage.module}").run
     settings = params.model_dump(mode="json", exclude={"overridden", "sources"})
-    with start_tracker(params.runtime.tracking, stage=stage.name, profile=params.profile, settings=settings) as tracker:
+    tracking = params.runtime.tracking if os.environ.get("RANK", "0") == "0" else "none"
+    with start_tracker(tracking, stage=stage.name, profile=params.profile, settings=settings) as tracker:
         report: dict[str, Any] = function(params, tracker, *stage.arguments)
         tracker.metrics(report)
         for path in _attachments(stage, params.reports):
@@ -187,9 +190,15 @@ def _load(arguments: argparse.Namespace) -> Params:
     return params.model_copy(update={"runtime": params.runtime.model_copy(update={"device": device})})
 
 
-def _stage_handler(stage: Stage) -> Callable[[argparse.Namespace], None]:
-    def handle(arguments: argparse.Namespace) -> None:
-        run_stage(stage, _load(arguments))
+def _stage_handler(stage: Stage) -> Callable[[argparse.Namespace], int]:
+    def handle(arguments: argparse.Namespace) -> int:
+        params = _load(arguments)
+        if stage.module in TRAINING and params.runtime.distributed != "none" and "WORLD_SIZE" not in os.environ:
+            from polite_flamingo.launch import run_distributed
+
+            return run_distributed(stage.name, params, params_file=getattr(arguments, "params", Path("params.yaml")))
+        run_stage(stage, params)
+        return 0
 
     return handle
 

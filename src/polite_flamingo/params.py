@@ -261,7 +261,6 @@ class Runtime(_Section):
     device_gb: float | None = Field(default=None, gt=0)
     tracking: Literal["mlflow", "none"]
 
-
     @property
     def deepspeed(self) -> Path | None:
         """DeepSpeed's configuration file, for the ZeRO stages."""

@@ -53,13 +53,15 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     from polite_flamingo.model.lora import LoraSettings, inject_lora, merge_lora
     from polite_flamingo.rewrite.engine import revise
     from polite_flamingo.scorers.rouge import rouge_l
-    from polite_flamingo.train.loop import TrainSettings, mean_loss, train
+    from polite_flamingo.train.engine import join_processes, leave_processes
+    from polite_flamingo.train.loop import Distribution, TrainSettings, mean_loss, train
     from polite_flamingo.train.pairs import PairData, pair_example, pairs_of
 
     settings, runtime = params.rewriter, params.runtime
     second = generation == "second"
     name, out = ("train_second_rewriter", "second_rewriter") if second else ("train_rewriter", "rewriter")
     torch.set_num_threads(runtime.threads)
+    join_processes(runtime.device)
     held_out = draw_held_out(list(pairs_of(params.data / "pairs", "held_out")), params.seed)
     bundle = load_flamingo(
         params.models / "backbones" / "flamingo",
@@ -67,14 +69,23 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
         trainables=params.models / ASSISTANT if second else None,
         merge=False,
         quantize=settings.lora.quantize,
+        attention=runtime.attention,
     )
     if bundle.lora is None:
         lora = LoraSettings(r=settings.lora.r, alpha=settings.lora.alpha, dropout=settings.lora.dropout)
         inject_lora(bundle, lora, seed=params.seed, start_from=settings.lora.start_from)
     trainable = set_trainable(bundle, ["lora"])
+    bundle.checkpoint_activations(runtime.gradient_checkpointing)
 
     length = settings.context_length
-    data = PairData.from_shards(bundle.tokenizer, params.data / "pairs", split="train", context_length=length)
+    data = PairData.from_shards(
+        bundle.tokenizer,
+        params.data / "pairs",
+        split="train",
+        context_length=length,
+        seed=params.seed,
+        validation_share=settings.validation.share,
+    )
     examples = data.epoch(0)
     unseen = [e for pair in held_out if (e := pair_example(bundle.tokenizer, pair, length)) is not None]
     tracker.params({"pairs": len(examples), "trainable": sum(trainable.values()), **settings.model_dump()})
@@ -82,8 +93,10 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
         bundle,
         data,
         TrainSettings(
-            **settings.model_dump(exclude={"lora", "context_length", "repair"}),
+            **settings.model_dump(exclude={"lora", "context_length", "repair", "validation"}),
             seed=params.seed,
+            validate_every=settings.validation.every,
+            patience=settings.validation.patience,
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",
         ),
@@ -91,7 +104,11 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
         out=params.reports / name,
         tracker=tracker,
         label=f"{name}-{params.profile}",
+        validation=data.validation,
+        distribution=Distribution(runtime.distributed, runtime.deepspeed),
     )
+    if not leave_processes():
+        return {"steps": result.steps}
     folder: Path = params.models / out
     shutil.rmtree(folder, ignore_errors=True)
     save_trainables(bundle, folder, configuration=params.provenance("rewriter"))
@@ -122,6 +139,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
         "tokens": result.tokens,
         "first_loss": round(result.losses[0], 4),
         "final_loss": round(result.final_loss, 4),
+        **result.validated(),
         "trainable": trainable,
         "cut_off": sum(answer.finish_reason == "length" for answer in revised),
     }

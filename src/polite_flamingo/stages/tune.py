@@ -45,10 +45,12 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
 
     from polite_flamingo.model.checkpoint import save_trainables
     from polite_flamingo.model.flamingo import load_flamingo
+    from polite_flamingo.train.engine import join_processes, leave_processes
 
     if which not in get_args(Which):
         raise ConfigError("unknown tuning stage", value=which, next_step=did_you_mean(which, get_args(Which)))
     torch.set_num_threads(params.runtime.threads)
+    join_processes(params.runtime.device)
     before = BEFORE[which]
     bundle = load_flamingo(
         params.models / "backbones" / "flamingo",
@@ -57,11 +59,15 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         merge=False,
         resolution=params.tune.resolution,
         quantize=params.tune.lora.quantize,
+        attention=params.runtime.attention,
     )
+    bundle.checkpoint_activations(params.runtime.gradient_checkpointing)
     if which == "raw":
         report: dict[str, Any] = _tune_raw(params, tracker, bundle)
     else:
         report = _tune(params, tracker, bundle, which, raw=params.tune.data == "raw", name=f"tune_{which}")
+    if not leave_processes():
+        return report
     folder = params.models / which
     shutil.rmtree(folder, ignore_errors=True)
     save_trainables(bundle, folder, configuration=params.provenance("tune"))
@@ -72,6 +78,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
 def _tune_raw(params: Params, tracker: Tracker, bundle: Any) -> dict[str, Any]:
     """Stages 1 and 2 on raw answers; the first part's result is kept until the second is done."""
     from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
+    from polite_flamingo.train.engine import rank
 
     key = fingerprint(
         bundle.base_hash,
@@ -86,10 +93,12 @@ def _tune_raw(params: Params, tracker: Tracker, bundle: Any) -> dict[str, Any]:
         first = read_json(halfway / "report.json")
     else:
         first = _tune(params, tracker, bundle, "stage1", raw=True, name="tune_raw_stage1")
-        save_trainables(bundle, halfway)
-        write_json(halfway / "report.json", first)
+        if rank() == 0:
+            save_trainables(bundle, halfway)
+            write_json(halfway / "report.json", first)
     second = _tune(params, tracker, bundle, "stage2", raw=True, name="tune_raw_stage2")
-    shutil.rmtree(halfway.parent, ignore_errors=True)
+    if rank() == 0:
+        shutil.rmtree(halfway.parent, ignore_errors=True)
     return {"stage1": first, "stage2": second, "final_loss": second["final_loss"]}
 
 
@@ -105,7 +114,7 @@ def _tune(
     """Train one stage in place; `name` is that of its figures and unfinished work."""
     from polite_flamingo.model.freezing import set_trainable
     from polite_flamingo.model.lora import LoraSettings, inject_lora
-    from polite_flamingo.train.loop import TrainSettings, train
+    from polite_flamingo.train.loop import Distribution, TrainSettings, train
     from polite_flamingo.train.ushape import StageData, raw_mixture
 
     tune, runtime, seed = params.tune, params.runtime, params.tune_seed
@@ -130,6 +139,7 @@ def _tune(
         max_images=tune.multiturn.max_images,
         mode=tune.multiturn.mode,
         mixing=tune.mixing,
+        validation_share=tune.validation.share,
     )
     first = data.epoch(0)
     figures = {"examples": len(first), "truncated": first.truncated, "skipped": first.skipped}
@@ -146,6 +156,8 @@ def _tune(
             max_grad_norm=tune.max_grad_norm,
             weight_decay=tune.weight_decay,
             seed=seed,
+            validate_every=tune.validation.every,
+            patience=tune.validation.patience,
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",
         ),
@@ -153,6 +165,8 @@ def _tune(
         out=params.reports / name,
         tracker=tracker,
         label=f"{name}-{params.profile}",
+        validation=data.validation,
+        distribution=Distribution(runtime.distributed, runtime.deepspeed),
     )
     report: dict[str, Any] = {
         **figures,
@@ -163,6 +177,7 @@ def _tune(
         "tokens": result.tokens,
         "first_loss": round(result.losses[0], 4),
         "final_loss": round(result.final_loss, 4),
+        **result.validated(),
     }
     tracker.metrics({f"{name}/final_loss": report["final_loss"]})
     return report

@@ -17,6 +17,7 @@ from torch import nn
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import open_image
+from polite_flamingo.model.bundle import resolve_device
 from polite_flamingo.train.settings import Distribution, TrainSettings
 
 if TYPE_CHECKING:
@@ -192,8 +193,19 @@ class Engine:
             self.bundle.clear_cache()
 
 
-def join_processes(device: torch.device) -> None:
-    """Join the other processes of a launch, if there are any.
+def leave_processes() -> bool:
+    """End the work shared with other processes; True in the first one, which goes on alone."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    return rank() == 0
+
+
+def join_processes(device: str | torch.device) -> None:
+    """Join the other processes of a launch, if there are any, each with a GPU of its own; before a model is loaded.
+
+    Args:
+        device: As in `load_flamingo`.
 
     Raises:
         ModelError: accelerate sees another number of processes than the launcher started.
@@ -203,7 +215,7 @@ def join_processes(device: torch.device) -> None:
     world = world_size()
     if world == 1:
         PartialState._reset_state()  # of an earlier training on another device
-    state = PartialState(cpu=device.type == "cpu")
+    state = PartialState(cpu=resolve_device(device).type == "cpu")
     if state.num_processes != world:
         raise ModelError(
             "accelerate sees another number of processes than the launcher started",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from polite_flamingo.errors import DataError
@@ -49,15 +50,29 @@ class PairData:
     Args:
         store: Tokenised pairs.
         packer: Made by `Packer.whole`.
+        seed: Draws the pairs to validate with.
+        validation_share: Share of the pairs that is not learned, see `validation`.
     """
 
-    def __init__(self, store: TokenStore, packer: Packer) -> None:
+    def __init__(self, store: TokenStore, packer: Packer, *, seed: int = 0, validation_share: float = 0.0) -> None:
         self._samples = Samples({"pairs": store})
         self._packer = packer
+        every = range(len(self._samples))
+        held = set(Random(f"{seed}:pairs:validation").sample(every, round(validation_share * len(every))))
+        self._held_out = sorted(held)
+        self._learned: Sequence[int] = every if not held else [i for i in every if i not in held]
 
     @classmethod
     def from_shards(
-        cls, tokenizer: Any, pairs: Path, *, split: str, context_length: int, cache: Path = CACHE
+        cls,
+        tokenizer: Any,
+        pairs: Path,
+        *,
+        split: str,
+        context_length: int,
+        seed: int = 0,
+        validation_share: float = 0.0,
+        cache: Path = CACHE,
     ) -> PairData:
         """Tokenise the pairs of a split into `cache`, where that was not done before, and read them from there.
 
@@ -66,6 +81,8 @@ class PairData:
             pairs: Shards of pairs.
             split: ``train`` or ``held_out``.
             context_length: Most tokens of a sequence; longer ones are cut at their end.
+            seed: Draws the pairs to validate with.
+            validation_share: Share of the pairs that is not learned.
             cache: Folder of the token files.
 
         Raises:
@@ -76,11 +93,17 @@ class PairData:
             token_key(tokenizer, "pairs", split, pairs),
             lambda: (encode_pair(tokenizer, pair) for pair in pairs_of(pairs, split)),
         )
-        return cls(store, Packer.whole(tokenizer, context_length=context_length))
+        packer = Packer.whole(tokenizer, context_length=context_length)
+        return cls(store, packer, seed=seed, validation_share=validation_share)
 
     @cached_property
     def _examples(self) -> PackedExamples:
-        return PackedExamples(self._samples, range(len(self._samples)), self._packer)
+        return PackedExamples(self._samples, self._learned, self._packer)
+
+    @cached_property
+    def validation(self) -> PackedExamples:
+        """The pairs that are not learned."""
+        return PackedExamples(self._samples, self._held_out, self._packer)
 
     @cached_property
     def identity(self) -> str:

@@ -105,3 +105,10 @@ class TrainResult:
         """Mean loss of the last tenth of the steps."""
         tail = self.losses[-max(1, len(self.losses) // 10) :]
         return sum(tail) / len(tail)
+
+    def validated(self) -> dict[str, float]:
+        """Figures of the validation for a report; empty where there was none."""
+        if not self.validation:
+            return {}
+        return {"validation_loss": round(dict(self.validation).get(self.best_step, self.validation[-1][1]), 4),
+                "best_step": self.best_step}
