@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from polite_flamingo.train.dialogue import encode_samples
 from polite_flamingo.train.mixture import draw, ratio_counts, sqrt_counts
 from polite_flamingo.train.multiturn import Mode
 from polite_flamingo.train.packed import PackedExamples, Packer, Samples, identity_of
-from polite_flamingo.train.store import CACHE, ROWS, TokenStore, cached, token_key
+from polite_flamingo.train.store import CACHE, ROWS, Segment, TokenStore, cached, token_key
 
 Mixing = Literal["ratio", "sqrt"]
 PARTS = ("instruction", "pf1m", "raw")
@@ -137,11 +137,7 @@ class StageData:
             stores[part] = cached(
                 cache,
                 token_key(tokenizer, part, folder, Path(__file__)),
-                lambda part=part: (  # type: ignore[misc]
-                    segment
-                    for chunk in chunked(samples_of(part, instruction, kept), ROWS)
-                    for segment in encode_samples(tokenizer, chunk)
-                ),
+                partial(_segments, tokenizer, part, instruction, kept),
             )
             if not len(stores[part]):
                 raise DataError(
@@ -176,6 +172,11 @@ class StageData:
             order = draw(self._groups, self._counts, seed=self._seed, epoch=epoch)
             self._last = epoch, PackedExamples(self._samples, order, self._packer)
         return self._last[1]
+
+
+def _segments(tokenizer: Any, part: str, instruction: Path, kept: Path) -> Iterator[Segment]:
+    for chunk in chunked(samples_of(part, instruction, kept), ROWS):
+        yield from encode_samples(tokenizer, chunk)
 
 
 def _by_source(
