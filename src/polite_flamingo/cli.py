@@ -128,9 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--min-side", type=int, default=16, metavar="PIXELS", help="below it: tiny (default 16)")
     doctor.add_argument("--json", action="store_true", help="the whole report, as JSON")
     ablations = verb("ablations", "train and measure the variants of Figure 9 as DVC experiments", _ablations)
-    ablations.add_argument(
-        "--variants", nargs="+", metavar="NAME", help="default: all; the recipe always runs"
-    )
+    ablations.add_argument("--variants", nargs="+", metavar="NAME", help="default: all; the recipe always runs")
     ablations.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
     ablations.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments side by side (default: 2)")
     ablations.add_argument("--page", type=Path, metavar="FILE", help="Markdown page that gets the tables and figures")

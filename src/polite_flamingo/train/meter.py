@@ -27,7 +27,7 @@ class Meter:
 
     def __init__(self, tracker: Tracker, label: str, *, quiet: bool) -> None:
         self._tracker, self._label = tracker, label
-        self._silent = quiet or isinstance(tracker, NullTracker)
+        self._silent = quiet or type(tracker) is NullTracker
         self.real = self.computed = 0  # tokens of this process
         self.pause = 0.0  # seconds of validation and checkpoints
         self._begin(0.0)

@@ -110,5 +110,7 @@ class TrainResult:
         """Figures of the validation for a report; empty where there was none."""
         if not self.validation:
             return {}
-        return {"validation_loss": round(dict(self.validation).get(self.best_step, self.validation[-1][1]), 4),
-                "best_step": self.best_step}
+        return {
+            "validation_loss": round(dict(self.validation).get(self.best_step, self.validation[-1][1]), 4),
+            "best_step": self.best_step,
+        }

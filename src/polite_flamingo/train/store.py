@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import chunked, fingerprint
+from polite_flamingo.model.tokens import images_last
 from polite_flamingo.train.collate import IGNORED
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def token_key(tokenizer: Any, *content: object) -> str:
     if backend is not None:
         words = {**json.loads(backend.to_str()), "padding": None, "truncation": None}  # every call sets these two anew
     special = sorted(map(str, tokenizer.all_special_tokens))
-    return fingerprint(*content, words, special, tokenizer.bos_token, tokenizer.eos_token, *CODE)
+    return fingerprint(*content, words, special, tokenizer.bos_token, tokenizer.eos_token, images_last(tokenizer), *CODE)
 
 
 def _schema() -> pa.Schema:

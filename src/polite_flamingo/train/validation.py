@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,27 +15,6 @@ if TYPE_CHECKING:
     from polite_flamingo.model.flamingo import FlamingoBundle
     from polite_flamingo.train.engine import Engine
     from polite_flamingo.train.resume import Progress
-
-
-class _Named(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
-T = TypeVar("T", bound=_Named)
-
-
-def hold_out(items: Iterable[T], share: float, seed: int) -> tuple[list[T], list[T]]:
-    """Part `items` into those to learn from and about `share` of them to validate with, by (seed, id).
-
-    Every share is contained in every greater one, and an item's side depends on nothing but itself.
-    """
-    learned: list[T] = []
-    held: list[T] = []
-    for item in items:
-        digest = hashlib.sha256(f"{seed}:{item.id}:validation".encode()).digest()
-        (held if int.from_bytes(digest[:8]) < share * 2**64 else learned).append(item)
-    return learned, held
 
 
 def batches(examples: Sequence[Example], size: int, pad_id: int) -> Iterator[Batch]:
