@@ -9,6 +9,12 @@ from tests.model.families import build_family
 from polite_flamingo.model.architecture import CachedCrossAttention, MaskedCrossAttention
 from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.generate import GenerationSettings, Prompt, generate
+from polite_flamingo.model.tokens import encode, images_last
+from polite_flamingo.prompts.templates import assistant_prompt
+from polite_flamingo.records import Image as Picture
+from polite_flamingo.records import Sample, Task, Turn
+from polite_flamingo.train.dialogue import encode_sample, opening
+from polite_flamingo.train.store import token_key
 
 IMG = "<image><|endofchunk|>"
 PATTERNS = ["..I..I..", "I.......", ".......I", "........", "III.....", ".I.I.I.I"]
@@ -107,3 +113,21 @@ def test_the_masks_are_kept_in_the_folder(tmp_path):
     bundle = load_flamingo(tmp_path)
     assert bundle.config.attend_previous is False
     assert not any(b.attn.attend_previous for b in bundle.model.lang_encoder.gated_cross_attn_layers)
+
+
+def test_a_model_that_looks_ahead_gets_its_images_after_the_text_in_training_and_generation(tmp_path):
+    bundle = build_family("llama", attend_previous=False)
+    save_flamingo(bundle, tmp_path)
+    tokenizer = load_flamingo(tmp_path).tokenizer
+    turns = (Turn("human", "what color ?", (0,)), Turn("assistant", "red"), Turn("human", "and two", (1,)))
+    prompt = assistant_prompt(turns, end=tokenizer.eos_token)
+    text = tokenizer.decode(encode(tokenizer, prompt), clean_up_tokenization_spaces=False)
+    assert f"### Human: what color ? {IMG}\n### Assistant: red</s>\n### Human: and two {IMG}\n### Assistant: " in text
+    images = (Picture("a.png"), Picture("b.png"))
+    sample = Sample("s", "x", "train", "cc", Task.VQA, (*turns, Turn("assistant", "blue")), images)
+    learned = list(encode_sample(tokenizer, sample).input_ids)
+    asked = encode(tokenizer, prompt)[len(opening(tokenizer)) :]
+    assert learned[: len(asked)] == asked
+    plain = build_family("llama").tokenizer
+    assert encode(plain, prompt) != encode(tokenizer, prompt) and not images_last(plain)
+    assert token_key(plain) != token_key(tokenizer)

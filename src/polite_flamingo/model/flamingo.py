@@ -41,7 +41,7 @@ from polite_flamingo.model.config import (
 )
 from polite_flamingo.model.quantize import quantize_decoder
 from polite_flamingo.model.sampling import gumbel
-from polite_flamingo.model.tokens import add_special_tokens
+from polite_flamingo.model.tokens import add_special_tokens, place_images
 from polite_flamingo.model.tower import VisionTower, position_code, resize_vision
 from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN
 
@@ -108,6 +108,7 @@ def build_flamingo(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         add_special_tokens(lm, tokenizer)
+        place_images(tokenizer, last=not config.attend_previous)
         tower = VisionTower(vision, config.vision_tokens)
         media, chunk = tokenizer.convert_tokens_to_ids([IMAGE_TOKEN, CHUNK_TOKEN])
         model = join(lm, vision, config, layers=path, media=media, chunk=chunk)

@@ -202,7 +202,9 @@ def token_key(tokenizer: Any, *content: object) -> str:
     if backend is not None:
         words = {**json.loads(backend.to_str()), "padding": None, "truncation": None}  # every call sets these two anew
     special = sorted(map(str, tokenizer.all_special_tokens))
-    return fingerprint(*content, words, special, tokenizer.bos_token, tokenizer.eos_token, images_last(tokenizer), *CODE)
+    return fingerprint(
+        *content, words, special, tokenizer.bos_token, tokenizer.eos_token, images_last(tokenizer), *CODE
+    )
 
 
 def _schema() -> pa.Schema:
