@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.model.tokens import images_last
 from polite_flamingo.prompts.templates import IMAGE_TOKEN
 from polite_flamingo.train.collate import Example
 from polite_flamingo.train.data import EpochExamples
@@ -44,7 +46,19 @@ class Packer:
 
     @classmethod
     def dialogues(cls, tokenizer: Any, mode: Mode, *, context_length: int, max_turns: int, max_images: int) -> Packer:
-        """Dialogues that begin with the system message."""
+        """Dialogues that begin with the system message.
+
+        Raises:
+            ConfigError: ``fit`` for a model whose text attends to the image after it (OpenFlamingo 1): its answers see
+                the image of the next turn, whatever stands there.
+        """
+        if mode == "fit" and images_last(tokenizer):
+            raise ConfigError(
+                "a model that attends to the image after the text cannot be sure to see its own",
+                value=mode,
+                where="tune.multiturn.mode",
+                next_step="use paper",
+            )
         first, between = tuple(opening(tokenizer)), tuple(separator(tokenizer))
         limits = Limits(context_length, max_turns, max_images, len(first), len(between))
         return cls(mode, limits, first, between, tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))

@@ -13,6 +13,7 @@ from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import write_shards
+from polite_flamingo.model.tokens import place_images
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.train import store
 from polite_flamingo.train.collate import IGNORED, Example
@@ -175,6 +176,19 @@ def test_the_key_does_not_depend_on_what_the_tokenizer_did_before(tokenizer):
     tokenizer(["a", "a star"], padding=True, truncation=True, max_length=3)
     assert token_key(tokenizer, "x") == before
     assert token_key(tokenizer, "y") != before
+
+
+def test_a_model_that_looks_at_the_image_after_the_text_has_tokens_of_its_own_and_no_best_fit(shards):
+    def old(last: bool):
+        made = micro_tokenizer()
+        made.add_tokens(["<|endofchunk|>", "<image>"], special_tokens=True)
+        place_images(made, last=last)
+        return made
+
+    assert token_key(old(True), "x") != token_key(old(False), "x")
+    assert len(stage(old(True), shards, mode="paper").epoch(0))
+    with pytest.raises(ConfigError, match="use paper"):
+        stage(old(True), shards, mode="fit")
 
 
 def test_a_damaged_token_file_is_a_clear_error(tmp_path):
