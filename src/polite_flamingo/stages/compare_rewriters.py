@@ -30,17 +30,18 @@ from polite_flamingo.tracking.base import Tracker
 logger = logging.getLogger(__name__)
 
 GENERATIONS = {"first": "rewriter", "second": "second_rewriter"}
+ANNOTATED = "annotation"  # strategy of a draft that nothing distorted
 ANNOTATIONS = 150  # most annotations that are rewritten for the figures
 
 Figures = dict[str, list[float | None]]
 
 DEFINITIONS = {
     "rouge_l": "Rouge-L (F, Porter stemmer) of the revised response with the original, or with the annotation",
-    "rouge_l_gain": "the same minus Rouge-L of the draft with the original",
+    "rouge_l_gain": "the same minus Rouge-L of the draft with the original; of held-out pairs",
     "sts": "cosine of sentence embeddings with the original, or with the annotation",
-    "entailed": "share that entails the original, or the annotation, by the NLI judge",
-    "contradicted": "share that contradicts it",
-    "clip_logit": "100 x cosine with the image, mean of the paragraphs",
+    "entailed": "share that entails the original, or the annotation, by the NLI judge; of questions",
+    "contradicted": "share that contradicts it; of questions",
+    "clip_logit": "100 x cosine with the image, mean of the paragraphs; of captions",
     "reward": "mean score of the reward model, no unit",
     "words": "mean number of words",
 }
@@ -101,7 +102,7 @@ def _annotations(params: Params) -> list[RewritePair]:
                 *(sample.id, sample.id, sample.source, sample.split, sample.task, asked.instruction, asked.images),
                 drafted=sample.response,
                 revised=sample.response,
-                strategy="annotation",
+                strategy=ANNOTATED,
                 command="",
                 seed=params.seed,
             )
@@ -137,10 +138,10 @@ def _figures(drafts: Sequence[RewritePair], answers: Sequence[Generated], column
     """Every figure of every draft, in their order; None where it does not apply."""
     rewrites = add_scores([_record(pair, made) for pair, made in zip(drafts, answers, strict=True)], columns)
     labels = [None if r.scores["nli"] is None else nli_label(r.scores["nli"]) for r in rewrites]
-    before = [rouge_l(pair.drafted, pair.revised) for pair in drafts]
+    before = [None if p.strategy == ANNOTATED else rouge_l(p.drafted, p.revised) for p in drafts]
     return {
         "rouge_l": [r.scores["rouge_l"] for r in rewrites],
-        "rouge_l_gain": [r.scores["rouge_l"] - b for r, b in zip(rewrites, before, strict=True)],
+        "rouge_l_gain": [None if b is None else r.scores["rouge_l"] - b for r, b in zip(rewrites, before, strict=True)],
         "sts": [r.scores["sts"] for r in rewrites],
         "entailed": [None if label is None else float(label == "entailment") for label in labels],
         "contradicted": [None if label is None else float(label == "contradiction") for label in labels],
