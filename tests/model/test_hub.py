@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.model.foreign import open_flamingo, tensors_of
 from tests.model.micro import build_micro
 from transformers import AutoTokenizer
 
+from polite_flamingo.cli import main
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.assemble import assemble_flamingo
 from polite_flamingo.model.checkpoint import load_trainables, save_trainables
@@ -123,3 +125,26 @@ def test_a_flamingo_is_built_with_the_connector_of_a_checkpoint(old, tmp_path):
 def test_wrong_parts_are_named(tail, message, tmp_path):
     with pytest.raises(ModelError, match=message):
         assemble_flamingo("local:a|local:b" + tail, tmp_path / "out", seed=1)
+
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def test_the_verbs_export_and_import_a_profiles_models(trained, micro_flamingo_folder, tmp_path, monkeypatch, capsys):
+    models = tmp_path / "models" / "tiny"
+    shutil.copytree(micro_flamingo_folder, models / "backbones" / "flamingo")
+    shutil.copytree(trained, models / "stage3")
+    monkeypatch.chdir(tmp_path)
+    assert main(["export-model", "--params", str(PARAMS), "--profile", "tiny", "out"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == "out"
+    assert "after stage 3 of 3" in Path("out/README.md").read_text()
+    bundle = load_flamingo(micro_flamingo_folder)
+    torch.save(open_flamingo(bundle, "perceiver", "xattn"), "checkpoint.pt")
+    asked = ["import_model", "--params", str(PARAMS), "--profile", "tiny", "--stage", "stage1", "checkpoint.pt"]
+    assert main(asked) == 2  # equals the base: nothing to save
+    with torch.no_grad():
+        bundle.model.perceiver.latents.add_(1.0)
+    torch.save(open_flamingo(bundle, "perceiver", "xattn"), "checkpoint.pt")
+    assert main(asked) == 0
+    assert "xattn: 12 loaded, 0 kept from the base" in capsys.readouterr().out
+    assert list(load_file(models / "stage1" / "trainables.safetensors")) == ["perceiver.latents"]
