@@ -135,6 +135,11 @@ def test_other_data_and_other_weights_refuse(fresh, image_root, tmp_path, monkey
     with pytest.raises(ModelError) as caught:
         run(other, image_root, tmp_path)
     assert list(caught.value.value) == ["start weights"]
+    other = fresh()
+    other.resolution = 16
+    with pytest.raises(ModelError) as caught:
+        run(other, image_root, tmp_path)
+    assert caught.value.value == {"resolution": "None -> 16"}
 
 
 def test_a_refused_run_can_be_discarded(fresh, image_root, tmp_path, monkeypatch):

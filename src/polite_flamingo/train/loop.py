@@ -97,7 +97,7 @@ def train(
     wanted = identity(
         settings,
         distribution,
-        base=bundle.base_hash,
+        bundle=bundle,
         tensors=tensors,
         data=data.identity,
         validation=as_training_data(validation).identity if settings.validate_every else None,

@@ -12,6 +12,7 @@ weights than the unfinished one is refused: it would neither continue that run n
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -29,6 +30,7 @@ from polite_flamingo.train.settings import Distribution, TrainSettings
 if TYPE_CHECKING:
     import torch
 
+    from polite_flamingo.model.bundle import FlamingoBundle
     from polite_flamingo.train.engine import Engine
 
 LOG = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ def identity(
     settings: TrainSettings,
     distribution: Distribution,
     *,
-    base: str,
+    bundle: FlamingoBundle,
     tensors: Mapping[str, torch.nn.Parameter],
     data: str,
     validation: str | None,
@@ -87,7 +89,10 @@ def identity(
         **{name: value for name, value in asdict(settings).items() if name not in MACHINE},
         "strategy": distribution.strategy,
         "processes": world,
-        "base model": base,
+        "base model": bundle.base_hash,
+        "resolution": bundle.resolution,
+        "quantized": bundle.quantized,
+        "lora": None if bundle.lora is None else asdict(bundle.lora),
         "start weights": digest.hexdigest()[:24],
         "data": data,
         "validation data": validation,
@@ -105,7 +110,7 @@ class Unfinished:
 
     def __init__(self, folder: Path, wanted: Mapping[str, Any]) -> None:
         self.folder = folder
-        self._wanted = dict(wanted)
+        self._wanted = json.loads(json.dumps(wanted, default=str))  # as it is read back
 
     def progress(self) -> Progress | None:
         """How far the unfinished training is; None where there is none.
