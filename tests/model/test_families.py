@@ -59,9 +59,10 @@ def test_lora_stands_on_attention_and_feed_forward_alone(family):
     )
 
 
+@pytest.mark.parametrize("attend_previous", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_answers_equal_decoding_without_a_cache(family, image_root):
-    bundle = build_family(family)
+def test_greedy_answers_equal_decoding_without_a_cache(family, attend_previous, image_root):
+    bundle = build_family(family, attend_previous=attend_previous)
     text = f"{IMG}what color is the star in this image and that one : "
     prompts = [Prompt(text + tail, ("0.png",)) for tail in ("red", "a blue circle", "")]
     settings = GenerationSettings(max_new_tokens=6, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
