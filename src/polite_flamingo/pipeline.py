@@ -39,7 +39,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("tune_stage3", "tune", "politeness recovered with LoRA at a tenth of the rate (section 4.3)", ("stage3",)),
     Stage("tune_raw", "tune", "stages 1 and 2 on raw annotations, to compare with (section 5)", ("raw",)),
     Stage("evaluate", "evaluate", "measure all of them and draw the figures (section 5)"),
-    Stage("train_second_rewriter", "train_rewriter", "train the rewriter again from the assistant (5.4)", ("second",)),
+    Stage("train_second_rewriter", "train_rewriter", "train the next rewriter from stage 3 (section 5.4)", ("second",)),
     Stage("compare_rewriters", "compare_rewriters", "measure both rewriters on the same drafts (section 5.4)"),
 )
 

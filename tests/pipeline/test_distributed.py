@@ -26,7 +26,7 @@ from polite_flamingo.model.freezing import set_trainable
 from polite_flamingo.model.lora import LoraSettings, inject_lora
 from polite_flamingo.tracking.base import NullTracker
 from polite_flamingo.train.collate import Example
-from polite_flamingo.train.engine import leave_processes
+from polite_flamingo.train.group import leave_processes
 from polite_flamingo.train.loop import Distribution, TrainSettings, mean_loss, train
 from polite_flamingo.train.resume import Unfinished
 

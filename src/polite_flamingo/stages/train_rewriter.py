@@ -53,7 +53,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     from polite_flamingo.model.lora import LoraSettings, inject_lora, merge_lora
     from polite_flamingo.rewrite.engine import revise
     from polite_flamingo.scorers.rouge import rouge_l
-    from polite_flamingo.train.engine import join_processes, leave_processes
+    from polite_flamingo.train.group import join_processes, leave_processes
     from polite_flamingo.train.loop import Distribution, TrainSettings, mean_loss, train
     from polite_flamingo.train.pairs import PairData, pair_example, pairs_of
 

@@ -45,7 +45,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
 
     from polite_flamingo.model.checkpoint import save_trainables
     from polite_flamingo.model.flamingo import load_flamingo
-    from polite_flamingo.train.engine import join_processes, leave_processes
+    from polite_flamingo.train.group import join_processes, leave_processes
 
     if which not in get_args(Which):
         raise ConfigError("unknown tuning stage", value=which, next_step=did_you_mean(which, get_args(Which)))
@@ -78,7 +78,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
 def _tune_raw(params: Params, tracker: Tracker, bundle: Any) -> dict[str, Any]:
     """Stages 1 and 2 on raw answers; the first part's result is kept until the second is done."""
     from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
-    from polite_flamingo.train.engine import rank
+    from polite_flamingo.train.group import rank
 
     key = fingerprint(
         bundle.base_hash,

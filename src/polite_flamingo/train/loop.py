@@ -7,14 +7,12 @@ DeepSpeed's ZeRO share this loop; they differ in their engine (`train.engine`, `
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,8 +20,10 @@ from polite_flamingo.errors import DataError, ModelError
 from polite_flamingo.model.freezing import trainable_tensors
 from polite_flamingo.train.collate import Example
 from polite_flamingo.train.data import TrainingData, as_training_data
-from polite_flamingo.train.engine import Engine, micro_batches, open_engine, rank, world_size
+from polite_flamingo.train.determinism import deterministic, step_seed
+from polite_flamingo.train.engine import Engine, open_engine
 from polite_flamingo.train.feed import Feed, Step
+from polite_flamingo.train.group import micro_batches, rank, world_size
 from polite_flamingo.train.guard import check_finite
 from polite_flamingo.train.meter import Meter
 from polite_flamingo.train.plots import plot_losses
@@ -106,7 +106,7 @@ def train(
     )
     training = _Training(bundle, data, settings, total, image_root, folder, label, validation)
     started = time.monotonic()
-    with _deterministic(), single_writer(folder, rank()), torch.random.fork_rng():
+    with deterministic(), single_writer(folder, rank()), torch.random.fork_rng():
         unfinished = Unfinished(folder / "unfinished", wanted)
         found = unfinished.progress()
         engine = open_engine(bundle, tensors, settings, distribution)
@@ -203,7 +203,7 @@ class _Training:
 
     def _step(self, engine: Engine, step: Step, number: int, rate: float, due: bool) -> tuple[float, float, bool]:
         """One optimizer step: mean loss, norm of the gradient, and whether the first process wants a checkpoint."""
-        torch.manual_seed(_step_seed(self.settings.seed, number, engine.rank))
+        torch.manual_seed(step_seed(self.settings.seed, number, engine.rank))
         losses: list[torch.Tensor] = []
         for index, part in enumerate(step.parts):
             loss = engine.loss(part, self.image_root, step.pixels)
@@ -251,23 +251,3 @@ class _Clock:
         self._written = time.monotonic()
         if self._seconds:  # 0 asks for one at every step
             self._interval = max(self._seconds, (self._written - self._began) / CHECKPOINT_SHARE)
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{step}:{rank}:dropout".encode()).digest()[:7])
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Deterministic kernels where PyTorch has them."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warn = torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = torch.utils.deterministic
-    fill = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn)
-        memory.fill_uninitialized_memory = fill
