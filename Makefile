@@ -23,7 +23,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate test checks bench bench-rewrite bench-decide bench-engine bench-score ui backbones clean
+.PHONY: help setup demo real calibrate ablations test checks bench bench-rewrite bench-decide bench-engine bench-score bench-train ui backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -63,6 +63,9 @@ bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doct
 calibrate: $(STAMP)  ## measure the filters, write docs/calibration.md: make calibrate DATA_ROOT=folder (after make demo)
 	$(BIN)/polite-flamingo calibrate world real --data-root "$(DATA_ROOT)" --page docs/calibration.md
 
+ablations: $(STAMP)  ## train the variants of Figure 9 with three seeds each (docs/ablations.md); about an hour, goes on where it was
+	$(BIN)/polite-flamingo ablations --page docs/ablations.md
+
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui
 
@@ -80,6 +83,9 @@ bench-score: $(STAMP)  ## each scorer against one record at a time, with the sam
 
 bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
 	$(BIN)/python bench/bench_engine.py
+
+bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
+	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")
 
 clean:  ## remove every output (data, models, reports, tracking), keep .venv
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done

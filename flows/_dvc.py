@@ -19,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from polite_flamingo.launch import existing_folder, pipeline_environment, use_profile
 from polite_flamingo.params import load_params
+from polite_flamingo.pipeline import SECOND_GENERATION
 from polite_flamingo.processes import stream
 
 __all__ = ["flow", "run_stage", "run_stages", "stage_command"]
@@ -48,7 +49,7 @@ def run_stages(stages: Sequence[str], profile: str | None, data_root: str | None
     """Bring `stages` up to date in their order and record the md5 of what they wrote.
 
     Args:
-        stages: Names of stages in dvc.yaml.
+        stages: Names of stages in dvc.yaml; those of the second generation only where the parameters ask for it.
         profile: Profile to run; None takes the one params.yaml names.
         data_root: Folder of the real datasets, instead of the profile's.
     """
@@ -56,6 +57,8 @@ def run_stages(stages: Sequence[str], profile: str | None, data_root: str | None
     environment = pipeline_environment(params.profile, data_root=data_root and existing_folder(data_root))
     with use_profile(params.profile, PROJECT / "params.yaml"):
         for stage in stages:
+            if stage in SECOND_GENERATION and params.profile not in params.second_generation:
+                continue
             command = stage_command(stage, params.profile, relist=params.world is None)
             run_stage.with_options(name=stage)(command, environment)
         record = [sys.executable, "-m", "polite_flamingo", "track_outputs"]

@@ -22,6 +22,8 @@ from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
 from polite_flamingo.pipeline import BY_NAME, STAGES, Stage
 
 USER_ERROR = 2
+TRAINING = ("train_rewriter", "tune")  # modules of stages that several processes may share
+TRAINED = ("rewriter", "stage1", "stage2", "stage3", "raw")  # what `export-model` takes
 DATA_ROOT = "data/raw"  # of `fetch` and `sources`, unless one is named
 
 # what DVC's templating needs in every profile, though it may be empty
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("polite_flamingo").setLevel(logging.INFO)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that share a training
+    logging.getLogger("polite_flamingo").setLevel(logging.INFO if first else logging.ERROR)
     try:
         return int(arguments.handler(arguments) or 0)
     except PoliteFlamingoError as error:
@@ -112,8 +115,20 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--permissive-only", action="store_true", help="only annotations whose licence allows commercial use"
     )
+    publish = verb("export_model", "a trained model as one folder for the Hugging Face hub", _export_model)
+    publish.add_argument("out", type=Path, metavar="OUT", help="new folder: safetensors, config, tokenizer, model card")
+    publish.add_argument("--stage", choices=TRAINED, default="stage3", help="which model (default: %(default)s)")
+    imported = verb(
+        "import_model", "a checkpoint of the original code (.pt) as one of this profile's models", _import_model
+    )
+    imported.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of Polite or Clever Flamingo")
+    imported.add_argument("--stage", choices=TRAINED, required=True, help="which model it becomes")
+    imported.add_argument("--lora-only", action="store_true", help="it holds LoRA but no cross-attention")
     params = verb("params", "the resolved parameters, and which of the paper's values the profile replaces", _params)
     params.add_argument("--check", action="store_true", help="check every profile instead")
+    plan = verb("plan", "what a profile needs: parameters, memory, steps, hours, downloads; before any of it", _plan)
+    plan.add_argument("--tokens-per-second", type=float, metavar="N", help="training throughput of one process")
+    plan.add_argument("--json", action="store_true", help="everything, as JSON")
     ui = verb("ui", "open the MLflow UI and a Prefect server on localhost", _ui)
     ui.add_argument("--mlflow-port", type=int, default=5000)
     ui.add_argument("--prefect-port", type=int, default=4200)
@@ -140,6 +155,15 @@ def build_parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--clip", metavar="ORIGIN", help="real: CLIP model (default: none)")
     calibrate.add_argument("--page", type=Path, metavar="MD", help="page whose tables and plots are written anew")
     calibrate.add_argument("--json", action="store_true", help="everything, as JSON")
+    ablations = verb("ablations", "train and measure the variants of Figure 9 as DVC experiments", _ablations)
+    ablations.add_argument("--variants", nargs="+", metavar="NAME", help="default: all; the recipe always runs")
+    ablations.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    ablations.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments side by side (default: 2)")
+    ablations.add_argument("--page", type=Path, metavar="FILE", help="Markdown page that gets the tables and figures")
+    ablations.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="set in every experiment, e.g. tune.stage1.epochs=0.5"
+    )
+    ablations.add_argument("--dry-run", action="store_true", help="show the DVC commands instead of running them")
     verb("track_outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
     return parser
 
@@ -152,7 +176,8 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
     stay_offline(params.runtime.threads, models)
     function = importlib.import_module(f"polite_flamingo.stages.{stage.module}").run
     settings = params.model_dump(mode="json", exclude={"overridden", "sources"})
-    with start_tracker(params.runtime.tracking, stage=stage.name, profile=params.profile, settings=settings) as tracker:
+    tracking = params.runtime.tracking if os.environ.get("RANK", "0") == "0" else "none"
+    with start_tracker(tracking, stage=stage.name, profile=params.profile, settings=settings) as tracker:
         report: dict[str, Any] = function(params, tracker, *stage.arguments)
         tracker.metrics(report)
         for path in _attachments(stage, params.reports):
@@ -198,9 +223,15 @@ def _load(arguments: argparse.Namespace) -> Params:
     return params.model_copy(update={"runtime": params.runtime.model_copy(update={"device": device})})
 
 
-def _stage_handler(stage: Stage) -> Callable[[argparse.Namespace], None]:
-    def handle(arguments: argparse.Namespace) -> None:
-        run_stage(stage, _load(arguments))
+def _stage_handler(stage: Stage) -> Callable[[argparse.Namespace], int]:
+    def handle(arguments: argparse.Namespace) -> int:
+        params = _load(arguments)
+        if stage.module in TRAINING and params.runtime.distributed != "none" and "WORLD_SIZE" not in os.environ:
+            from polite_flamingo.launch import run_distributed
+
+            return run_distributed(stage.name, params, params_file=getattr(arguments, "params", Path("params.yaml")))
+        run_stage(stage, params)
+        return 0
 
     return handle
 
@@ -349,6 +380,30 @@ def _export(arguments: argparse.Namespace) -> None:
     print(json.dumps(summary, ensure_ascii=False))
 
 
+def _export_model(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.model.hub import export_model
+
+    params = _load(arguments)
+    base = params.models / "backbones" / "flamingo"
+    print(json.dumps(export_model(base, params.models / arguments.stage, arguments.out), ensure_ascii=False))
+
+
+def _import_model(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.model.hub import import_model
+    from polite_flamingo.model.lora import LoraSettings
+
+    params = _load(arguments)
+    lora = (params.rewriter if arguments.stage == "rewriter" else params.tune).lora
+    report = import_model(
+        params.models / "backbones" / "flamingo",
+        arguments.checkpoint,
+        params.models / arguments.stage,
+        lora=LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout),
+        needs=("lora",) if arguments.lora_only else None,
+    )
+    print(report)
+
+
 def _params(arguments: argparse.Namespace) -> None:
     import yaml
 
@@ -382,6 +437,13 @@ def _check_profiles(path: Path) -> None:
     if problems:
         raise ConfigError("profiles with problems:\n" + "\n".join(problems))
     print(f"{path} and {len(files)} profiles: {', '.join(file.stem for file in files)}: fine")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from polite_flamingo.plan import plan, render
+
+    found = plan(_load(arguments), tokens_per_second=arguments.tokens_per_second)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else render(found))
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
@@ -428,6 +490,24 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         params.runtime.tracking, stage="calibrate", profile=params.profile, settings=settings
     ) as tracker:
         print(text_of(run(params, tracker, wanted), arguments.json))
+
+
+def _ablations(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    from polite_flamingo.ablations.run import planned, run_ablations
+
+    extra = {}
+    for setting in arguments.set:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ConfigError("a setting has no value", value=setting, next_step="write KEY=VALUE")
+        extra[key] = yaml.safe_load(value)
+    params, names, seeds = _load(arguments), arguments.variants, arguments.seeds
+    if arguments.dry_run:
+        print(planned(params, names=names, seeds=seeds, extra=extra))
+    else:
+        print(run_ablations(params, names=names, seeds=seeds, jobs=arguments.jobs, extra=extra, page=arguments.page))
 
 
 def _ui(arguments: argparse.Namespace) -> int:

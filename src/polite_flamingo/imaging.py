@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,11 @@ class ImagePreprocessor:
                 else {"image_mean": list(self.mean), "image_std": list(self.std)}
             ),
         }
+
+    def resized(self, pixels: int) -> ImagePreprocessor:
+        """The same treatment for square images of `pixels`."""
+        size = pixels if isinstance(self.size, int) else (pixels, pixels)
+        return replace(self, size=size, crop=None if self.crop is None else (pixels, pixels))
 
     def array(self, image: PILImage) -> np.ndarray:
         """Preprocess to a float32 NumPy array (3, height, width)."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from polite_flamingo.errors import ConfigError, did_you_mean
 
 DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
+DEEPSPEED = Path("configs/deepspeed")
 
 
 class _Section(BaseModel):
@@ -31,6 +32,8 @@ class Lora(_Section):
     r: int = Field(gt=0)
     alpha: int = Field(gt=0)
     dropout: float = Share
+    quantize: Literal["none", "nf4"]
+    start_from: str | None
 
 
 class LlmRewrite(_Section):
@@ -60,6 +63,12 @@ class Distort(_Section):
     held_out_share: float = Share
 
 
+class Validation(_Section):
+    share: float = Field(ge=0, lt=1)
+    every: int = Field(ge=0)
+    patience: int = Field(ge=0)
+
+
 class Training(_Section):
     learning_rate: float = Field(gt=0)
     context_length: int = Field(gt=0)
@@ -79,6 +88,7 @@ class Rewriter(Training):
     global_batch_size: int = Field(gt=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    validation: Validation
     repair: Repair
 
 
@@ -165,6 +175,7 @@ class Filter(_Section):
 
 
 class Multiturn(_Section):
+    mode: Literal["paper", "fit"]
     max_turns: int = Field(gt=0)
     max_images: int = Field(gt=0)
 
@@ -175,19 +186,28 @@ class Stage(Training):
 
 
 class Tune(_Section):
+    seed: int | None
+    data: Literal["pf1m", "raw"]
+    skip_stage1: bool
+    resolution: int | None = Field(gt=0)
     lora: Lora
     global_batch_size: int = Field(gt=0)
     scheduler: Literal["constant", "cosine"]
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    validation: Validation
     multiturn: Multiturn
+    mixing: Literal["ratio", "sqrt"]
     stage1: Stage
     stage2: Stage
     stage3: Stage
 
 
 class Evaluate(_Section):
+    models: list[Literal["annotation", "raw", "stage1", "stage2", "stage3", "stage3_without_image"]] = Field(
+        min_length=1
+    )
     bootstrap_samples: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
     do_sample: bool
@@ -267,6 +287,10 @@ class Runtime(_Section):
     dtype: Literal["float32", "bfloat16"]
     threads: int = Field(gt=0)
     micro_batch_size: int = Field(gt=0)
+    distributed: Literal["none", "ddp", "zero1", "zero2", "zero3"] = "none"
+    processes: int = Field(default=1, gt=0)
+    gradient_checkpointing: bool = False
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     generation_batch_size: int = Field(gt=0)
     token_budget: int | None = Field(default=None, gt=0)
     compile: bool = False
@@ -275,7 +299,14 @@ class Runtime(_Section):
     gpus_per_worker: float = Field(default=0, ge=0)
     shared: str | None = None
     endpoint: Endpoint = Field(default_factory=Endpoint)
+    tokens_per_second: float | None = Field(default=None, gt=0)
+    device_gb: float | None = Field(default=None, gt=0)
     tracking: Literal["mlflow", "none"]
+
+    @property
+    def deepspeed(self) -> Path | None:
+        """DeepSpeed's configuration file, for the ZeRO stages."""
+        return DEEPSPEED / f"{self.distributed}.json" if self.distributed.startswith("zero") else None
 
 
 class Params(_Section):
@@ -290,6 +321,7 @@ class Params(_Section):
     filter: Filter
     tune: Tune
     evaluate: Evaluate
+    second_generation: list[str]
     quality: Quality
     data_root: str | None
     world: World | None = None
@@ -300,6 +332,15 @@ class Params(_Section):
     rewriter_backend: str
     runtime: Runtime
     overridden: dict[str, tuple[Any, Any]] = Field(default_factory=dict)  # dotted key -> (paper's value, profile's)
+
+    def provenance(self, section: str) -> dict[str, Any]:
+        """What lies beside trained weights: profile, seed, base model and the resolved values of a section."""
+        return {
+            "profile": self.profile,
+            "seed": self.seed,
+            "backbone": self.backbones.flamingo,
+            section: getattr(self, section).model_dump(mode="json"),
+        }
 
     @property
     def data(self) -> Path:
@@ -315,6 +356,11 @@ class Params(_Section):
     def reports(self) -> Path:
         """Folder of this profile's reports."""
         return Path("reports") / self.profile
+
+    @property
+    def tune_seed(self) -> int:
+        """Seed of the U: `tune.seed` where it is set, else the run's."""
+        return self.seed if self.tune.seed is None else self.tune.seed
 
     @property
     def image_root(self) -> Path:

@@ -11,21 +11,31 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 GRACE_SECONDS = 10.0
 
 
 def start(
-    command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, piped: bool = False
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    piped: bool = False,
+    log: IO[bytes] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start `command` as the leader of a new process group; with `piped`, its output arrives on ``stdout``."""
+    """Start `command` as the leader of a new process group.
+
+    Its output goes to this terminal, with `piped` to the result's ``stdout``, with `log` into that file.
+    """
+    output = subprocess.PIPE if piped else log
     return subprocess.Popen(
         list(command),
         cwd=cwd,
         env=None if env is None else dict(env),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if piped else None,
-        stderr=subprocess.STDOUT if piped else None,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
         text=True,
         errors="replace",
         start_new_session=True,

@@ -30,7 +30,7 @@ def _edit(path: Path, old: str, new: str) -> None:
 
 
 def test_the_profiles_of_the_readme_are_there() -> None:
-    assert {"tiny", "smol", "paper"} <= set(PROFILES)
+    assert {"tiny", "smol", "single_gpu", "paper_8xa100"} <= set(PROFILES)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -47,7 +47,7 @@ def test_every_profile_keeps_its_outputs_to_itself(name: str) -> None:
 
 
 def test_the_paper_profile_replaces_nothing_of_the_paper() -> None:
-    assert load_params(PROJECT / "params.yaml", "paper").overridden == {}
+    assert load_params(PROJECT / "params.yaml", "paper_8xa100").overridden == {}
 
 
 def test_every_value_of_the_paper_file_cites_its_place() -> None:

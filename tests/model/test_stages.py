@@ -270,6 +270,78 @@ def test_the_comparison_learns_lora_and_connector_from_raw_answers(params):
     assert not list(Path(".work").rglob("trainables.safetensors"))
 
 
+def _tuned(params: Params, **changes: object) -> Params:
+    return params.model_copy(update={"tune": params.tune.model_copy(update=changes)})
+
+
+def test_a_seed_of_the_u_changes_what_is_learned_and_no_seed_is_the_runs(params):
+    weights = []
+    for seed in (None, params.seed, 1):
+        tune.run(_tuned(params, seed=seed), NullTracker(), "stage1")
+        weights.append((params.models / "stage1" / "trainables.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_without_stage_1_stage_2_starts_from_the_base(params):
+    from safetensors.torch import load_file
+
+    without = _tuned(params, skip_stage1=True)
+    assert tune.run(without, NullTracker(), "stage1") == {"skipped": True, "steps": 0}
+    assert (params.reports / "tune_stage1").is_dir()
+    for which in ("stage2", "stage3"):
+        assert tune.run(without, NullTracker(), which)["steps"] >= 1
+    up = {n: t for n, t in load_file(params.models / "stage2" / "trainables.safetensors").items() if ".lora_B." in n}
+    assert up
+    assert all(not bool(tensor.any()) for tensor in up.values())
+
+
+def test_raw_annotations_take_the_place_of_pf1m_in_every_stage(params):
+    report = tune.run(_tuned(params, data="raw"), NullTracker(), "stage1")
+    assert report["mixture"] == {"instruction": 1.0, "raw": 1.0}
+
+
+def test_a_resolution_stays_with_what_was_trained_at_it(params):
+    from polite_flamingo.model.flamingo import load_flamingo
+
+    base = params.models / "backbones" / "flamingo"
+    native = load_flamingo(base).tower.visual.config
+    side = native.image_size + native.patch_size
+    tune.run(_tuned(params, resolution=side), NullTracker(), "stage1")
+    assert load_flamingo(base, trainables=params.models / "stage1").tower.visual.config.image_size == side
+
+
+def test_the_second_generation_learns_from_the_assistant_and_is_compared_with_the_first(params, monkeypatch):
+    from safetensors.torch import load_file
+
+    from polite_flamingo.stages import compare_rewriters
+    from polite_flamingo.stages.score import load_columns
+
+    train_rewriter.run(params, NullTracker())
+    for which in ("stage1", "stage2", "stage3"):
+        tune.run(params, NullTracker(), which)
+    report = train_rewriter.run(params, NullTracker(), "second")
+    assert report == read_json(params.reports / "train_second_rewriter.json")
+    first, assistant, second = (
+        load_file(params.models / name / "trainables.safetensors") for name in ("rewriter", "stage3", "second_rewriter")
+    )
+    connector = [name for name in assistant if ".lora_" not in name]
+    assert connector
+    assert all(bool((assistant[name] == second[name]).all()) for name in connector)
+    assert set(second) > set(first)
+    assert any(bool((assistant[name] != second[name]).any()) for name in first)
+
+    no_judge = {"image_root": params.image_root, "clip_mode": "paper", "device": "cpu"}
+    monkeypatch.setattr(compare_rewriters, "load_columns", lambda *_, **__: load_columns({}, **no_judge))
+    compared = compare_rewriters.run(params, NullTracker())
+    assert compared == read_json(params.reports / "second_generation.json")
+    assert (compared["held_out_pairs"]["drafts"], compared["annotations"]["drafts"]) == (4, 12)
+    pairs = compared["held_out_pairs"]
+    gain = {name: pairs[name]["rouge_l_gain"]["value"] for name in ("first", "second", "difference")}
+    assert gain["difference"] == pytest.approx(gain["second"] - gain["first"], abs=1e-5)
+    assert pairs["first"]["sts"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
 def test_a_stage_without_the_one_before_is_a_model_error(params):
     with pytest.raises(ModelError, match="missing"):
         tune.run(params, NullTracker(), "stage2")

@@ -22,7 +22,7 @@ stage, profile = sys.argv[3], sys.argv[5]
 with open("ran.txt", "a") as log:
     log.write(f"{stage}@{profile}\\n")
 for out in json.loads(pathlib.Path("outs.json").read_text())[stage]:
-    path = pathlib.Path(out.replace("${profile}", profile))
+    path = pathlib.Path(out.replace("${profile}", profile).replace("${item.profile}", profile))
     inside = ["a.txt", "instruction", "annotation", "evaluation"]
     for file in [path] if path.suffix else [path / name for name in inside]:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
 from polite_flamingo.launch import repro_commands, use_profile
 from polite_flamingo.params import load_params
-from polite_flamingo.pipeline import BY_NAME, CURATE, FULL, TUNE
+from polite_flamingo.pipeline import BY_NAME, CURATE, FULL, SECOND_GENERATION, TUNE
 
 
 def _params(stage: dict[str, Any]) -> list[str]:
@@ -23,7 +23,7 @@ def _params(stage: dict[str, Any]) -> list[str]:
 
 
 def test_the_stages_are_those_of_the_package_in_their_order() -> None:
-    assert tuple(STAGES) == FULL
+    assert tuple(STAGES) == (*FULL, *SECOND_GENERATION)
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -33,22 +33,29 @@ def test_a_stage_runs_its_verb_for_its_profile(name: str) -> None:
     assert all("/${profile}/" in path for path in outs_of(STAGES[name]))
 
 
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", SECOND_GENERATION)
+def test_the_second_generation_runs_for_the_profiles_the_parameters_name(name: str) -> None:
+    assert STAGES[name]["cmd"] == f"python -m polite_flamingo {name} --profile ${{item.profile}}"
+    assert STAGES[name]["matrix"] == {"profile": "${second_generation}"}
+    assert all("/${item.profile}/" in path for path in outs_of(STAGES[name]))
+
+
+@pytest.mark.parametrize("name", tuple(STAGES))
 def test_the_code_a_stage_depends_on_exists_and_includes_its_own(name: str) -> None:
     code = [path for path in STAGES[name]["deps"] if path.startswith("src/")]
     assert [path for path in code if not (PROJECT / path).exists()] == []
     assert f"src/polite_flamingo/stages/{BY_NAME[name].module}.py" in code
 
 
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", tuple(STAGES))
 def test_what_a_stage_reads_another_one_writes(name: str) -> None:
-    written = [path for stage in STAGES.values() for path in outs_of(stage)]
-    read = [path for path in STAGES[name]["deps"] if not path.startswith("src/")]
+    written = [path.replace("item.", "") for stage in STAGES.values() for path in outs_of(stage)]
+    read = [path.replace("item.", "") for path in STAGES[name]["deps"] if not path.startswith("src/")]
     lost = [path for path in read if not any(path == out or path.startswith(f"{out}/") for out in written)]
     assert lost == []
 
 
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", tuple(STAGES))
 def test_a_machines_settings_are_no_parameters(name: str) -> None:
     assert [key for key in _params(STAGES[name]) if "runtime" in key or key == "profile"] == []
 
@@ -59,7 +66,7 @@ def test_every_value_of_the_paper_is_a_parameter_of_some_stage() -> None:
     unused = [
         key
         for key, value in values.items()
-        if key != "profile"
+        if key not in ("profile", "second_generation")  # they choose the stages themselves
         and key not in used
         and not (isinstance(value, dict) and all(f"{key}.{inner}" in used for inner in value))
     ]
@@ -89,6 +96,12 @@ def pipeline(finished: Path, tmp_path: Path) -> Copy:
     copy = Copy.__new__(Copy)
     copy.root = tmp_path / "project"
     return copy
+
+
+@pytest.mark.pipeline
+def test_naming_a_profile_turns_its_second_generation_on(pipeline: Copy) -> None:
+    pipeline.edit("params.yaml", "second_generation: []", "second_generation: [tiny]")
+    assert pipeline.ran() == [f"{name}@tiny" for name in SECOND_GENERATION]
 
 
 AFTER_FILTER = [f"{name}@tiny" for name in ("filter", "check_pf1m", *TUNE, "evaluate")]

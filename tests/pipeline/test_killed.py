@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 TRAIN = """
+import json
 import sys
 from pathlib import Path
 from tests.model.micro import build_micro
@@ -40,6 +43,7 @@ settings = TrainSettings(3e-3, epochs=60, global_batch_size=4, warmup_steps=2, c
 places = {"image_root": out, "out": out, "work_root": out / "work"}
 result = train(bundle, made, settings, tracker=NullTracker(), label="t", **places)
 save_trainables(bundle, out / "result")
+(out / "result" / "losses.json").write_text(json.dumps(result.losses))
 (out / "resumed_from").write_text(str(result.resumed_from))
 """
 
@@ -88,19 +92,36 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def steps_done(folder: Path) -> int:
+    """Step of the last checkpoint, 0 before the first."""
+    try:
+        return int(json.loads((folder / "work" / "t" / "unfinished" / "latest.json").read_text())["progress"]["step"])
+    except FileNotFoundError:
+        return 0
+
+
 @pytest.mark.pipeline
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("script", "sign"),
-    [(TRAIN, "work/t/*/checkpoint.pt"), (SHARDS, "work/*/k/part-000012.parquet")],
-    ids=["train", "shards"],
-)
-def test_killed_twice_and_started_again_it_ends_with_the_same_bytes(tmp_path, script, sign) -> None:
-    finish(script, tmp_path / "straight")
+def test_a_training_killed_at_random_steps_has_the_losses_and_weights_of_an_uninterrupted_one(tmp_path) -> None:
+    finish(TRAIN, tmp_path / "straight")
+    killed = tmp_path / "killed"
+    steps = sorted(Random().sample(range(1, 110), 2))
+    for step in steps:
+        kill_when(start(TRAIN, killed), lambda step=step: steps_done(killed) >= step)
+        assert not (killed / "result").exists()
+    finish(TRAIN, killed)
+    assert int((killed / "resumed_from").read_text()) >= steps[-1]
+    assert contents(killed / "result") == contents(tmp_path / "straight" / "result"), steps
+
+
+@pytest.mark.pipeline
+@pytest.mark.slow
+def test_shards_killed_twice_and_started_again_have_the_same_bytes(tmp_path) -> None:
+    finish(SHARDS, tmp_path / "straight")
     killed = tmp_path / "killed"
     for _ in range(2):
-        kill_when(start(script, killed), lambda: any(killed.glob(sign)))
+        kill_when(start(SHARDS, killed), lambda: any(killed.glob("work/*/k/part-000012.parquet")))
         assert not (killed / "result").exists()
-    finish(script, killed)
+    finish(SHARDS, killed)
     assert int((killed / "resumed_from").read_text()) > 0
     assert contents(killed / "result") == contents(tmp_path / "straight" / "result")

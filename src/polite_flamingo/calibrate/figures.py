@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.calibrate.verdicts import suspicion
-from polite_flamingo.evaluate.figures import BLUE, GREEN, GREY, ORANGE, RED, styled
+from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, ORANGE, RED, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -140,25 +140,33 @@ def measure(
         right by ground truth), ``caption_rouge_l``, ``caption_sts``, ``change_rouge_l``, ``change_sts`` and
         ``reward``; a figure nothing was measured for has n = 0.
     """
-    values: dict[str, list[float]] = {name: [] for name in _FIGURES}
+    found = outcomes(answers, seen_sources=seen_sources)
+    return {
+        name: bootstrap_mean(
+            list(values.values()), resamples=resamples, seed=seed, purpose=f"{purpose}:{name}"
+        ).to_json()
+        for name, values in found.items()
+    }
 
-    def add(name: str, value: object) -> None:
+
+def outcomes(answers: Iterable[Rewrite], *, seen_sources: Collection[str]) -> dict[str, dict[str, float]]:
+    """What `measure` takes the means of: figure -> sample id -> score of one model's answer."""
+    values: dict[str, dict[str, float]] = {name: {} for name in _FIGURES}
+
+    def add(name: str, key: str, value: object) -> None:
         if value is not None:
-            values[name].append(float(value))  # type: ignore[arg-type]
+            values[name][key] = float(value)  # type: ignore[arg-type]
 
     for answer in answers:
-        add("reward", answer.scores["reward"])
+        add("reward", answer.id, answer.scores["reward"])
         if answer.task.is_vqa:
             domain = "qa_out_of_domain" if vqa.is_out_of_domain(answer, seen_sources) else "qa_in_domain"
-            add(domain, answer.scores["entailed"])
-            add(f"{domain}_exact", answer.scores["exact"])
+            add(domain, answer.id, answer.scores["entailed"])
+            add(f"{domain}_exact", answer.id, answer.scores["exact"])
         elif answer.task in (Task.CAPTION, Task.CHANGE):
-            add(f"{answer.task}_rouge_l", answer.scores["rouge_l"])
-            add(f"{answer.task}_sts", answer.scores["sts"])
-    return {
-        name: bootstrap_mean(found, resamples=resamples, seed=seed, purpose=f"{purpose}:{name}").to_json()
-        for name, found in values.items()
-    }
+            add(f"{answer.task}_rouge_l", answer.id, answer.scores["rouge_l"])
+            add(f"{answer.task}_sts", answer.id, answer.scores["sts"])
+    return values
 
 
 def measurable(samples: Iterable[Sample]) -> list[Sample]:

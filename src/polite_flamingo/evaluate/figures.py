@@ -1,18 +1,15 @@
 """Figures of the evaluation as PNG: reward distributions, win rates, the U curve, the filter waterfall.
 
-Equal numbers give equal bytes: no display, no global state, no time stamps, fonts that matplotlib ships. Colours are
-the Okabe-Ito palette and cividis, which colour-blind readers can tell apart; no meaning rests on colour alone.
+Equal numbers give equal bytes (`evaluate.drawing`).
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.evaluate.bootstrap import Figure as Number
+from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, ORANGE, RED, canvas, styled, true_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
 
     from polite_flamingo.evaluate.politeness import WinRates
 
-BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#6B6B6B", "#D55E00"  # Okabe-Ito, and a grey
 TITLES = {
     "annotation": "raw annotation",
     "rewritten": "rewritten annotation",
@@ -29,35 +25,6 @@ TITLES = {
     "stage2": "stage 2",
     "stage3": "stage 3",
 }
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.axisbelow": True,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
-P = ParamSpec("P")
-
-
-def styled(draw: Callable[P, Figure]) -> Callable[Concatenate[Path, P], Path]:
-    """Turn a function that draws into one that writes the PNG at its first argument, in the project's style."""
-
-    @functools.wraps(draw)
-    def write(path: Path, *args: P.args, **kwargs: P.kwargs) -> Path:
-        with _style():
-            figure = draw(*args, **kwargs)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
-        return path
-
-    return write
 
 
 @styled
@@ -70,7 +37,7 @@ def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
     import numpy as np
 
     shown = {name: np.asarray(values, dtype=float) for name, values in rewards.items() if len(values)}
-    figure, axes = _canvas(7.2, 1.6 + 0.62 * len(shown))
+    figure, axes = canvas(7.2, 1.6 + 0.62 * len(shown))
     places = list(range(len(shown), 0, -1))
     bodies: Any = axes.violinplot(
         list(shown.values()), positions=places, orientation="horizontal", widths=0.85, showextrema=False
@@ -82,11 +49,16 @@ def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
         axes.plot([low, high], [place, place], color=_colour(name), linewidth=3.5, solid_capstyle="butt")
         axes.plot(middle, place, "o", color="white", markeredgecolor=_colour(name), markeredgewidth=1.6, markersize=6)
         axes.annotate(
-            _number(middle, ".2f"), (middle, place), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9
+            true_minus(middle, ".2f"),
+            (middle, place),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
         )
     axes.set_yticks(places, [f"{TITLES.get(name, name)}\nn = {len(values)}" for name, values in shown.items()])
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color="#E3E3E3")
+    axes.grid(axis="x", color=GRID)
     axes.set(title="Reward of the answers", xlabel="reward (no unit; dot: median, bar: middle half)")
     return figure
 
@@ -98,7 +70,7 @@ def win_rate_map(rates: WinRates) -> Figure:
 
     matrix = np.array(rates.matrix)
     size = len(rates.order)
-    figure, axes = _canvas(1.1 * size + 2.6, 0.82 * size + 1.9)
+    figure, axes = canvas(1.1 * size + 2.6, 0.82 * size + 1.9)
     image = axes.imshow(matrix, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
     for i in range(size):
         for j in range(size):
@@ -150,7 +122,7 @@ def filter_waterfall(start: int, dropped: Sequence[tuple[str, int]]) -> Figure:
         start: Records before the first filter.
         dropped: Filter name and the records it dropped, in order.
     """
-    figure, axes = _canvas(7.6, 1.8 + 0.42 * (len(dropped) + 2))
+    figure, axes = canvas(7.6, 1.8 + 0.42 * (len(dropped) + 2))
     left = start
     rows: list[tuple[str, int, int, str, str]] = [("rewritten", 0, start, BLUE, f"{start:,}")]
     for name, count in dropped:
@@ -165,7 +137,7 @@ def filter_waterfall(start: int, dropped: Sequence[tuple[str, int]]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, max(start, 1) * 1.22)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.grid(axis="x", color="#E3E3E3")
+    axes.grid(axis="x", color=GRID)
     axes.set(title="What each filter drops", xlabel="records")
     return figure
 
@@ -195,17 +167,17 @@ def _curve(
         )
     for i, (mean, _, high) in shown:
         axes.annotate(
-            _number(mean, form), (i, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
+            true_minus(mean, form), (i, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
         )
     raw = _triple(numbers.get(baseline))
     if raw is not None:
         name = TITLES.get(baseline, baseline)
-        axes.axhline(raw[0], color=GREY, linestyle="--", linewidth=1.5, label=f"{name}: {_number(raw[0], form)}")
+        axes.axhline(raw[0], color=GREY, linestyle="--", linewidth=1.5, label=f"{name}: {true_minus(raw[0], form)}")
         axes.axhspan(raw[1], raw[2], color=GREY, alpha=0.12, linewidth=0)
     axes.set_xticks(range(len(stages)), [TITLES.get(name, name) for name in stages])
     axes.set_xlim(-0.35, len(stages) - 0.5)
     axes.margins(y=0.2)
-    axes.grid(axis="y", color="#E3E3E3")
+    axes.grid(axis="y", color=GRID)
     axes.set(title=title, ylabel=label)
     if shown or raw is not None:
         axes.legend(frameon=False, fontsize=9, loc="best")
@@ -217,23 +189,5 @@ def _triple(number: Number | None) -> tuple[float, float, float] | None:
     return number["value"], number["low"], number["high"]
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure as Canvas
-
-    figure = Canvas(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, form).replace("-", "\N{MINUS SIGN}")
-
-
 def _colour(name: str) -> str:
     return {"annotation": GREY, "raw": GREY, "rewritten": GREEN}.get(name, BLUE)
-
-
-def _style() -> AbstractContextManager[None]:
-    import matplotlib
-    from matplotlib import rc_context
-
-    return rc_context({**matplotlib.rcParamsDefault, **_STYLE, "backend": "Agg"})

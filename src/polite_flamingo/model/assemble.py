@@ -1,28 +1,35 @@
-"""A Flamingo from parts: a pretrained causal LM, a CLIP vision tower and a fresh connector.
+"""A Flamingo from parts: a pretrained causal LM, a CLIP vision tower and a connector, fresh or from a checkpoint.
 
-The fresh connector's gates are closed, so until it is trained (stage 2 of the U) the images have no effect. That is how
-OpenFlamingo itself starts; a profile that only trains LoRA on such a model rewrites from the text alone.
+A fresh connector's gates are closed, so until it is trained (stage 2 of the U) the images have no effect. That is how
+OpenFlamingo itself starts; a profile that only trains LoRA on such a model rewrites from the text alone. The published
+OpenFlamingo checkpoints hold the connector (and some embeddings) but neither LM nor tower, so they are built too.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.model.origins import materialise
+from polite_flamingo.model.bases import CHECKPOINTS
+from polite_flamingo.model.origins import find_checkpoint, materialise
+
+OLD_MASKS = "attend_previous=false"
 
 
 def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -> dict[str, float]:
     """Build a Flamingo folder.
 
     Args:
-        parts: ``<origin of the LM>|<origin of a CLIP>``, origins as in `model.origins`.
+        parts: ``<origin of the LM>|<origin of a CLIP>``, origins as in `model.origins`. ``|<origin of a checkpoint>``
+            may follow: an OpenFlamingo checkpoint, whose sizes are read from it; and ``|attend_previous=false`` where
+            it is one of OpenFlamingo 1 (`model.architecture`) and not listed in `model.bases`, which says so itself.
         folder: Where the Flamingo goes.
         seed: Seed of the fresh connector.
-        every: A cross-attention before every `every`-th decoder block.
+        every: A cross-attention before every `every`-th decoder block; a checkpoint has its own.
 
     Returns:
         Parameter counts in millions: ``lm``, ``vision``, ``connector``.
@@ -30,16 +37,23 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
     from transformers import CLIPVisionModel
 
     from polite_flamingo.imaging import ImagePreprocessor
-    from polite_flamingo.model.flamingo import CrossAttention, FlamingoConfig, Perceiver, build_flamingo, save_flamingo
+    from polite_flamingo.model.flamingo import FlamingoConfig, Perceiver, build_flamingo, save_flamingo
+    from polite_flamingo.model.layouts import read_tensors
+    from polite_flamingo.model.original import infer_config, load_original
 
-    language, separator, sight = parts.partition("|")
-    if not separator:
+    language, sight, *more = parts.split("|") if "|" in parts else (parts, "")
+    if not sight or len(more) > 2 or more[1:] not in ([], [OLD_MASKS]):
         raise ModelError(
-            "a Flamingo is built from two parts",
+            "a Flamingo is built from two or three parts",
             value=parts,
             where="backbones.flamingo",
-            next_step="write build:<origin of the LM>|<origin of a CLIP>",
+            next_step="write build:<origin of the LM>|<origin of a CLIP>, then maybe |<origin of a checkpoint> and "
+            f"|{OLD_MASKS}",
         )
+    checkpoint = find_checkpoint(more[0]) if more else None
+    config = FlamingoConfig(cross_attn_every_n_layers=every, perceiver=Perceiver(depth=2, num_latents=16))
+    if checkpoint is not None:
+        config = replace(infer_config(read_tensors(checkpoint), checkpoint), attend_previous=_attends_previous(more))
     with tempfile.TemporaryDirectory() as scratch:
         lm_folder, clip_folder = Path(scratch) / "lm", Path(scratch) / "clip"
         materialise(language, "lm", lm_folder)
@@ -50,14 +64,12 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
             lm,
             tokenizer,
             vision,
-            config=FlamingoConfig(
-                cross_attn_every_n_layers=every,
-                perceiver=Perceiver(depth=2, num_latents=16),
-                xattn=CrossAttention(),
-            ),
+            config=config,
             image_processor=ImagePreprocessor.from_folder(clip_folder),
             seed=seed,
         )
+        if checkpoint is not None:
+            load_original(bundle, checkpoint)
         shutil.rmtree(folder, ignore_errors=True)
         save_flamingo(bundle, folder)
     sizes = {"lm": 0, "vision": 0, "connector": 0}
@@ -70,6 +82,11 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
                 parameter.numel()
             )
     return {f"{part}_parameters_m": round(count / 1e6, 2) for part, count in sizes.items()}
+
+
+def _attends_previous(parts: list[str]) -> bool:
+    listed = CHECKPOINTS.get(parts[0].removeprefix("hub:").partition("@")[0])
+    return OLD_MASKS not in parts and (listed is None or listed.config.attend_previous)
 
 
 def _load_lm(folder: Path) -> tuple[Any, Any]:

@@ -1,11 +1,18 @@
-"""What a training learned: LoRA and every base tensor it changed, as safetensors, tied to its base by hash."""
+"""What a training learned: LoRA and every base tensor it changed, as safetensors, tied to its base by hash.
+
+Beside the weights lie ``config.json`` (what is needed to load them), ``training.json`` (the resolved settings they were
+trained with), the tokenizer and ``README.md``, the model card.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,7 +22,7 @@ from polite_flamingo.io import read_json, write_json
 if TYPE_CHECKING:
     from polite_flamingo.model.flamingo import FlamingoBundle
 
-WEIGHTS, CONFIG = "trainables.safetensors", "config.json"
+WEIGHTS, CONFIG, TRAINING, CARD = "trainables.safetensors", "config.json", "training.json", "README.md"
 
 
 def collect_trainables(bundle: FlamingoBundle) -> dict[str, torch.Tensor]:
@@ -25,20 +32,31 @@ def collect_trainables(bundle: FlamingoBundle) -> dict[str, torch.Tensor]:
 
     found: dict[str, torch.Tensor] = {}
     for name, tensor in named_tensors(bundle.model).items():
-        value = tensor.detach().cpu().contiguous()
-        changed = name in bundle.base and not torch.equal(value.float(), bundle.base[name].float())
-        if changed or re.search(GROUPS["lora"], name):
-            found[name] = value
+        learned = re.search(GROUPS["lora"], name) is not None
+        if learned or name in bundle.base:
+            value = tensor.detach().cpu().contiguous()
+            if learned or not torch.equal(value.float(), bundle.base[name].float()):
+                found[name] = value
     return found
 
 
-def save_trainables(bundle: FlamingoBundle, folder: Path) -> None:
-    """Write ``trainables.safetensors`` and ``config.json`` (LoRA settings, hash of the base) into `folder`.
+def save_trainables(
+    bundle: FlamingoBundle, folder: Path, *, configuration: Mapping[str, Any] | None = None, name: str | None = None
+) -> None:
+    """Write what was learned into `folder` (see the module's text); the same weights give the same bytes.
+
+    Args:
+        bundle: The trained model.
+        folder: Where to.
+        configuration: Resolved settings of the training, without those of the machine.
+        name: What was trained, for the card; default: the folder's name.
 
     Raises:
         ModelError: nothing was trained.
     """
     from safetensors.torch import save_file
+
+    from polite_flamingo.model.card import render_card
 
     tensors = collect_trainables(bundle)
     if not tensors:
@@ -47,8 +65,33 @@ def save_trainables(bundle: FlamingoBundle, folder: Path) -> None:
     tmp = folder / f".{WEIGHTS}.tmp"
     save_file(tensors, tmp)
     tmp.replace(folder / WEIGHTS)
+    bundle.tokenizer.save_pretrained(folder)
     lora = None if bundle.lora is None else asdict(bundle.lora)
-    write_json(folder / CONFIG, {"base": bundle.base_hash, "lora": lora, "tensors": len(tensors)})
+    settings = json.loads(json.dumps(dict(configuration or {}), default=str))
+    write_json(folder / TRAINING, settings)
+    card = render_card(
+        name or folder.name,
+        whole=False,
+        base=bundle.base_hash,
+        tensors=count_values(tensors),
+        lora=lora,
+        configuration=settings,
+    )
+    (folder / CARD).write_text(card, encoding="utf-8")
+    config: dict[str, Any] = {"base": bundle.base_hash, "lora": lora, "tensors": len(tensors)}
+    if bundle.resolution is not None:
+        config["resolution"] = bundle.resolution
+    write_json(folder / CONFIG, config)  # last: a folder without it is incomplete
+
+
+def count_values(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """Number of values per group of weights."""
+    from polite_flamingo.model.freezing import group_of
+
+    counts: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        counts[group_of(name)] += tensor.numel()
+    return dict(counts)
 
 
 def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
@@ -75,6 +118,13 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
             value=config.get("base"),
             where=folder,
             next_step=f"train them again on this base ({bundle.base_hash})",
+        )
+    if config.get("resolution") != bundle.resolution:
+        raise ModelError(
+            "trained weights belong to another resolution (None: the tower's own)",
+            value=config.get("resolution"),
+            where=folder,
+            next_step=f"load the base with that resolution; it has {bundle.resolution}",
         )
     try:
         tensors = load_file(folder / WEIGHTS)
@@ -106,3 +156,10 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
     if any(name.startswith("vision_encoder.") for name in tensors):
         bundle.clear_cache()
     return len(tensors)
+
+
+def trained_resolution(folder: Path) -> int | None:
+    """Resolution in pixels that a training's images had, where it is not the tower's own."""
+    path = folder / CONFIG
+    value = read_json(path).get("resolution") if path.is_file() else None
+    return None if value is None else int(value)

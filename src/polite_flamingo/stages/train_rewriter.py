@@ -1,7 +1,11 @@
-"""Stage ``train_rewriter`` (section 3.2): OpenFlamingo with LoRA learns to undo the distortions.
+"""Stages ``train_rewriter`` (section 3.2) and ``train_second_rewriter`` (section 5.4): learn to undo the distortions.
 
-Reads  : data/P/pairs, models/P/backbones/flamingo.
-Writes : models/P/rewriter, reports/P/train_rewriter.json, reports/P/train_rewriter/loss.png.
+Reads  : data/P/pairs, models/P/backbones/flamingo; the second generation also models/P/stage3.
+Writes : models/P/rewriter, reports/P/train_rewriter.json, reports/P/train_rewriter/loss.png; the second generation
+         models/P/second_rewriter and the same reports under its own name.
+
+The first generation starts from OpenFlamingo with fresh LoRA. The second starts from the tuned assistant: its connector
+is kept, its LoRA is trained on with the same settings on the same pairs.
 
 Measured on held-out pairs: ``rouge_l_gain`` is Rouge-L of the revised response with the original minus Rouge-L of the
 drafted response with the original.
@@ -18,8 +22,7 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_shards, write_json
+from polite_flamingo.io import write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import RewritePair
 from polite_flamingo.tracking.base import Tracker
@@ -27,10 +30,16 @@ from polite_flamingo.tracking.base import Tracker
 logger = logging.getLogger(__name__)
 
 HELD_OUT_PAIRS = 150  # most held-out pairs that are revised for the figures
+ASSISTANT = "stage3"  # what the second generation starts from
 
 
-def run(params: Params, tracker: Tracker) -> dict[str, Any]:
+def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str, Any]:
     """Train the rewriter, save it, measure it on held-out pairs.
+
+    Args:
+        params: Resolved parameters.
+        tracker: Gets losses and figures.
+        generation: first, or second: from the tuned assistant.
 
     Raises:
         DataError: there is no pair to train on or to measure with.
@@ -44,52 +53,65 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     from polite_flamingo.model.lora import LoraSettings, inject_lora, merge_lora
     from polite_flamingo.rewrite.engine import revise
     from polite_flamingo.scorers.rouge import rouge_l
-    from polite_flamingo.train.dialogue import encode_pair
-    from polite_flamingo.train.loop import TrainSettings, mean_loss, train
+    from polite_flamingo.train.group import join_processes, leave_processes
+    from polite_flamingo.train.loop import Distribution, TrainSettings, mean_loss, train
+    from polite_flamingo.train.pairs import PairData, pair_example, pairs_of
 
     settings, runtime = params.rewriter, params.runtime
+    second = generation == "second"
+    name, out = ("train_second_rewriter", "second_rewriter") if second else ("train_rewriter", "rewriter")
     torch.set_num_threads(runtime.threads)
-    pairs = [RewritePair.from_row(row) for row in read_shards(params.data / "pairs")]
-    learned = [pair for pair in pairs if pair.split == "train"]
-    held_out = draw_held_out([pair for pair in pairs if pair.split == "held_out"], params.seed)
-    for name, group in (("train", learned), ("held_out", held_out)):
-        if not group:
-            raise DataError(
-                "no pairs of this split",
-                value=name,
-                where=params.data / "pairs",
-                next_step="run `polite-flamingo distort` with more responses",
-            )
-
-    bundle = load_flamingo(params.models / "backbones" / "flamingo", device=runtime.device, merge=False)
-    inject_lora(bundle, LoraSettings(**settings.lora.model_dump()), seed=params.seed)
+    join_processes(runtime.device)
+    held_out = draw_held_out(list(pairs_of(params.data / "pairs", "held_out")), params.seed)
+    bundle = load_flamingo(
+        params.models / "backbones" / "flamingo",
+        device=runtime.device,
+        trainables=params.models / ASSISTANT if second else None,
+        merge=False,
+        quantize=settings.lora.quantize,
+        attention=runtime.attention,
+    )
+    if bundle.lora is None:
+        lora = LoraSettings(r=settings.lora.r, alpha=settings.lora.alpha, dropout=settings.lora.dropout)
+        inject_lora(bundle, lora, seed=params.seed, start_from=settings.lora.start_from)
     trainable = set_trainable(bundle, ["lora"])
+    bundle.checkpoint_activations(runtime.gradient_checkpointing)
 
-    def encoded(group: Sequence[RewritePair]) -> list[Any]:
-        return [e for p in group if (e := encode_pair(bundle.tokenizer, p, settings.context_length)) is not None]
-
-    examples, unseen = encoded(learned), encoded(held_out)
-    skipped = len(learned) - len(examples)
-    if skipped:
-        logger.warning("%d pairs leave no room for the revised response and were skipped", skipped)
+    length = settings.context_length
+    data = PairData.from_shards(
+        bundle.tokenizer,
+        params.data / "pairs",
+        split="train",
+        context_length=length,
+        seed=params.seed,
+        validation_share=settings.validation.share,
+    )
+    examples = data.epoch(0)
+    unseen = [e for pair in held_out if (e := pair_example(bundle.tokenizer, pair, length)) is not None]
     tracker.params({"pairs": len(examples), "trainable": sum(trainable.values()), **settings.model_dump()})
     result = train(
         bundle,
-        examples,
+        data,
         TrainSettings(
-            **settings.model_dump(exclude={"lora", "context_length", "repair"}),
+            **settings.model_dump(exclude={"lora", "context_length", "repair", "validation"}),
             seed=params.seed,
+            validate_every=settings.validation.every,
+            patience=settings.validation.patience,
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",
         ),
         image_root=params.image_root,
-        out=params.reports / "train_rewriter",
+        out=params.reports / name,
         tracker=tracker,
-        label=f"train_rewriter-{params.profile}",
+        label=f"{name}-{params.profile}",
+        validation=data.validation,
+        distribution=Distribution(runtime.distributed, runtime.deepspeed),
     )
-    folder: Path = params.models / "rewriter"
+    if not leave_processes():
+        return {"steps": result.steps}
+    folder: Path = params.models / out
     shutil.rmtree(folder, ignore_errors=True)
-    save_trainables(bundle, folder)
+    save_trainables(bundle, folder, configuration=params.provenance("rewriter"))
 
     held_out_loss = mean_loss(bundle, unseen, image_root=params.image_root) if unseen else None
     merge_lora(bundle)
@@ -112,15 +134,16 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "held_out_loss": None if held_out_loss is None else round(held_out_loss, 4),
         "held_out_pairs": len(held_out),
         "train_pairs": len(examples),
-        "skipped_pairs": skipped,
+        "skipped_pairs": examples.skipped,
         "steps": result.steps,
         "tokens": result.tokens,
         "first_loss": round(result.losses[0], 4),
         "final_loss": round(result.final_loss, 4),
+        **result.validated(),
         "trainable": trainable,
         "cut_off": sum(answer.finish_reason == "length" for answer in revised),
     }
-    write_json(params.reports / "train_rewriter.json", report)
+    write_json(params.reports / f"{name}.json", report)
     tracker.metrics({k: v for k, v in report.items() if isinstance(v, float)})
     return report
 

@@ -5,20 +5,21 @@ Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), repo
 
 Each stage starts from the trainables of the one before. ``raw``, the comparison, follows stages 1 and 2 on the same
 records with their raw answers.
+
+Ablations (Figure 9) are settings of `tune`: ``data: raw`` does the same to the stages themselves, ``skip_stage1``
+leaves stage 1 out (its model is the base with adapters that change nothing), ``resolution`` is the images' size.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from polite_flamingo.errors import ConfigError, DataError, did_you_mean
-from polite_flamingo.io import fingerprint, read_json, read_shards, write_json
+from polite_flamingo.errors import ConfigError, did_you_mean
+from polite_flamingo.io import fingerprint, read_json, write_json
 from polite_flamingo.params import Params
-from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
@@ -44,53 +45,60 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
 
     from polite_flamingo.model.checkpoint import save_trainables
     from polite_flamingo.model.flamingo import load_flamingo
-    from polite_flamingo.train.ushape import training_parts
+    from polite_flamingo.train.group import join_processes, leave_processes
 
     if which not in get_args(Which):
         raise ConfigError("unknown tuning stage", value=which, next_step=did_you_mean(which, get_args(Which)))
     torch.set_num_threads(params.runtime.threads)
+    join_processes(params.runtime.device)
     before = BEFORE[which]
     bundle = load_flamingo(
         params.models / "backbones" / "flamingo",
         device=params.runtime.device,
         trainables=None if before is None else params.models / before,
         merge=False,
+        resolution=params.tune.resolution,
+        quantize=params.tune.lora.quantize,
+        attention=params.runtime.attention,
     )
-    parts = training_parts(
-        (Sample.from_row(row) for row in read_shards(params.data / "samples" / "instruction")),
-        [Rewrite.from_row(row) for row in read_shards(params.data / "pf1m" / "kept")],
-    )
+    bundle.checkpoint_activations(params.runtime.gradient_checkpointing)
     if which == "raw":
-        report: dict[str, Any] = _tune_raw(params, tracker, bundle, parts)
+        report: dict[str, Any] = _tune_raw(params, tracker, bundle)
     else:
-        report = _tune(params, tracker, bundle, parts, which, raw=False)
+        report = _tune(params, tracker, bundle, which, raw=params.tune.data == "raw", name=f"tune_{which}")
+    if not leave_processes():
+        return report
     folder = params.models / which
     shutil.rmtree(folder, ignore_errors=True)
-    save_trainables(bundle, folder)
+    save_trainables(bundle, folder, configuration=params.provenance("tune"))
     write_json(params.reports / f"tune_{which}.json", report)
     return report
 
 
-def _tune_raw(params: Params, tracker: Tracker, bundle: Any, parts: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
+def _tune_raw(params: Params, tracker: Tracker, bundle: Any) -> dict[str, Any]:
     """Stages 1 and 2 on raw answers; the first part's result is kept until the second is done."""
     from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
+    from polite_flamingo.train.group import rank
 
     key = fingerprint(
         bundle.base_hash,
         params.tune.model_dump(),
-        params.seed,
-        [s.to_row() for name in ("instruction", "raw") for s in parts[name]],
+        params.tune_seed,
+        params.data / "samples" / "instruction",
+        params.data / "pf1m" / "kept",
     )
     halfway = Path(".work") / f"tune_raw-{params.profile}" / key
     if (halfway / "report.json").is_file() and (halfway / CONFIG).is_file():
         load_trainables(bundle, halfway)
         first = read_json(halfway / "report.json")
     else:
-        first = _tune(params, tracker, bundle, parts, "stage1", raw=True)
-        save_trainables(bundle, halfway)
-        write_json(halfway / "report.json", first)
-    second = _tune(params, tracker, bundle, parts, "stage2", raw=True)
-    shutil.rmtree(halfway.parent, ignore_errors=True)
+        first = _tune(params, tracker, bundle, "stage1", raw=True, name="tune_raw_stage1")
+        if rank() == 0:
+            save_trainables(bundle, halfway)
+            write_json(halfway / "report.json", first)
+    second = _tune(params, tracker, bundle, "stage2", raw=True, name="tune_raw_stage2")
+    if rank() == 0:
+        shutil.rmtree(halfway.parent, ignore_errors=True)
     return {"stage1": first, "stage2": second, "final_loss": second["final_loss"]}
 
 
@@ -98,42 +106,43 @@ def _tune(
     params: Params,
     tracker: Tracker,
     bundle: Any,
-    parts: Mapping[str, Sequence[Sample]],
     stage: str,
     *,
     raw: bool,
+    name: str,
 ) -> dict[str, Any]:
+    """Train one stage in place; `name` is that of its figures and unfinished work."""
     from polite_flamingo.model.freezing import set_trainable
     from polite_flamingo.model.lora import LoraSettings, inject_lora
-    from polite_flamingo.train.loop import TrainSettings, train
+    from polite_flamingo.train.loop import Distribution, TrainSettings, train
     from polite_flamingo.train.ushape import StageData, raw_mixture
 
-    tune, runtime = params.tune, params.runtime
+    tune, runtime, seed = params.tune, params.runtime, params.tune_seed
     settings = getattr(tune, stage)
     mixture = raw_mixture(settings.mixture) if raw else dict(settings.mixture)
-    empty = [name for name in mixture if not parts.get(name)]
-    if empty:
-        raise DataError(
-            "a part of the mixture has no samples",
-            value=empty,
-            where=f"tune.{stage}.mixture",
-            next_step="run the stages before, or change the mixture",
-        )
-    if bundle.lora is None and "lora" in settings.trainable:
-        inject_lora(bundle, LoraSettings(**tune.lora.model_dump()), seed=params.seed)
+    skipped = stage == "stage1" and tune.skip_stage1
+    if bundle.lora is None and ("lora" in settings.trainable or skipped):
+        lora = LoraSettings(r=tune.lora.r, alpha=tune.lora.alpha, dropout=tune.lora.dropout)
+        inject_lora(bundle, lora, seed=seed, start_from=tune.lora.start_from)
+    if skipped:
+        (params.reports / name).mkdir(parents=True, exist_ok=True)
+        return {"skipped": True, "steps": 0}
     trainable = set_trainable(bundle, settings.trainable)
-    data = StageData(
+    data = StageData.from_shards(
         bundle.tokenizer,
-        parts,
+        params.data / "samples" / "instruction",
+        params.data / "pf1m" / "kept",
         mixture,
-        seed=params.seed,
+        seed=seed,
         context_length=settings.context_length,
         max_turns=tune.multiturn.max_turns,
         max_images=tune.multiturn.max_images,
+        mode=tune.multiturn.mode,
+        mixing=tune.mixing,
+        validation_share=tune.validation.share,
     )
-    first = data.packing(0)
-    figures = {"examples": len(first.examples), "truncated": first.truncated, "skipped": first.skipped}
-    name = f"tune_raw_{stage}" if raw else f"tune_{stage}"
+    first = data.epoch(0)
+    figures = {"examples": len(first), "truncated": first.truncated, "skipped": first.skipped}
     tracker.params({f"{name}/trainable": sum(trainable.values()), f"{name}/learning_rate": settings.learning_rate})
     result = train(
         bundle,
@@ -146,7 +155,9 @@ def _tune(
             warmup_steps=tune.warmup_steps,
             max_grad_norm=tune.max_grad_norm,
             weight_decay=tune.weight_decay,
-            seed=params.seed,
+            seed=seed,
+            validate_every=tune.validation.every,
+            patience=tune.validation.patience,
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",
         ),
@@ -154,16 +165,19 @@ def _tune(
         out=params.reports / name,
         tracker=tracker,
         label=f"{name}-{params.profile}",
+        validation=data.validation,
+        distribution=Distribution(runtime.distributed, runtime.deepspeed),
     )
     report: dict[str, Any] = {
         **figures,
-        "samples": {part: len(parts[part]) for part in mixture},
+        "samples": data.sizes,
         "mixture": mixture,
         "trainable": trainable,
         "steps": result.steps,
         "tokens": result.tokens,
         "first_loss": round(result.losses[0], 4),
         "final_loss": round(result.final_loss, 4),
+        **result.validated(),
     }
     tracker.metrics({f"{name}/final_loss": report["final_loss"]})
     return report

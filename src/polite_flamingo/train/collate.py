@@ -8,6 +8,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 IGNORED = -100
@@ -85,7 +87,9 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     )
 
 
-def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
+def epoch_batches(
+    lengths: Sequence[int] | npt.NDArray[np.int32], batch_size: int, *, seed: int, epoch: int
+) -> list[list[int]]:
     """Order of an epoch: indices in full batches of near-equal length, a pure function of its arguments.
 
     The shuffled order is cut into windows of a few batches; a window is sorted by length, cut into batches, and all

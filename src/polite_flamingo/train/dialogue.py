@@ -6,66 +6,48 @@ line break. The system message opens a sequence once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from polite_flamingo.model.tokens import SYSTEM, begin, encode, piece, plain
-from polite_flamingo.prompts.templates import IMAGE_TOKEN, human, rewriter_prompt
+from polite_flamingo.model.tokens import SYSTEM, begin, encode, encode_all, piece, plain
+from polite_flamingo.prompts.templates import human, rewriter_prompt
 from polite_flamingo.records import RewritePair, Sample
 from polite_flamingo.train.collate import IGNORED, Example
+from polite_flamingo.train.store import Segment
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A dialogue without the system message, ready to be joined with others.
-
-    Args:
-        id: The sample's id.
-        input_ids: Token ids.
-        labels: Token ids where learned, -100 elsewhere.
-        images: Path of the image of each ``<image>`` token.
-        turns: Number of human turns.
-    """
-
-    id: str
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
-    images: tuple[str, ...]
-    turns: int
+def encode_samples(tokenizer: Any, samples: Sequence[Sample]) -> list[Segment]:
+    """Encode every turn of the samples; each human turn shows its own images before its text."""
+    asked: list[str] = []
+    answered: list[str] = []
+    for sample in samples:
+        for turn in sample.turns:
+            if turn.role == "human":
+                asked.append(human(plain(tokenizer, turn.text), len(turn.images)))
+            else:
+                answered.append(plain(tokenizer, turn.text.strip()))
+    start = len(begin(tokenizer))
+    questions = iter([ids[start:] for ids in encode_all(tokenizer, asked)])
+    answers = iter(tokenizer(answered, add_special_tokens=False).input_ids if answered else [])
+    between = separator(tokenizer)
+    return [_segment(sample, questions, answers, between, tokenizer.eos_token_id) for sample in samples]
 
 
 def encode_sample(tokenizer: Any, sample: Sample) -> Segment:
-    """Encode every turn of a sample; each human turn shows its own images before its text."""
-    ids: list[int] = []
-    labels: list[int] = []
-    images: list[str] = []
-    for index, turn in enumerate(sample.turns):
-        if turn.role == "human":
-            text = human(plain(tokenizer, turn.text), len(turn.images))
-            _add(ids, labels, (separator(tokenizer) if index else []) + encode_part(tokenizer, text), learned=False)
-            images += [sample.images[i].path for i in turn.images]
-        else:
-            _add(ids, labels, _answer(tokenizer, turn.text), learned=True)
-    return Segment(sample.id, tuple(ids), tuple(labels), tuple(images), len(sample.turns) // 2)
+    """Encode one sample (see `encode_samples`)."""
+    return encode_samples(tokenizer, [sample])[0]
 
 
-def encode_pair(tokenizer: Any, pair: RewritePair, context_length: int) -> Example | None:
-    """A training sequence of the rewriter: Figure 3's prompt, loss on the revised response and its end only.
-
-    Returns:
-        None when the prompt leaves no room for a single token of the revised response.
-    """
+def encode_pair(tokenizer: Any, pair: RewritePair) -> Segment:
+    """A training sequence of the rewriter: Figure 3's prompt, loss on the revised response and its end only."""
     ids: list[int] = []
     labels: list[int] = []
     prompt = rewriter_prompt(plain(tokenizer, pair.instruction), plain(tokenizer, pair.drafted), len(pair.images))
     _add(ids, labels, encode(tokenizer, prompt), learned=False)
-    _add(ids, labels, _answer(tokenizer, pair.revised), learned=True)
-    return truncate(
-        Example(pair.id, tuple(ids), tuple(labels), tuple(image.path for image in pair.images)),
-        context_length,
-        media=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
-    )
+    answer = piece(tokenizer, plain(tokenizer, pair.revised.strip()))
+    _add(ids, labels, [*answer, tokenizer.eos_token_id], learned=True)
+    images = tuple(image.path for image in pair.images)
+    return Segment(pair.id, tuple(ids), tuple(labels), images, 1, pair.source, bool(images))
 
 
 def truncate(example: Example, context_length: int, *, media: int) -> Example | None:
@@ -87,13 +69,27 @@ def separator(tokenizer: Any) -> list[int]:
     return piece(tokenizer, "\n")
 
 
-def encode_part(tokenizer: Any, text: str) -> list[int]:
-    """Like `model.tokens.encode`, for a text that does not open the sequence."""
-    return encode(tokenizer, text)[len(begin(tokenizer)) :]
-
-
-def _answer(tokenizer: Any, text: str) -> list[int]:
-    return [*piece(tokenizer, plain(tokenizer, text.strip())), tokenizer.eos_token_id]
+def _segment(
+    sample: Sample, questions: Iterator[list[int]], answers: Iterator[list[int]], between: list[int], end: int
+) -> Segment:
+    ids: list[int] = []
+    labels: list[int] = []
+    images: list[str] = []
+    for index, turn in enumerate(sample.turns):
+        if turn.role == "human":
+            _add(ids, labels, (between if index else []) + next(questions), learned=False)
+            images += [sample.images[i].path for i in turn.images]
+        else:
+            _add(ids, labels, [*next(answers), end], learned=True)
+    return Segment(
+        sample.id,
+        tuple(ids),
+        tuple(labels),
+        tuple(images),
+        len(sample.turns) // 2,
+        sample.source,
+        bool(sample.turns[0].images),
+    )
 
 
 def _add(ids: list[int], labels: list[int], tokens: Sequence[int], *, learned: bool) -> None:

@@ -1,83 +1,239 @@
-"""Multi-turn augmentation (section 4.4): several samples become the turns of one dialogue.
+"""Multi-turn augmentation (section 4.4, appendix A): several samples become the turns of one dialogue.
 
-This is not packing: later turns may attend to earlier ones. The system message stands first only, every turn shows its
-own images, and an answer is never cut to make room: a sample that does not fit opens the next dialogue. Only a sample
-too long for the context on its own is cut at its end, and dropped (and counted) if nothing of an answer would be left.
+This is not packing: later turns may attend to earlier ones. The system message stands first only, and an answer is
+never cut to make room. Only a sample too long for the context on its own is cut at its end, and dropped (and counted)
+if nothing of an answer would be left. Three ways, each a pure function of the order of the samples and their sizes:
+
+- `random_fill` (``paper``): samples in random order, as many as fit; the next one opens the next dialogue. A turn
+  without an image that follows one with an image can see that image.
+- `best_fit` (``fit``): the samples are shared among as few dialogues as can hold them, so that hardly any padding is
+  left. Samples without an image stand before those with one: each turn sees its own image and no other.
+- `one_by_one`: no augmentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from polite_flamingo.train.collate import IGNORED, Example
-from polite_flamingo.train.dialogue import Segment, truncate
+from polite_flamingo.train.store import Segment, Shapes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Mode = Literal["paper", "fit", "single"]
+WINDOW = 16_384  # samples that `best_fit` distributes together
+TRIES = 64  # dialogues tried for a sample before it opens a new one
+CHUNK = 65_536  # samples whose sizes become Python numbers at a time
 
 
-@dataclass(slots=True)
-class Packing:
-    """Dialogues made of segments, and what happened to the over-long ones."""
-
-    examples: list[Example] = field(default_factory=list)
-    truncated: int = 0
-    skipped: int = 0
-
-
-def join_turns(
-    segments: Iterable[Segment],
-    *,
-    opening: list[int],
-    separator: list[int],
-    media: int,
-    context_length: int,
-    max_turns: int,
-    max_images: int,
-) -> Packing:
-    """Join segments in their order, as many as fit.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a dialogue.
 
     Args:
-        segments: The samples of one epoch, already shuffled.
-        opening: Tokens before the first turn (system message).
-        separator: Tokens between two segments.
-        media: Id of ``<image>``.
-        context_length: Most tokens of a dialogue.
-        max_turns: Most human turns of a dialogue (a sample with more stands alone).
-        max_images: Most images of a dialogue (a sample with more stands alone).
+        context_length: Most tokens.
+        max_turns: Most human turns (a sample with more stands alone).
+        max_images: Most images (a sample with more stands alone).
+        opening: Number of tokens before the first turn (system message).
+        separator: Number of tokens between two samples.
     """
-    packing = Packing()
-    group: list[Segment] = []
-    length = len(opening)
-    for segment in segments:
-        grown = length + (len(separator) if group else 0) + len(segment.input_ids)
-        turns = sum(s.turns for s in group) + segment.turns
-        images = sum(len(s.images) for s in group) + len(segment.images)
-        if group and (grown > context_length or turns > max_turns or images > max_images):
-            _close(packing, group, opening, separator, media, context_length)
-            group, length = [], len(opening)
-            grown = length + len(segment.input_ids)
-        group.append(segment)
-        length = grown
-    if group:
-        _close(packing, group, opening, separator, media, context_length)
-    return packing
+
+    context_length: int
+    max_turns: int
+    max_images: int
+    opening: int = 0
+    separator: int = 0
 
 
-def _close(
-    packing: Packing, group: list[Segment], opening: list[int], separator: list[int], media: int, context_length: int
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which samples make which dialogue.
+
+    Args:
+        order: Positions of samples (int64), dialogue after dialogue.
+        bounds: Dialogue d holds ``order[bounds[d]:bounds[d + 1]]`` (int64).
+        lengths: Tokens of every dialogue, cut to the context (int32).
+        truncated: Number of samples cut at their end.
+        skipped: Number of samples dropped, because nothing of an answer would be left.
+    """
+
+    order: npt.NDArray[np.int64]
+    bounds: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int32]
+    truncated: int
+    skipped: int
+
+    def members(self, dialogue: int) -> list[int]:
+        """Positions of the samples of a dialogue, in order."""
+        return [int(i) for i in self.order[self.bounds[dialogue] : self.bounds[dialogue + 1]]]
+
+
+def random_fill(order: Sequence[int], shapes: Shapes, limits: Limits) -> Layout:
+    """Join samples in their order, as many as fit."""
+    bounds = [0]
+    length, turns, images, held = limits.opening, 0, 0, 0
+    for position, (more, its_turns, its_images) in enumerate(_sizes(order, shapes)):
+        grown = length + (limits.separator if held else 0) + more
+        if held and (
+            grown > limits.context_length
+            or turns + its_turns > limits.max_turns
+            or images + its_images > limits.max_images
+        ):
+            bounds.append(position)
+            turns, images, held = 0, 0, 0
+            grown = limits.opening + more
+        length, turns, images, held = grown, turns + its_turns, images + its_images, held + 1
+    return _layout(np.asarray(order, np.int64), bounds, shapes, limits)
+
+
+def one_by_one(order: Sequence[int], shapes: Shapes, limits: Limits) -> Layout:
+    """Every sample is an example of its own."""
+    return _layout(np.asarray(order, np.int64), range(len(order) + 1), shapes, limits)
+
+
+def best_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: int = WINDOW) -> Layout:
+    """Distribute the samples of a window over as few dialogues as can be found.
+
+    The longest go first, each to the fullest dialogue that takes it (best when few samples fill a dialogue) or each to
+    the emptiest (best when turns or images run out before tokens): what needs fewer dialogues is taken. A sample that
+    begins without an image and shows one later stands alone: elsewhere it would see a strange image.
+    """
+    ordered = np.asarray(order, np.int64)
+    dialogues: list[list[int]] = []
+    for start in range(0, len(ordered), window):
+        samples = ordered[start : start + window].tolist()
+        this = _Window.of(samples, shapes, limits)
+        found = min(this.distribute(0, tight=True), this.distribute(this.fewest, tight=False), key=len)
+        for ranks in sorted(found, key=min):
+            text_first = sorted(ranks, key=lambda rank: (this.sizes[rank][2] > 0, rank))
+            dialogues.append([samples[rank] for rank in text_first])
+    bounds = np.zeros(len(dialogues) + 1, np.int64)
+    np.cumsum([len(dialogue) for dialogue in dialogues], out=bounds[1:])
+    flat = np.fromiter((i for dialogue in dialogues for i in dialogue), np.int64, int(bounds[-1]))
+    return _layout(flat, bounds, shapes, limits)
+
+
+LAYOUTS: dict[str, Callable[[Sequence[int], Shapes, Limits], Layout]] = {
+    "paper": random_fill,
+    "fit": best_fit,
+    "single": one_by_one,
+}
+
+
+def join(segments: Sequence[Segment], opening: Sequence[int], separator: Sequence[int]) -> Example:
+    """One dialogue of samples; the opening and the separators are not learned."""
     ids, labels = list(opening), [IGNORED] * len(opening)
-    for index, segment in enumerate(group):
+    for index, segment in enumerate(segments):
         if index:
             ids += separator
             labels += [IGNORED] * len(separator)
         ids += segment.input_ids
         labels += segment.labels
-    whole = Example(
-        "+".join(s.id for s in group), tuple(ids), tuple(labels), tuple(path for s in group for path in s.images)
+    return Example(
+        "+".join(s.id for s in segments), tuple(ids), tuple(labels), tuple(path for s in segments for path in s.images)
     )
-    example = truncate(whole, context_length, media=media)
-    if example is None:
-        packing.skipped += 1
-        return
-    packing.truncated += len(example) < len(whole)
-    packing.examples.append(example)
+
+
+@dataclass(slots=True)
+class _Window:
+    """Samples to distribute, by rank (their place in the random order)."""
+
+    sizes: list[tuple[int, int, int]]  # tokens with one separator, turns, images
+    late: list[bool]  # begins without an image and shows one later
+    room: int  # tokens of a dialogue, the opening excluded
+    limits: Limits
+
+    @classmethod
+    def of(cls, samples: list[int], shapes: Shapes, limits: Limits) -> _Window:
+        room = limits.context_length - limits.opening + limits.separator
+        sizes = [(min(n + limits.separator, room), t, i) for n, t, i in _sizes(samples, shapes)]
+        late = (shapes.images[samples] > 0) & ~shapes.image_first[samples]
+        return cls(sizes, late.tolist(), room, limits)
+
+    @property
+    def fewest(self) -> int:
+        """Dialogues that all samples need at least."""
+        tokens, turns, images = (sum(column) for column in zip(*self.sizes, strict=True))
+        return max(-(-tokens // self.room), -(-turns // self.limits.max_turns), -(-images // self.limits.max_images))
+
+    def distribute(self, dialogues: int, *, tight: bool) -> list[list[int]]:
+        """Ranks by dialogue: the longest first, each to the fullest dialogue that takes it or to the emptiest.
+
+        Args:
+            dialogues: Number of empty dialogues at the beginning; more are opened where needed.
+            tight: To the fullest; False: to the emptiest.
+        """
+        members: list[list[int]] = [[] for _ in range(dialogues)]
+        used = [(0, 0)] * dialogues  # turns and images of every dialogue
+        by_room = [(self.room, dialogue) for dialogue in range(dialogues)]  # those that may take images, sorted
+        text_only: list[tuple[int, int]] = []  # those with all the images they may have, sorted
+        for rank in sorted(range(len(self.sizes)), key=lambda i: (-self.sizes[i][0], i)):
+            need, turns, images = self.sizes[rank]
+            places = [by_room] if images else [text_only, by_room]
+            found = None if self.late[rank] else self._find(places, rank, used, tight)
+            left, dialogue = (self.room, len(members)) if found is None else found[0].pop(found[1])
+            if found is None:
+                members.append([])
+                used.append((0, 0))
+            members[dialogue].append(rank)
+            used[dialogue] = (used[dialogue][0] + turns, used[dialogue][1] + images)
+            if not self.late[rank] and left > need and used[dialogue][0] < self.limits.max_turns:
+                insort(by_room if used[dialogue][1] < self.limits.max_images else text_only, (left - need, dialogue))
+        return [ranks for ranks in members if ranks]
+
+    def _find(
+        self, places: list[list[tuple[int, int]]], rank: int, used: list[tuple[int, int]], tight: bool
+    ) -> tuple[list[tuple[int, int]], int] | None:
+        """The list and the index of the dialogue that takes a sample."""
+        need, turns, images = self.sizes[rank]
+        best: tuple[list[tuple[int, int]], int] | None = None
+        for place in places:
+            first, last = bisect_left(place, (need, -1)), len(place) - 1
+            tried = (
+                range(first, min(first + TRIES, last + 1)) if tight else range(last, max(first, last - TRIES) - 1, -1)
+            )
+            for at in tried:
+                its_turns, its_images = used[place[at][1]]
+                if its_turns + turns <= self.limits.max_turns and its_images + images <= self.limits.max_images:
+                    if best is None or (place[at] < best[0][best[1]]) == tight:
+                        best = place, at
+                    break
+        return best
+
+
+def _sizes(order: Sequence[int], shapes: Shapes) -> Iterator[tuple[int, int, int]]:
+    """Tokens, turns and images of samples."""
+    for start in range(0, len(order), CHUNK):
+        chosen = np.asarray(order[start : start + CHUNK], np.int64)
+        yield from zip(
+            shapes.lengths[chosen].tolist(), shapes.turns[chosen].tolist(), shapes.images[chosen].tolist(), strict=True
+        )
+
+
+def _layout(
+    order: npt.NDArray[np.int64], bounds: Sequence[int] | npt.NDArray[np.int64], shapes: Shapes, limits: Limits
+) -> Layout:
+    """Lengths of the dialogues; drops those of which no answer fits."""
+    if not len(order):
+        return Layout(order, np.zeros(1, np.int64), np.zeros(0, np.int32), 0, 0)
+    starts = np.asarray(bounds, np.int64)
+    starts = starts[starts < len(order)]
+    counts = np.diff(np.append(starts, len(order)))
+    whole = np.add.reduceat(shapes.lengths[order].astype(np.int64), starts) + limits.opening
+    whole += limits.separator * (counts - 1)
+    too_long = whole > limits.context_length  # these hold one sample each
+    silent = too_long & (limits.opening + shapes.first_learned[order[starts]] >= limits.context_length)
+    kept = ~silent
+    return Layout(
+        order=order[np.repeat(kept, counts)],
+        bounds=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[kept])]),
+        lengths=np.minimum(whole[kept], limits.context_length).astype(np.int32),
+        truncated=int((too_long & kept).sum()),
+        skipped=int(silent.sum()),
+    )

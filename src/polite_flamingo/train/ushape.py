@@ -6,28 +6,44 @@ records (those PF-1M kept) with their raw answers in place of the rewritten ones
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
 
-from polite_flamingo.prompts.templates import IMAGE_TOKEN
+from polite_flamingo.errors import ConfigError, DataError, did_you_mean
+from polite_flamingo.io import chunked, read_shards
 from polite_flamingo.records import Rewrite, Sample
-from polite_flamingo.train.collate import Example
-from polite_flamingo.train.dialogue import Segment, encode_sample, opening, separator
-from polite_flamingo.train.mixture import draw
-from polite_flamingo.train.multiturn import Packing, join_turns
+from polite_flamingo.train.data import EpochExamples
+from polite_flamingo.train.dialogue import encode_samples
+from polite_flamingo.train.mixture import draw, ratio_counts, sqrt_counts
+from polite_flamingo.train.multiturn import Mode
+from polite_flamingo.train.packed import PackedExamples, Packer, Samples, identity_of
+from polite_flamingo.train.store import CACHE, ROWS, Segment, TokenStore, cached, token_key
 
-LOG = logging.getLogger(__name__)
+Mixing = Literal["ratio", "sqrt"]
+PARTS = ("instruction", "pf1m", "raw")
 
 
-def training_parts(instruction: Iterable[Sample], kept: Sequence[Rewrite]) -> dict[str, list[Sample]]:
-    """Parts of the mixtures: ``instruction``, ``pf1m`` and ``raw``; injected probes are left out."""
-    genuine = [rewrite for rewrite in kept if not rewrite.extras.get("probe")]
-    return {
-        "instruction": list(instruction),
-        "pf1m": [r.as_sample(r.rewritten) for r in genuine if r.rewritten.strip()],
-        "raw": [r.as_sample(r.raw_answer) for r in genuine if r.raw_answer.strip()],
-    }
+def samples_of(part: str, instruction: Path, kept: Path) -> Iterator[Sample]:
+    """Stream a part of the mixtures from shards: ``instruction``, ``pf1m`` or ``raw``; injected probes are left out.
+
+    Args:
+        part: Name of the part.
+        instruction: Shards of the instruction samples.
+        kept: Shards of the rewrites that the filters kept.
+    """
+    if part == "instruction":
+        yield from (Sample.from_row(row) for row in read_shards(instruction))
+        return
+    for row in read_shards(kept):
+        rewrite = Rewrite.from_row(row)
+        answer = rewrite.rewritten if part == "pf1m" else rewrite.raw_answer
+        if answer.strip() and not rewrite.extras.get("probe"):
+            yield rewrite.as_sample(answer)
 
 
 def raw_mixture(mixture: Mapping[str, float]) -> dict[str, float]:
@@ -36,61 +52,147 @@ def raw_mixture(mixture: Mapping[str, float]) -> dict[str, float]:
 
 
 class StageData:
-    """Draws the multi-turn dialogues of every epoch of one stage. Callable: epoch -> examples.
+    """Draws the multi-turn dialogues of every epoch of one stage (a `train.data.TrainingData`).
 
     Args:
-        tokenizer: The model's.
-        parts: Samples by part.
+        stores: Tokenised samples by part.
         mixture: Share of each part per epoch.
+        packer: How samples become dialogues.
         seed: Decides draw and order.
-        context_length: Most tokens of a dialogue.
-        max_turns: Most human turns of a dialogue.
-        max_images: Most images of a dialogue.
+        mixing: ``ratio``, or ``sqrt`` over the data sets (see `train.mixture`).
+        validation_share: Share of every part that is never drawn, see `validation`.
     """
 
     def __init__(
         self,
+        stores: Mapping[str, TokenStore],
+        mixture: Mapping[str, float],
+        packer: Packer,
+        *,
+        seed: int,
+        mixing: Mixing = "ratio",
+        validation_share: float = 0.0,
+    ) -> None:
+        self._samples = Samples(stores)
+        self._packer = packer
+        self._seed = seed
+        self._settings = (sorted(mixture.items()), seed, mixing, validation_share)
+        self._held_out: list[int] = []
+        groups: dict[str, Sequence[int]] = {}
+        for name, positions in self._samples.positions().items():
+            held = Random(f"{seed}:{name}:validation").sample(positions, round(validation_share * len(positions)))
+            self._held_out += sorted(held)
+            groups[name] = positions if not held else array("q", sorted(set(positions) - set(held)))
+        self._counts = ratio_counts({name: len(group) for name, group in groups.items()}, mixture)
+        self._groups = groups
+        if mixing == "sqrt":
+            total = sum(self._counts.values())
+            self._groups, weights = _by_source(self._samples, groups, mixture)
+            sizes = {name: len(group) for name, group in self._groups.items()}
+            self._counts = sqrt_counts(sizes, weights, total)
+        self._last: tuple[int, PackedExamples] | None = None
+
+    @classmethod
+    def from_shards(
+        cls,
         tokenizer: Any,
-        parts: Mapping[str, Sequence[Sample]],
+        instruction: Path,
+        kept: Path,
         mixture: Mapping[str, float],
         *,
         seed: int,
         context_length: int,
         max_turns: int,
         max_images: int,
-    ) -> None:
-        self._parts = {name: parts[name] for name in mixture if name in parts}
-        self._mixture = dict(mixture)
-        self._seed = seed
-        self._tokenizer = tokenizer
-        self._join: Callable[[Iterable[Segment]], Packing] = lambda segments: join_turns(
-            segments,
-            opening=opening(tokenizer),
-            separator=separator(tokenizer),
-            media=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
-            context_length=context_length,
-            max_turns=max_turns,
-            max_images=max_images,
-        )
-        self._segments: dict[tuple[str, int], Segment] = {}
-        self._last: tuple[int, Packing] | None = None
+        mode: Mode = "paper",
+        mixing: Mixing = "ratio",
+        validation_share: float = 0.0,
+        cache: Path = CACHE,
+    ) -> StageData:
+        """Tokenise the parts of a mixture into `cache`, where that was not done before, and read them from there.
 
-    def packing(self, epoch: int) -> Packing:
-        """The dialogues of an epoch, with counts of what was cut or dropped."""
+        Args:
+            tokenizer: The model's.
+            instruction: Shards of the instruction samples.
+            kept: Shards of the rewrites that the filters kept.
+            mixture: Share of each part per epoch.
+            seed: Decides draw and order.
+            context_length: Most tokens of a dialogue.
+            max_turns: Most human turns of a dialogue.
+            max_images: Most images of a dialogue.
+            mode: ``paper`` or ``fit`` (see `train.multiturn`).
+            mixing: ``ratio`` or ``sqrt`` (see `train.mixture`).
+            validation_share: Share of every part that is never drawn.
+            cache: Folder of the token files.
+
+        Raises:
+            ConfigError: the mixture names an unknown part.
+            DataError: a part has no samples.
+        """
+        stores: dict[str, TokenStore] = {}
+        for part in mixture:
+            if part not in PARTS:
+                raise ConfigError("a mixture names an unknown part", value=part, next_step=did_you_mean(part, PARTS))
+            folder = instruction if part == "instruction" else kept
+            stores[part] = cached(
+                cache,
+                token_key(tokenizer, part, folder, Path(__file__)),
+                partial(_segments, tokenizer, part, instruction, kept),
+            )
+            if not len(stores[part]):
+                raise DataError(
+                    "a part of the mixture has no samples",
+                    value=part,
+                    where=folder,
+                    next_step="run the stages before, or change the mixture",
+                )
+        packer = Packer.dialogues(
+            tokenizer, mode, context_length=context_length, max_turns=max_turns, max_images=max_images
+        )
+        return cls(stores, mixture, packer, seed=seed, mixing=mixing, validation_share=validation_share)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of samples of every part."""
+        return {name: len(store) for name, store in self._samples.stores.items()}
+
+    @cached_property
+    def identity(self) -> str:
+        """See `train.data.TrainingData`."""
+        return identity_of(self._samples, self._packer, self.epoch(0), *self._settings)
+
+    @cached_property
+    def validation(self) -> EpochExamples:
+        """The samples that are never drawn, each an example of its own."""
+        return PackedExamples(self._samples, self._held_out, replace(self._packer, mode="single"))
+
+    def epoch(self, epoch: int) -> PackedExamples:
+        """See `train.data.TrainingData`."""
         if self._last is None or self._last[0] != epoch:
-            keys = {name: [(name, i) for i in range(len(items))] for name, items in self._parts.items()}
-            chosen = draw(keys, self._mixture, seed=self._seed, epoch=epoch)
-            packing = self._join(self._segment(key) for key in chosen)
-            if packing.skipped or packing.truncated:
-                LOG.warning("%d samples were too long and cut, %d dropped", packing.truncated, packing.skipped)
-            self._last = epoch, packing
+            order = draw(self._groups, self._counts, seed=self._seed, epoch=epoch)
+            self._last = epoch, PackedExamples(self._samples, order, self._packer)
         return self._last[1]
 
-    def __call__(self, epoch: int) -> list[Example]:
-        """Examples of an epoch."""
-        return self.packing(epoch).examples
 
-    def _segment(self, key: tuple[str, int]) -> Segment:
-        if key not in self._segments:
-            self._segments[key] = encode_sample(self._tokenizer, self._parts[key[0]][key[1]])
-        return self._segments[key]
+def _segments(tokenizer: Any, part: str, instruction: Path, kept: Path) -> Iterator[Segment]:
+    for chunk in chunked(samples_of(part, instruction, kept), ROWS):
+        yield from encode_samples(tokenizer, chunk)
+
+
+def _by_source(
+    samples: Samples, groups: Mapping[str, Sequence[int]], mixture: Mapping[str, float]
+) -> tuple[dict[str, Sequence[int]], dict[str, float]]:
+    """Positions of every data set of every part, and the ratio of its part."""
+    import numpy as np
+
+    found: dict[str, Sequence[int]] = {}
+    weights: dict[str, float] = {}
+    positions = samples.positions()
+    for part, store in samples.stores.items():
+        names, codes = store.sources()
+        drawn = np.asarray(groups[part], np.int64)
+        its_codes = codes[drawn - positions[part].start]
+        for code, name in enumerate(names):
+            found[f"{part}/{name}"] = array("q", drawn[its_codes == code].tolist())
+            weights[f"{part}/{name}"] = mixture[part]
+    return found, weights

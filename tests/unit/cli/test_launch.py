@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from polite_flamingo import launch
 from polite_flamingo.environment import PIPELINE_VARIABLE
 from polite_flamingo.errors import BusyError, ConfigError
 from polite_flamingo.launch import pipeline_environment, repro_commands, serve_commands, use_profile
@@ -136,3 +137,17 @@ def test_the_end_of_one_server_ends_the_other(capfd: pytest.CaptureFixture[str])
     server = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     assert serve_commands({"MLflow": (port, server), "Prefect": (_free_port(), ["false"])}, []) == 1
     assert "Prefect ended by itself" in capfd.readouterr().err
+
+
+def test_a_distributed_stage_starts_its_processes_with_the_profile_and_the_device(monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(launch, "call", lambda command, env: started.append((command, env)) or 3)
+    runtime = load_params(profile="tiny").runtime.model_copy(update={"processes": 2, "device": "cpu"})
+    params = load_params(profile="tiny").model_copy(update={"runtime": runtime})
+    assert launch.run_distributed("tune_stage1", params) == 3
+    command, environment = started[0]
+    words = " ".join(command)
+    assert "torch.distributed.run --standalone --nproc-per-node 2 -m polite_flamingo tune_stage1" in words
+    assert "--profile tiny" in words
+    assert words.endswith("--device cpu")
+    assert environment["DS_ACCELERATOR"] == "cpu"

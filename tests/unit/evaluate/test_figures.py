@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.evaluate import figures
+from polite_flamingo.evaluate import drawing, figures
 from polite_flamingo.evaluate.bootstrap import NOTHING, bootstrap_mean
 from polite_flamingo.evaluate.politeness import win_rates
 
@@ -67,4 +67,4 @@ def test_a_waterfall_of_no_records_is_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value, text", [(-0.5, "\N{MINUS SIGN}0.50"), (0.25, "0.25")])
 def test_numbers_carry_a_true_minus_sign(value: float, text: str) -> None:
-    assert figures._number(value, ".2f") == text
+    assert drawing.true_minus(value, ".2f") == text

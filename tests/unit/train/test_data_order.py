@@ -1,4 +1,4 @@
-"""Mixtures, batches and the parts of the U."""
+"""Mixtures and batches."""
 
 from __future__ import annotations
 
@@ -7,41 +7,56 @@ from collections import Counter
 import pytest
 
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.train.collate import IGNORED, Example, collate, epoch_batches
-from polite_flamingo.train.mixture import draw
-from polite_flamingo.train.ushape import raw_mixture, training_parts
+from polite_flamingo.train.mixture import draw, ratio_counts, sqrt_counts
+from polite_flamingo.train.ushape import raw_mixture
 
-PARTS = {"a": [f"a{i}" for i in range(10)], "b": [f"b{i}" for i in range(4)]}
+GROUPS = {"a": range(10), "b": range(10, 14)}
+SIZES = {"a": 10, "b": 4}
+
+
+def drawn(ratios, *, seed=1, epoch=0):
+    return draw(GROUPS, ratio_counts(SIZES, ratios), seed=seed, epoch=epoch).tolist()
 
 
 def test_a_ratio_of_one_takes_everything_once():
-    assert sorted(draw(PARTS, {"a": 1.0, "b": 1.0}, seed=1, epoch=0)) == sorted(PARTS["a"] + PARTS["b"])
+    assert sorted(drawn({"a": 1.0, "b": 1.0})) == list(range(14))
 
 
 def test_a_part_outside_the_mixture_is_not_drawn():
-    assert set(draw(PARTS, {"b": 1.0}, seed=1, epoch=0)) == set(PARTS["b"])
+    assert set(drawn({"b": 1.0})) == set(GROUPS["b"])
 
 
 def test_a_fraction_is_drawn_without_replacement_and_anew_each_epoch():
-    first, second = (draw(PARTS, {"a": 0.5}, seed=1, epoch=e) for e in (0, 1))
+    first, second = (drawn({"a": 0.5}, epoch=e) for e in (0, 1))
     assert len(first) == len(set(first)) == 5
     assert set(first) != set(second)
 
 
 def test_more_than_one_repeats_the_whole_part_first():
-    assert sorted(Counter(draw(PARTS, {"b": 1.5}, seed=1, epoch=0)).values()) == [1, 1, 2, 2]
+    assert sorted(Counter(drawn({"b": 1.5})).values()) == [1, 1, 2, 2]
 
 
 def test_the_draw_depends_on_seed_and_epoch_only():
-    assert draw(PARTS, {"a": 1.0}, seed=1, epoch=3) == draw(PARTS, {"a": 1.0}, seed=1, epoch=3)
-    assert draw(PARTS, {"a": 1.0}, seed=1, epoch=3) != draw(PARTS, {"a": 1.0}, seed=2, epoch=3)
+    assert drawn({"a": 1.0}, epoch=3) == drawn({"a": 1.0}, epoch=3)
+    assert drawn({"a": 1.0}, epoch=3) != drawn({"a": 1.0}, seed=2, epoch=3)
 
 
 @pytest.mark.parametrize("mixture", [{"c": 1.0}, {"a": -0.1}])
 def test_a_bad_mixture_is_a_config_error(mixture):
     with pytest.raises(ConfigError):
-        draw(PARTS, mixture, seed=1, epoch=0)
+        ratio_counts(SIZES, mixture)
+
+
+def test_square_roots_keep_the_total_and_lift_the_small():
+    counts = sqrt_counts({"large": 10_000, "small": 100}, {"large": 1.0, "small": 1.0}, 10_100)
+    assert sum(counts.values()) == 10_100
+    assert counts["large"] / counts["small"] == pytest.approx(10, rel=0.01)  # as the square roots, not 100 to 1
+
+
+def test_square_roots_respect_the_ratio_of_the_part():
+    counts = sqrt_counts({"x": 100, "y": 100, "z": 100}, {"x": 1.0, "y": 0.5, "z": 0.0}, 150)
+    assert counts == {"x": 100, "y": 50, "z": 0}
 
 
 def test_batches_are_full_hold_every_example_and_near_equal_lengths():
@@ -75,15 +90,6 @@ def test_a_batch_is_padded_on_the_right_and_shares_its_images():
     assert batch.images == ("i", "j")
     assert batch.image_index.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
     assert batch.supervised == 2  # a first token is never predicted
-
-
-def test_probes_are_never_trained_on_and_raw_keeps_the_same_records():
-    def record(name: str, **extras: str) -> Rewrite:
-        return Rewrite(name, "s", "train", "x", Task.VQA, "q ?", (Image("a.png"),), "red", "It is red.", "stop", extras)
-
-    parts = training_parts([], [record("1"), record("2!probe", probe="answer_changed")])
-    assert [(s.id, s.response, s.turns[0].images) for s in parts["pf1m"]] == [("1", "It is red.", (0,))]
-    assert [(s.id, s.response) for s in parts["raw"]] == [("1", "red")]
 
 
 def test_the_comparison_replaces_pf1m_by_raw():

@@ -1,16 +1,18 @@
-"""Tokens and loss masks of dialogues, and dialogues made of several samples."""
+"""Tokens and loss masks of dialogues."""
 
 from __future__ import annotations
 
 import pytest
 from tests.model.micro import micro_tokenizer
 
+from polite_flamingo.errors import DataError
 from polite_flamingo.model.tokens import encode, plain
 from polite_flamingo.prompts.templates import assistant_prompt, rewriter_prompt
 from polite_flamingo.records import Image, RewritePair, Sample, Task, Turn
 from polite_flamingo.train.collate import IGNORED
-from polite_flamingo.train.dialogue import Segment, encode_pair, encode_sample, opening, separator
-from polite_flamingo.train.multiturn import join_turns
+from polite_flamingo.train.dialogue import encode_pair, encode_sample, encode_samples, opening, separator
+from polite_flamingo.train.multiturn import join
+from polite_flamingo.train.pairs import pair_example
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +54,11 @@ def test_only_answers_and_their_ends_are_learned(tokenizer):
 
 
 def test_the_rewriter_learns_the_revised_response_alone(tokenizer):
-    assert learned(tokenizer, encode_pair(tokenizer, pair(), 512)) == "The star is red.</s>"
+    assert learned(tokenizer, encode_pair(tokenizer, pair())) == "The star is red.</s>"
 
 
 def test_training_and_generation_see_the_same_prompt_tokens(tokenizer):
-    example = encode_pair(tokenizer, pair(), 512)
+    example = encode_pair(tokenizer, pair())
     prompt = encode(tokenizer, rewriter_prompt("what color ?", "red", 1))
     assert list(example.input_ids[: len(prompt)]) == prompt
     assert all(label == IGNORED for label in example.labels[: len(prompt)])
@@ -64,6 +66,32 @@ def test_training_and_generation_see_the_same_prompt_tokens(tokenizer):
     whole = opening(tokenizer) + list(encode_sample(tokenizer, sample(*turns, images=1)).input_ids)
     asked = encode(tokenizer, assistant_prompt(turns[:1]))
     assert whole[: len(asked)] == asked
+
+
+def test_the_history_of_a_dialogue_has_the_tokens_of_training(tokenizer):
+    turns = (
+        Turn("human", "what color ?", (0,)),
+        Turn("assistant", " red. "),
+        Turn("human", "how large ?", (1,)),
+        Turn("assistant", "small"),
+        Turn("human", "and the top ?"),
+        Turn("assistant", "a star"),
+    )
+    whole = opening(tokenizer) + list(encode_sample(tokenizer, sample(*turns, images=2)).input_ids)
+    for known in (1, 3, 5):
+        asked = encode(tokenizer, assistant_prompt(turns[:known], end=tokenizer.eos_token))
+        assert whole[: len(asked)] == asked
+    assert encode(tokenizer, assistant_prompt(turns[:1])) == encode(tokenizer, assistant_prompt(turns[:1], end="</s>"))
+
+
+def test_a_history_without_its_ends_is_refused():
+    with pytest.raises(DataError, match="eos_token"):
+        assistant_prompt((Turn("human", "a"), Turn("assistant", "b"), Turn("human", "c")))
+
+
+def test_samples_encoded_together_equal_samples_encoded_alone(tokenizer):
+    made = [sample(Turn("human", q, (0,)), Turn("assistant", a), images=1, name=q) for q, a in ("ab", "cd", "ef", "ab")]
+    assert encode_samples(tokenizer, made) == [encode_sample(tokenizer, s) for s in made]
 
 
 def test_data_cannot_pose_as_an_image_or_an_end(tokenizer):
@@ -75,71 +103,16 @@ def test_data_cannot_pose_as_an_image_or_an_end(tokenizer):
 
 def test_a_long_pair_is_cut_within_its_answer_or_skipped(tokenizer):
     prompt = len(encode(tokenizer, rewriter_prompt("what color ?", "red", 1)))
-    cut = encode_pair(tokenizer, pair(), prompt + 2)
+    cut = pair_example(tokenizer, pair(), prompt + 2)
     assert len(cut) == prompt + 2
     assert cut.supervised == 2
-    assert encode_pair(tokenizer, pair(), prompt) is None
-
-
-def segment(name: str, length: int, images: int = 0, turns: int = 1) -> Segment:
-    return Segment(
-        name,
-        tuple(range(100, 100 + length)),
-        (IGNORED, *range(101, 100 + length)),
-        tuple(f"{name}{i}" for i in range(images)),
-        turns,
-    )
-
-
-def join(segments, **limits):
-    settings = {"context_length": 20, "max_turns": 4, "max_images": 4, **limits}
-    return join_turns(segments, opening=[1, 2], separator=[3], media=9, **settings)
-
-
-def test_samples_become_turns_with_one_opening_and_separators_between():
-    (example,) = join([segment("a", 3, 1), segment("b", 4, 2)]).examples
-    assert example.input_ids == (1, 2, 100, 101, 102, 3, 100, 101, 102, 103)
-    assert example.labels == (IGNORED, IGNORED, IGNORED, 101, 102, IGNORED, IGNORED, 101, 102, 103)
-    assert example.images == ("a0", "b0", "b1")
-    assert example.id == "a+b"
-
-
-def test_a_sample_that_does_not_fit_opens_the_next_dialogue_uncut():
-    packing = join([segment("a", 10), segment("b", 10), segment("c", 7)])
-    assert [e.id for e in packing.examples] == ["a", "b+c"]  # 2 + 10 + 1 + 7 = 20 fits exactly
-    assert packing.truncated == packing.skipped == 0
-
-
-@pytest.mark.parametrize("limits", [{"max_turns": 2}, {"max_images": 2}])
-def test_turns_and_images_are_bounded(limits):
-    packing = join([segment(n, 2, images=1) for n in "abcde"], **limits)
-    assert [e.id for e in packing.examples] == ["a+b", "c+d", "e"]
-
-
-def test_a_single_long_sample_is_cut_at_its_end_and_counted():
-    packing = join([segment("a", 30), segment("b", 3)])
-    assert [(e.id, len(e)) for e in packing.examples] == [("a", 20), ("b", 5)]
-    assert packing.truncated == 1
-
-
-def test_a_long_sample_without_room_for_an_answer_is_skipped_and_counted():
-    silent = Segment("a", tuple(range(30)), (*[IGNORED] * 25, 1, 2, 3, 4, 5), (), 1)
-    packing = join([silent, segment("b", 3)])
-    assert [e.id for e in packing.examples] == ["b"]
-    assert packing.skipped == 1
+    assert pair_example(tokenizer, pair(), prompt) is None
 
 
 def test_a_joined_dialogue_equals_the_same_dialogue_of_one_sample(tokenizer):
     turns = (Turn("human", "what ?"), Turn("assistant", "a star"), Turn("human", "color ?"), Turn("assistant", "red"))
     whole = encode_sample(tokenizer, sample(*turns))
     parts = [encode_sample(tokenizer, sample(*turns[:2])), encode_sample(tokenizer, sample(*turns[2:]))]
-    (joined,) = join_turns(
-        parts,
-        opening=opening(tokenizer),
-        separator=separator(tokenizer),
-        media=-1,
-        context_length=512,
-        max_turns=9,
-        max_images=9,
-    ).examples
+    joined = join(parts, opening(tokenizer), separator(tokenizer))
     assert list(joined.input_ids) == opening(tokenizer) + list(whole.input_ids)
+    assert list(joined.labels)[len(opening(tokenizer)) :] == list(whole.labels)

@@ -1,0 +1,134 @@
+"""The page of the ablations: tables between two marks of a Markdown file, the figures in a folder beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.ablations.results import METRICS, TUNED
+from polite_flamingo.ablations.variants import BASE
+from polite_flamingo.errors import DataError
+from polite_flamingo.evaluate.drawing import true_minus
+from polite_flamingo.io import write_atomic
+
+BEGIN, END = "<!-- begin of the generated tables -->", "<!-- end of the generated tables -->"
+U_METRICS = ("qa_in_domain", "qa_in_domain_exact", "reward")
+
+
+def tables(summary: Mapping[str, Any]) -> str:
+    """The tables in Markdown: the U by seed, then every variant after each stage and its difference from the recipe."""
+    variants = summary["variants"]
+    parts = ["Accuracies (in domain, out of domain) in percent; STS and reward have no unit."]
+    if BASE in variants:
+        parts += [_u_table(variants[BASE])]
+    last = "stage3"
+    parts += [f"After {_words(last)}: mean over seeds and its 95 % interval.", _values(variants, last)]
+    for stage in ("stage2", last):
+        parts += [
+            f"Difference from the recipe after {_words(stage)}, same samples and seeds, with its 95 % interval; "
+            "**bold** where the interval leaves out zero and every seed has the same sign.",
+            _differences(variants, stage),
+        ]
+    parts += ["What each variant sets:", _settings(variants)]
+    return "\n\n".join(parts)
+
+
+def update(page: Path, text: str, figures: Sequence[Path]) -> None:
+    """Put `text` between the marks of `page` and copy `figures` into ``figures/`` beside it.
+
+    Raises:
+        DataError: the page or its marks are missing.
+    """
+    old = page.read_text(encoding="utf-8") if page.is_file() else ""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise DataError("the page has no place for the tables", where=page, next_step=f"add {BEGIN} and {END}")
+    write_atomic(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
+    folder = page.parent / "figures"
+    folder.mkdir(exist_ok=True)
+    for figure in figures:
+        shutil.copyfile(figure, folder / figure.name)
+
+
+def _u_table(recipe: Mapping[str, Any]) -> str:
+    seeds = recipe["seeds"]
+    heads = ["the U", "", *(f"seed {seed}" for seed in seeds), "mean", "sd over seeds", "95 % interval over samples"]
+    rows = []
+    for metric in U_METRICS:
+        for stage in (stage for stage in TUNED if stage in recipe["stages"]):
+            found = recipe["stages"][stage][metric]
+            if found["value"] is None:
+                continue
+            runs = (found["by_seed"].get(str(seed)) for seed in seeds)
+            values = [_show(metric, value) for value in (*runs, found["value"], found["sd"])]
+            rows.append([METRICS[metric], _words(stage), *values, _interval(metric, found)])
+    return _table(heads, rows)
+
+
+def _values(variants: Mapping[str, Any], stage: str) -> str:
+    rows = [
+        [v["label"], *(_with_interval(metric, v["stages"][stage][metric]) for metric in METRICS)]
+        for v in variants.values()
+        if stage in v["stages"]
+    ]
+    return _table(["variant", *METRICS.values()], rows)
+
+
+def _differences(variants: Mapping[str, Any], stage: str) -> str:
+    rows = []
+    for variant in variants.values():
+        found = variant["stages"].get(stage, {})
+        if any("difference" in figure for figure in found.values()):
+            rows.append([variant["label"], *(_difference(metric, found[metric]) for metric in METRICS)])
+    return _table(["variant", *METRICS.values()], rows)
+
+
+def _settings(variants: Mapping[str, Any]) -> str:
+    rows = []
+    for name, variant in variants.items():
+        changes = ", ".join(f"`{key}: {_plain(value)}`" for key, value in variant["changes"].items()) or "nothing"
+        rows.append([variant["label"], f"`{name}`", changes, ", ".join(map(str, variant["seeds"]))])
+    return _table(["variant", "name", "sets", "seeds"], rows)
+
+
+def _difference(metric: str, figure: Mapping[str, Any]) -> str:
+    found = figure.get("difference")
+    if not found or found["value"] is None:
+        return ""
+    runs = [value for value in found["by_seed"].values() if value is not None]
+    same = all(value > 0 for value in runs) or all(value < 0 for value in runs)
+    clear = same and (found["low"] > 0 or found["high"] < 0)
+    value, low, high = (_show(metric, found[part], "+") for part in ("value", "low", "high"))
+    text = f"{value} ({low} to {high})"
+    return f"**{text}**" if clear else text
+
+
+def _with_interval(metric: str, found: Mapping[str, Any]) -> str:
+    return "" if found["value"] is None else f"{_show(metric, found['value'])} ({_interval(metric, found)})"
+
+
+def _interval(metric: str, found: Mapping[str, Any]) -> str:
+    return f"{_show(metric, found['low'])} to {_show(metric, found['high'])}"
+
+
+def _show(metric: str, value: float | None, sign: str = "") -> str:
+    """Accuracies in percent, the rest as it is; with `sign`, as a difference."""
+    if value is None:
+        return ""
+    return true_minus(100 * value, f"{sign}.1f") if metric.startswith("qa_") else true_minus(value, f"{sign}.3f")
+
+
+def _plain(value: Any) -> str:
+    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value).lower()
+
+
+def _words(stage: str) -> str:
+    return stage.replace("stage", "stage ")
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

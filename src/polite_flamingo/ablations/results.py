@@ -1,0 +1,138 @@
+"""What the experiments measured: one JSON per experiment, and the figures of a variant over its seeds.
+
+The interval of a variant is a bootstrap over samples of the score averaged over seeds; beside it stands the standard
+deviation between seeds. A difference from the recipe is paired: the same samples, the same seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from polite_flamingo.ablations.experiments import Experiment
+from polite_flamingo.ablations.variants import BASE
+from polite_flamingo.evaluate.answers import outcomes
+from polite_flamingo.evaluate.bootstrap import bootstrap_mean
+from polite_flamingo.io import read_json, read_shards, write_json
+from polite_flamingo.params import Params
+from polite_flamingo.records import Rewrite
+
+TUNED = ("stage1", "stage2", "stage3")
+METRICS = {  # figure -> heading
+    "qa_in_domain": "in domain",
+    "qa_in_domain_exact": "in domain, exact",
+    "qa_out_of_domain_exact": "out of domain, exact",
+    "caption_sts": "caption STS",
+    "change_sts": "change STS",
+    "reward": "reward",
+}
+
+
+def collect(params: Params, experiment: Experiment, folder: Path) -> Path:
+    """Write ``<experiment>.json`` from what DVC kept: settings, training reports, and every answer's scores.
+
+    Args:
+        params: The profile's parameters.
+        experiment: A finished one.
+        folder: Folder of the reports.
+    """
+    path = folder / f"{experiment.name}.json"
+    if path.is_file():
+        return path
+    from dvc.api import DVCFileSystem
+
+    project = DVCFileSystem(".", rev=experiment.name)
+    seen = {spec.name for spec in params.sources if spec.role == "annotation"}
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for stage in experiment.variant.stages:
+        with tempfile.TemporaryDirectory() as scratch:
+            project.get((params.data / "answers" / stage).as_posix(), f"{scratch}/answers", recursive=True)
+            rows = list(read_shards(Path(scratch) / "answers"))
+        found = outcomes(map(Rewrite.from_row, rows), seen_sources=seen)
+        scores[stage] = {name: _rounded(found[name]) for name in METRICS}
+    reports = {s: json.loads(project.read_text((params.reports / f"tune_{s}.json").as_posix())) for s in TUNED}
+    write_json(
+        path,
+        {
+            "variant": experiment.variant.name,
+            "label": experiment.variant.label,
+            "seed": experiment.seed,
+            "experiment": experiment.name,
+            "changes": dict(experiment.changes),
+            "training": {stage: _training(report) for stage, report in reports.items()},
+            "means": {stage: {m: _mean(v.values()) for m, v in found.items()} for stage, found in scores.items()},
+            "scores": scores,
+        },
+    )
+    return path
+
+
+def summarise(files: Iterable[Path], *, resamples: int, seed: int) -> dict[str, Any]:
+    """Figures of every variant: stage -> metric -> mean, interval, values by seed, difference from the recipe.
+
+    Args:
+        files: Reports of `collect`.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        ``variants`` (in the order of `files`), each with ``label``, ``seeds``, ``changes`` and ``stages``.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for report in map(read_json, files):
+        groups.setdefault(report["variant"], []).append(report)
+    base = {report["seed"]: report for report in groups.get(BASE, [])}
+    summary: dict[str, Any] = {}
+    for name, reports in groups.items():
+        stages: dict[str, Any] = {}
+        for stage in reports[0]["scores"]:
+            stages[stage] = {}
+            for metric in METRICS:
+                purpose = f"{name}:{stage}:{metric}"
+                runs = {r["seed"]: r["scores"][stage][metric] for r in reports}
+                figure = _figure(runs, resamples=resamples, seed=seed, purpose=purpose)
+                paired = {s: _minus(v, base[s]["scores"][stage][metric]) for s, v in runs.items() if s in base}
+                if name != BASE and paired:
+                    figure["difference"] = _figure(paired, resamples=resamples, seed=seed, purpose=f"{purpose}:paired")
+                stages[stage][metric] = figure
+        changes = {k: v for k, v in reports[0]["changes"].items() if k not in ("tune.seed", "evaluate.models")}
+        summary[name] = {
+            "label": reports[0]["label"],
+            "seeds": sorted(r["seed"] for r in reports),
+            "changes": changes,
+            "stages": stages,
+        }
+    return {"variants": summary, "metrics": METRICS}
+
+
+def _figure(runs: Mapping[int, Mapping[str, float]], *, resamples: int, seed: int, purpose: str) -> dict[str, Any]:
+    """Mean over seeds and samples, its interval over samples, and what each seed gave."""
+    shared = sorted(set.intersection(*(set(scores) for scores in runs.values())))
+    averaged = [fmean(scores[key] for scores in runs.values()) for key in shared]
+    by_seed = {str(run): _mean(scores.values()) for run, scores in sorted(runs.items())}
+    values = [value for value in by_seed.values() if value is not None]
+    interval = bootstrap_mean(averaged, resamples=resamples, seed=seed, purpose=purpose).to_json()
+    deviation = round(stdev(values), 6) if len(values) > 1 else None
+    return {**interval, "by_seed": by_seed, "sd": deviation}
+
+
+def _minus(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, float]:
+    return {key: value - right[key] for key, value in left.items() if key in right}
+
+
+def _training(report: Mapping[str, Any]) -> dict[str, Any]:
+    kept: Sequence[str] = ("skipped", "steps", "tokens", "final_loss", "trainable")
+    return {name: report[name] for name in kept if name in report}
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(value, 5) for key, value in values.items()}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return round(fmean(found), 6) if found else None

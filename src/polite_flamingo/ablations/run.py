@@ -1,0 +1,86 @@
+"""The verb `ablations`: experiments, their reports, the summary, two figures and, on request, the page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.ablations.experiments import Experiment, command, experiments, prepare, run_all
+from polite_flamingo.ablations.page import tables, update
+from polite_flamingo.ablations.results import TUNED, collect, summarise
+from polite_flamingo.ablations.variants import BASE, chosen
+from polite_flamingo.errors import DataError, PoliteFlamingoError
+from polite_flamingo.io import write_atomic, write_json
+from polite_flamingo.params import Params
+
+LOG = logging.getLogger(__name__)
+
+
+def run_ablations(
+    params: Params,
+    *,
+    names: Sequence[str] | None,
+    seeds: Sequence[int],
+    jobs: int,
+    extra: Mapping[str, Any],
+    page: Path | None,
+) -> str:
+    """Run what is missing, write ``reports/ablations/P`` and return the tables.
+
+    Args:
+        params: The profile's parameters.
+        names: Variants; None runs all.
+        seeds: Values of `tune.seed`.
+        jobs: Experiments side by side.
+        extra: Changes made to every experiment.
+        page: Markdown file that gets tables and figures.
+
+    Raises:
+        PoliteFlamingoError: an experiment failed; the others are finished and reported.
+    """
+    prepare(params)
+    wanted = experiments(params, chosen(params, names), seeds, extra)
+    folder = Path("reports") / "ablations" / params.profile
+    reports: dict[str, Path] = {}
+
+    def finished(experiment: Experiment) -> None:
+        reports[experiment.name] = collect(params, experiment, folder)
+
+    failed = run_all(params, wanted, jobs=jobs, logs=Path(".work") / "ablations", finished=finished)
+    text, figures = _report(params, [reports[e.name] for e in wanted if e.name in reports], folder)
+    if failed:
+        raise PoliteFlamingoError(
+            f"{len(failed)} of {len(wanted)} experiments failed",
+            value=[experiment.name for experiment in failed],
+            where=Path(".work") / "ablations",
+            next_step="read their logs and run the same command again; finished ones are kept",
+        )
+    if page is not None:
+        update(page, text, figures)
+    return text
+
+
+def planned(params: Params, *, names: Sequence[str] | None, seeds: Sequence[int], extra: Mapping[str, Any]) -> str:
+    """The DVC commands that `run_ablations` would run, one per line."""
+    wanted = experiments(params, chosen(params, names), seeds, extra)
+    return "\n".join(" ".join(["dvc", *command(params, experiment)[3:]]) for experiment in wanted)
+
+
+def _report(params: Params, files: Sequence[Path], folder: Path) -> tuple[str, list[Path]]:
+    from polite_flamingo.evaluate.variant_figures import u_by_seed, variant_panels
+
+    if not files:
+        raise DataError("no experiment was finished", where=folder, next_step="see .work/ablations for the logs")
+    summary = summarise(files, resamples=params.evaluate.bootstrap_samples, seed=params.seed)
+    variants = summary["variants"]
+    write_json(folder / "summary.json", summary)
+    figures = [variant_panels(folder / "ablations.png", variants, BASE)]
+    if BASE in variants:
+        raw = variants["raw"]["stages"] if "raw" in variants else None
+        figures.append(u_by_seed(folder / "u_by_seed.png", variants[BASE]["stages"], raw, TUNED))
+    text = tables(summary)
+    write_atomic(folder / "tables.md", f"{text}\n".encode())
+    LOG.info("wrote %s", folder)
+    return text, figures

@@ -1,0 +1,121 @@
+"""The variants of Figure 9 as changes of parameters, and as what DVC is told to set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import ConfigError, did_you_mean
+from polite_flamingo.io import read_json
+from polite_flamingo.params import Params
+
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One change of the recipe.
+
+    Args:
+        name: Name in file names and options.
+        label: Name in tables and figures.
+        changes: Dotted parameter -> value; empty for the recipe as it is.
+        stages: Models measured.
+    """
+
+    name: str
+    label: str
+    changes: Mapping[str, Any]
+    stages: tuple[str, ...] = ("stage2", "stage3")
+
+
+def variants(params: Params) -> list[Variant]:
+    """The recipe as it is, and the changes of Figure 9 made to a profile.
+
+    The paper compares 224 and 336 pixels, that is 1.5 times; half the side is ours. "Epochs" are those of stage 2,
+    where understanding is learned.
+    """
+    low, high = _resolutions(params.models / "backbones" / "flamingo" / "vision" / "config.json")
+    stage2 = params.tune.stage2
+    return [
+        Variant(BASE, "recipe", {}, ("stage1", "stage2", "stage3")),
+        Variant("resolution_low", f"resolution {low}", {"tune.resolution": low}),
+        Variant("resolution_high", f"resolution {high}", {"tune.resolution": high}),
+        Variant("vit", "ViT unfrozen", {"tune.stage2.trainable": _with(stage2.trainable, "vision")}),
+        Variant("lora_stage2", "LoRA in stage 2", {"tune.stage2.trainable": _with(stage2.trainable, "lora")}),
+        Variant("epochs", "epochs × 2", {"tune.stage2.epochs": 2 * stage2.epochs}),
+        Variant("no_stage1", "no stage 1", {"tune.skip_stage1": True}),
+        Variant("raw", "raw annotations", {"tune.data": "raw"}),
+    ]
+
+
+def chosen(params: Params, names: Sequence[str] | None) -> list[Variant]:
+    """The variants of these names (None: all), in their usual order, the recipe always first.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    known = {variant.name: variant for variant in variants(params)}
+    for name in names or ():
+        if name not in known:
+            raise ConfigError("unknown variant", value=name, next_step=did_you_mean(name, known))
+    return [variant for name, variant in known.items() if names is None or name in names or name == BASE]
+
+
+def changed(params: Params, changes: Mapping[str, Any]) -> Params:
+    """Parameters with `changes` (dotted names) made.
+
+    Raises:
+        ConfigError: a parameter does not exist.
+    """
+    values = params.model_dump()
+    for dotted, value in changes.items():
+        *parents, last = dotted.split(".")
+        section: Any = values
+        for part in parents:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            raise ConfigError("no such parameter", value=dotted, next_step="`polite-flamingo params` lists them")
+        section[last] = value
+    return Params.model_validate(values)
+
+
+def assignments(params: Params, changes: Mapping[str, Any]) -> list[str]:
+    """`changes` as arguments of ``dvc exp run --set-param``.
+
+    A value that the profile replaces is set in the profile, any other one in params.yaml, so that what did not change
+    keeps its place in DVC's cache.
+    """
+    profile = f"configs/profiles/{params.profile}.yaml"
+    settings = []
+    for dotted, value in changes.items():
+        if dotted.startswith("runtime."):
+            where = f"{profile}:{dotted}"
+        elif dotted in params.overridden:
+            where = f"{profile}:overrides.{dotted}"
+        else:
+            where = f"params.yaml:{dotted}"
+        settings.append(f"{where}={_hydra(value)}")
+    return settings
+
+
+def _hydra(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_hydra(item) for item in value) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _with(groups: Sequence[str], group: str) -> list[str]:
+    return [*groups, *([] if group in groups else [group])]
+
+
+def _resolutions(config: Path) -> tuple[int, int]:
+    """Half and one and a half times the tower's own side, in whole patches."""
+    if not config.is_file():
+        raise ConfigError("the vision tower is missing", where=config, next_step="run the pipeline first: `make demo`")
+    vision = read_json(config)
+    side, patch = int(vision["image_size"]), int(vision["patch_size"])
+    return max(1, side // 2 // patch) * patch, (side * 3 // 2 // patch) * patch

@@ -1,0 +1,94 @@
+"""Trained models that leave the pipeline (a folder for the Hugging Face hub) or enter it (original checkpoints)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polite_flamingo.errors import ModelError
+from polite_flamingo.io import read_json
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.lora import LoraSettings
+    from polite_flamingo.model.original import KeyReport
+
+
+def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = None) -> dict[str, Any]:
+    """Write base and training as one model folder, LoRA merged; `load_flamingo(out)` gives the same model.
+
+    Args:
+        base: Folder of the base.
+        trainables: Folder written by `model.checkpoint.save_trainables`.
+        out: New folder.
+        name: Name on the card; default: that of `trainables`.
+
+    Returns:
+        ``folder``, ``parameters`` and ``bytes``.
+
+    Raises:
+        ModelError: `out` is in use, or a part does not load.
+    """
+    from polite_flamingo.model.bundle import named_tensors, save_flamingo
+    from polite_flamingo.model.card import render_card
+    from polite_flamingo.model.checkpoint import (
+        CARD,
+        TRAINING,
+        collect_trainables,
+        count_values,
+        load_trainables,
+        trained_resolution,
+    )
+    from polite_flamingo.model.flamingo import load_flamingo
+    from polite_flamingo.model.lora import merge_lora
+
+    if out.exists() and any(out.iterdir()):
+        raise ModelError("the folder to export to is not empty", where=out, next_step="name a new folder")
+    bundle = load_flamingo(base, resolution=trained_resolution(trainables))
+    load_trainables(bundle, trainables)
+    learned, lora = count_values(collect_trainables(bundle)), bundle.lora
+    if lora is not None:
+        merge_lora(bundle)
+    save_flamingo(bundle, out)
+    card = render_card(
+        name or trainables.name,
+        whole=True,
+        base=bundle.base_hash,
+        tensors=learned,
+        lora=None if lora is None else asdict(lora),
+        configuration=read_json(trainables / TRAINING) if (trainables / TRAINING).is_file() else None,
+    )
+    (out / CARD).write_text(card, encoding="utf-8")
+    return {
+        "folder": str(out),
+        "parameters": sum(tensor.numel() for tensor in named_tensors(bundle.model).values()),
+        "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
+    }
+
+
+def import_model(
+    base: Path, checkpoint: Path, out: Path, *, lora: LoraSettings, needs: Sequence[str] | None = None
+) -> KeyReport:
+    """Turn a checkpoint of the original code into a folder as `save_trainables` writes it.
+
+    Args:
+        base: Folder of the model the checkpoint was trained from.
+        checkpoint: See `model.original.load_original`.
+        out: New folder.
+        lora: Settings of the checkpoint's LoRA, if it has one.
+        needs: Groups of weights that must match; default as in `load_original`.
+
+    Raises:
+        ModelError: `out` is in use, or the checkpoint is refused.
+    """
+    from polite_flamingo.model.checkpoint import save_trainables
+    from polite_flamingo.model.flamingo import load_flamingo
+    from polite_flamingo.model.original import load_original
+
+    if out.exists() and any(out.iterdir()):
+        raise ModelError("the folder to import to is not empty", where=out, next_step="move it away first")
+    bundle = load_flamingo(base)
+    report = load_original(bundle, checkpoint, lora=lora, needs=needs)
+    save_trainables(bundle, out, configuration={"checkpoint": checkpoint.name, "loaded": report.matched})
+    return report

@@ -1,0 +1,210 @@
+"""A Flamingo without weights: the real architecture on PyTorch's meta device, to count what a training would change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polite_flamingo.errors import ModelError, did_you_mean
+from polite_flamingo.io import read_json
+from polite_flamingo.model.bases import CHECKPOINTS, LANGUAGE, VISION
+from polite_flamingo.model.config import DECODER_LAYERS, CrossAttention, FlamingoConfig, Perceiver
+from polite_flamingo.model.origins import PACKAGED, package_folder
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.bundle import FlamingoBundle
+    from polite_flamingo.model.lora import LoraSettings
+
+SPECIAL_TOKENS = 3  # <image>, <|endofchunk|>, <PAD>
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What a Flamingo is built from.
+
+    Args:
+        language: Keywords of the language model's Hugging Face config, with ``model_type``.
+        vision: Keywords of the `CLIPVisionConfig`.
+        config: Sizes of the connector.
+        new_tokens: Special tokens that are still to be added to the vocabulary.
+    """
+
+    language: Mapping[str, Any]
+    vision: Mapping[str, Any]
+    config: FlamingoConfig
+    new_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Parameters, in values.
+
+    Args:
+        parts: Per group of weights; ``embeddings`` are part of ``lm``.
+        trainable: Per group of a stage's `trainable`.
+        total: Of the whole model with its adapters.
+    """
+
+    parts: Mapping[str, int]
+    trainable: Mapping[str, int]
+    total: int
+
+    @property
+    def learned(self) -> int:
+        """Values that a stage changes."""
+        return sum(self.trainable.values())
+
+
+def blueprint(origin: str) -> Blueprint:
+    """What the origin of a profile's ``backbones.flamingo`` will become.
+
+    Args:
+        origin: ``packaged``, ``local:<folder>`` or ``build:<LM>|<CLIP>[|<OpenFlamingo checkpoint>]``.
+
+    Raises:
+        ModelError: sizes are neither listed (`model.bases`) nor on this machine.
+    """
+    kind, _, rest = origin.partition(":")
+    if kind == "packaged":
+        return _of_folder(PACKAGED / (rest or "flamingo"))
+    if kind == "local":
+        return _of_folder(Path(rest))
+    if kind != "build":
+        raise ModelError(
+            "sizes of this base are not known before its download",
+            value=origin,
+            where="backbones.flamingo",
+            next_step="name its parts: build:<LM>|<CLIP>|<checkpoint>",
+        )
+    language, vision, *checkpoint = rest.split("|")
+    config = FlamingoConfig(10, Perceiver(depth=2, num_latents=16), CrossAttention())  # as model.assemble
+    if checkpoint:
+        config = _connector(checkpoint[0])
+    seen = _listed(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
+    if _name(language) not in LANGUAGE:
+        return Blueprint(read_json(_folder(language) / "config.json"), seen, config, SPECIAL_TOKENS)
+    read = dict(LANGUAGE[_name(language)])
+    return Blueprint(read, seen, config, max(0, read.pop("tokens") + SPECIAL_TOKENS - read["vocab_size"]))
+
+
+def count(plan: Blueprint, groups: Sequence[str], lora: LoraSettings | None, resolution: int | None = None) -> Counts:
+    """Instantiate the architecture without memory and count.
+
+    Args:
+        plan: What it is built from.
+        groups: Groups that learn (`model.freezing.GROUPS`).
+        lora: Settings of the adapters, if the model has any.
+        resolution: Side of the images in pixels; None: the tower's own.
+    """
+    from polite_flamingo.model.bundle import named_tensors
+    from polite_flamingo.model.freezing import GROUPS
+    from polite_flamingo.model.lora import inject_lora
+
+    bundle = skeleton(plan, resolution)
+    if lora is not None:
+        inject_lora(bundle, lora)
+    sizes = {name: tensor.numel() for name, tensor in named_tensors(bundle.model).items()}
+
+    def matching(group: str) -> int:
+        return sum(size for name, size in sizes.items() if re.search(GROUPS[group], name))
+
+    parts = {
+        group: matching(group) for group in ("vision", "lm", "embeddings", "perceiver", "xattn", "xattn_ff", "lora")
+    }
+    return Counts(parts, {group: matching(group) for group in groups}, sum(sizes.values()))
+
+
+def skeleton(plan: Blueprint, resolution: int | None = None) -> FlamingoBundle:
+    """The model itself on the meta device: shapes without values, nothing can be computed with it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel
+
+    from polite_flamingo.imaging import ImagePreprocessor
+    from polite_flamingo.model.architecture import join
+    from polite_flamingo.model.bundle import FlamingoBundle
+    from polite_flamingo.model.tower import VisionTower
+
+    language = {k: v for k, v in plan.language.items() if k not in ("model_type", "quantization_config")}
+    language["vocab_size"] = language["vocab_size"] + plan.new_tokens
+    config = AutoConfig.for_model(plan.language["model_type"], **language)
+    seen = {**plan.vision, **({} if resolution is None else {"image_size": resolution})}
+    path = plan.config.decoder_layers
+    if path == "auto":
+        path = DECODER_LAYERS[config.model_type]
+    with torch.device("meta"):
+        lm = AutoModelForCausalLM.from_config(config)
+        vision: Any = CLIPVisionModel(CLIPVisionConfig(**seen))
+        vision = getattr(vision, "vision_model", vision)
+        media = config.vocab_size - 1
+        model = join(lm, vision, plan.config, layers=path, media=media, chunk=media - 1)
+        tower = VisionTower(vision, plan.config.vision_tokens)
+    return FlamingoBundle(
+        model=model,
+        tokenizer=None,
+        image_processor=ImagePreprocessor.square(vision.config.image_size),
+        tower=tower,
+        config=replace(plan.config, decoder_layers=path),
+        device=torch.device("meta"),
+    )
+
+
+def _of_folder(folder: Path) -> Blueprint:
+    for part in (folder / "config.json", folder / "lm" / "config.json", folder / "vision" / "config.json"):
+        if not part.is_file():
+            raise ModelError(
+                "no Flamingo lies here, so its sizes are not known",
+                value=part.name,
+                where=folder,
+                next_step="run the stage `backbones`, or name another base",
+            )
+    config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
+    return Blueprint(read_json(folder / "lm" / "config.json"), _clip_config(folder / "vision"), config)
+
+
+def _name(origin: str) -> str:
+    """The id in ``hub:<id>@<revision>`` or the package in ``pypi:<package>``."""
+    return origin.partition(":")[2].partition("@")[0]
+
+
+def _connector(origin: str) -> FlamingoConfig:
+    """Sizes of a checkpoint's connector: listed, or read from the file where it lies here."""
+    if origin.startswith("hub:"):
+        base: FlamingoConfig = _listed(origin, CHECKPOINTS).config
+        return base
+    from polite_flamingo.model.layouts import read_tensors
+    from polite_flamingo.model.original import infer_config
+    from polite_flamingo.model.origins import find_checkpoint
+
+    file = find_checkpoint(origin)
+    return infer_config(read_tensors(file), file)
+
+
+def _listed(origin: str, table: Mapping[str, Any]) -> Any:
+    name = _name(origin)
+    if name not in table:
+        raise ModelError("sizes of this model are not listed", value=origin, next_step=did_you_mean(name, table))
+    return table[name]
+
+
+def _folder(origin: str, packaged: str = "") -> Path:
+    kind, _, rest = origin.partition(":")
+    if kind == "packaged":
+        return PACKAGED / (rest or packaged)
+    if kind == "local":
+        return Path(rest)
+    if kind == "pypi":
+        return package_folder(rest)
+    raise ModelError(
+        "sizes of this model are neither listed nor on this machine",
+        value=origin,
+        next_step="add them to model/bases.py, or use local:<folder>",
+    )
+
+
+def _clip_config(folder: Path) -> Mapping[str, Any]:
+    values = read_json(folder / "config.json")
+    found: Mapping[str, Any] = values.get("vision_config", values)
+    return {k: v for k, v in found.items() if k not in ("model_type", "architectures", "transformers_version")}

@@ -1,0 +1,198 @@
+"""One optimizer step, wherever the weights lie: a process alone, or several with copies of the model (DDP).
+
+Accelerate places the model, switches to bfloat16 and joins the processes; one process on a CPU pays nothing for it.
+`train.sharded` is the same over DeepSpeed's ZeRO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from polite_flamingo.io import open_image
+from polite_flamingo.train.group import join_processes, micro_batches, rank, world_size
+from polite_flamingo.train.settings import Distribution, TrainSettings
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.flamingo import FlamingoBundle
+    from polite_flamingo.train.collate import Batch
+
+OPTIMIZER = "optimizer-{rank:05d}.pt"
+
+
+def open_engine(
+    bundle: FlamingoBundle,
+    tensors: Mapping[str, nn.Parameter],
+    settings: TrainSettings,
+    distribution: Distribution,
+) -> Engine:
+    """The engine for a distribution of the work."""
+    if not distribution.sharded:
+        return Engine(bundle, tensors, settings)
+    from polite_flamingo.train.sharded import ShardedEngine
+
+    return ShardedEngine(bundle, tensors, settings, distribution)
+
+
+class Supervised(nn.Module):
+    """What is wrapped for distribution: from token ids and images to the summed loss.
+
+    Args:
+        model: The model.
+        tower: The vision tower where it learns: then images arrive as pixels instead of patch tokens.
+    """
+
+    def __init__(self, model: nn.Module, tower: nn.Module | None) -> None:
+        super().__init__()
+        self.model = model
+        self.tower = tower
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        labels: torch.Tensor,
+        vision: torch.Tensor,
+        image_index: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `PoliteFlamingo.supervised_loss`; `vision` is patch tokens (N, v, d) or pixels (N, 3, H, W)."""
+        tokens = vision if self.tower is None else self.tower(vision)
+        model: Any = self.model
+        return model.supervised_loss(input_ids, attention_mask, labels, tokens, image_index)
+
+
+class Engine:
+    """Forward, backward and update of a model that lies whole in every process.
+
+    Args:
+        bundle: The model.
+        tensors: What learns, by name.
+        settings: Of the training.
+    """
+
+    def __init__(self, bundle: FlamingoBundle, tensors: Mapping[str, nn.Parameter], settings: TrainSettings) -> None:
+        self.bundle = bundle
+        self.tensors = dict(tensors)
+        self.settings = settings
+        self.world, self.rank = world_size(), rank()
+        self.parts = micro_batches(settings, self.world)
+        join_processes(bundle.device)
+        towers = {id(p) for p in bundle.tower.parameters()}
+        self._tower_learns = any(id(p) in towers for p in tensors.values())
+        self._lowered = _lower_frozen(bundle) if settings.bf16 and bundle.device.type == "cuda" else []
+        if self._tower_learns:
+            bundle.clear_cache()
+        bundle.model.train()
+        bundle.tower.eval()
+        self.optimizer = torch.optim.AdamW(
+            _groups(tensors.values(), settings.weight_decay), lr=settings.learning_rate, fused=True
+        )
+        self.module = self._wrap(Supervised(bundle.model, bundle.tower if self._tower_learns else None))
+
+    def _wrap(self, module: Supervised) -> Any:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state()  # a process may train twice with other settings
+        self._accelerator = Accelerator(
+            cpu=self.bundle.device.type == "cpu", mixed_precision="bf16" if self.settings.bf16 else "no"
+        )
+        return self._accelerator.prepare_model(module)
+
+    def loss(self, batch: Batch, image_root: Path, pixels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Summed loss (nats) of a micro-batch."""
+        device = self.bundle.device
+        mask = batch.attention_mask
+        return self.module(
+            batch.input_ids.to(device),
+            None if mask is None else mask.to(device),
+            batch.labels.to(device),
+            self._vision(batch, image_root, pixels),
+            batch.image_index.to(device),
+        )
+
+    def _vision(self, batch: Batch, image_root: Path, pixels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        from PIL import Image
+
+        if not self._tower_learns:
+            return self.bundle.encode_images(batch.images, image_root, pixels=pixels)
+        prepare = self.bundle.image_processor
+        shown = [pixels[path] if path in pixels else prepare(open_image(image_root, path)) for path in batch.images]
+        if not shown:  # an image nobody attends to, so that every process uses the same weights
+            shown = [prepare(Image.new("RGB", (32, 32)))]
+        return torch.stack(shown).to(self.bundle.device, self.bundle.dtype)
+
+    def backward(self, loss: torch.Tensor, supervised: int, *, last: bool) -> None:
+        """Add the gradient of a micro-batch's summed loss, as its share of the mean over `supervised` tokens."""
+        with nullcontext() if last or self.world == 1 else self.module.no_sync():
+            (loss * (self.world / supervised)).backward()
+
+    def update(self, rate: float) -> torch.Tensor:
+        """Clip, step with learning rate `rate`, clear; returns the gradient's norm before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        norm = torch.nn.utils.clip_grad_norm_(list(self.tensors.values()), self.settings.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def summed(self, values: torch.Tensor) -> torch.Tensor:
+        """`values` added up over the processes."""
+        if self.world > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What learns, whole, in float32; every process must ask."""
+        return {name: tensor.detach() for name, tensor in self.tensors.items()}
+
+    @torch.no_grad()
+    def set_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `weights` gave."""
+        for name, tensor in self.tensors.items():
+            tensor.copy_(weights[name])
+
+    def save_optimizer(self, folder: Path) -> None:
+        """Write the optimizer's state: the first process here, every process its own shard where there are shards."""
+        if self.rank == 0:
+            torch.save(self.optimizer.state_dict(), folder / OPTIMIZER.format(rank=0))
+
+    def load_optimizer(self, folder: Path) -> None:
+        """Read what `save_optimizer` wrote."""
+        path = folder / OPTIMIZER.format(rank=0)
+        self.optimizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+    def close(self, *, failed: bool = False) -> None:
+        """Leave the model in the bundle as it was found, with what it learned (after a failure: as far as it goes)."""
+        self.bundle.model.eval()
+        for parameter in self._lowered:
+            parameter.data = parameter.data.float()
+        if self._lowered:
+            self.bundle.clear_cache()
+
+
+def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> Sequence[dict[str, Any]]:
+    known = list(parameters)
+    decay = [p for p in known if p.ndim > 1]
+    rest = [p for p in known if p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _lower_frozen(bundle: FlamingoBundle) -> list[nn.Parameter]:
+    """Keep frozen weights in bfloat16 on a GPU: half the memory, and no cast at every step."""
+    lowered = [p for p in bundle.model.parameters() if not p.requires_grad and p.dtype == torch.float32]
+    for parameter in lowered:
+        parameter.data = parameter.data.bfloat16()
+    bundle.clear_cache()
+    return lowered

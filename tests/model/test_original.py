@@ -1,0 +1,204 @@
+"""Checkpoints of the original code: OpenFlamingo 1 and 2, Clever and Polite Flamingo, and broken ones."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.model.families import build_family
+from tests.model.foreign import clever_flamingo, open_clip, open_flamingo, tensors_of
+
+from polite_flamingo.errors import ModelError
+from polite_flamingo.model.architecture import GatedCrossAttentionBlock
+from polite_flamingo.model.checkpoint import save_trainables
+from polite_flamingo.model.flamingo import load_flamingo, named_tensors, save_flamingo
+from polite_flamingo.model.hub import import_model
+from polite_flamingo.model.lora import LoraSettings, inject_lora, lora_layers
+from polite_flamingo.model.original import infer_config, load_original
+
+LORA = LoraSettings(r=4, alpha=4)
+CONNECTOR = ("perceiver", "xattn", "xattn_ff")
+
+
+def with_lora(family="llama", seed=5, **settings):
+    bundle = build_family(family, seed=seed, **settings)
+    inject_lora(bundle, LORA, seed=seed)
+    with torch.no_grad():
+        for _, layer in lora_layers(bundle):
+            layer.lora_B["default"].weight.normal_(std=0.05)
+    return bundle
+
+
+def written(tmp_path, tensors, name="checkpoint.pt"):
+    torch.save(tensors, tmp_path / name)
+    return tmp_path / name
+
+
+def assert_equal(bundle, tensors):
+    model = named_tensors(bundle.model)
+    assert tensors and all(torch.equal(model[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "module._orig_mod."])
+@pytest.mark.parametrize("whole", [True, False])
+def test_openflamingo_9b_v1_loads(wrapper, whole, tmp_path):
+    source = build_family("llama", seed=5)
+    tensors = {wrapper + name: t for name, t in open_flamingo(source, *CONNECTOR, "embeddings").items()}
+    path = written(tmp_path, {"epoch": 3, "model_state_dict": tensors} if whole else tensors)
+    target = build_family("llama", attend_previous=False)
+    report = load_original(target, path)
+    assert_equal(target, tensors_of(source, *CONNECTOR, "embeddings"))
+    assert report.matched["xattn"] == 12 and not report.unknown
+
+
+def test_openflamingo_4b_loads_though_its_table_has_no_padding_rows(tmp_path):
+    source, target = build_family("gpt_neox", seed=5), build_family("gpt_neox")
+    target.model.lang_encoder.resize_token_embeddings(len(target.tokenizer) + 29, mean_resizing=False)
+    path = written(tmp_path, open_flamingo(source, *CONNECTOR, "embeddings"))
+    load_original(target, path)
+    ours = target.model.lang_encoder.get_input_embeddings().weight
+    theirs = source.model.lang_encoder.get_input_embeddings().weight
+    assert torch.equal(ours[: len(theirs)], theirs) and len(ours) == len(theirs) + 29
+    assert_equal(target, tensors_of(source, *CONNECTOR))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt"])
+def test_clever_flamingo_loads_with_its_lora(family, tmp_path):
+    source, target = with_lora(family), build_family(family)
+    path = written(tmp_path, {"model_state_dict": clever_flamingo(source, *CONNECTOR, "lora")})
+    report = load_original(target, path, lora=LORA)
+    assert_equal(target, tensors_of(source, *CONNECTOR, "lora"))
+    assert report.missing.keys() == {"embeddings", "vision", "lm"}
+    assert target.lora == LORA
+
+
+def test_a_whole_state_of_clever_flamingo_with_old_names_of_base_layers_loads(tmp_path):
+    source, target = with_lora(), build_family("llama")
+    tensors = {**clever_flamingo(source, *CONNECTOR, "lora", "lm", "embeddings"), **open_clip(source)}
+    tensors["lang_encoder.base_model.model.model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
+    report = load_original(target, written(tmp_path, tensors), lora=LORA)
+    assert_equal(target, {n: t.detach() for n, t in named_tensors(source.model).items()})
+    assert not report.unknown and set(report.missing) == set()
+
+
+@pytest.mark.parametrize("prefix", ["vision_encoder.visual.", "vision_encoder."])
+def test_the_tower_of_open_clip_gives_the_same_tokens(prefix, tmp_path, image_root):
+    source, target = build_family("llama", seed=5), build_family("llama")
+    before = target.encode_images(["0.png"], image_root)
+    load_original(target, written(tmp_path, {**open_flamingo(source, *CONNECTOR), **open_clip(source, prefix)}))
+    after = target.encode_images(["0.png"], image_root)
+    assert torch.equal(after, source.encode_images(["0.png"], image_root)) and not torch.equal(before, after)
+
+
+def test_lora_alone_is_loaded_when_that_is_asked_for(tmp_path):
+    source = with_lora()
+    path = written(tmp_path, clever_flamingo(source, "lora"))
+    with pytest.raises(ModelError, match="xattn matched nothing"):
+        load_original(build_family("llama"), path, lora=LORA)
+    target = build_family("llama")
+    load_original(target, path, lora=LORA, needs=("lora",))
+    assert_equal(target, tensors_of(source, "lora"))
+
+
+@pytest.mark.parametrize(("groups", "group"), [(("perceiver", "lora"), "xattn"), (CONNECTOR, "lora")])
+def test_a_group_that_matches_nothing_refuses_and_leaves_the_weights(groups, group, tmp_path):
+    target = with_lora(seed=0)
+    before = {n: t.detach().clone() for n, t in named_tensors(target.model).items()}
+    with pytest.raises(ModelError, match=f"{group} matched nothing"):
+        load_original(target, written(tmp_path, clever_flamingo(with_lora(), *groups)))
+    assert_equal(target, before)
+
+
+def test_lora_under_an_unknown_spelling_refuses(tmp_path):
+    tensors = clever_flamingo(with_lora(), *CONNECTOR, "lora")
+    odd = {name.replace(".lora_A.default.", ".lora_A.other."): t for name, t in tensors.items()}
+    with pytest.raises(ModelError, match="only a part"):
+        load_original(build_family("llama"), written(tmp_path, odd), lora=LORA)
+
+
+def test_half_a_connector_refuses(tmp_path):
+    tensors = open_flamingo(build_family("llama"), *CONNECTOR)
+    half = {name: t for name, t in tensors.items() if "layers.1.gated" not in name}
+    with pytest.raises(ModelError, match="only a part"):
+        load_original(build_family("llama"), written(tmp_path, half))
+
+
+def test_lora_of_unknown_settings_asks_for_them(tmp_path):
+    path = written(tmp_path, clever_flamingo(with_lora(), *CONNECTOR, "lora"))
+    for lora in (None, LoraSettings(r=8, alpha=8)):
+        with pytest.raises(ModelError, match=r"LoRA of rank \[4\]"):
+            load_original(build_family("llama"), path, lora=lora)
+
+
+def test_another_size_is_named(tmp_path):
+    path = written(tmp_path, open_flamingo(build_family("llama", heads=4), *CONNECTOR))
+    with pytest.raises(ModelError, match="another shape"):
+        load_original(build_family("llama"), path)
+
+
+def test_two_versions_of_a_tensor_are_refused(tmp_path):
+    source = build_family("llama")
+    other = {f"module.{name}": tensor + 1 for name, tensor in open_flamingo(source, "perceiver").items()}
+    with pytest.raises(ModelError, match="two versions"):
+        load_original(build_family("llama"), written(tmp_path, {**open_flamingo(source, *CONNECTOR), **other}))
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "checkpoint.safetensors"])
+@pytest.mark.parametrize("kept", [0, 0.3, 0.99])
+def test_a_truncated_checkpoint_is_a_clear_error(name, kept, tmp_path):
+    tensors = open_flamingo(build_family("llama"), *CONNECTOR)
+    path = tmp_path / name
+    if name.endswith(".pt"):
+        torch.save(tensors, path)
+    else:
+        save_file(tensors, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(ModelError, match=name):
+        load_original(build_family("llama"), path)
+
+
+@pytest.mark.parametrize("content", [{"args": Namespace(lr=1)}, {"epoch": 3}, [1, 2], "text"])
+def test_a_file_without_tensors_is_refused_and_never_unpickled(content, tmp_path):
+    with pytest.raises(ModelError, match="tensors"):
+        load_original(build_family("llama"), written(tmp_path, content))
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(ModelError, match="does not exist"):
+        load_original(build_family("llama"), tmp_path / "none.pt")
+
+
+def test_an_imported_checkpoint_is_a_trained_model_of_the_pipeline(tmp_path, image_root):
+    source, base = with_lora(), build_family("llama")
+    save_flamingo(base, tmp_path / "base")
+    path = written(tmp_path, clever_flamingo(source, *CONNECTOR, "lora"))
+    import_model(tmp_path / "base", path, tmp_path / "rewriter", lora=LORA)
+    loaded = load_flamingo(tmp_path / "base", trainables=tmp_path / "rewriter", merge=False)
+    assert_equal(loaded, tensors_of(source, "perceiver", "xattn", "lora"))
+    assert "Polite Flamingo" in (tmp_path / "rewriter" / "README.md").read_text()
+    with pytest.raises(ModelError, match="not empty"):
+        import_model(tmp_path / "base", path, tmp_path / "rewriter", lora=LORA)
+    save_trainables(loaded, tmp_path / "again", name="rewriter")
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_sizes_are_read_from_the_checkpoint(every):
+    source = build_family("llama", heads=2, dim_head=64)
+    tensors = open_flamingo(source, *CONNECTOR)
+    if every == 2:
+        tensors = {name: t for name, t in tensors.items() if "layers.0.gated" not in name}
+    config = infer_config(tensors)
+    assert config.cross_attn_every_n_layers == every
+    assert (config.perceiver, config.xattn) == (source.config.perceiver, source.config.xattn)
+
+
+def test_a_checkpoint_without_a_connector_is_refused():
+    with pytest.raises(ModelError, match="lacks a tensor"):
+        infer_config({"model.layers.0.self_attn.q_proj.weight": torch.zeros(2, 2)})
+
+
+def test_block_names_are_openflamingos():
+    assert "attn.to_q.weight" in GatedCrossAttentionBlock(dim=32, dim_visual=32).state_dict()

@@ -1,0 +1,191 @@
+"""An unfinished training goes on exactly, refuses a change, and says what is wrong with its checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from polite_flamingo.errors import BusyError, ModelError
+from polite_flamingo.model.flamingo import load_flamingo
+from polite_flamingo.model.freezing import set_trainable, trainable_tensors
+from polite_flamingo.model.lora import LoraSettings, inject_lora
+from polite_flamingo.tracking.base import NullTracker
+from polite_flamingo.train.collate import Example
+from polite_flamingo.train.loop import TrainSettings, train
+from polite_flamingo.train.resume import Unfinished, single_writer
+
+SETTINGS = TrainSettings(
+    learning_rate=3e-3, epochs=4, global_batch_size=4, warmup_steps=2, validate_every=2, checkpoint_seconds=0.0
+)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the program may catch it."""
+
+
+@pytest.fixture
+def fresh(micro_flamingo_folder):
+    def make():
+        made = load_flamingo(micro_flamingo_folder)
+        inject_lora(made, LoraSettings(r=4, alpha=4, dropout=0.2))
+        set_trainable(made, ["lora", "xattn"])
+        return made
+
+    return make
+
+
+def examples(bundle) -> list[Example]:
+    made = []
+    for index, word in enumerate(["red", "blue", "green", "red", "blue", "green", "red", "blue", "star"]):
+        text = f"<image><|endofchunk|>what color is the star ? {word}</s>"
+        ids = tuple(bundle.tokenizer(text, add_special_tokens=False).input_ids)
+        made.append(Example(f"e{index}", ids, (-100,) * (len(ids) - 3) + ids[-3:], (f"{index % 6}.png",)))
+    return made
+
+
+def run(bundle, image_root, folder, settings=SETTINGS, data=None):
+    made = examples(bundle)
+    return train(
+        bundle,
+        made[:8] if data is None else data,
+        settings,
+        image_root=image_root,
+        out=folder / "report",
+        tracker=NullTracker(),
+        label="t",
+        validation=made[6:],
+        work_root=folder / "work",
+    )
+
+
+def run_until(step, monkeypatch, bundle, image_root, folder, settings=SETTINGS):
+    """Die right after the checkpoint of `step`."""
+    saved = Unfinished.save
+
+    def save_then_die(self, engine, progress):
+        saved(self, engine, progress)
+        if progress.step == step:
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Unfinished, "save", save_then_die)
+        run(bundle, image_root, folder, settings)
+
+
+def weights(bundle):
+    return {name: tensor.detach().clone() for name, tensor in trainable_tensors(bundle).items()}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+@pytest.mark.parametrize("step", [1, 5, 7])
+def test_a_killed_run_goes_on_to_the_same_bits(fresh, image_root, tmp_path, monkeypatch, step):
+    whole, again = fresh(), fresh()
+    straight = run(whole, image_root, tmp_path / "straight")
+    run_until(step, monkeypatch, fresh(), image_root, tmp_path / "killed")
+    resumed = run(again, image_root, tmp_path / "killed")
+    assert resumed.resumed_from == step
+    assert resumed.losses == straight.losses
+    assert resumed.validation == straight.validation
+    assert equal(weights(again), weights(whole))
+    pictures = [tmp_path / name / "report" / "loss.png" for name in ("straight", "killed")]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_a_run_killed_while_it_waits_for_a_better_loss_stops_at_the_same_step(fresh, image_root, tmp_path, monkeypatch):
+    settings = replace(SETTINGS, learning_rate=0.2, epochs=10, validate_every=1, patience=3)
+    whole, again = fresh(), fresh()
+    straight = run(whole, image_root, tmp_path / "straight", settings)
+    assert straight.steps < 20
+    run_until(straight.steps - 1, monkeypatch, fresh(), image_root, tmp_path / "killed", settings)
+    resumed = run(again, image_root, tmp_path / "killed", settings)
+    assert (resumed.steps, resumed.best_step) == (straight.steps, straight.best_step)
+    assert equal(weights(again), weights(whole))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"learning_rate": 1e-3}, "learning_rate"),
+        ({"epochs": 8}, "steps"),
+        ({"seed": 1}, "seed"),
+        ({"bf16": True}, "bf16"),
+    ],
+)
+def test_a_changed_setting_refuses_and_names_both_values(fresh, image_root, tmp_path, monkeypatch, change, named):
+    run_until(3, monkeypatch, fresh(), image_root, tmp_path)
+    with pytest.raises(ModelError, match="step 3 of 8") as caught:
+        run(fresh(), image_root, tmp_path, replace(SETTINGS, **change))
+    assert "->" in caught.value.value[named]
+    assert "rm -r" in caught.value.next_step
+
+
+def test_other_data_and_other_weights_refuse(fresh, image_root, tmp_path, monkeypatch):
+    run_until(3, monkeypatch, fresh(), image_root, tmp_path)
+    with pytest.raises(ModelError) as caught:
+        run(fresh(), image_root, tmp_path, data=examples(fresh())[1:9])
+    assert list(caught.value.value) == ["data"]
+    other = fresh()
+    with torch.no_grad():
+        next(iter(trainable_tensors(other).values())).add_(1)
+    with pytest.raises(ModelError) as caught:
+        run(other, image_root, tmp_path)
+    assert list(caught.value.value) == ["start weights"]
+    other = fresh()
+    other.resolution = 16
+    with pytest.raises(ModelError) as caught:
+        run(other, image_root, tmp_path)
+    assert caught.value.value == {"resolution": "None -> 16"}
+
+
+def test_a_refused_run_can_be_discarded(fresh, image_root, tmp_path, monkeypatch):
+    import shutil
+
+    run_until(3, monkeypatch, fresh(), image_root, tmp_path)
+    shutil.rmtree(tmp_path / "work" / "t" / "unfinished")
+    assert run(fresh(), image_root, tmp_path, replace(SETTINGS, seed=1)).resumed_from == 0
+
+
+def test_another_micro_batch_goes_on_with_the_run(fresh, image_root, tmp_path, monkeypatch):
+    run_until(3, monkeypatch, fresh(), image_root, tmp_path)
+    assert run(fresh(), image_root, tmp_path, replace(SETTINGS, micro_batch_size=2)).resumed_from == 3
+
+
+def test_a_checkpoint_counts_only_once_it_is_whole(fresh, image_root, tmp_path, monkeypatch):
+
+    saved = Unfinished.save
+    written = []
+
+    def die_halfway(self, engine, progress):
+        if progress.step == 4:
+            engine.save_optimizer = lambda place: (_ for _ in ()).throw(Killed())
+        saved(self, engine, progress)
+        written.append(progress.step)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Unfinished, "save", die_halfway)
+        run(fresh(), image_root, tmp_path)
+    assert written == [1, 2, 3]
+    assert (tmp_path / "work" / "t" / "unfinished" / "step-00000004").is_dir()
+    assert run(fresh(), image_root, tmp_path).resumed_from == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["latest.json", "step-00000003/weights.safetensors", "step-00000003/optimizer-00000.pt"]
+)
+def test_a_damaged_checkpoint_is_named_with_what_to_do(fresh, image_root, tmp_path, monkeypatch, name):
+    run_until(3, monkeypatch, fresh(), image_root, tmp_path)
+    path = tmp_path / "work" / "t" / "unfinished" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelError, match="checkpoint cannot be read") as caught:
+        run(fresh(), image_root, tmp_path)
+    assert "rm -r" in caught.value.next_step
+
+
+def test_a_second_run_of_the_same_training_is_refused_while_the_first_lives(fresh, image_root, tmp_path):
+    with single_writer(tmp_path / "work" / "t", 0), pytest.raises(BusyError):
+        run(fresh(), image_root, tmp_path)

@@ -1,0 +1,146 @@
+"""Which experiments there are, what DVC is asked to run, and what happens when one fails."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polite_flamingo.ablations import experiments as module
+from polite_flamingo.ablations.experiments import Experiment, command, experiments, prepare, run_all
+from polite_flamingo.ablations.variants import Variant
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.params import Params, load_params
+
+ROOT = Path(__file__).resolve().parents[3]
+VARIANTS = [Variant("base", "recipe", {}, ("stage1",)), Variant("raw", "raw", {"tune.data": "raw"})]
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The tiny profile in a folder with the pipeline's description and one source file."""
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "src/polite_flamingo/train").mkdir(parents=True)
+    (tmp_path / "src/polite_flamingo/train/loop.py").write_text("first = 1\n")
+    loaded = load_params(ROOT / "params.yaml", "tiny")
+    monkeypatch.chdir(tmp_path)
+    return loaded
+
+
+def _names(params: Params, **extra: object) -> list[str]:
+    return [experiment.name for experiment in experiments(params, VARIANTS, [1, 2], extra)]
+
+
+def test_there_is_one_experiment_per_variant_and_seed(params: Params) -> None:
+    assert [name.rpartition("-")[0] for name in _names(params)] == [
+        "base-seed1",
+        "base-seed2",
+        "raw-seed1",
+        "raw-seed2",
+    ]
+
+
+def test_the_same_inputs_give_the_same_names(params: Params) -> None:
+    assert _names(params) == _names(params)
+
+
+def test_other_code_data_or_budget_is_another_experiment(params: Params) -> None:
+    before = set(_names(params))
+    assert before.isdisjoint(_names(params, **{"tune.stage1.epochs": 0.5}))
+    Path("src/polite_flamingo/train/loop.py").write_text("first = 2\n")
+    changed_code = set(_names(params))
+    assert before.isdisjoint(changed_code)
+    lock = Path("dvc.lock").read_text()
+    pf1m = lock.index("path: data/tiny/pf1m\n")
+    Path("dvc.lock").write_text(lock[:pf1m] + lock[pf1m:].replace("md5: ", "md5: 0", 2))
+    assert changed_code.isdisjoint(_names(params))
+
+
+def test_compiled_python_is_no_other_code(params: Params) -> None:
+    before = _names(params)
+    cache = Path("src/polite_flamingo/train/__pycache__")
+    cache.mkdir()
+    (cache / "loop.pyc").write_bytes(b"x")
+    assert _names(params) == before
+
+
+def test_the_machine_is_no_part_of_the_name(params: Params) -> None:
+    other = params.model_copy(update={"runtime": params.runtime.model_copy(update={"threads": 63})})
+    assert _names(other) == _names(params)
+
+
+def test_dvc_runs_the_stages_one_by_one_in_a_copy_and_measures_what_is_needed(params: Params) -> None:
+    experiment = experiments(params, VARIANTS, [7], {})[1]
+    words = command(params, experiment)
+    assert words[3:7] == ["exp", "run", "--temp", "--single-item"]
+    assert words[-4:] == ["tune_stage1@tiny", "tune_stage2@tiny", "tune_stage3@tiny", "evaluate@tiny"]
+    for setting in (
+        "params.yaml:tune.data=raw",
+        "params.yaml:tune.seed=7",
+        "params.yaml:evaluate.models=[stage2,stage3]",
+    ):
+        assert setting in words
+
+
+def _experiments(*names: str) -> list[Experiment]:
+    return [Experiment(VARIANTS[0], 1, {}, name) for name in names]
+
+
+def _pretend(monkeypatch: pytest.MonkeyPatch, scripts: dict[str, str], there: set[str]) -> None:
+    monkeypatch.setattr(module, "existing", lambda: there)
+    monkeypatch.setattr(module, "command", lambda _, e, *__: [sys.executable, "-c", scripts[e.name]])
+
+
+def test_finished_experiments_are_not_run_again_and_failed_ones_are_named(
+    params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scripts = {"good": "print('fine')", "bad": "raise SystemExit('broken')"}
+    _pretend(monkeypatch, scripts, {"old"})
+    finished: list[str] = []
+    failed = run_all(
+        params,
+        _experiments("old", "good", "bad"),
+        jobs=2,
+        logs=tmp_path / "logs",
+        finished=lambda e: finished.append(e.name),
+    )
+    assert finished == ["old", "good"]
+    assert [experiment.name for experiment in failed] == ["bad"]
+    assert "broken" in (tmp_path / "logs" / "bad.log").read_text()
+
+
+def test_an_experiment_that_met_another_ones_lock_is_tried_again(
+    params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    second_time = "import pathlib; p = pathlib.Path('met'); "
+    second_time += "there = p.exists(); p.touch(); there or exit('ERROR: Unable to acquire lock')"
+    _pretend(monkeypatch, {"late": second_time}, set())
+    finished: list[str] = []
+    failed = run_all(
+        params, _experiments("late"), jobs=1, logs=tmp_path / "logs", finished=lambda e: finished.append(e.name)
+    )
+    assert (finished, failed) == (["late"], [])
+
+
+def test_an_interruption_stops_what_runs(params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)"
+    _pretend(monkeypatch, {"long": script, "short": "pass"}, set())
+
+    def interrupt(_: Experiment) -> None:
+        while not Path("pid").is_file() or not Path("pid").read_text():
+            pass
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(params, _experiments("long", "short"), jobs=2, logs=tmp_path / "logs", finished=interrupt)
+    assert not Path(f"/proc/{Path('pid').read_text()}").exists()
+
+
+def test_a_folder_without_git_is_refused(params: Params) -> None:
+    assert subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, check=False).returncode != 0
+    with pytest.raises(ConfigError, match="git repository"):
+        prepare(params)
