@@ -32,7 +32,9 @@ DVC = (sys.executable, "-m", "dvc")
 STAGES = ("tune_stage1", "tune_stage2", "tune_stage3", "evaluate")
 BASELINE = "models/{profile}/raw"  # `evaluate` lists it, no variant measures it
 COPIES = Path(".dvc/tmp/exps/standalone")  # where DVC runs its temporary copies of the project
-LOCKED = "Unable to acquire lock"  # two experiments began at the same instant
+BEGUN = b"Reproducing experiment"  # DVC says this when it has put the project back as it found it
+PATIENCE = 120.0  # seconds that a stopped run waits for that
+LOCKED = "Unable to acquire lock"  # somebody else's DVC was at work
 ATTEMPTS = 5
 
 
@@ -108,6 +110,9 @@ def run_all(
 ) -> list[Experiment]:
     """Run experiments that do not exist yet, `jobs` at a time; stopping this process stops them all.
 
+    To begin one, DVC sets the parameters in the project, keeps a copy and puts the project back. One begins at a time,
+    and none is stopped at that moment.
+
     Args:
         params: The profile's parameters.
         wanted: The experiments.
@@ -126,12 +131,16 @@ def run_all(
     running: dict[subprocess.Popen[str], tuple[Experiment, float, int]] = {}
     tries: dict[str, int] = {}
     logs.mkdir(parents=True, exist_ok=True)
+
+    def settled(process: subprocess.Popen[str]) -> bool:
+        return process.poll() is not None or BEGUN in (logs / f"{running[process][0].name}.log").read_bytes()
+
     copies = set(COPIES.glob("tmp*"))
     LOG.info("%d experiments, %d of them finished before", len(wanted), len(wanted) - total)
     with locked(Path(".work") / "ablations.lock", where="polite-flamingo ablations"), terminated_as_exit():
         try:
             while waiting or running:
-                while waiting and len(running) < jobs:
+                if waiting and len(running) < jobs and all(settled(process) for process in running):
                     experiment = waiting.pop(0)
                     with open(logs / f"{experiment.name}.log", "wb") as log:
                         process = start(command(params, experiment, jobs), env=_environment(params, jobs), log=log)
@@ -151,6 +160,9 @@ def run_all(
                         LOG.error("%s failed, see %s", experiment.name, logs / f"{experiment.name}.log")
                         failed.append(experiment)
         finally:
+            deadline = time.monotonic() + PATIENCE
+            while not all(settled(process) for process in running) and time.monotonic() < deadline:
+                time.sleep(0.2)
             for process in running:
                 stop(process)
             for copy in set(COPIES.glob("tmp*")) - copies if running else ():  # a killed DVC leaves them behind
