@@ -158,6 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
     ablations = verb("ablations", "train and measure the variants of Figure 9 as DVC experiments", _ablations)
     ablations.add_argument("--variants", nargs="+", metavar="NAME", help="default: all; the recipe always runs")
     ablations.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    ablations.add_argument("--recipe-seeds", nargs="+", type=int, default=[], metavar="N", help="more of the recipe's")
     ablations.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments side by side (default: 2)")
     ablations.add_argument("--page", type=Path, metavar="FILE", help="Markdown page that gets the tables and figures")
     ablations.add_argument(
@@ -503,11 +504,12 @@ def _ablations(arguments: argparse.Namespace) -> None:
         if not separator:
             raise ConfigError("a setting has no value", value=setting, next_step="write KEY=VALUE")
         extra[key] = yaml.safe_load(value)
-    params, names, seeds = _load(arguments), arguments.variants, arguments.seeds
+    params = _load(arguments)
+    wanted = {"names": arguments.variants, "seeds": arguments.seeds, "recipe_seeds": arguments.recipe_seeds}
     if arguments.dry_run:
-        print(planned(params, names=names, seeds=seeds, extra=extra))
+        print(planned(params, **wanted, extra=extra))
     else:
-        print(run_ablations(params, names=names, seeds=seeds, jobs=arguments.jobs, extra=extra, page=arguments.page))
+        print(run_ablations(params, **wanted, jobs=arguments.jobs, extra=extra, page=arguments.page))
 
 
 def _ui(arguments: argparse.Namespace) -> int:

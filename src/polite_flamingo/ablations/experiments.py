@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from polite_flamingo.ablations.variants import Variant, assignments, changed
+from polite_flamingo.ablations.variants import BASE, Variant, assignments, changed
 from polite_flamingo.errors import ConfigError, PoliteFlamingoError
 from polite_flamingo.io import fingerprint, locked
 from polite_flamingo.launch import pipeline_environment, use_profile
@@ -56,7 +56,11 @@ class Experiment:
 
 
 def experiments(
-    params: Params, variants: Sequence[Variant], seeds: Sequence[int], extra: Mapping[str, Any]
+    params: Params,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    extra: Mapping[str, Any],
+    recipe_seeds: Sequence[int] = (),
 ) -> list[Experiment]:
     """All experiments, seed by seed within a variant, the recipe first: the others find its stage 1 in the cache.
 
@@ -65,11 +69,13 @@ def experiments(
         variants: What to change.
         seeds: Values of `tune.seed`.
         extra: Changes made to every experiment, such as smaller budgets.
+        recipe_seeds: More seeds for the recipe alone.
     """
     inputs = _inputs(params.profile)
     found = []
     for variant in variants:
-        for seed in seeds:
+        more = recipe_seeds if variant.name == BASE else ()
+        for seed in dict.fromkeys((*seeds, *more)):
             changes = {**extra, **variant.changes, "tune.seed": seed, "evaluate.models": list(variant.stages)}
             resolved = changed(params, changes).model_dump(mode="json", exclude={"runtime", "overridden"})
             name = f"{variant.name}-seed{seed}-{fingerprint(inputs, resolved)[:8]}"

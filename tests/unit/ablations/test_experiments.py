@@ -44,6 +44,11 @@ def test_there_is_one_experiment_per_variant_and_seed(params: Params) -> None:
     ]
 
 
+def test_the_recipe_may_have_more_seeds_than_its_variants(params: Params) -> None:
+    found = [(e.variant.name, e.seed) for e in experiments(params, VARIANTS, [1], {}, [1, 2])]
+    assert found == [("base", 1), ("base", 2), ("raw", 1)]
+
+
 def test_the_same_inputs_give_the_same_names(params: Params) -> None:
     assert _names(params) == _names(params)
 
