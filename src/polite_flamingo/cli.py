@@ -657,7 +657,9 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         if getattr(arguments, option) is not None:
             _existing(getattr(arguments, option), f"--{option}")
     given = {name: _origin(name, model) for name in ("sts", "nli", "clip") if (model := getattr(arguments, name))}
-    models = {name: f"local:{model}" if Path(model).is_dir() else model for name, model in given.items()}
+    models: dict[str, Any] = {
+        name: f"local:{model}" if Path(model).is_dir() else model for name, model in given.items()
+    }
     wanted = Wanted(
         parts=tuple(dict.fromkeys(arguments.parts or (["labels"] if arguments.labels else ["world"]))),
         labels=arguments.labels,
