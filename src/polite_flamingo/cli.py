@@ -288,6 +288,9 @@ def build_parser() -> argparse.ArgumentParser:
     ablations.add_argument("--variants", nargs="+", metavar="NAME", help="default: all; the recipe always runs")
     ablations.add_argument("--seeds", nargs="+", type=_count, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
     ablations.add_argument(
+        "--recipe-seeds", nargs="+", type=_count, default=[], metavar="N", help="more of the recipe's"
+    )
+    ablations.add_argument(
         "--jobs", type=_positive, default=2, metavar="N", help="experiments side by side (default: 2)"
     )
     ablations.add_argument("--page", type=Path, metavar="FILE", help="Markdown page that gets the tables and figures")
@@ -697,11 +700,13 @@ def _ablations(arguments: argparse.Namespace) -> None:
             raise ConfigError("the value is not valid YAML", value=setting, where="--set") from None
     if arguments.page is not None:
         _existing(arguments.page, "--page")
-    params, names, seeds = _load(arguments), arguments.variants, list(dict.fromkeys(arguments.seeds))
+    params = _load(arguments)
+    seeds, more = (list(dict.fromkeys(numbers)) for numbers in (arguments.seeds, arguments.recipe_seeds))
+    wanted: dict[str, Any] = {"names": arguments.variants, "seeds": seeds, "recipe_seeds": more}
     if arguments.dry_run:
-        print(planned(params, names=names, seeds=seeds, extra=extra))
+        print(planned(params, **wanted, extra=extra))
     else:
-        print(run_ablations(params, names=names, seeds=seeds, jobs=arguments.jobs, extra=extra, page=arguments.page))
+        print(run_ablations(params, **wanted, jobs=arguments.jobs, extra=extra, page=arguments.page))
 
 
 def _ui(arguments: argparse.Namespace) -> int:

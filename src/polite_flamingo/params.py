@@ -182,6 +182,7 @@ class Multiturn(_Section):
 
 class Stage(Training):
     trainable: list[Trainable]
+    global_batch_size: int = Field(gt=0)
     mixture: dict[Literal["instruction", "pf1m", "raw"], float]
 
 
@@ -191,7 +192,6 @@ class Tune(_Section):
     skip_stage1: bool
     resolution: int | None = Field(gt=0)
     lora: Lora
-    global_batch_size: int = Field(gt=0)
     scheduler: Literal["constant", "cosine"]
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)

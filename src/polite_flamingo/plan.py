@@ -130,8 +130,7 @@ def _trainings(params: Params) -> list[tuple[str, dict[str, Any], Any, Sequence[
         stage = getattr(params.tune, name)
         if name == "stage1" and params.tune.skip_stage1:
             continue
-        settings = {**stage.model_dump(), "global_batch_size": params.tune.global_batch_size}
-        found.append((name, settings, params.tune.lora, tuple(stage.mixture)))
+        found.append((name, stage.model_dump(), params.tune.lora, tuple(stage.mixture)))
     return found
 
 

@@ -81,7 +81,7 @@ def test_hours_need_a_throughput():
 def test_a_profile_that_downloads_nothing_says_so_and_one_that_does_names_every_model():
     assert "no model: everything is on this machine" in render(plan(profile("tiny")))
     downloads = plan(profile("paper_8xa100"))["downloads"]
-    assert len(downloads["models_mb"]) == 8
+    assert len(downloads["models_mb"]) == 7
     assert all(downloads["models_mb"].values())
 
 

@@ -30,10 +30,9 @@ def params(tmp_path, monkeypatch, micro_flamingo_folder, image_root) -> Params:
             "lora": loaded.rewriter.lora.model_copy(update={"r": 2, "alpha": 2}),
         }
     )
-    small = {"epochs": 1.0, "context_length": 200}
+    small = {"epochs": 1.0, "context_length": 200, "global_batch_size": 2}
     tuned = loaded.tune.model_copy(
         update={
-            "global_batch_size": 2,
             "lora": rewriter.lora,
             **{s: getattr(loaded.tune, s).model_copy(update=small) for s in ("stage1", "stage2", "stage3")},
         }

@@ -1,4 +1,4 @@
-"""Stage ``score`` under SIGKILL at random moments: the same bytes as a straight run, nothing lost.
+"""Stage ``score`` under SIGKILL at random moments, and on a cluster: the same bytes as a straight run, nothing lost.
 
 Real (tiny, random) models answer, so that this also shows that a score does not depend on which others shared its
 batch. ``POLITE_FLAMINGO_KILLS`` sets how often the process is killed (3).
@@ -6,6 +6,7 @@ batch. ``POLITE_FLAMINGO_KILLS`` sets how often the process is killed (3).
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -29,10 +30,9 @@ RECORDS = 1200
 SECONDS_PER_CALL = 0.1
 
 SCRIPT = f"""
-import time
+import sys, time
 from pathlib import Path
 from polite_flamingo.params import load_params
-from polite_flamingo.rewrite import engine
 from polite_flamingo.rewrite.backends.scorer import ScorerBackend
 from polite_flamingo.stages import score
 from polite_flamingo.tracking.base import NullTracker
@@ -46,6 +46,10 @@ class Slow(ScorerBackend):
 import polite_flamingo.stages.scorers as scorers
 scorers.ScorerBackend = Slow
 params = load_params(Path({str(ROOT / "params.yaml")!r}), "tiny")
+engine, *absent = sys.argv[1:]
+backbones = params.backbones.model_copy(update=dict.fromkeys(absent, "none"))
+runtime = params.runtime.model_copy(update={{"engine": engine, "threads": 1, "device": "cpu"}})
+params = params.model_copy(update={{"backbones": backbones, "runtime": runtime}})
 Path("started").touch()
 score.run(params, NullTracker())
 """
@@ -65,14 +69,16 @@ def records() -> list[Rewrite]:
     return made
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     (folder / "started").unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=folder, env=environment, stderr=subprocess.PIPE)
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-c", SCRIPT, *(words or ("local",))]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
 
 
-def finish(folder: Path) -> None:
-    process = start(folder)
+def finish(folder: Path, *words: str) -> None:
+    process = start(folder, *words)
     _, stderr = process.communicate(timeout=280)
     assert process.returncode == 0, stderr.decode()[-2000:]
 
@@ -82,24 +88,29 @@ def written(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
-@pytest.mark.pipeline
-@pytest.mark.slow
-def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    straight = tmp_path / "straight"
-    backbones = straight / "models" / "tiny" / "backbones"
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    folder = tmp_path / "straight"
+    backbones = folder / "models" / "tiny" / "backbones"
     cross_encoder(backbones / "nli", id2label=dict(enumerate(LABELS)), num_labels=3)
     cross_encoder(backbones / "reward", num_labels=1)
     clip_model(backbones / "clip")
     shutil.copytree(sentence_encoder(tmp_path / "sts"), backbones / "sts")
-    raw = straight / "data" / "tiny" / "raw"
+    raw = folder / "data" / "tiny" / "raw"
     raw.mkdir(parents=True)
     for name in ("red", "blue", "green"):
         PILImage.new("RGB", (20, 24), name).save(raw / f"{name}.png")
-    write_shards(straight / "data" / "tiny" / "rewrites", (r.to_row() for r in records()))
-    killed = tmp_path / "killed"
-    shutil.copytree(straight, killed)
+    write_shards(folder / "data" / "tiny" / "rewrites", (r.to_row() for r in records()))
+    return folder
+
+
+@pytest.mark.pipeline
+@pytest.mark.slow
+def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(job: Path) -> None:
+    killed = job.with_name("killed")
+    shutil.copytree(job, killed)
     begun = time.monotonic()
-    finish(straight)
+    finish(job)
     took = time.monotonic() - begun
     for kill in range(KILLS):
         process = start(killed)
@@ -111,7 +122,19 @@ def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(tmp_path: Pat
         process.send_signal(signal.SIGKILL)
         process.communicate()
     finish(killed)
-    assert written(killed) == written(straight)
+    assert written(killed) == written(job)
     out = killed / "data" / "tiny" / "scored"
     assert [row["id"] for row in read_shards(out)] == [f"s/{i}" for i in range(RECORDS)]
     assert list(read_jsonl(out / "quarantine.jsonl")) == []
+
+
+@pytest.mark.pipeline
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install -e '.[ray]'")
+def test_a_cluster_writes_the_same_bytes(job: Path) -> None:
+    cluster = job.with_name("cluster")
+    shutil.copytree(job, cluster)
+    absent = ("nli", "sts")  # a pool is started for each scorer
+    finish(job, "local", *absent)
+    finish(cluster, "ray", *absent)
+    assert written(cluster) == written(job)

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from polite_flamingo.ablations.variants import Variant, assignments, changed
+from polite_flamingo.ablations.variants import BASE, Variant, assignments, changed
 from polite_flamingo.errors import ConfigError, PoliteFlamingoError
 from polite_flamingo.io import fingerprint, locked
 from polite_flamingo.launch import pipeline_environment, use_profile
@@ -32,7 +32,9 @@ DVC = (sys.executable, "-m", "dvc")
 STAGES = ("tune_stage1", "tune_stage2", "tune_stage3", "evaluate")
 BASELINE = "models/{profile}/raw"  # `evaluate` lists it, no variant measures it
 COPIES = Path(".dvc/tmp/exps/standalone")  # where DVC runs its temporary copies of the project
-LOCKED = "Unable to acquire lock"  # two experiments began at the same instant
+BEGUN = b"Reproducing experiment"  # DVC says this when it has put the project back as it found it
+PATIENCE = 120.0  # seconds that a stopped run waits for that
+LOCKED = "Unable to acquire lock"  # somebody else's DVC was at work
 ATTEMPTS = 5
 
 
@@ -54,7 +56,11 @@ class Experiment:
 
 
 def experiments(
-    params: Params, variants: Sequence[Variant], seeds: Sequence[int], extra: Mapping[str, Any]
+    params: Params,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    extra: Mapping[str, Any],
+    recipe_seeds: Sequence[int] = (),
 ) -> list[Experiment]:
     """All experiments, seed by seed within a variant, the recipe first: the others find its stage 1 in the cache.
 
@@ -63,11 +69,13 @@ def experiments(
         variants: What to change.
         seeds: Values of `tune.seed`.
         extra: Changes made to every experiment, such as smaller budgets.
+        recipe_seeds: More seeds for the recipe alone.
     """
     inputs = _inputs(params.profile)
     found = []
     for variant in variants:
-        for seed in seeds:
+        more = recipe_seeds if variant.name == BASE else ()
+        for seed in dict.fromkeys((*seeds, *more)):
             changes = {**extra, **variant.changes, "tune.seed": seed, "evaluate.models": list(variant.stages)}
             resolved = changed(params, changes).model_dump(mode="json", exclude={"runtime", "overridden"})
             name = f"{variant.name}-seed{seed}-{fingerprint(inputs, resolved)[:8]}"
@@ -112,6 +120,9 @@ def run_all(
 ) -> list[Experiment]:
     """Run experiments that do not exist yet, `jobs` at a time; stopping this process stops them all.
 
+    To begin one, DVC sets the parameters in the project, keeps a copy and puts the project back. One begins at a time,
+    and none is stopped at that moment.
+
     Args:
         params: The profile's parameters.
         wanted: The experiments.
@@ -130,12 +141,16 @@ def run_all(
     running: dict[subprocess.Popen[str], tuple[Experiment, float, int]] = {}
     tries: dict[str, int] = {}
     logs.mkdir(parents=True, exist_ok=True)
+
+    def settled(process: subprocess.Popen[str]) -> bool:
+        return process.poll() is not None or BEGUN in (logs / f"{running[process][0].name}.log").read_bytes()
+
     copies = set(COPIES.glob("tmp*"))
     LOG.info("%d experiments, %d of them finished before", len(wanted), len(wanted) - total)
     with locked(Path(".work") / "ablations.lock", where="polite-flamingo ablations"), terminated_as_exit():
         try:
             while waiting or running:
-                while waiting and len(running) < jobs:
+                if waiting and len(running) < jobs and all(settled(process) for process in running):
                     experiment = waiting.pop(0)
                     with open(logs / f"{experiment.name}.log", "wb") as log:
                         process = start(command(params, experiment, jobs), env=_environment(params, jobs), log=log)
@@ -155,6 +170,9 @@ def run_all(
                         LOG.error("%s failed, see %s", experiment.name, logs / f"{experiment.name}.log")
                         failed.append(experiment)
         finally:
+            deadline = time.monotonic() + PATIENCE
+            while not all(settled(process) for process in running) and time.monotonic() < deadline:
+                time.sleep(0.2)
             for process in running:
                 stop(process)
             for copy in set(COPIES.glob("tmp*")) - copies if running else ():  # a killed DVC leaves them behind

@@ -26,6 +26,7 @@ def run_ablations(
     jobs: int,
     extra: Mapping[str, Any],
     page: Path | None,
+    recipe_seeds: Sequence[int] = (),
 ) -> str:
     """Run what is missing, write ``reports/ablations/P`` and return the tables.
 
@@ -36,12 +37,13 @@ def run_ablations(
         jobs: Experiments side by side.
         extra: Changes made to every experiment.
         page: Markdown file that gets tables and figures.
+        recipe_seeds: More seeds for the recipe alone, whose spread the U needs.
 
     Raises:
         PoliteFlamingoError: an experiment failed; the others are finished and reported.
     """
     prepare(params)
-    wanted = experiments(params, chosen(params, names), seeds, extra)
+    wanted = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
     folder = Path("reports") / "ablations" / params.profile
     reports: dict[str, Path] = {}
 
@@ -62,9 +64,16 @@ def run_ablations(
     return text
 
 
-def planned(params: Params, *, names: Sequence[str] | None, seeds: Sequence[int], extra: Mapping[str, Any]) -> str:
+def planned(
+    params: Params,
+    *,
+    names: Sequence[str] | None,
+    seeds: Sequence[int],
+    extra: Mapping[str, Any],
+    recipe_seeds: Sequence[int] = (),
+) -> str:
     """The DVC commands that `run_ablations` would run, one per line."""
-    wanted = experiments(params, chosen(params, names), seeds, extra)
+    wanted = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
     return "\n".join(" ".join(["dvc", *command(params, experiment)[3:]]) for experiment in wanted)
 
 

@@ -150,7 +150,7 @@ def _tune(
         TrainSettings(
             learning_rate=settings.learning_rate,
             epochs=settings.epochs,
-            global_batch_size=tune.global_batch_size,
+            global_batch_size=settings.global_batch_size,
             scheduler=tune.scheduler,
             warmup_steps=tune.warmup_steps,
             max_grad_norm=tune.max_grad_norm,

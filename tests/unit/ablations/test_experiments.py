@@ -44,6 +44,11 @@ def test_there_is_one_experiment_per_variant_and_seed(params: Params) -> None:
     ]
 
 
+def test_the_recipe_may_have_more_seeds_than_its_variants(params: Params) -> None:
+    found = [(e.variant.name, e.seed) for e in experiments(params, VARIANTS, [1], {}, [1, 2])]
+    assert found == [("base", 1), ("base", 2), ("raw", 1)]
+
+
 def test_the_same_inputs_give_the_same_names(params: Params) -> None:
     assert _names(params) == _names(params)
 
@@ -126,18 +131,44 @@ def test_an_experiment_that_met_another_ones_lock_is_tried_again(
     assert (finished, failed) == (["late"], [])
 
 
+BEGIN = "print('Reproducing experiment', flush=True); "
+
+
 def test_an_interruption_stops_what_runs(params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)"
+    script = f"import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); {BEGIN}time.sleep(60)"
     _pretend(monkeypatch, {"long": script, "short": "pass"}, set())
 
     def interrupt(_: Experiment) -> None:
-        while not Path("pid").is_file() or not Path("pid").read_text():
-            pass
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_all(params, _experiments("long", "short"), jobs=2, logs=tmp_path / "logs", finished=interrupt)
     assert not Path(f"/proc/{Path('pid').read_text()}").exists()
+
+
+def test_an_experiment_is_not_stopped_while_dvc_has_changed_the_project(
+    params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes = "import pathlib, time; p = pathlib.Path('params'); p.write_text('changed'); time.sleep(4); "
+    changes += f"p.write_text('as before'); {BEGIN}time.sleep(60)"
+    _pretend(monkeypatch, {"starting": changes, "short": BEGIN + "import time; time.sleep(2)"}, set())
+
+    def interrupt(_: Experiment) -> None:
+        assert Path("params").read_text() == "changed"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(params, _experiments("short", "starting"), jobs=2, logs=tmp_path / "logs", finished=interrupt)
+    assert Path("params").read_text() == "as before"
+
+
+def test_experiments_begin_one_after_the_other(params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    alone = "import pathlib, time; p = pathlib.Path('busy'); p.touch(exist_ok=False); time.sleep(0.6); p.unlink(); "
+    _pretend(monkeypatch, dict.fromkeys(("one", "two", "three"), alone + BEGIN + "time.sleep(0.6)"), set())
+    failed = run_all(
+        params, _experiments("one", "two", "three"), jobs=3, logs=tmp_path / "logs", finished=lambda _: None
+    )
+    assert failed == []
 
 
 def test_a_folder_without_git_is_refused(params: Params) -> None:
