@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -406,7 +407,7 @@ def _load(arguments: argparse.Namespace) -> Params:
     params = load_params(getattr(arguments, "params", Path("params.yaml")), getattr(arguments, "profile", None))
     if device is None:
         return params
-    if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
+    if device not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):
         raise ConfigError("unknown device", value=device, next_step="one of auto, cpu, cuda, cuda:<number>")
     return params.model_copy(update={"runtime": params.runtime.model_copy(update={"device": device})})
 

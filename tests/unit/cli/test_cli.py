@@ -116,6 +116,7 @@ def test_a_users_mistake_ends_with_status_2_and_no_traceback(
     ("argv", "words"),
     [
         (["plan", "--profile", "tinny"], ["unknown profile", "did you mean 'tiny'"]),
+        (["plan", "--device", "cuda:x"], ["unknown device", "'cuda:x'"]),
         (["plan", "--profile", "unbuilt"], ["needs its parts", "'build:hub'", "backbones.flamingo"]),
         (["plan", "--profile", "headless"], ["backbones.flamingo: is missing"]),
         (["whatif", "--set", "filter.sts.min_cosin=0.5"], ["did you mean 'min_cosine'"]),
