@@ -9,7 +9,9 @@ import argparse
 import importlib
 import json
 import logging
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; a user's error ends with status 2 and a message, without a traceback."""
     prepare_environment()
     parser = build_parser()
-    arguments = parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
+    arguments = parser.parse_args(_spelled(sys.argv[1:] if argv is None else argv))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that share a training
     logging.getLogger("polite_flamingo").setLevel(logging.INFO if first else logging.ERROR)
@@ -51,26 +53,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `polite-flamingo report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {_about_file(error)}", file=sys.stderr)
+        return USER_ERROR
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All verbs with their options."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("--profile", help="profile in configs/profiles/ instead of the one params.yaml names")
-    common.add_argument("--params", type=Path, help="params file (default: params.yaml)")
-    common.add_argument("--data-root", help="folder of the real datasets, instead of the profile's data_root")
-    common.add_argument("--device", help="auto, cpu or cuda, instead of the profile's runtime.device")
+    shared = common.add_argument_group("options of every verb")
+    shared.add_argument(
+        "--profile", metavar="NAME", help="profile in configs/profiles/ (default: the one params.yaml names)"
+    )
+    shared.add_argument("--params", type=Path, metavar="FILE", help="params file (default: params.yaml)")
+    shared.add_argument(
+        "--data-root", metavar="DIR", help="folder of the real datasets (default: the profile's data_root)"
+    )
+    shared.add_argument(
+        "--device", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: the profile's runtime.device)"
+    )
     parser = argparse.ArgumentParser(
         prog="polite-flamingo",
         description="Turn terse vision-language annotations into polite, grounded instruction data, and tune on it.",
-        epilog="Stages are usually run by `dvc repro`, which knows what is out of date.",
+        epilog="`polite-flamingo VERB --help` tells a verb's options. Stages are usually run by `polite-flamingo run` "
+        "or `dvc repro`, which know what is out of date. Exit status: 0 done; 2 an error you can mend, and the "
+        "message says how; 130 stopped by Ctrl-C. `run`, and a training of several processes, pass on the status of "
+        "what they started.",
         parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"polite-flamingo {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    def verb(name: str, summary: str, handler: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=summary, description=summary, parents=[common])
+    def verb(
+        name: str, summary: str, handler: Callable[[argparse.Namespace], int | None], *examples: str
+    ) -> argparse.ArgumentParser:
+        added = verbs.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog="\n".join(["examples:", *(f"  polite-flamingo {name} {example}" for example in examples)])
+            if examples
+            else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[common],
+        )
         added.set_defaults(handler=handler)
         return added
 
@@ -78,60 +106,124 @@ def build_parser() -> argparse.ArgumentParser:
         verb(stage.name, f"stage: {stage.summary}", _stage_handler(stage))
     report = verb("report", "the headline figures on one screen", _report)
     report.add_argument("--json", action="store_true", help="everything, as JSON")
-    report.add_argument("--records", type=int, metavar="N", help="instead: the first N rewrites by id, as Markdown")
-    explain = verb("explain", "one record's life, from annotation to verdict", _explain)
-    explain.add_argument("id", help="record id, or an unambiguous part of it")
-    page = verb("filtering_report", "what the filters took, as one HTML page with examples", _filtering_report)
+    report.add_argument(
+        "--records", type=_positive, metavar="N", help="instead: the first N rewrites by id, as Markdown"
+    )
+    explain = verb("explain", "one record's life, from annotation to verdict", _explain, "coco/train/5")
+    explain.add_argument("id", metavar="ID", help="record id, or an unambiguous part of it")
+    page = verb("filtering-report", "what the filters took, as one HTML page with examples", _filtering_report)
     page.add_argument("--out", type=Path, metavar="FILE", help="default: reports/PROFILE/filtering.html")
     page.add_argument("--examples", type=_count, default=300, metavar="N", help="records to show (default: 300)")
-    whatif = verb("whatif", "what other thresholds would keep, per source: seconds, no model", _whatif)
-    whatif.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. filter.sts.min_cosine=0.5; repeatable"
+    whatif = verb(
+        "whatif",
+        "what other thresholds would keep, per source: seconds, no model; writes nothing",
+        _whatif,
+        "--set filter.sts.min_cosine=0.5",
+        "--set filter.sts.min_cosine=0.5 --set filter.numbers.max_changed=0 --examples 3",
     )
-    whatif.add_argument("--examples", type=int, default=0, metavar="N", help="records gained and lost to show of each")
+    whatif.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="another filter value; may be given repeatedly"
+    )
+    whatif.add_argument(
+        "--examples",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="gained and lost records to show, N of each (default: 0)",
+    )
     whatif.add_argument("--json", action="store_true", help="everything, as JSON")
-    rescore = verb("rescore", "score the records of a PF-1M file again, beside the published scores", _rescore)
+    rescore = verb(
+        "rescore",
+        "score the records of a PF-1M file again, beside the published scores",
+        _rescore,
+        "pf1m.json",
+        "pf1m.json --scorers sts,nli --nli hub:cross-encoder/nli-deberta-v3-base@COMMIT",
+    )
     rescore.add_argument("file", type=Path, metavar="FILE", help="PF-1M JSON, or JSON Lines of such records")
-    rescore.add_argument("--scorers", default="rouge,sts", metavar="LIST", help="rouge, sts, nli, clip, reward")
+    rescore.add_argument(
+        "--scorers",
+        default="rouge,sts",
+        metavar="LIST",
+        help="some of rouge, sts, nli, clip, reward, with commas (default: %(default)s)",
+    )
     for name, what in (("sts", "sentence encoder"), ("nli", "NLI model"), ("clip", "CLIP"), ("reward", "reward model")):
-        rescore.add_argument(f"--{name}", metavar="MODEL", help=f"{what}: folder or origin (default: the profile's)")
+        rescore.add_argument(
+            f"--{name}", metavar="MODEL", help=f"{what}: folder, or origin as in a profile (default: the profile's)"
+        )
     rescore.add_argument("--json", action="store_true", help="everything, as JSON")
-    run = verb("run", "run the pipeline of a profile with DVC, then report", _run)
-    run.add_argument("--until", choices=list(BY_NAME), help="last stage to run", metavar="STAGE")
-    read = verb("read", "read one dataset's official files into samples, bad rows into quarantine", _read)
+    run = verb(
+        "run", "run the pipeline of a profile with DVC, then report", _run, "--profile tiny", "--until check_pf1m"
+    )
+    run.add_argument("--until", choices=list(BY_NAME), help="last stage to run (default: all)", metavar="STAGE")
+    read = verb(
+        "read",
+        "read one dataset's official files into samples, bad rows into quarantine",
+        _read,
+        "vqav2 data/raw/vqav2 --out looked",
+    )
     read.add_argument("source", metavar="SOURCE", help="name in `sources`, or package.module:Class of your own reader")
     read.add_argument("raw_dir", metavar="RAW_DIR", type=Path, help="the dataset's folder; its parent is the data root")
     read.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets samples/ and quarantine.jsonl")
     read.add_argument("--split", metavar="S", help="split as the dataset names it (default: the catalogue's first)")
-    read.add_argument("--seed", type=int, default=42, help="seed of drawn wordings (default: 42)")
-    fetch = verb("fetch", "get datasets from their official locations: resumed, checked, unpacked", _fetch)
+    read.add_argument("--seed", type=int, default=42, metavar="N", help="seed of drawn wordings (default: 42)")
+    fetch = verb(
+        "fetch", "get datasets from their official locations: resumed, checked, unpacked", _fetch, "vqav2 coco"
+    )
     fetch.add_argument("names", nargs="+", metavar="NAME", help="datasets, as `sources` lists them")
     fetch.add_argument("--accept-licence", action="store_true", help="the licences shown are accepted")
     sources = verb("sources", "every dataset with a reader: task, licence, rows, state on this machine", _sources)
     sources.add_argument("--json", action="store_true", help="everything, as JSON")
-    export = verb("export", "the kept records in a format people train on, with a dataset card", _export)
+    export = verb(
+        "export",
+        "the kept records in a format people train on, with a dataset card",
+        _export,
+        "messages",
+        "llava --out llava",
+    )
     export.add_argument("format", metavar="FORMAT", help="pf1m, llava, sharegpt, messages, webdataset or datajuicer")
     export.add_argument("--out", type=Path, metavar="DIR", help="default: data/PROFILE/exports/FORMAT")
     export.add_argument(
         "--permissive-only", action="store_true", help="only annotations whose licence allows commercial use"
     )
-    publish = verb("export_model", "a trained model as one folder for the Hugging Face hub", _export_model)
+    publish = verb(
+        "export-model",
+        "a trained model as one folder for the Hugging Face hub",
+        _export_model,
+        "assistant",
+        "polite --stage rewriter",
+    )
     publish.add_argument("out", type=Path, metavar="OUT", help="new folder: safetensors, config, tokenizer, model card")
     publish.add_argument("--stage", choices=TRAINED, default="stage3", help="which model (default: %(default)s)")
     imported = verb(
-        "import_model", "a checkpoint of the original code (.pt) as one of this profile's models", _import_model
+        "import-model",
+        "a checkpoint of the original code (.pt) as one of this profile's models",
+        _import_model,
+        "--stage rewriter CHECKPOINT.pt",
     )
-    imported.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of Polite or Clever Flamingo")
-    imported.add_argument("--stage", choices=TRAINED, required=True, help="which model it becomes")
+    imported.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="file of Polite or Clever Flamingo")
+    imported.add_argument(
+        "--stage", choices=TRAINED, required=True, help="which model it becomes: models/PROFILE/STAGE"
+    )
     imported.add_argument("--lora-only", action="store_true", help="it holds LoRA but no cross-attention")
     params = verb("params", "the resolved parameters, and which of the paper's values the profile replaces", _params)
     params.add_argument("--check", action="store_true", help="check every profile instead")
-    plan = verb("plan", "what a profile needs: parameters, memory, steps, hours, downloads; before any of it", _plan)
-    plan.add_argument("--tokens-per-second", type=float, metavar="N", help="training throughput of one process")
+    plan = verb(
+        "plan",
+        "what a profile needs: parameters, memory, steps, hours, downloads; loads and fetches nothing",
+        _plan,
+        "--profile single_gpu",
+        "--profile paper_8xa100 --tokens-per-second 2500",
+    )
+    plan.add_argument(
+        "--tokens-per-second",
+        type=_rate,
+        metavar="N",
+        help="training throughput of one process, for the hours (default: the profile's runtime.tokens_per_second)",
+    )
     plan.add_argument("--json", action="store_true", help="everything, as JSON")
     ui = verb("ui", "open the MLflow UI and a Prefect server on localhost", _ui)
-    ui.add_argument("--mlflow-port", type=int, default=5000)
-    ui.add_argument("--prefect-port", type=int, default=4200)
+    ui.add_argument("--mlflow-port", type=_positive, default=5000, metavar="N", help="default: %(default)s")
+    ui.add_argument("--prefect-port", type=_positive, default=4200, metavar="N", help="default: %(default)s")
     doctor = verb("doctor", "what is wrong with the images of a data root: broken, odd, copied, contaminated", _doctor)
     doctor.add_argument("root", type=Path, metavar="DATA_ROOT", help="folder that holds the datasets")
     doctor.add_argument(
@@ -139,33 +231,75 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--samples", type=Path, metavar="DIR", help="sample shards: images they name may be missing")
     doctor.add_argument("--out", type=Path, default=Path("reports/doctor"), metavar="DIR", help="default: %(default)s")
-    doctor.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="default: one per core")
-    doctor.add_argument("--min-side", type=int, default=16, metavar="PIXELS", help="below it: tiny (default 16)")
+    doctor.add_argument(
+        "--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="default: one per core"
+    )
+    doctor.add_argument("--min-side", type=_count, default=16, metavar="PIXELS", help="below it: tiny (default 16)")
     doctor.add_argument("--json", action="store_true", help="the whole report, as JSON")
-    calibrate = verb("calibrate", "measure the filters on labelled records, suggest thresholds", _calibrate)
+    calibrate = verb(
+        "calibrate",
+        "measure the filters on labelled records, suggest thresholds",
+        _calibrate,
+        "world",
+        "--labels labels.csv --max-corrupted 0.02",
+        "real --data-root DIR",
+    )
     calibrate.add_argument(
-        "parts", nargs="*", metavar="PART", help="world (its ground truth), labels (--labels), real (injected errors)"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="world: a rendered world's ground truth; labels: those of --labels; real: errors injected into the "
+        "datasets of --data-root (default: labels if --labels is given, else world)",
     )
     calibrate.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label (clean or corrupted)")
-    calibrate.add_argument("--max-corrupted", type=float, default=0.01, metavar="X", help="target (default 0.01)")
-    calibrate.add_argument("--min-clean", type=float, default=0.9, metavar="Y", help="target (default 0.9)")
-    calibrate.add_argument("--prevalence", type=float, metavar="P", help="share of corrupted records before filtering")
-    calibrate.add_argument("--sts", metavar="ORIGIN", help="real: sentence encoder (default: MiniLM from PyPI)")
-    calibrate.add_argument("--nli", metavar="ORIGIN", help="real: NLI model (default: trained on DATA_ROOT/nli)")
-    calibrate.add_argument("--clip", metavar="ORIGIN", help="real: CLIP model (default: none)")
-    calibrate.add_argument("--page", type=Path, metavar="MD", help="page whose tables and plots are written anew")
+    calibrate.add_argument(
+        "--max-corrupted",
+        type=_share,
+        default=0.01,
+        metavar="X",
+        help="target: share of corrupted records among the kept ones (default: %(default)s)",
+    )
+    calibrate.add_argument(
+        "--min-clean",
+        type=_share,
+        default=0.9,
+        metavar="Y",
+        help="target: share of clean ones kept (default: %(default)s)",
+    )
+    calibrate.add_argument(
+        "--prevalence",
+        type=_share,
+        metavar="P",
+        help="share of corrupted records before filtering (default: as labelled; 0.1 for real)",
+    )
+    calibrate.add_argument("--sts", metavar="MODEL", help="real: sentence encoder (default: MiniLM from PyPI)")
+    calibrate.add_argument("--nli", metavar="MODEL", help="real: NLI model (default: trained on DATA_ROOT/nli)")
+    calibrate.add_argument("--clip", metavar="MODEL", help="real: CLIP model (default: none)")
+    calibrate.add_argument(
+        "--page", type=Path, metavar="FILE", help="Markdown page whose tables and plots are written anew"
+    )
     calibrate.add_argument("--json", action="store_true", help="everything, as JSON")
-    ablations = verb("ablations", "train and measure the variants of Figure 9 as DVC experiments", _ablations)
+    ablations = verb(
+        "ablations",
+        "train and measure the variants of Figure 9 as DVC experiments",
+        _ablations,
+        "--dry-run",
+        "--variants vit epochs --seeds 1 2",
+    )
     ablations.add_argument("--variants", nargs="+", metavar="NAME", help="default: all; the recipe always runs")
-    ablations.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
-    ablations.add_argument("--recipe-seeds", nargs="+", type=int, default=[], metavar="N", help="more of the recipe's")
-    ablations.add_argument("--jobs", type=int, default=2, metavar="N", help="experiments side by side (default: 2)")
+    ablations.add_argument("--seeds", nargs="+", type=_count, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    ablations.add_argument(
+        "--recipe-seeds", nargs="+", type=_count, default=[], metavar="N", help="more of the recipe's"
+    )
+    ablations.add_argument(
+        "--jobs", type=_positive, default=2, metavar="N", help="experiments side by side (default: 2)"
+    )
     ablations.add_argument("--page", type=Path, metavar="FILE", help="Markdown page that gets the tables and figures")
     ablations.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="set in every experiment, e.g. tune.stage1.epochs=0.5"
     )
     ablations.add_argument("--dry-run", action="store_true", help="show the DVC commands instead of running them")
-    verb("track_outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
+    verb("track-outputs", "tag the MLflow runs of the last stages with the md5 of their outputs", _track_outputs)
     return parser
 
 
@@ -199,15 +333,69 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _with_underscores(argv: Sequence[str]) -> list[str]:
-    """Write the verb with underscores: ``train-rewriter`` is ``train_rewriter``."""
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: 0 to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _spelled(argv: Sequence[str]) -> list[str]:
+    """Write a stage with underscores, as DVC does, and any other verb with dashes, however they were typed."""
     words = list(argv)
     takes_value = {"--profile", "--params", "--data-root", "--device"}
     for index, word in enumerate(words):
         if not word.startswith("-") and (index == 0 or words[index - 1] not in takes_value):
-            words[index] = word.replace("-", "_")
+            stage = word.replace("-", "_")
+            words[index] = stage if stage in BY_NAME else word.replace("_", "-")
             break
     return words
+
+
+def _about_file(error: OSError) -> PoliteFlamingoError:
+    """What the operating system says about a path, as an error of ours."""
+    what = "file does not exist" if isinstance(error, FileNotFoundError) else "file cannot be used"
+    step = "check the path, and that you may read or write there"
+    return PoliteFlamingoError(what, value=error.strerror, where=error.filename2 or error.filename, next_step=step)
+
+
+def _existing(file: Path, option: str) -> Path:
+    if file.is_dir() or not file.exists():
+        what = "a folder, not a file" if file.is_dir() else "file does not exist"
+        raise ConfigError(what, value=str(file), where=option, next_step="give the path of a file")
+    return file
+
+
+def _origin(name: str, text: str) -> str:
+    """A model named on the command line: a folder, or an origin as profiles have them."""
+    if Path(text).is_dir() or text in ("packaged", "none") or ":" in text:
+        return text
+    raise ConfigError(
+        "model folder does not exist",
+        value=text,
+        where=f"--{name}",
+        next_step="give a folder, or packaged, pypi:<package>, hub:<id>@<commit>",
+    )
 
 
 def _load(arguments: argparse.Namespace) -> Params:
@@ -219,7 +407,7 @@ def _load(arguments: argparse.Namespace) -> Params:
     params = load_params(getattr(arguments, "params", Path("params.yaml")), getattr(arguments, "profile", None))
     if device is None:
         return params
-    if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
+    if device not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):
         raise ConfigError("unknown device", value=device, next_step="one of auto, cpu, cuda, cuda:<number>")
     return params.model_copy(update={"runtime": params.runtime.model_copy(update={"device": device})})
 
@@ -260,7 +448,8 @@ def _rescore(arguments: argparse.Namespace) -> None:
 
     params = _load(arguments)
     names = chosen(arguments.scorers)
-    origins = {name: getattr(arguments, name) for name in SCORERS}
+    origins = {name: _origin(name, given) if (given := getattr(arguments, name)) else None for name in SCORERS}
+    _existing(arguments.file, "FILE")
     stay_offline(params.runtime.threads, [origin or "" for origin in origins.values()])
     report = rescore(
         arguments.file,
@@ -279,6 +468,8 @@ def _filtering_report(arguments: argparse.Namespace) -> None:
 
     params = _load(arguments)
     out = arguments.out or params.reports / "filtering.html"
+    if out.is_dir():
+        raise ConfigError("a folder, not a file", value=str(out), where="--out", next_step="name an HTML file")
     figures = params.reports / "filter.json"
     done = write_report(
         params.data / "pf1m",
@@ -297,8 +488,6 @@ def _whatif(arguments: argparse.Namespace) -> None:
     from polite_flamingo.stages.filter import thresholds_of
 
     params = _load(arguments)
-    if arguments.examples < 0:
-        raise ConfigError("a number of examples cannot be negative", value=arguments.examples, where="--examples")
     other = changed(params, arguments.set, "filter")
     report = whatif(
         params.data / "scored",
@@ -394,6 +583,7 @@ def _import_model(arguments: argparse.Namespace) -> None:
     from polite_flamingo.model.lora import LoraSettings
 
     params = _load(arguments)
+    _existing(arguments.checkpoint, "CHECKPOINT")
     lora = (params.rewriter if arguments.stage == "rewriter" else params.tune).lora
     report = import_model(
         params.models / "backbones" / "flamingo",
@@ -467,11 +657,13 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from polite_flamingo.tracking import start_tracker
 
     params = _load(arguments)
-    for name in ("max_corrupted", "min_clean", "prevalence"):
-        value = getattr(arguments, name)
-        if value is not None and not 0 <= value <= 1:
-            raise ConfigError("a share lies between 0 and 1", value=value, where="--" + name.replace("_", "-"))
-    models = {name: getattr(arguments, name) for name in ("sts", "nli", "clip") if getattr(arguments, name)}
+    for option in ("labels", "page"):
+        if getattr(arguments, option) is not None:
+            _existing(getattr(arguments, option), f"--{option}")
+    given = {name: _origin(name, model) for name in ("sts", "nli", "clip") if (model := getattr(arguments, name))}
+    models: dict[str, Any] = {
+        name: f"local:{model}" if Path(model).is_dir() else model for name, model in given.items()
+    }
     wanted = Wanted(
         parts=tuple(dict.fromkeys(arguments.parts or (["labels"] if arguments.labels else ["world"]))),
         labels=arguments.labels,
@@ -503,9 +695,15 @@ def _ablations(arguments: argparse.Namespace) -> None:
         key, separator, value = setting.partition("=")
         if not separator:
             raise ConfigError("a setting has no value", value=setting, next_step="write KEY=VALUE")
-        extra[key] = yaml.safe_load(value)
+        try:
+            extra[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError("the value is not valid YAML", value=setting, where="--set") from None
+    if arguments.page is not None:
+        _existing(arguments.page, "--page")
     params = _load(arguments)
-    wanted = {"names": arguments.variants, "seeds": arguments.seeds, "recipe_seeds": arguments.recipe_seeds}
+    seeds, more = (list(dict.fromkeys(numbers)) for numbers in (arguments.seeds, arguments.recipe_seeds))
+    wanted: dict[str, Any] = {"names": arguments.variants, "seeds": seeds, "recipe_seeds": more}
     if arguments.dry_run:
         print(planned(params, **wanted, extra=extra))
     else:

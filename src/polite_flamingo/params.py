@@ -386,7 +386,7 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
     folder = path.parent / "configs" / "profiles"
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known:
-        raise ConfigError("unknown profile", value=name, where=path, next_step=did_you_mean(str(name), known))
+        raise ConfigError("unknown profile", value=name, where=folder, next_step=did_you_mean(str(name), known))
     machine = _read_yaml(folder / f"{name}.yaml")
     overrides = machine.pop("overrides", None) or {}
     shared = sorted(set(base) & set(machine))
@@ -403,7 +403,7 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
     try:
         params = Params(**{**merged, **machine, "profile": name, "overridden": overridden})
     except ValidationError as error:
-        problems += [_explain(e) for e in error.errors()]
+        problems += [explain_problem(e) for e in error.errors()]
         params = None
     if problems or params is None:
         raise ConfigError(
@@ -444,7 +444,7 @@ def changed(params: Params, assignments: Sequence[str], section: str) -> Params:
     try:
         made = type(params)(**values)
     except ValidationError as error:
-        problems += [_explain(e) for e in error.errors()]
+        problems += [explain_problem(e) for e in error.errors()]
         made = params
     if problems:
         raise ConfigError(
@@ -489,7 +489,8 @@ def _merge(
     return merged
 
 
-def _explain(error: Any) -> str:
+def explain_problem(error: Any) -> str:
+    """One problem that pydantic found with the parameters, on one line."""
     location = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         model: Any = Params
@@ -499,4 +500,8 @@ def _explain(error: Any) -> str:
                 return f"{location}: unknown parameter"
             model = annotation
         return f"{location}: unknown parameter ({did_you_mean(str(error['loc'][-1]), model.model_fields)})"
+    if error["type"] == "missing":
+        return f"{location}: is missing"
+    if error["type"] == "model_type":
+        return f"{location}: has keys of its own; write {location}.<key> (got {error.get('input')!r})"
     return f"{location}: {error['msg']} (got {error.get('input')!r})"

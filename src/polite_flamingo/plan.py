@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.model.bases import MEGABYTES
 from polite_flamingo.params import Params
 from polite_flamingo.sources.registry import catalogue
@@ -32,13 +33,25 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
 
     Returns:
         ``model``, ``data``, ``trainings`` (one entry per training stage), ``downloads`` and ``warnings``.
+
+    Raises:
+        ConfigError: `backbones.flamingo` names parts that are none.
+        PoliteFlamingoError: the sizes of a part are not known.
     """
     from polite_flamingo.model.lora import LoraSettings
     from polite_flamingo.model.shapes import blueprint, count
 
+    base = params.backbones.flamingo
+    if base.startswith("build:") and "|" not in base:
+        raise ConfigError(
+            "a base that is built needs its parts",
+            value=base,
+            where="backbones.flamingo",
+            next_step="write build:<language model>|<vision tower>, and |<checkpoint> where there is one",
+        )
     runtime = params.runtime
     rate = tokens_per_second or runtime.tokens_per_second
-    made = blueprint(params.backbones.flamingo)
+    made = blueprint(base)
     data = _data(params)
     warnings: list[str] = list(data.pop("warnings"))
     trainings: dict[str, Any] = {}

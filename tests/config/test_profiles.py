@@ -69,7 +69,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known_one(project: Path)
     with pytest.raises(ConfigError) as caught:
         load_params(project / "params.yaml", "tiny")
     assert "filter.sts.min_cosin: unknown parameter (did you mean 'min_cosine'?" in str(caught.value)
-    assert "filter.sts.min_cosine: Field required" in str(caught.value)
+    assert "filter.sts.min_cosine: is missing" in str(caught.value)
 
 
 def test_an_unknown_override_is_named(project: Path) -> None:

@@ -91,7 +91,11 @@ def prepare(params: Params) -> None:
         PoliteFlamingoError: DVC failed.
     """
     if subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
-        raise ConfigError("DVC experiments need a git repository with a commit", where=Path.cwd())
+        raise ConfigError(
+            "DVC experiments need a git repository with a commit",
+            where=Path.cwd(),
+            next_step="git init, and commit the project",
+        )
     with use_profile(params.profile), terminated_as_exit():
         code = call([*DVC, "repro", f"check_pf1m@{params.profile}"], env=pipeline_environment(params.profile))
     if code:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.io import read_json
-from polite_flamingo.params import Params
+from polite_flamingo.params import Params, explain_problem
 
 BASE = "base"
 
@@ -69,7 +71,7 @@ def changed(params: Params, changes: Mapping[str, Any]) -> Params:
     """Parameters with `changes` (dotted names) made.
 
     Raises:
-        ConfigError: a parameter does not exist.
+        ConfigError: a parameter does not exist, or a value does not fit it.
     """
     values = params.model_dump()
     for dotted, value in changes.items():
@@ -80,7 +82,15 @@ def changed(params: Params, changes: Mapping[str, Any]) -> Params:
         if not isinstance(section, dict) or last not in section:
             raise ConfigError("no such parameter", value=dotted, next_step="`polite-flamingo params` lists them")
         section[last] = value
-    return Params.model_validate(values)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(
+            "a value does not fit its parameter",
+            value="; ".join(explain_problem(problem) for problem in error.errors()),
+            where="--set",
+            next_step="`polite-flamingo params` shows every value",
+        ) from None
 
 
 def assignments(params: Params, changes: Mapping[str, Any]) -> list[str]:
@@ -115,7 +125,11 @@ def _with(groups: Sequence[str], group: str) -> list[str]:
 def _resolutions(config: Path) -> tuple[int, int]:
     """Half and one and a half times the tower's own side, in whole patches."""
     if not config.is_file():
-        raise ConfigError("the vision tower is missing", where=config, next_step="run the pipeline first: `make demo`")
+        raise ConfigError(
+            "the vision tower is missing",
+            where=config,
+            next_step="run the pipeline first: `polite-flamingo run --until backbones`",
+        )
     vision = read_json(config)
     side, patch = int(vision["image_size"]), int(vision["patch_size"])
     return max(1, side // 2 // patch) * patch, (side * 3 // 2 // patch) * patch

@@ -87,5 +87,10 @@ def test_a_parameter_that_does_not_exist_cannot_be_changed(params: Params) -> No
 
 def test_without_a_vision_tower_the_message_says_what_to_run(params: Params) -> None:
     (params.models / "backbones" / "flamingo" / "vision" / "config.json").unlink()
-    with pytest.raises(ConfigError, match="make demo"):
+    with pytest.raises(ConfigError, match="polite-flamingo run"):
         variants(params)
+
+
+def test_a_value_that_does_not_fit_names_parameter_and_value(params: Params) -> None:
+    with pytest.raises(ConfigError, match=r"tune\.stage1\.epochs: .*'many'"):
+        changed(params, {"tune.stage1.epochs": "many"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.pipeline import BY_NAME, STAGES
 
 PROJECT = Path(__file__).resolve().parents[3]
+VERBS = sorted(next(a.choices for a in cli.build_parser()._actions if a.metavar == "VERB") or ())
 HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "prefect", "dvc", "pandas", "matplotlib")
 
 
@@ -108,6 +110,102 @@ def test_a_users_mistake_ends_with_status_2_and_no_traceback(
     assert shown.startswith("error: ")
     assert "Traceback" not in shown
     assert [word for word in words if word not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["plan", "--profile", "tinny"], ["unknown profile", "did you mean 'tiny'"]),
+        (["plan", "--device", "cuda:x"], ["unknown device", "'cuda:x'"]),
+        (["plan", "--profile", "unbuilt"], ["needs its parts", "'build:hub'", "backbones.flamingo"]),
+        (["plan", "--profile", "headless"], ["backbones.flamingo: is missing"]),
+        (["whatif", "--set", "filter.sts.min_cosin=0.5"], ["did you mean 'min_cosine'"]),
+        (["whatif", "--set", "filter.sts=0.5"], ["filter.sts: has keys of its own"]),
+        (["whatif"], ["no score table", "polite-flamingo score"]),
+        (["rescore", "missing.json"], ["file does not exist", "'missing.json'"]),
+        (["rescore", "params.yaml", "--scorers", "sts", "--sts", "nowhere"], ["model folder does not exist", "--sts"]),
+        (["rescore", "params.yaml", "--scorers", "rogue"], ["unknown scorer", "did you mean 'rouge'"]),
+        (["calibrate", "--labels", "configs"], ["a folder, not a file", "--labels"]),
+        (["calibrate", "--page", "missing.md"], ["file does not exist", "--page"]),
+        (["calibrate", "real", "--nli", "nowhere"], ["model folder does not exist", "--nli"]),
+        (["filtering-report", "--out", "configs"], ["a folder, not a file", "--out"]),
+        (["filtering-report"], ["nothing has been filtered", "polite-flamingo filter"]),
+        (["ablations", "--page", "missing.md"], ["file does not exist", "--page"]),
+        (["ablations", "--set", "tune.stage1.epochs=[1"], ["not valid YAML", "tune.stage1.epochs"]),
+        (["ablations", "--set", "tune.stage1.epochs"], ["no value", "KEY=VALUE"]),
+        (["export-model", "params.yaml"], ["file cannot be used", "params.yaml"]),
+        (["export-model", "new"], ["model folder lacks a part", "models/tiny/backbones/flamingo"]),
+        (["import-model", "--stage", "raw", "missing.pt"], ["file does not exist", "missing.pt"]),
+        (["import-model", "--stage", "raw", "configs"], ["a folder, not a file", "CHECKPOINT"]),
+    ],
+)
+def test_wrong_input_of_the_looking_verbs_is_told_with_its_place(
+    project: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
+) -> None:
+    tiny = (project / "configs" / "profiles" / "tiny.yaml").read_text()
+    for name, flamingo in (("unbuilt", '  flamingo: "build:hub"\n'), ("headless", "")):
+        path = project / "configs" / "profiles" / f"{name}.yaml"
+        path.write_text(tiny.replace("  flamingo: packaged\n", flamingo))
+    assert cli.main(argv) == cli.USER_ERROR
+    shown = capsys.readouterr().err
+    assert [word for word in words if word not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["plan", "--tokens-per-second", "-5"], "'-5' is no number above 0"),
+        (["plan", "--tokens-per-second", "nan"], "'nan' is no number above 0"),
+        (["plan", "--tokens-per-second", "fast"], "'fast' is no number above 0"),
+        (["whatif", "--examples", "-1"], "'-1' is no count"),
+        (["report", "--records", "0"], "'0' is no number above 0"),
+        (["calibrate", "--max-corrupted", "3"], "'3' is no share"),
+        (["calibrate", "--prevalence", "nan"], "'nan' is no share"),
+        (["ablations", "--jobs", "0"], "'0' is no number above 0"),
+        (["ablations", "--seeds", "1", "-1"], "'-1' is no count"),
+        (["filtering-report", "--examples", "some"], "'some' is no count"),
+        (["export-model", "new", "--stage", "stage9"], "invalid choice: 'stage9'"),
+        (["import-model", "x.pt"], "required: --stage"),
+    ],
+)
+def test_an_option_out_of_its_range_ends_with_status_2(
+    project: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(argv)
+    assert ended.value.code == cli.USER_ERROR
+    assert words in capsys.readouterr().err
+
+
+def test_what_the_system_says_about_a_file_is_no_traceback(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unwritable(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "reports/tiny")
+
+    monkeypatch.setattr(cli, "run_stage", unwritable)
+    assert cli.main(["filter"]) == cli.USER_ERROR
+    assert "Permission denied" in (shown := capsys.readouterr().err)
+    assert "where: reports/tiny" in shown
+
+
+def test_a_verb_that_is_no_stage_is_shown_with_dashes_and_may_be_written_with_underscores(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["filtering_report"]) == cli.USER_ERROR
+    assert "nothing has been filtered" in capsys.readouterr().err
+    assert "filtering-report" in cli.build_parser().format_help()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_its_examples_are_valid(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "options of every verb" in shown
+    for line in (line.strip() for line in shown.splitlines() if line.startswith(f"  polite-flamingo {verb} ")):
+        cli.build_parser().parse_args(shlex.split(line)[1:])  # an example that does not parse ends with status 2
 
 
 def test_a_programming_error_is_not_hidden(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
