@@ -121,9 +121,10 @@ def _records(part: str, params: Params, wanted: Wanted) -> tuple[list[Labelled],
         return list(from_people(wanted.labels, scored)), {}
     world = load_world(params.image_root)
     if world is None:
-        raise DataError(
-            "no ground truth", where=params.image_root, next_step="use a profile with a rendered world, or --labels"
-        )
+        step = "use a profile with a rendered world, or --labels"
+        if params.world is not None:
+            step = "run `polite-flamingo run --until score` first"
+        raise DataError("no ground truth", where=params.image_root, next_step=step)
     return list(from_world(world, scored)), {}
 
 
@@ -144,7 +145,9 @@ def _real(params: Params, wanted: Wanted) -> tuple[list[Labelled], dict[str, Any
 
     root = Path(os.environ.get(DATA_ROOT_VARIABLE) or params.data_root or "")
     if not root.is_dir() or root == Path():
-        raise ConfigError("no data root", value=str(root), next_step="pass --data-root with real datasets")
+        raise ConfigError(
+            "no data root", value=None if root == Path() else str(root), next_step="pass --data-root with real datasets"
+        )
     clean = list(clean_rewrites(root, seed=params.seed, per_offer=wanted.per_source))
     copies = inject(clean, params.seed)
     origins = {"sts": wanted.sts, "nli": wanted.nli, "clip": wanted.clip}
