@@ -115,6 +115,8 @@ def assignments(params: Params, changes: Mapping[str, Any]) -> list[str]:
 def _hydra(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(_hydra(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_hydra(item)}" for key, item in value.items()) + "}"
     return value if isinstance(value, str) else json.dumps(value)
 
 

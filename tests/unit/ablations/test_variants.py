@@ -94,3 +94,12 @@ def test_without_a_vision_tower_the_message_says_what_to_run(params: Params) -> 
 def test_a_value_that_does_not_fit_names_parameter_and_value(params: Params) -> None:
     with pytest.raises(ConfigError, match=r"tune\.stage1\.epochs: .*'many'"):
         changed(params, {"tune.stage1.epochs": "many"})
+
+
+def test_a_mixture_is_written_as_dvc_reads_it(params: Params) -> None:
+    from dvc.utils.hydra import to_hydra_overrides
+
+    (setting,) = assignments(params, {"tune.stage1.mixture": {"instruction": 1.0, "pf1m": 0.3}})
+    assert setting == "params.yaml:tune.stage1.mixture={instruction:1.0,pf1m:0.3}"
+    (read,) = to_hydra_overrides([setting.partition(":")[2]])
+    assert read.value() == {"instruction": 1.0, "pf1m": 0.3}
