@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model.micro import micro_tokenizer
+from tests.model.micro import micro_tokenizer, micro_vision, with_open_gates
 
 LAYERS = {"llama": 7, "gpt_neox": 4, "opt": 6}  # family -> linear layers per decoder block
 
@@ -38,7 +38,6 @@ def language_model(family: str, vocabulary: int) -> Any:
 def build_family(family: str, *, seed: int = 0, attend_previous: bool = True, heads: int = 2, dim_head: int = 8) -> Any:
     """A micro bundle with open gates."""
     import torch
-    from transformers import CLIPVisionConfig, CLIPVisionModel
 
     from polite_flamingo.model.flamingo import CrossAttention, FlamingoConfig, Perceiver, build_flamingo
 
@@ -46,16 +45,7 @@ def build_family(family: str, *, seed: int = 0, attend_previous: bool = True, he
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         lm = language_model(family, len(tokenizer))
-        vision = CLIPVisionModel(
-            CLIPVisionConfig(
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                image_size=32,
-                patch_size=8,
-            )
-        )
+        vision = micro_vision()
     bundle = build_flamingo(
         lm,
         tokenizer,
@@ -68,9 +58,4 @@ def build_family(family: str, *, seed: int = 0, attend_previous: bool = True, he
         ),
         seed=seed,
     )
-    with torch.no_grad():
-        for block in bundle.model.lang_encoder.gated_cross_attn_layers:
-            block.attn_gate.fill_(1.0)
-            block.ff_gate.fill_(0.5)
-            block.attn.to_out.weight.mul_(8)
-    return bundle
+    return with_open_gates(bundle)

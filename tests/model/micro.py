@@ -30,10 +30,38 @@ def micro_tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
 
 
+def micro_vision():
+    """A CLIP tower 32 wide with 2 layers, for images of 32 pixels."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    return CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=8,
+        )
+    )
+
+
+def with_open_gates(bundle):
+    """The bundle with gates that let images have an effect."""
+    import torch
+
+    with torch.no_grad():
+        for block in bundle.model.lang_encoder.gated_cross_attn_layers:
+            block.attn_gate.fill_(1.0)
+            block.ff_gate.fill_(0.5)
+            block.attn.to_out.weight.mul_(8)
+    return bundle
+
+
 def build_micro(seed: int = 0, tie: bool = True):
     """A micro bundle with its gates opened, so that images have an effect."""
     import torch
-    from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     from polite_flamingo.model.flamingo import CrossAttention, FlamingoConfig, Perceiver, build_flamingo
 
@@ -55,16 +83,7 @@ def build_micro(seed: int = 0, tie: bool = True):
                 eos_token_id=tokenizer.eos_token_id,
             )
         )
-        vision = CLIPVisionModel(
-            CLIPVisionConfig(
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                image_size=32,
-                patch_size=8,
-            )
-        )
+        vision = micro_vision()
     bundle = build_flamingo(
         lm,
         tokenizer,
@@ -76,9 +95,4 @@ def build_micro(seed: int = 0, tie: bool = True):
         ),
         seed=seed,
     )
-    with torch.no_grad():
-        for block in bundle.model.lang_encoder.gated_cross_attn_layers:
-            block.attn_gate.fill_(1.0)
-            block.ff_gate.fill_(0.5)
-            block.attn.to_out.weight.mul_(8)
-    return bundle
+    return with_open_gates(bundle)
