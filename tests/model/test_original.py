@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from polite_flamingo.model.architecture import GatedCrossAttentionBlock
 from polite_flamingo.model.checkpoint import save_trainables
 from polite_flamingo.model.flamingo import load_flamingo, named_tensors, save_flamingo
 from polite_flamingo.model.hub import import_model
+from polite_flamingo.model.layouts import read_tensors
 from polite_flamingo.model.lora import LoraSettings, inject_lora, lora_layers
 from polite_flamingo.model.original import infer_config, load_original
 
@@ -164,6 +166,23 @@ def test_a_truncated_checkpoint_is_a_clear_error(name, kept, tmp_path):
 def test_a_file_without_tensors_is_refused_and_never_unpickled(content, tmp_path):
     with pytest.raises(ModelError, match="tensors"):
         load_original(build_family("llama"), written(tmp_path, content))
+
+
+@pytest.mark.parametrize("text", ["<!DOCTYPE html>", "version https://git-lfs.github.com/spec/v1", "hello, hello"])
+def test_what_is_no_checkpoint_at_all_is_shown(text, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_text(text)
+    with pytest.raises(ModelError) as caught:
+        read_tensors(path)
+    assert text[:20] in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_what_a_pickle_asks_for_is_named(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"settings": Path("x")}, path)
+    with pytest.raises(ModelError, match="asks for pathlib"):
+        read_tensors(path)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

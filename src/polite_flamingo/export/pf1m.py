@@ -13,13 +13,13 @@
 =====================  =================================================================================
 
 Numbers have at most four decimals. A score whose model the profile goes without leaves its field out. Files are written
-and read as a stream, one record at a time. Not in the format, hence lost: id, source, licence, split, extras.
+as a stream, one record at a time; `sources.pf1m` reads them. Not in the format, hence lost: id, source, licence, split,
+extras.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from polite_flamingo.errors import DataError
@@ -93,35 +93,3 @@ class Pf1mWriter(JsonWriter):
     def write(self, rewrite: Rewrite, cut: Cut = ()) -> None:
         """Append a kept rewrite."""
         self.append(to_record(rewrite, cut))
-
-
-def write_pf1m(path: Path, rewrites: Iterable[tuple[Rewrite, Cut]]) -> int:
-    """Write (kept rewrite, its cut paragraphs) pairs; return their number."""
-    with Pf1mWriter(path) as writer:
-        for rewrite, cut in rewrites:
-            writer.write(rewrite, cut)
-    return writer.count
-
-
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a PF-1M file of any size; broken JSON is a `DataError` naming the record before it."""
-    import ijson
-
-    count = 0
-    try:
-        with open(path, "rb") as file:
-            for record in ijson.items(file, "item", use_float=True):
-                if not isinstance(record, dict):
-                    raise DataError("PF-1M holds something other than a record", value=record, where=f"{path}#{count}")
-                yield record
-                count += 1
-    except FileNotFoundError:
-        raise DataError("file does not exist", where=path) from None
-    except ijson.JSONError as error:
-        raise DataError("file is not valid JSON", value=str(error), where=f"{path}, after {count} records") from None
-
-
-def read_pf1m(path: Path, *, source: str = "pf1m", licence: str = "") -> Iterator[tuple[Rewrite, Cut]]:
-    """Yield (rewrite, cut paragraphs); ids are ``source/train/position``."""
-    for index, record in enumerate(read_records(path)):
-        yield from_record(record, id=f"{source}/train/{index}", source=source, licence=licence)

@@ -86,7 +86,7 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
 
 def _attends_previous(parts: list[str]) -> bool:
     listed = CHECKPOINTS.get(parts[0].removeprefix("hub:").partition("@")[0])
-    return OLD_MASKS not in parts and (listed is None or listed.config.attend_previous)
+    return OLD_MASKS not in parts and (listed is None or listed.attend_previous)
 
 
 def _load_lm(folder: Path) -> tuple[Any, Any]:

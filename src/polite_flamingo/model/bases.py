@@ -7,24 +7,9 @@ nothing of its weights. A model that is not listed is read from its folder, if i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from polite_flamingo.model.config import FlamingoConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """An OpenFlamingo checkpoint: what it was joined from, and how.
-
-    Args:
-        config: Sizes of the connector, and which image a text attends to.
-        parameters: Of the published file (connector and whatever else was trained), in millions.
-    """
-
-    config: FlamingoConfig
-    parameters: float
-
 
 LANGUAGE: Mapping[str, Mapping[str, Any]] = {
     "huggyllama/llama-7b": {  # the LLaMA-7B of OpenFlamingo-9B v1, the paper's base
@@ -51,11 +36,11 @@ VISION: Mapping[str, Mapping[str, Any]] = {
     "openai/clip-vit-large-patch14": _VIT_L,
     "openai/clip-vit-large-patch14-336": {**_VIT_L, "image_size": 336},
 }
-CHECKPOINTS: Mapping[str, Base] = {
-    "openflamingo/OpenFlamingo-9B-deprecated": Base(  # v1, on LLaMA-7B
-        FlamingoConfig(cross_attn_every_n_layers=4, attend_previous=False), 1309.0
+CHECKPOINTS: Mapping[str, FlamingoConfig] = {  # the connector, and which image a text attends to
+    "openflamingo/OpenFlamingo-9B-deprecated": FlamingoConfig(  # v1, on LLaMA-7B
+        cross_attn_every_n_layers=4, attend_previous=False
     ),
-    "openflamingo/OpenFlamingo-4B-vitl-rpj3b-langinstruct": Base(FlamingoConfig(cross_attn_every_n_layers=2), 1053.0),
+    "openflamingo/OpenFlamingo-4B-vitl-rpj3b-langinstruct": FlamingoConfig(cross_attn_every_n_layers=2),
 }
 MEGABYTES: Mapping[str, int] = {  # weights as published, 10**6 bytes, rounded: parameters times bytes each
     "huggyllama/llama-7b": 13_480,  # 6.74 B in float16

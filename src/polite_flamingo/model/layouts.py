@@ -67,14 +67,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise ModelError(
             "checkpoint is damaged or holds more than tensors, and is not unpickled",
-            value=str(error).splitlines()[0][:200],
+            value=_cause(path, error),
             where=path,
             next_step="compare its size and hash with the source; convert it to safetensors where you trust it",
         ) from error
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ModelError(
             "checkpoint cannot be read",
-            value=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
+            value=_cause(path, error),
             where=path,
             next_step="the file is cut short or no checkpoint: compare its size and hash with the source",
         ) from error
@@ -85,6 +85,15 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not tensors:
         raise ModelError("checkpoint holds no tensors", value=type(found).__name__, where=path)
     return tensors
+
+
+def _cause(path: Path, error: Exception) -> str:
+    """What a pickle asks for that is no tensor, else how the file begins: a web page, a pointer of Git LFS."""
+    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if asked:
+        return f"asks for {asked[1]}"
+    with open(path, "rb") as file:
+        return f"{type(error).__name__}; the file begins with {file.read(32)!r}"
 
 
 def spellings(bundle: FlamingoBundle) -> dict[str, str]:

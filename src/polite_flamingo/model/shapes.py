@@ -172,8 +172,8 @@ def _name(origin: str) -> str:
 def _connector(origin: str) -> FlamingoConfig:
     """Sizes of a checkpoint's connector: listed, or read from the file where it lies here."""
     if origin.startswith("hub:"):
-        base: FlamingoConfig = _listed(origin, CHECKPOINTS).config
-        return base
+        listed: FlamingoConfig = _listed(origin, CHECKPOINTS)
+        return listed
     from polite_flamingo.model.layouts import read_tensors
     from polite_flamingo.model.original import infer_config
     from polite_flamingo.model.origins import find_checkpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,31 +42,48 @@ def make_executor(params: Params, spec: str, settings: GenerationSettings) -> Ex
         endpoint=EndpointOptions(**runtime.endpoint.model_dump()),
         cache=Path(".work", "answers").resolve(),
     )
-    factory = partial(make_backend, spec, settings, place, runtime.threads)
-    if runtime.engine == "ray":
-        from polite_flamingo.rewrite.cluster import RayExecutor
 
-        return RayExecutor(
-            factory,
-            workers=runtime.workers,
-            cpus_per_worker=runtime.threads,
-            gpus_per_worker=runtime.gpus_per_worker,
-            **_shared(runtime.shared, spec, settings, place, runtime.threads),
-        )
-    return LocalExecutor(factory())
+    def published(shared: Shared) -> Callable[[Shared, Path], Backend]:
+        folders = {"base": place.base, "rewriter": place.rewriter} if spec == "flamingo" else {}
+        names = {key: shared.publish_folder(folder) for key, folder in folders.items() if folder is not None}
+        return partial(make_shared_backend, spec, settings, place, runtime.threads, names)
+
+    return start_executor(params, partial(make_backend, spec, settings, place, runtime.threads), published)
 
 
-def _shared(url: str | None, spec: str, settings: GenerationSettings, place: Place, threads: int) -> dict[str, Any]:
-    """What the pool needs where nodes do not see this machine's paths: the models go to `url`, images follow."""
+def start_executor(
+    params: Params,
+    factory: Callable[[], Backend],
+    published: Callable[[Shared], Callable[[Shared, Path], Backend]],
+) -> Executor:
+    """The backend of `factory` in this process, or a pool of them on a Ray cluster (``runtime.engine``).
+
+    Args:
+        params: The resolved parameters.
+        factory: Makes the backend; picklable.
+        published: Puts its models into the storage of a cluster whose nodes do not see this machine's paths
+            (``runtime.shared``), and says what makes the backend there from that storage and the images' folder.
+
+    Raises:
+        ConfigError: Ray is not installed or the cluster cannot be reached.
+    """
+    runtime = params.runtime
+    if runtime.engine != "ray":
+        return LocalExecutor(factory())
+    from polite_flamingo.rewrite.cluster import RayExecutor
     from polite_flamingo.rewrite.shared import Shared
 
-    if url is None:
-        return {}
-    shared = Shared(url)
-    folders = {"base": place.base, "rewriter": place.rewriter} if spec == "flamingo" else {}
-    names = {key: shared.publish_folder(folder) for key, folder in folders.items() if folder is not None}
-    remote = partial(make_shared_backend, spec, settings, place, threads, names)
-    return {"shared": shared, "remote_factory": remote, "image_root": place.image_root}
+    elsewhere: dict[str, Any] = {}
+    if runtime.shared is not None:
+        shared = Shared(runtime.shared)
+        elsewhere = {"shared": shared, "remote_factory": published(shared), "image_root": params.image_root.resolve()}
+    return RayExecutor(
+        factory,
+        workers=runtime.workers,
+        cpus_per_worker=runtime.threads,
+        gpus_per_worker=runtime.gpus_per_worker,
+        **elsewhere,
+    )
 
 
 def make_shared_backend(

@@ -12,10 +12,11 @@ from polite_flamingo import imaging, scorers
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.io import fingerprint
 from polite_flamingo.params import Params
-from polite_flamingo.rewrite import engine
 from polite_flamingo.rewrite.backends.scorer import ScorerBackend
+from polite_flamingo.rewrite.engine import Executor
 from polite_flamingo.rewrite.shared import Shared
 from polite_flamingo.scorers.base import Scorer
+from polite_flamingo.stages.executors import start_executor
 
 SCORERS = ("clip", "nli", "reward", "sts")
 ABSENT = "none"  # a profile's `backbones` entry for a scorer it goes without
@@ -125,29 +126,15 @@ def scorer_folders(wanted: Iterable[str], origins: Mapping[str, str | None], par
     return folders
 
 
-def make_executor(name: str, params: Params) -> engine.Executor:
+def make_executor(name: str, params: Params) -> Executor:
     """Who answers for one scorer.
 
     Raises:
         ConfigError: ``runtime.engine`` is ``ray`` and it is not installed or cannot be reached.
     """
-    runtime = params.runtime
     recipe = recipe_of(name, params)
-    if runtime.engine != "ray":
-        return engine.LocalExecutor(recipe.backend())
-    from polite_flamingo.rewrite.cluster import RayExecutor
-
-    elsewhere: dict[str, Any] = {}
-    if runtime.shared is not None:
-        shared = Shared(runtime.shared)
-        remote = partial(fetched_backend, recipe, shared.publish_folder(recipe.folder))
-        elsewhere = {"shared": shared, "remote_factory": remote, "image_root": recipe.image_root}
-    return RayExecutor(
-        recipe.backend,
-        workers=runtime.workers,
-        cpus_per_worker=runtime.threads,
-        gpus_per_worker=runtime.gpus_per_worker,
-        **elsewhere,
+    return start_executor(
+        params, recipe.backend, lambda shared: partial(fetched_backend, recipe, shared.publish_folder(recipe.folder))
     )
 
 

@@ -183,7 +183,7 @@ def test_what_the_system_says_about_a_file_is_no_traceback(
     def unwritable(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "reports/tiny")
 
-    monkeypatch.setattr(cli, "run_stage", unwritable)
+    monkeypatch.setattr(cli.verbs, "run_stage", unwritable)
     assert cli.main(["filter"]) == cli.USER_ERROR
     assert "Permission denied" in (shown := capsys.readouterr().err)
     assert "where: reports/tiny" in shown

@@ -11,14 +11,7 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.export.pf1m import (
-    Pf1mWriter,
-    read_pf1m,
-    read_records,
-    split_input,
-    to_record,
-    write_pf1m,
-)
+from polite_flamingo.export.pf1m import Pf1mWriter, from_record, split_input, to_record
 from polite_flamingo.records import Image, Rewrite, Task
 
 SCORES: dict[str, Any] = {
@@ -92,11 +85,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     cut = [(16.0191, "Also, „zwei“ people.")]
     records = [(rewrite(Task.VQA), ()), (rewrite(Task.CAPTION), cut), (rewrite(Task.TEXT, images=()), ())]
     path = tmp_path / "pf1m.json"
-    assert write_pf1m(path, records) == 3
+    with Pf1mWriter(path) as writer:
+        for kept, paragraphs in records:
+            writer.write(kept, paragraphs)
+    assert writer.count == 3
     published = [to_record(r, c) for r, c in records]
-    assert json.loads(path.read_text(encoding="utf-8")) == published
-    assert list(read_records(path)) == published
-    again = list(read_pf1m(path))
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written == published
+    again = [from_record(record, id=f"pf1m/train/{n}") for n, record in enumerate(written)]
     assert [to_record(r, c) for r, c in again] == published
     assert [r.task for r, _ in again] == [Task.VQA, Task.CAPTION, Task.TEXT]
     assert again[1][1] == cut
@@ -104,28 +100,22 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_no_records_make_an_empty_list(tmp_path: Path) -> None:
-    assert write_pf1m(tmp_path / "x" / "pf1m.json", []) == 0
+    with Pf1mWriter(tmp_path / "x" / "pf1m.json") as writer:
+        pass
+    assert writer.count == 0
     assert json.loads((tmp_path / "x" / "pf1m.json").read_text()) == []
 
 
 def test_a_failure_leaves_the_old_file_and_no_half_one(tmp_path: Path) -> None:
     path = tmp_path / "pf1m.json"
-    write_pf1m(path, [(rewrite(Task.VQA), ())])
+    with Pf1mWriter(path) as writer:
+        writer.write(rewrite(Task.VQA))
     before = path.read_bytes()
     with pytest.raises(RuntimeError), Pf1mWriter(path) as writer:
         writer.write(rewrite(Task.CAPTION))
         raise RuntimeError
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_broken_json_is_named_after_the_records_before_it(tmp_path: Path) -> None:
-    path = tmp_path / "pf1m.json"
-    path.write_text('[{"input": "a", "output": "b", "original": "c"}, {"input": ')
-    reader = read_records(path)
-    assert next(reader)["input"] == "a"
-    with pytest.raises(DataError, match="after 1 records"):
-        next(reader)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +125,9 @@ def test_broken_json_is_named_after_the_records_before_it(tmp_path: Path) -> Non
         ({"input": "a<img_path>../../etc/passwd<img_path>", "output": "b", "original": "c"}, "leaves the data root"),
     ],
 )
-def test_an_unusable_record_is_named(record: dict[str, str], message: str, tmp_path: Path) -> None:
-    path = tmp_path / "pf1m.json"
-    path.write_text(json.dumps([record]))
+def test_an_unusable_record_is_named(record: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        list(read_pf1m(path))
+        from_record(record, id="pf1m.json, record 0")
 
 
 def test_the_order_of_scores_does_not_change_the_file(tmp_path: Path) -> None:
@@ -149,11 +137,9 @@ def test_the_order_of_scores_does_not_change_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_a_published_record_is_read_and_written_back_unchanged(tmp_path: Path) -> None:
+def test_a_published_record_is_read_and_written_back_unchanged() -> None:
     path = Path(os.environ.get("POLITE_FLAMINGO_REAL_DATA", "absent")) / "pf1m_record.json"
     if not path.is_file():
         pytest.skip("POLITE_FLAMINGO_REAL_DATA names no folder with pf1m_record.json")
     published = json.loads(path.read_text(encoding="utf-8"))
-    (tmp_path / "pf1m.json").write_text(json.dumps([published]))
-    ((record, cut),) = read_pf1m(tmp_path / "pf1m.json")
-    assert to_record(record, cut) == published
+    assert to_record(*from_record(published, id=path.name)) == published

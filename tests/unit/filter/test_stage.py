@@ -11,7 +11,6 @@ import pytest
 from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.export.pf1m import read_records
 from polite_flamingo.filter.decisions import fates, read_decision
 from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.table import write_table
@@ -82,7 +81,7 @@ def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None
     ]
     assert Rewrite.from_row(kept[0]) == without_cuts(RECORDS[0])
     assert json.loads(rejected[0]["verdicts"])["nli"] == [3.0, ["contradiction"], False]
-    assert [r["output"] for r in read_records(params.data / "pf1m" / "pf1m.json")] == [
+    assert [r["output"] for r in read_json(params.data / "pf1m" / "pf1m.json")] == [
         RECORDS[0].rewritten,
         RECORDS[3].rewritten,
     ]
