@@ -212,7 +212,7 @@ def test_a_programming_error_is_not_hidden(project: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "run_stage", broken)
+    monkeypatch.setattr(cli.verbs, "run_stage", broken)
     with pytest.raises(ZeroDivisionError):
         cli.main(["filter"])
 
