@@ -263,7 +263,8 @@ def test_the_stages_of_the_u_build_on_each_other(params):
 
 def test_the_comparison_learns_lora_and_connector_from_raw_answers(params):
     report = tune.run(params, NullTracker(), "raw")
-    assert report["stage1"]["mixture"] == {"instruction": 1.0, "raw": 1.0}
+    mixture = params.tune.stage1.mixture
+    assert report["stage1"]["mixture"] == {"instruction": mixture["instruction"], "raw": mixture["pf1m"]}
     assert report["stage2"]["mixture"] == {"raw": 1.0}
     assert (params.models / "raw" / "trainables.safetensors").is_file()
     assert not list(Path(".work").rglob("trainables.safetensors"))
@@ -297,7 +298,8 @@ def test_without_stage_1_stage_2_starts_from_the_base(params):
 
 def test_raw_annotations_take_the_place_of_pf1m_in_every_stage(params):
     report = tune.run(_tuned(params, data="raw"), NullTracker(), "stage1")
-    assert report["mixture"] == {"instruction": 1.0, "raw": 1.0}
+    mixture = params.tune.stage1.mixture
+    assert report["mixture"] == {"instruction": mixture["instruction"], "raw": mixture["pf1m"]}
 
 
 def test_a_resolution_stays_with_what_was_trained_at_it(params):

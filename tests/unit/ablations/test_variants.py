@@ -99,7 +99,7 @@ def test_a_value_that_does_not_fit_names_parameter_and_value(params: Params) -> 
 def test_a_mixture_is_written_as_dvc_reads_it(params: Params) -> None:
     from dvc.utils.hydra import to_hydra_overrides
 
-    (setting,) = assignments(params, {"tune.stage1.mixture": {"instruction": 1.0, "pf1m": 0.3}})
-    assert setting == "params.yaml:tune.stage1.mixture={instruction:1.0,pf1m:0.3}"
+    (setting,) = assignments(params, {"tune.stage2.mixture": {"instruction": 1.0, "pf1m": 0.3}})
+    assert setting == "params.yaml:tune.stage2.mixture={instruction:1.0,pf1m:0.3}"
     (read,) = to_hydra_overrides([setting.partition(":")[2]])
     assert read.value() == {"instruction": 1.0, "pf1m": 0.3}
