@@ -104,7 +104,7 @@ def assignments(params: Params, changes: Mapping[str, Any]) -> list[str]:
     for dotted, value in changes.items():
         if dotted.startswith("runtime."):
             where = f"{profile}:{dotted}"
-        elif dotted in params.overridden:
+        elif any(f"{dotted}.".startswith(f"{key}.") for key in params.overridden):
             where = f"{profile}:overrides.{dotted}"
         else:
             where = f"params.yaml:{dotted}"

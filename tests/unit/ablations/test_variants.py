@@ -103,3 +103,9 @@ def test_a_mixture_is_written_as_dvc_reads_it(params: Params) -> None:
     assert setting == "params.yaml:tune.stage2.mixture={instruction:1.0,pf1m:0.3}"
     (read,) = to_hydra_overrides([setting.partition(":")[2]])
     assert read.value() == {"instruction": 1.0, "pf1m": 0.3}
+
+
+def test_a_part_of_what_the_profile_replaces_is_set_in_the_profile(params: Params) -> None:
+    assert "tune.stage1.mixture" in params.overridden
+    (setting,) = assignments(params, {"tune.stage1.mixture.pf1m": 0.25})
+    assert setting == "configs/profiles/tiny.yaml:overrides.tune.stage1.mixture.pf1m=0.25"
