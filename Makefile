@@ -70,7 +70,7 @@ ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui
 
 backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print their held-out figures
-	$(BIN)/python -m polite_flamingo.train.backbones.train
+	$(BIN)/python -m polite_flamingo.world.training.train
 
 bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (reports/bench/rewrite.json)
 	$(BIN)/python bench/bench_rewrite.py

@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from polite_flamingo.io import write_json
+from polite_flamingo.jobs.backends.base import Request
+from polite_flamingo.jobs.engine import LocalExecutor, outcomes, run
+from polite_flamingo.jobs.repair import RepairPolicy
 from polite_flamingo.records import Generated
-from polite_flamingo.rewrite.backends.base import Request
-from polite_flamingo.rewrite.engine import LocalExecutor, outcomes, run
-from polite_flamingo.rewrite.repair import RepairPolicy
 
 OUT = Path("reports/bench/engine.json")
 CALL = 128

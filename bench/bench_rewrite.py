@@ -29,7 +29,8 @@ from typing import Any
 
 import torch
 
-from polite_flamingo.io import open_image, write_json
+from polite_flamingo.images import open_image
+from polite_flamingo.io import write_json
 from polite_flamingo.model.assemble import assemble_flamingo
 from polite_flamingo.model.beams import processors
 from polite_flamingo.model.flamingo import FlamingoBundle, MaskedCrossAttention, load_flamingo
@@ -38,7 +39,7 @@ from polite_flamingo.model.tokens import encode, plain
 from polite_flamingo.prompts.templates import rewriter_prompt
 from polite_flamingo.records import Image, Sample
 from polite_flamingo.sources import load_source
-from polite_flamingo.sources.scenes import render
+from polite_flamingo.world.scenes import render
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = 5  # per image

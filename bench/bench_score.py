@@ -30,7 +30,8 @@ import torch
 
 from bench.common import machine, publish, verdict
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import open_image, read_shards
+from polite_flamingo.images import open_image
+from polite_flamingo.io import read_shards
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.clip import load_clip
 from polite_flamingo.scorers.nli import LABELS, load_nli, nli_pair
@@ -161,7 +162,7 @@ def clip_contest(folder: Path, name: str, records: Sequence[Rewrite], images: Pa
     """The image, then the sentences of each paragraph."""
     from transformers import AutoTokenizer, CLIPModel
 
-    from polite_flamingo.imaging import ImagePreprocessor
+    from polite_flamingo.images import ImagePreprocessor
 
     model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

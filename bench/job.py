@@ -18,7 +18,7 @@ from typing import Any
 
 def read(source: str, folder: str, out: str, split: str) -> dict[str, Any]:
     """What ``polite-flamingo read`` does."""
-    from polite_flamingo.reading import read_source
+    from polite_flamingo.sources.reading import read_source
 
     return read_source(source, Path(folder), Path(out), split=split)
 
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
 
 
 JOBS: dict[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
-    "read": (read, ("ijson", "numpy", "pyarrow.parquet", "tqdm", "polite_flamingo.reading")),
+    "read": (read, ("ijson", "numpy", "pyarrow.parquet", "tqdm", "polite_flamingo.sources.reading")),
     "load_dataset": (load_dataset, ("datasets",)),
     "whatif": (whatif, ("numpy", "pyarrow.parquet", "pandas", "polite_flamingo.filter.whatif")),
     "doctor": (doctor, ("numpy", "PIL.Image", "tqdm", "polite_flamingo.doctor.checkup")),

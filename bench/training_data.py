@@ -16,10 +16,10 @@ from polite_flamingo.model.freezing import set_trainable
 from polite_flamingo.model.lora import LoraSettings, inject_lora
 from polite_flamingo.records import Image, Sample
 from polite_flamingo.sources import load_source
-from polite_flamingo.sources.scenes import render
 from polite_flamingo.train.collate import IGNORED
 from polite_flamingo.train.dialogue import encode_samples
 from polite_flamingo.train.store import Segment
+from polite_flamingo.world.scenes import render
 
 REAL = (  # reader, folder below the data root, split
     ("llava_eval", "llava", "val"),

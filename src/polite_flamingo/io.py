@@ -1,4 +1,4 @@
-"""Shards: streaming read, atomic write, resumable work; and the one place that opens images.
+"""Files and shards: streaming read, atomic write, resumable work.
 
 A folder of shards holds ``part-000000.parquet``, ``part-000001.parquet`` …; their order is the order of the records.
 """
@@ -9,34 +9,58 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polite_flamingo.errors import BusyError, DataError, ImageError
+from polite_flamingo.errors import BusyError, DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from PIL.Image import Image as PILImage
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
-MAX_PIXELS = 200_000_000  # above this an image is refused as a decompression bomb
-MAX_IMAGE_BYTES = 200 * 1024 * 1024
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file's path beside `path` that takes its place, fsynced, when the block ends well.
+
+    A reader sees the old or the new content, never half of it; what an exception leaves behind is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield tmp
+        with open(tmp, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+@contextmanager
+def publishing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` that takes its place when the block ends well.
+
+    So `folder` is complete or as it was before; what a killed run left of an earlier attempt is removed first.
+    """
+    staging = folder.with_name(f".{folder.name}.publishing")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` to `path` so that a reader sees the old or the new content, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(tmp, "wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(tmp, path)
+    """Write `data` to `path`, whole or not at all."""
+    with replacing(path) as tmp:
+        tmp.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -58,16 +82,12 @@ def read_json(path: Path) -> Any:
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as JSON Lines, atomically; return their number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    with open(tmp, "w", encoding="utf-8") as file:
+    with replacing(path) as tmp, open(tmp, "w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
             count += 1
         file.flush()
-        os.fsync(file.fileno())
-    os.replace(tmp, path)
     return count
 
 
@@ -88,12 +108,8 @@ def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows], schema=schema), tmp, compression="zstd")
-    with open(tmp, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(tmp, path)
+    with replacing(path) as tmp:
+        pq.write_table(pa.Table.from_pylist([dict(r) for r in rows], schema=schema), tmp, compression="zstd")
 
 
 def write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], rows_per_shard: int = 10_000) -> int:
@@ -213,14 +229,10 @@ def resumable(
                     write_shard(shard, work(chunk))
                 bar.update(len(chunk))
                 last = index
-        shutil.rmtree(out, ignore_errors=True)
-        staging = out.with_name(f".{out.name}.publishing")
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        for index in range(last + 1):
-            source = folder / f"part-{index:06d}.parquet"
-            shutil.copyfile(source, staging / source.name)
-        os.replace(staging, out)
+        with publishing(out) as staging:
+            for index in range(last + 1):
+                source = folder / f"part-{index:06d}.parquet"
+                shutil.copyfile(source, staging / source.name)
         rows_total = count_shards(out)
         shutil.rmtree(folder)
     return rows_total
@@ -240,61 +252,3 @@ def locked(path: Path, *, where: object = None) -> Iterator[None]:
                 "another process is writing this output", where=where or path, next_step="wait for it or stop it"
             ) from None
         yield
-
-
-def resolve_image(data_root: Path, path: str) -> Path:
-    """Return the file of a relative image path; refuses anything outside `data_root` (also through links)."""
-    root = data_root.resolve()
-    file = (root / path).resolve()
-    if not file.is_relative_to(root):
-        raise ImageError("image path leaves the data root", value=path, where=data_root)
-    return file
-
-
-def open_image(data_root: Path, path: str) -> PILImage:
-    """Open, fully decode and convert an image to upright RGB.
-
-    Raises:
-        ImageError: missing, truncated, no image, content other than the extension says, too large, outside the root.
-    """
-    from PIL import Image as PILModule
-    from PIL import ImageOps
-
-    file = resolve_image(data_root, path)
-    if not file.is_file():
-        raise ImageError("image is missing", value=path, where=data_root, next_step="download it or drop the record")
-    if file.stat().st_size > MAX_IMAGE_BYTES:
-        raise ImageError("image file is too large", value=file.stat().st_size, where=path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PILModule.DecompressionBombWarning)
-            with PILModule.open(file) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ImageError("image has too many pixels", value=image.size, where=path)
-                expected = IMAGE_FORMATS.get(file.suffix.lower())
-                if expected is not None and image.format not in expected:
-                    raise ImageError(
-                        f"image is {image.format} but named {file.suffix}",
-                        value=path,
-                        where=data_root,
-                        next_step="rename or convert it",
-                    )
-                return ImageOps.exif_transpose(image).convert("RGB")
-    except ImageError:
-        raise
-    except (OSError, ValueError, SyntaxError, PILModule.DecompressionBombError) as error:
-        raise ImageError(
-            "image cannot be decoded", value=str(error), where=path, next_step="replace the file"
-        ) from error
-
-
-IMAGE_FORMATS = {
-    ".jpg": {"JPEG", "MPO"},
-    ".jpeg": {"JPEG", "MPO"},
-    ".png": {"PNG"},
-    ".gif": {"GIF"},
-    ".bmp": {"BMP"},
-    ".webp": {"WEBP"},
-    ".tif": {"TIFF"},
-    ".tiff": {"TIFF"},
-}

@@ -272,7 +272,7 @@ class Backbones(_Section):
 
 
 class Endpoint(_Section):
-    """Treatment of an ``openai:`` backend (rewrite/backends/endpoint.py)."""
+    """Treatment of an ``openai:`` backend (jobs/backends/endpoint.py)."""
 
     concurrency: int = Field(default=8, gt=0)
     timeout: float = Field(default=120, gt=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.io import open_image
+from polite_flamingo.images import open_image
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import load_source
 

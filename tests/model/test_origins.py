@@ -62,7 +62,7 @@ def test_an_adapter_is_saved_with_its_bases_origin_and_merged_into_a_plain_model
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
-    from polite_flamingo.train.backbones.tokenizer import train_tokenizer
+    from polite_flamingo.world.training.tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(1, "pair")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

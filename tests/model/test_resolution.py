@@ -9,7 +9,7 @@ from tests.model.micro import build_micro
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.imaging import ImagePreprocessor
+from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.model.checkpoint import save_trainables, trained_resolution
 from polite_flamingo.model.flamingo import load_flamingo, position_code, save_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors

@@ -9,9 +9,10 @@ import pytest
 
 from polite_flamingo.errors import ConfigError, DataError, ModelError, QualityError
 from polite_flamingo.io import read_json, read_jsonl, read_shards, write_jsonl, write_shards
+from polite_flamingo.jobs import executors
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
-from polite_flamingo.stages import executors, rewrite, train_rewriter, tune
+from polite_flamingo.stages import rewrite, train_rewriter, tune
 from polite_flamingo.tracking.base import NullTracker
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +166,7 @@ def test_an_image_that_broke_meanwhile_costs_its_records_only(rewriter):
 
 
 def test_records_without_an_answer_are_quarantined_and_tried_again_by_the_next_run(rewriter, monkeypatch):
-    from tests.unit.rewrite.stub import FAULTS, Stub, answer
+    from tests.unit.jobs.stub import FAULTS, Stub, answer
 
     class Endpoint(Stub):
         down = frozenset({"t/train/3", "t/train/7"})
@@ -191,7 +192,7 @@ def test_records_without_an_answer_are_quarantined_and_tried_again_by_the_next_r
 
 
 def test_what_repair_saved_and_gave_up_is_in_the_report_and_the_records(rewriter, monkeypatch):
-    from tests.unit.rewrite.stub import Stub
+    from tests.unit.jobs.stub import Stub
 
     drafts = {3: "once:unchanged", 4: "never:leaked boxes", 5: "never:unchanged"}
     rows = [annotation(i, drafts.get(i)).to_row() for i in range(12)]
@@ -216,7 +217,7 @@ def test_what_repair_saved_and_gave_up_is_in_the_report_and_the_records(rewriter
 
 
 def test_probes_are_corrupted_copies_of_clean_rewrites(params):
-    from polite_flamingo.evaluate.ground_truth import load_world
+    from polite_flamingo.world.truth import load_world
 
     world = load_world(params.image_root)
     made = [

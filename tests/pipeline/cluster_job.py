@@ -43,10 +43,10 @@ def main(out: Path) -> None:
     }
     import ray
     from ray.cluster_utils import Cluster
-    from tests.unit.rewrite.stub import Stub, requests
+    from tests.unit.jobs.stub import Stub, requests
 
-    from polite_flamingo.rewrite.cluster import RayExecutor
-    from polite_flamingo.rewrite.engine import run
+    from polite_flamingo.jobs.engine import run
+    from polite_flamingo.jobs.ray_pool import RayExecutor
 
     node = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})

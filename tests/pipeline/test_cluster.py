@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 from tests.pipeline.cluster_job import CALL, RECORDS, SHARD
-from tests.unit.rewrite.stub import Stub, requests
+from tests.unit.jobs.stub import Stub, requests
 
-from polite_flamingo.rewrite.cluster import CALLS_PER_WORKER
-from polite_flamingo.rewrite.engine import LocalExecutor, outcomes, run
+from polite_flamingo.jobs.engine import LocalExecutor, outcomes, run
+from polite_flamingo.jobs.ray_pool import CALLS_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
 HAS_RAY = importlib.util.find_spec("ray") is not None

@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from polite_flamingo.rewrite.engine import outcomes
+from polite_flamingo.jobs.engine import outcomes
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("POLITE_FLAMINGO_KILLS", "3"))
@@ -26,10 +26,10 @@ SECONDS_PER_CALL = 0.02
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from polite_flamingo.rewrite.engine import LocalExecutor, run
-from polite_flamingo.rewrite.repair import RepairPolicy
-from tests.unit.rewrite.stub import Stub, requests
-from polite_flamingo.rewrite.backends.base import Request
+from polite_flamingo.jobs.engine import LocalExecutor, run
+from polite_flamingo.jobs.repair import RepairPolicy
+from tests.unit.jobs.stub import Stub, requests
+from polite_flamingo.jobs.backends.base import Request
 
 out = Path(sys.argv[1])
 asked = requests({RECORDS})

@@ -33,7 +33,7 @@ SCRIPT = f"""
 import sys, time
 from pathlib import Path
 from polite_flamingo.params import load_params
-from polite_flamingo.rewrite.backends.scorer import ScorerBackend
+from polite_flamingo.jobs.backends.scorer import ScorerBackend
 from polite_flamingo.stages import score
 from polite_flamingo.tracking.base import NullTracker
 
@@ -43,7 +43,7 @@ class Slow(ScorerBackend):
         time.sleep({SECONDS_PER_CALL})
         return super().generate(requests)
 
-import polite_flamingo.stages.scorers as scorers
+import polite_flamingo.scorers.load as scorers
 scorers.ScorerBackend = Slow
 params = load_params(Path({str(ROOT / "params.yaml")!r}), "tiny")
 engine, *absent = sys.argv[1:]

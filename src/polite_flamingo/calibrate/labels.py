@@ -11,9 +11,9 @@ from random import Random
 
 from polite_flamingo.calibrate.corruptions import CORRUPTIONS, corrupt
 from polite_flamingo.errors import DataError
-from polite_flamingo.evaluate.ground_truth import World
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.text import cut_texts
+from polite_flamingo.world.truth import World
 
 INJECTED = "!injected"  # ends the id of a corrupted copy
 CLEAN, NATURAL, HUMAN = "clean", "natural", "human"

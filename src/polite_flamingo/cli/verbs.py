@@ -67,7 +67,7 @@ def stage_handler(stage: Stage) -> Callable[[argparse.Namespace], int]:
 
 def do_report(arguments: argparse.Namespace) -> None:
     """Print the headline figures, or the first rewrites."""
-    from polite_flamingo.report import build_report, first_records, render_report
+    from polite_flamingo.reports.headline import build_report, first_records, render_report
 
     params = load(arguments)
     if getattr(arguments, "records", None):
@@ -79,7 +79,7 @@ def do_report(arguments: argparse.Namespace) -> None:
 
 def do_explain(arguments: argparse.Namespace) -> None:
     """Print one record's life."""
-    from polite_flamingo.explain import explain
+    from polite_flamingo.reports.explain import explain
 
     print(explain(load(arguments), arguments.id))
 
@@ -87,7 +87,7 @@ def do_explain(arguments: argparse.Namespace) -> None:
 def do_rescore(arguments: argparse.Namespace) -> None:
     """Print fresh scores of a PF-1M file beside the published ones."""
     from polite_flamingo.evaluate.rescore import chosen, render, rescore
-    from polite_flamingo.stages.scorers import SCORERS, scorer_folders
+    from polite_flamingo.scorers.load import SCORERS, scorer_folders
 
     params = load(arguments)
     names = chosen(arguments.scorers)
@@ -107,8 +107,8 @@ def do_rescore(arguments: argparse.Namespace) -> None:
 
 def do_filtering_report(arguments: argparse.Namespace) -> None:
     """Write the page of what the filters took."""
-    from polite_flamingo.filtering_report.page import write_report
     from polite_flamingo.io import read_json
+    from polite_flamingo.reports.filtering.page import write_report
 
     params = load(arguments)
     out = arguments.out or params.reports / "filtering.html"
@@ -145,7 +145,7 @@ def do_whatif(arguments: argparse.Namespace) -> None:
 
 def do_read(arguments: argparse.Namespace) -> None:
     """Read one dataset into sample shards."""
-    from polite_flamingo.reading import read_source
+    from polite_flamingo.sources.reading import read_source
 
     done = read_source(arguments.source, arguments.raw_dir, arguments.out, split=arguments.split, seed=arguments.seed)
     print(json.dumps(done))
@@ -303,8 +303,8 @@ def do_doctor(arguments: argparse.Namespace) -> None:
 
 def do_calibrate(arguments: argparse.Namespace) -> None:
     """Measure the filters on labelled records."""
+    from polite_flamingo.calibrate.run import Wanted, run, text_of
     from polite_flamingo.calibrate.study import Settings
-    from polite_flamingo.stages.calibrate import Wanted, run, text_of
     from polite_flamingo.tracking import start_tracker
 
     params = load(arguments)

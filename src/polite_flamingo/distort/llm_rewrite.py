@@ -2,7 +2,7 @@
 
 With `command_probability` one of the 24 commands (Table 5) is added to the prompt. Who answers is a `Completer`: the
 rules of `terse_rules`, or a model behind one of the backends that also rewrite, through the same engine
-(``rewrite/drafts.py``).
+(``distort/drafts.py``).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.doctor.similar import perceptual_hash
-from polite_flamingo.io import MAX_IMAGE_BYTES, MAX_PIXELS
+from polite_flamingo.images import MAX_IMAGE_BYTES, MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from polite_flamingo.doctor.examine import Examined
 from polite_flamingo.doctor.similar import near_pairs
-from polite_flamingo.io import IMAGE_FORMATS
+from polite_flamingo.images import IMAGE_FORMATS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,8 @@ from typing import TextIO
 
 from polite_flamingo.doctor.examine import Examined, examine
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import IMAGE_FORMATS, chunked
+from polite_flamingo.images import IMAGE_FORMATS
+from polite_flamingo.io import chunked
 
 DERIVED = "derived"  # pictures the readers draw themselves, each a near copy of its source
 CHUNK = 32  # files a process gets at once, and those examined again at most after a kill

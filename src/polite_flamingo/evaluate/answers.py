@@ -17,10 +17,10 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate import vqa
 from polite_flamingo.evaluate.bootstrap import Figure, bootstrap_mean
 from polite_flamingo.evaluate.captioning import Scorer, best_rouge_l, best_sts, references
-from polite_flamingo.evaluate.ground_truth import World
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
+from polite_flamingo.world.truth import World
 
 if TYPE_CHECKING:
     from polite_flamingo.model.flamingo import FlamingoBundle

@@ -20,7 +20,7 @@ from polite_flamingo.io import chunked
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.rouge import rouge_score
 from polite_flamingo.scorers.text import BREAK
-from polite_flamingo.sources.files import open_file, read_items
+from polite_flamingo.sources.forms.files import open_file, read_items
 
 COLUMNS = {"rouge": "rouge_l", "sts": "sts", "nli": "nli", "clip": "clip_logits", "reward": "reward"}
 CHUNK = 512

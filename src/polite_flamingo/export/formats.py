@@ -19,8 +19,8 @@ from polite_flamingo.export.kept import Kept
 from polite_flamingo.export.messages import MessagesWriter
 from polite_flamingo.export.pf1m import Pf1mWriter
 from polite_flamingo.io import write_json
-from polite_flamingo.sources.conversations import WRITTEN, attributes, say, write_dj
-from polite_flamingo.sources.pf1m import MARK
+from polite_flamingo.sources.forms.conversations import WRITTEN, attributes, say, write_dj
+from polite_flamingo.sources.readers.pf1m import MARK
 
 
 class Writer(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from polite_flamingo.errors import ImageError
-from polite_flamingo.io import MAX_IMAGE_BYTES, resolve_image
+from polite_flamingo.images import MAX_IMAGE_BYTES, resolve_image
 from polite_flamingo.records import Sample
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from polite_flamingo.export.images import image_bytes
 from polite_flamingo.records import Sample
-from polite_flamingo.sources.conversations import ATTRIBUTES, attributes
+from polite_flamingo.sources.forms.conversations import ATTRIBUTES, attributes
 
 ROLES = {"human": "user", "assistant": "assistant"}
 GROUP_BYTES = 64 * 1024 * 1024  # of images and text, held until they become a row group

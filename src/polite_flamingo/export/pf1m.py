@@ -25,7 +25,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.jsonfile import JsonWriter
 from polite_flamingo.records import Image, Rewrite
-from polite_flamingo.sources.pf1m import MARK, SCORES, split_input, task_of
+from polite_flamingo.sources.readers.pf1m import MARK, SCORES, split_input, task_of
 
 DECIMALS = 4
 _REQUIRED = ("input", "output", "original")

@@ -9,7 +9,7 @@ from typing import Literal
 from polite_flamingo.fetch.record import is_done, read_record, target_of
 from polite_flamingo.fetch.transfer import part_of
 from polite_flamingo.sources import Entry, load_source
-from polite_flamingo.sources.files import has_annotations
+from polite_flamingo.sources.forms.files import has_annotations
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from polite_flamingo.errors import ModelError, did_you_mean
-from polite_flamingo.imaging import ImagePreprocessor
-from polite_flamingo.io import fingerprint, open_image, write_json
+from polite_flamingo.images import ImagePreprocessor, open_image
+from polite_flamingo.io import fingerprint, write_json
 from polite_flamingo.model.config import FlamingoConfig
 from polite_flamingo.model.lru import LruTensors
 from polite_flamingo.model.tower import VisionTower

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from polite_flamingo.errors import ModelError, did_you_mean
-from polite_flamingo.imaging import ImagePreprocessor
+from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.io import read_json
 from polite_flamingo.model.architecture import (
     CachedCrossAttention,

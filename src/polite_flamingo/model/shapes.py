@@ -122,7 +122,7 @@ def skeleton(plan: Blueprint, resolution: int | None = None) -> FlamingoBundle:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel
 
-    from polite_flamingo.imaging import ImagePreprocessor
+    from polite_flamingo.images import ImagePreprocessor
     from polite_flamingo.model.architecture import join
     from polite_flamingo.model.bundle import FlamingoBundle
     from polite_flamingo.model.tower import VisionTower

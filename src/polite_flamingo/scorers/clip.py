@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.imaging import ImagePreprocessor
-from polite_flamingo.io import open_image
+from polite_flamingo.images import ImagePreprocessor, open_image
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
 from polite_flamingo.scorers.batching import ROWS, Batches, area_on

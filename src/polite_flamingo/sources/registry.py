@@ -5,7 +5,7 @@ its files look like::
 
     vqav2:
       title: VQA v2
-      reader: polite_flamingo.sources.vqav2:Vqav2
+      reader: polite_flamingo.sources.readers.vqav2:Vqav2
       group: vqa                  # one of GROUPS
       folder: vqav2               # where `fetch` puts it below the data root
       permissive: true            # may the annotations be used commercially? true | false | unknown

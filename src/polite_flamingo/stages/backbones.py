@@ -26,7 +26,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     Raises:
         ModelError: a model is absent or altered, or a shipped one no longer reaches its figures.
     """
-    from polite_flamingo.train.backbones.train import TOLERANCE, measure
+    from polite_flamingo.world.training.train import TOLERANCE, measure
 
     root = params.models / "backbones"
     shutil.rmtree(root, ignore_errors=True)

@@ -21,9 +21,9 @@ from polite_flamingo.evaluate.bootstrap import bootstrap_mean
 from polite_flamingo.io import read_shards, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Generated, Rewrite, RewritePair, Sample
+from polite_flamingo.scorers.load import ABSENT, SCORERS, recipe_of
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.rouge import rouge_l, rouge_score
-from polite_flamingo.stages.scorers import ABSENT, SCORERS, recipe_of
 from polite_flamingo.stages.train_rewriter import draw_held_out
 from polite_flamingo.tracking.base import Tracker
 
@@ -107,9 +107,9 @@ def _annotations(params: Params) -> list[RewritePair]:
 
 def _reviser(params: Params, name: str, generation: str) -> Callable[[Sequence[RewritePair]], list[Generated]]:
     """Load a rewriter; what it returns revises drafts."""
+    from polite_flamingo.jobs.engine import revise
     from polite_flamingo.model.flamingo import load_flamingo
     from polite_flamingo.model.generate import GenerationSettings
-    from polite_flamingo.rewrite.engine import revise
 
     runtime = params.runtime
     bundle = load_flamingo(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.distort.base import Distortion
+from polite_flamingo.distort.drafts import FORMS, TERSE_RULES, Drafts, NoDrafts, draft_requests, draft_settings
 from polite_flamingo.distort.llm_rewrite import Completer, LlmRewrite
 from polite_flamingo.distort.mix import HELD_OUT, TRAIN, assign, make_pairs, responses_of
 from polite_flamingo.distort.retrieve_boxes import RetrieveBoxes
@@ -25,12 +26,11 @@ from polite_flamingo.distort.terse_rules import TerseRules
 from polite_flamingo.distort.text_noise import TextNoise
 from polite_flamingo.errors import ConfigError, DataError, QualityError
 from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resumable, write_json, write_jsonl
+from polite_flamingo.jobs import engine
+from polite_flamingo.jobs.backends.load import FLAMINGO
+from polite_flamingo.jobs.executors import make_executor
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Sample
-from polite_flamingo.rewrite import engine
-from polite_flamingo.rewrite.backends.load import FLAMINGO
-from polite_flamingo.rewrite.drafts import FORMS, TERSE_RULES, Drafts, NoDrafts, draft_requests, draft_settings
-from polite_flamingo.stages.executors import make_executor
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)
@@ -202,8 +202,8 @@ def _count(params: Params, strategies: Sequence[Distortion], samples: Path, pair
 def _code() -> str:
     """Content hash of the distortion code: an edited rule never resumes from another rule's work."""
     import polite_flamingo.distort
+    import polite_flamingo.jobs
     import polite_flamingo.prompts
-    import polite_flamingo.rewrite
 
-    modules = (polite_flamingo.distort, polite_flamingo.prompts, polite_flamingo.rewrite)
+    modules = (polite_flamingo.distort, polite_flamingo.prompts, polite_flamingo.jobs)
     return fingerprint(*(path for m in modules for path in sorted(Path(m.__path__[0]).rglob("*.py"))))

@@ -21,7 +21,8 @@ from typing import Any
 from tqdm import tqdm
 
 from polite_flamingo.errors import DataError, ImageError
-from polite_flamingo.io import chunked, hash_file, open_image, write_json, write_shards
+from polite_flamingo.images import open_image
+from polite_flamingo.io import chunked, hash_file, write_json, write_shards
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, SourceSpec
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import load_source
@@ -252,7 +253,7 @@ def _folders(root: Path, readers: Sequence[tuple[SourceSpec, Source]]) -> list[s
 
 
 def _render(params: Params) -> None:
-    from polite_flamingo.sources.scenes import render
+    from polite_flamingo.world.scenes import render
 
     assert params.world is not None
     raw = params.data / "raw"

@@ -19,13 +19,14 @@ from typing import Any
 from polite_flamingo.errors import ConfigError, ImageError, ModelError
 from polite_flamingo.evaluate import figures
 from polite_flamingo.evaluate.answers import Judges, as_answer, ask, judge, measurable, measure, rewards_by_id
-from polite_flamingo.evaluate.ground_truth import load_world
 from polite_flamingo.evaluate.politeness import WinRates, win_rates
 from polite_flamingo.evaluate.vqa import is_out_of_domain
-from polite_flamingo.io import fingerprint, hash_file, read_json, read_shards, resolve_image, resumable, write_json
+from polite_flamingo.images import resolve_image
+from polite_flamingo.io import fingerprint, hash_file, read_json, read_shards, resumable, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.tracking.base import Tracker
+from polite_flamingo.world.truth import load_world
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.evaluate.ground_truth import World, load_world
 from polite_flamingo.export.pf1m import Pf1mWriter
 from polite_flamingo.filter.chain import Decision, Thresholds, decide
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
@@ -28,11 +27,12 @@ from polite_flamingo.filter.decisions import decision_row, schema
 from polite_flamingo.filter.sets import ALL, judge_sets, switched_on
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import count_rows
-from polite_flamingo.filtering_report.page import write_report
 from polite_flamingo.io import Row, count_shards, read_shards, write_json, write_shard
 from polite_flamingo.params import Filter, Params
 from polite_flamingo.records import Rewrite
+from polite_flamingo.reports.filtering.page import write_report
 from polite_flamingo.tracking.base import Tracker
+from polite_flamingo.world.truth import World, load_world
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,15 +21,15 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError, QualityError
-from polite_flamingo.evaluate.ground_truth import World, corrupt, load_world
 from polite_flamingo.io import Row, count_shards, read_shards, write_json, write_jsonl, write_shards
+from polite_flamingo.jobs import engine
+from polite_flamingo.jobs.executors import make_executor
+from polite_flamingo.jobs.journal import storage_errors
+from polite_flamingo.jobs.repair import DONE, RAW, Outcome, RepairPolicy
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Rewrite, Sample
-from polite_flamingo.rewrite import engine
-from polite_flamingo.rewrite.journal import storage_errors
-from polite_flamingo.rewrite.repair import DONE, RAW, Outcome, RepairPolicy
-from polite_flamingo.stages.executors import make_executor
 from polite_flamingo.tracking.base import Tracker
+from polite_flamingo.world.truth import World, corrupt, load_world
 
 if TYPE_CHECKING:
     from polite_flamingo.model.generate import GenerationSettings

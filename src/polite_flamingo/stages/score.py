@@ -26,20 +26,20 @@ from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import count_shards, read_shards, write_json, write_jsonl, write_shards
+from polite_flamingo.jobs import engine
+from polite_flamingo.jobs.backends.scorer import as_request
+from polite_flamingo.jobs.journal import storage_errors
+from polite_flamingo.jobs.repair import Outcome
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Rewrite
-from polite_flamingo.rewrite import engine
-from polite_flamingo.rewrite.backends.scorer import as_request
-from polite_flamingo.rewrite.journal import storage_errors
-from polite_flamingo.rewrite.repair import Outcome
 from polite_flamingo.scorers import clip, nli, reward, sts
 from polite_flamingo.scorers.base import Asked
 from polite_flamingo.scorers.checks import checker_of
 from polite_flamingo.scorers.columns import COLUMNS
+from polite_flamingo.scorers.load import ABSENT, SCORERS, make_executor
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.rouge import rouge_score
 from polite_flamingo.scorers.text import cut_texts, text_scores
-from polite_flamingo.stages.scorers import ABSENT, SCORERS, make_executor
 from polite_flamingo.tracking.base import Tracker
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from polite_flamingo.io import open_image
+from polite_flamingo.images import open_image
 from polite_flamingo.train.group import join_processes, micro_batches, rank, world_size
 from polite_flamingo.train.settings import Distribution, TrainSettings
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import open_image
+from polite_flamingo.images import open_image
 from polite_flamingo.train.collate import Batch, Example, collate, epoch_batches
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tests.unit.calibrate.scored import twins
 
+from polite_flamingo.calibrate.run import Wanted, paper_thresholds, run, text_of
 from polite_flamingo.calibrate.study import Settings
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import write_shards
 from polite_flamingo.params import Params, load_params
-from polite_flamingo.stages.calibrate import Wanted, paper_thresholds, run, text_of
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = Settings(resamples=20)

@@ -14,7 +14,7 @@ from polite_flamingo.export.formats import FORMATS
 from polite_flamingo.io import write_json, write_shards
 from polite_flamingo.records import Sample
 from polite_flamingo.sources import catalogue, load_source
-from polite_flamingo.sources.mapping import KEYS
+from polite_flamingo.sources.forms.mapping import KEYS
 
 PROJECT = Path(__file__).resolve().parents[3]
 PAGE = (PROJECT / "docs" / "tables_and_exports.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ import pytest
 
 from polite_flamingo.distort.terse_rules import TerseRules, bare_answer, informative_sentences, make_terse
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
-from polite_flamingo.sources import scene_language as say
-from polite_flamingo.sources.scene_language import Thing
+from polite_flamingo.world import language as say
+from polite_flamingo.world.language import Thing
 
 COLOR = DistortionPrompt(
     "What color is the object in the top left?",

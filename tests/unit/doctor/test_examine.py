@@ -150,7 +150,7 @@ def test_a_row_of_another_form_is_not_taken_for_a_result(change):
 
 def test_what_the_pipeline_cannot_open_is_always_bad(root, save, picture, encoded):
     from polite_flamingo.errors import ImageError
-    from polite_flamingo.io import open_image
+    from polite_flamingo.images import open_image
 
     jpeg, png = encoded(picture(1), "JPEG"), encoded(picture(1), "PNG")
     files = {"sound.jpg": jpeg, "cut.jpg": jpeg[:-300], "wrong.png": jpeg, "cut.png": png[:500], "page.gif": b"<html>"}

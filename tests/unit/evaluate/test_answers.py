@@ -12,10 +12,10 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate import vqa
 from polite_flamingo.evaluate.answers import Judges, as_answer, judge, measurable, measure, question_of
 from polite_flamingo.evaluate.captioning import best_rouge_l, references
-from polite_flamingo.evaluate.ground_truth import World
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
+from polite_flamingo.world.truth import World
 
 ENTAILED, CONTRADICTED = [-2.0, 3.0, 0.0], [3.0, -2.0, 0.0]
 

@@ -12,12 +12,12 @@ from PIL import Image as PILImage
 
 from polite_flamingo.errors import ConfigError, DataError, ImageError, ModelError
 from polite_flamingo.evaluate.answers import Judges, as_answer
-from polite_flamingo.evaluate.ground_truth import load_world
 from polite_flamingo.io import count_shards, read_shards, write_json, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 from polite_flamingo.stages import evaluate
 from polite_flamingo.tracking.base import NullTracker
+from polite_flamingo.world.truth import load_world
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = [

@@ -19,7 +19,7 @@ from polite_flamingo.export.formats import FORMATS, sharegpt_record
 from polite_flamingo.export.messages import MessagesWriter
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources import load_source
-from polite_flamingo.sources.conversations import DJ_IMAGE, hear, read_dj, say, write_dj
+from polite_flamingo.sources.forms.conversations import DJ_IMAGE, hear, read_dj, say, write_dj
 
 WHOLE = [name for name in FORMATS if name != "pf1m"]  # formats that hold all of a record
 

@@ -18,11 +18,11 @@ from polite_flamingo import cli
 from polite_flamingo.errors import BusyError, ConfigError, DataError
 from polite_flamingo.fetch import datasets, fetch_datasets, find_state, transfer
 from polite_flamingo.io import locked
-from polite_flamingo.reading import read_source
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources import registry
-from polite_flamingo.sources.files import has_annotations, open_file
-from polite_flamingo.sources.regions import need_writable
+from polite_flamingo.sources.forms.files import has_annotations, open_file
+from polite_flamingo.sources.forms.regions import need_writable
+from polite_flamingo.sources.reading import read_source
 from polite_flamingo.sources.registry import Entry, RemoteFile
 
 ROW = {"choices": ["a", "b"], "correct_choice_idx": 0, "question": "Which?", "rationales": ["So."], "image_id": 1}
@@ -64,7 +64,7 @@ def world(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     rows = [{**ROW, "question_id": str(number)} for number in range(3)]
     site.files["questions.zip"] = Served(zipped(aokvqa_v1p0_train=rows, aokvqa_v1p0_val=rows[:1]))
     site.files["notes.txt"] = Served(b"notes")
-    common = {"reader": "polite_flamingo.sources.aokvqa:Aokvqa", "group": "vqa", "permissive": True}
+    common = {"reader": "polite_flamingo.sources.readers.aokvqa:Aokvqa", "group": "vqa", "permissive": True}
     common |= {"folder": "questions", "home": "https://example.org/questions"}
     splits = {"train": 3, "val": 1}
     archive = RemoteFile(url=site.url("questions.zip"), to="questions.zip", unpack=True)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.imaging import ImagePreprocessor
+from polite_flamingo.images import ImagePreprocessor
 
 _WORDS = "a the red blue green square circle star image shows is answer to question there no yes in of and"
 WORDS = _WORDS.split()

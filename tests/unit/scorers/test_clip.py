@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PILImage
 
 from polite_flamingo.errors import ConfigError, ImageError
-from polite_flamingo.io import open_image
+from polite_flamingo.images import open_image
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.base import finite
 from polite_flamingo.scorers.clip import ClipScorer, load_clip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.scorers.published import clip_336, deberta, mpnet
 
-from polite_flamingo.io import open_image
+from polite_flamingo.images import open_image
 from polite_flamingo.model.origins import materialise
 from polite_flamingo.scorers.base import Asked, finite
 from polite_flamingo.scorers.clip import load_clip

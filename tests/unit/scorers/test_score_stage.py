@@ -13,13 +13,13 @@ import pytest
 from polite_flamingo.errors import ModelError, QualityError
 from polite_flamingo.filter.chain import Thresholds, decide
 from polite_flamingo.io import read_jsonl, read_shards, write_shards
+from polite_flamingo.jobs.backends.scorer import ScorerBackend
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Task
-from polite_flamingo.rewrite.backends.scorer import ScorerBackend
 from polite_flamingo.scorers.base import Asked
 from polite_flamingo.scorers.columns import COLUMNS
+from polite_flamingo.scorers.load import Recipe
 from polite_flamingo.stages import score
-from polite_flamingo.stages.scorers import Recipe
 from polite_flamingo.tracking.base import NullTracker
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -169,8 +169,8 @@ def test_a_score_that_is_no_number_is_never_written(params: Params, monkeypatch:
 
 
 def test_a_model_that_gives_no_numbers_at_all_ends_the_run(tmp_path: Path) -> None:
-    from polite_flamingo.rewrite import engine
-    from polite_flamingo.rewrite.backends.scorer import as_request
+    from polite_flamingo.jobs import engine
+    from polite_flamingo.jobs.backends.scorer import as_request
 
     class Broken:
         def answer(self, asked: Sequence[Asked]) -> list[float]:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import open_image
+from polite_flamingo.images import open_image
 
 
 def question(**values: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@ import pytest
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CHANGE, EDIT
 from polite_flamingo.records import Task
-from polite_flamingo.sources import files
+from polite_flamingo.sources.forms import files
 
 
 def pair(number: int, split: str = "train", **values: object) -> dict[str, object]:

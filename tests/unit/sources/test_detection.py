@@ -6,7 +6,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CLASSIFY, DETECT, EDIT
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Task
-from polite_flamingo.sources.detection import counts_and_boxes, normalise
+from polite_flamingo.sources.forms.detection import counts_and_boxes, normalise
 
 
 def voc(*objects: tuple[str, int, int, int, int], width: object = 100, height: object = 50) -> str:

@@ -5,7 +5,7 @@ import pytest
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CLASSIFY
 from polite_flamingo.records import Task
-from polite_flamingo.sources.knowledge import Fact, align
+from polite_flamingo.sources.forms.knowledge import Fact, align
 
 BASE = "elevater/classification/dtd_20211007"
 ENTRY = {

@@ -5,8 +5,8 @@ import pytest
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject
-from polite_flamingo.sources import files
-from polite_flamingo.sources.files import find_one, read_items, read_lines, read_rows
+from polite_flamingo.sources.forms import files
+from polite_flamingo.sources.forms.files import find_one, read_items, read_lines, read_rows
 
 
 @pytest.fixture(params=["at once", "streamed"])
@@ -102,7 +102,7 @@ def test_records_under_a_key_are_read_from_an_object_and_from_a_list(tmp_path: P
 
 @pytest.mark.parametrize("nested", ["[", '{"a":'])
 def test_a_streamed_file_that_nests_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch, nested):
-    monkeypatch.setattr("polite_flamingo.sources.files.STREAM_ABOVE", 0)
+    monkeypatch.setattr("polite_flamingo.sources.forms.files.STREAM_ABOVE", 0)
     file = tmp_path / "a.json"
     file.write_text('{"rows": [1, ' + nested * 20_000)
     with pytest.raises(DataError, match="not valid JSON"):

@@ -1,7 +1,7 @@
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.sources import files
+from polite_flamingo.sources.forms import files
 
 TOKEN = "flickr30k/results_20130124.token"
 CSV = "flickr30k/flickr30k_images/results.csv"

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.sources import files
+from polite_flamingo.sources.forms import files
 
 
 def row(number: int, *words: str, **values: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION
 from polite_flamingo.records import Task, Turn
-from polite_flamingo.sources.conversations import unmarked
+from polite_flamingo.sources.forms.conversations import unmarked
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.sources import join as module
-from polite_flamingo.sources.join import Pair, join
+from polite_flamingo.sources.forms import join as module
+from polite_flamingo.sources.forms.join import Pair, join
 
 
 def key(record: Any) -> int:

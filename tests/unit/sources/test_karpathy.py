@@ -1,8 +1,8 @@
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.sources import files
-from polite_flamingo.sources.karpathy import karpathy_images, raw_sentences
+from polite_flamingo.sources.forms import files
+from polite_flamingo.sources.forms.karpathy import karpathy_images, raw_sentences
 
 
 @pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])

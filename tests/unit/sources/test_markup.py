@@ -1,7 +1,7 @@
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.sources.markup import MAX_DEPTH, is_html, to_markdown
+from polite_flamingo.sources.forms.markup import MAX_DEPTH, is_html, to_markdown
 
 
 @pytest.mark.parametrize(

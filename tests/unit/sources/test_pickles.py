@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.sources.pickles import load_plain
+from polite_flamingo.sources.forms.pickles import load_plain
 
 PLAIN = [{"ref_id": 1, "sent_ids": [0, 1], "sent": "a café", "box": (1.5, None), "ok": True, "tags": {"a"}}]
 
@@ -74,7 +74,7 @@ def test_flipped_bytes_give_plain_data_or_a_data_error(tmp_path: Path) -> None:
 def test_a_missing_and_an_oversized_pickle_are_named(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(DataError, match=r"cannot be read[\s\S]*a\.p"):
         load_plain(tmp_path / "a.p")
-    monkeypatch.setattr("polite_flamingo.sources.pickles.MAX_BYTES", 3)
+    monkeypatch.setattr("polite_flamingo.sources.forms.pickles.MAX_BYTES", 3)
     (tmp_path / "a.p").write_bytes(pickle.dumps(PLAIN))
     with pytest.raises(DataError, match="too large"):
         load_plain(tmp_path / "a.p")

@@ -5,7 +5,7 @@ from PIL import Image as PILImage
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import POINTED
-from polite_flamingo.sources.regions import RGB
+from polite_flamingo.sources.forms.regions import RGB
 
 LOCAL = {
     "id": 7,

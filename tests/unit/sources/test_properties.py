@@ -20,8 +20,8 @@ from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import count_shards
 from polite_flamingo.records import Reject, Sample
-from polite_flamingo.sources import files as reading
 from polite_flamingo.sources import load_source
+from polite_flamingo.sources.forms import files as reading
 from polite_flamingo.sources.registry import catalogue
 
 MORE = os.environ.get("POLITE_FLAMINGO_TRIES")  # so many tries of each property, other ones every time

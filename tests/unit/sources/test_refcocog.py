@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import open_image
-from polite_flamingo.sources import files
-from polite_flamingo.sources.regions import COLOURS
+from polite_flamingo.images import open_image
+from polite_flamingo.sources.forms import files
+from polite_flamingo.sources.forms.regions import COLOURS
 
 IMAGE = "coco/train2014/COCO_train2014_000000000007.jpg"
 GOOGLE = "refcocog/google_refexp_train_201511.json"
@@ -199,6 +199,6 @@ def test_a_read_only_data_root_is_an_error_of_the_whole(root, place, monkeypatch
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("polite_flamingo.sources.regions.write_atomic", refuse)
+    monkeypatch.setattr("polite_flamingo.sources.forms.regions.write_atomic", refuse)
     with pytest.raises(DataError, match="cannot be written"):
         root.read("refcocog", "refcocog", "umd_train")

@@ -3,10 +3,18 @@ import math
 import pytest
 
 from polite_flamingo.errors import DataError, ImageError
-from polite_flamingo.io import open_image
+from polite_flamingo.images import open_image
 from polite_flamingo.records import Image
-from polite_flamingo.sources import regions
-from polite_flamingo.sources.regions import COLOURS, RGB, Mark, derived_from, draw_colour, draw_region, need_writable
+from polite_flamingo.sources.forms import regions
+from polite_flamingo.sources.forms.regions import (
+    COLOURS,
+    RGB,
+    Mark,
+    derived_from,
+    draw_colour,
+    draw_region,
+    need_writable,
+)
 
 
 def picture(root, size=(200, 100)) -> Image:

@@ -15,8 +15,8 @@ import yaml
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION
 from polite_flamingo.records import Task, Turn
-from polite_flamingo.sources.mapping import KEYS
-from polite_flamingo.sources.rows import read_rows
+from polite_flamingo.sources.forms.mapping import KEYS
+from polite_flamingo.sources.forms.rows import read_rows
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -136,7 +136,7 @@ def test_a_data_root_that_cannot_be_written_stops_the_reading(root, monkeypatch:
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("polite_flamingo.sources.pictures.write_atomic", refuse)
+    monkeypatch.setattr("polite_flamingo.sources.forms.pictures.write_atomic", refuse)
     plan(root, file="*.parquet", image="pic")
     write_parquet(root.path / "birds" / "a.parquet", [{"q": "?", "a": "!", "pic": PNG}])
     with pytest.raises(DataError, match="make the data root writable"):
@@ -392,7 +392,7 @@ def test_a_mapping_that_cannot_be_read_is_an_error(root, text: str | None, messa
 
 
 def test_every_key_is_explained() -> None:
-    from polite_flamingo.sources import mapping
+    from polite_flamingo.sources.forms import mapping
 
     assert all(f"``{key}``" in (mapping.__doc__ or "") for key in KEYS)
 

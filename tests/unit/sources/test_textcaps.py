@@ -1,6 +1,6 @@
 import pytest
 
-from polite_flamingo.sources import files
+from polite_flamingo.sources.forms import files
 
 FILE = "textcaps/TextCaps_0.1_train.json"
 

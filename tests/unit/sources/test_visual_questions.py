@@ -8,7 +8,7 @@ import pytest
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Task
-from polite_flamingo.sources import files
+from polite_flamingo.sources.forms import files
 
 VQA_E = {
     "img_id": 7,

@@ -1,0 +1,162 @@
+"""An OpenAI-compatible chat completion on the wire: what is sent, what may come back, which faults may pass."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.images import open_image
+from polite_flamingo.prompts.rewriting import text_of
+
+logger = logging.getLogger(__name__)
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+_SIDE = 64  # pixels below which an image is not made smaller
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A usable answer; token counts are None where the endpoint did not say."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class PassingError(Exception):
+    """Worth another try, after `retry_after` seconds where the endpoint named them; `gone`: nobody is listening."""
+
+    def __init__(self, what: str, retry_after: float = 0.0, *, gone: bool = False) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
+        self.gone = gone
+
+
+class RecordError(Exception):
+    """This request will never be answered; others may."""
+
+
+def check_url(url: str, *, sends_key: bool = False) -> str:
+    """The base url without trailing slash.
+
+    Args:
+        url: As configured.
+        sends_key: A key will be sent there; over plain http to another machine that is worth a warning.
+
+    Raises:
+        ConfigError: no http(s) url, or one with a password, query or fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError("not the url of an endpoint", value=url, next_step="write https://host/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(
+            "the url of an endpoint carries more than host and path",
+            where=f"{parts.scheme}://{parts.hostname}",
+            next_step=f"leave out user, query and fragment; a key comes from {KEY_VARIABLE}",
+        )
+    if sends_key and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        logger.warning("the key of %s goes unencrypted to %s: use https", KEY_VARIABLE, parts.hostname)
+    return url.rstrip("/")
+
+
+def retry_after(value: str) -> float:
+    """Seconds a ``Retry-After`` header asks for: a number or a date; 0 where it says neither."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+
+
+def content_of(content: str | list[dict[str, Any]], urls: Iterator[str]) -> str | list[dict[str, Any]]:
+    """A message's content in the protocol's form; plain text where there is no image, which every server takes."""
+    if isinstance(content, str) or all(part["type"] == "text" for part in content):
+        return encodable(text_of(content))
+    return [
+        {"type": "text", "text": encodable(part["text"])}
+        if part["type"] == "text"
+        else {"type": "image_url", "image_url": {"url": next(urls)}}
+        for part in content
+    ]
+
+
+def encodable(text: str) -> str:
+    """`text` without lone surrogates, which JSON can spell and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def parse(data: bytes) -> Reply:
+    """Read a chat completion.
+
+    Raises:
+        PassingError: it is none, or its text is empty.
+        RecordError: the model refused, or called a tool.
+    """
+    try:
+        value = json.loads(data)
+        choice = value["choices"][0]
+        message, reason = choice["message"], choice.get("finish_reason")
+        content, refusal = message.get("content"), message.get("refusal")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise PassingError(f"no chat completion: {error!r}") from None
+    if refusal or reason in ("content_filter", "tool_calls", "function_call"):
+        raise RecordError(f"refused: {str(refusal or reason)[:200]}")
+    if isinstance(content, list):
+        content = "".join(p.get("text", "") for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
+    if not isinstance(content, str) or not content.strip():
+        raise PassingError("the answer holds no text")
+    counts = value.get("usage")
+    counts = counts if isinstance(counts, dict) else {}
+    return Reply(
+        encodable(content.strip()),
+        "length" if reason == "length" else "stop",
+        *(
+            n if isinstance(n := counts.get(k), int) and n >= 0 else None
+            for k in ("prompt_tokens", "completion_tokens")
+        ),
+    )
+
+
+def image_url(root: Path, path: str, *, edge: int, most_bytes: int) -> str:
+    """An image as a JPEG data url within the bounds; its metadata stays here.
+
+    Args:
+        root: Folder of the image paths.
+        path: The image.
+        edge: Longest edge, pixels.
+        most_bytes: Largest JPEG.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    from PIL import Image
+
+    image = open_image(root, path)
+    quality = 90
+    while True:
+        image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        if buffer.tell() <= most_bytes or max(image.size) <= _SIDE:
+            return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        edge, quality = max(_SIDE, max(image.size) * 3 // 4), 80

@@ -1,0 +1,52 @@
+"""Answers of an endpoint, kept on disk under the content hash of what was asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from polite_flamingo.jobs.backends.chat_completion import Reply
+
+logger = logging.getLogger(__name__)
+
+
+class KeptAnswers:
+    """One small JSON file per answer.
+
+    Args:
+        folder: Where; None: nothing is kept.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def recall(self, name: str) -> Reply | None:
+        """The answer kept under a content hash."""
+        file = self._file(name)
+        if file is None or not file.is_file():
+            return None
+        try:
+            return Reply(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            logger.warning("a kept answer cannot be read and is asked for again: %s: %s", file, error)
+            return None
+
+    def remember(self, name: str, reply: Reply) -> None:
+        """Keep an answer; where the disk refuses, none are kept any more."""
+        file = self._file(name)
+        if file is None:
+            return
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tmp = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+            tmp.write_text(json.dumps(asdict(reply), ensure_ascii=False, sort_keys=True), encoding="utf-8")
+            tmp.replace(file)  # no fsync: what a power cut spoils is asked for again
+        except OSError as error:
+            logger.warning("answers are not kept any more: %s: %s", self._folder, error)
+            self._folder = None
+
+    def _file(self, name: str) -> Path | None:
+        return None if self._folder is None else self._folder / name[:2] / f"{name}.json"

@@ -1,0 +1,268 @@
+"""The journal: what is done stays done, whatever happens to the process, the disk or the input.
+
+A folder for one job. The input is cut into shards of a fixed number of units. While a shard is open, every finished
+call is appended to ``part-000007.frames`` as one checksummed frame and fsynced; when its last unit is there, it is
+sealed: written in input order to ``part-000007.parquet``, entered in ``manifest.json`` (replaced atomically), and its
+frames are removed. So a kill at any instant costs the calls in flight; a torn last frame is cut off. Sealed shards hold
+nothing about time, batches or workers and are therefore byte-identical however the job went.
+
+Rows are found again by the content hash of their unit alone, so that work of other settings is never taken for this.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError, PoliteFlamingoError, StorageError
+from polite_flamingo.io import hash_file, locked, read_json, read_shard, write_json, write_shard
+from polite_flamingo.jobs.repair import FAILED, Outcome
+
+LOG = logging.getLogger(__name__)
+
+FORMAT = 1
+SHARD_SIZE = 2048  # units per shard; part of the format of the result, independent of machine and batch
+_MAGIC = b"PFJ1"
+_HEADER = struct.Struct("<4sII")  # magic, payload bytes, CRC-32 of the payload
+
+
+class Journal:
+    """An opened journal folder; use `open_journal`.
+
+    Args:
+        folder: Folder of the job.
+        shard_size: Units per shard.
+    """
+
+    def __init__(self, folder: Path, shard_size: int = SHARD_SIZE) -> None:
+        self.folder = folder
+        self.shard_size = shard_size
+        self._files: dict[int, int] = {}  # shard -> file descriptor of its frames
+        for left in folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        self._manifest = self._read_manifest()
+
+    def sealed(self, shard: int, keys: Sequence[str]) -> bool:
+        """True where the shard is finished for exactly these units; failed ones are worth another try."""
+        entry = self._manifest["shards"].get(str(shard))
+        if entry is None or entry["key"] != shard_key(keys) or entry["failed"]:
+            return False
+        path = self._sealed_path(shard)
+        if not path.is_file() or hash_file(path) != entry["sha256"]:
+            LOG.warning("%s is missing or damaged and is made again", path)
+            return False
+        with self._guarded("seal"):
+            self._frames_path(shard).unlink(missing_ok=True)  # left by a stop right after the manifest was written
+        return True
+
+    def read(self, shard: int) -> Iterator[Outcome]:
+        """Stream the outcomes of a sealed shard in input order."""
+        for row in read_shard(self._sealed_path(shard)):
+            yield Outcome(**row)
+
+    def restore(self, shard: int, keys: Sequence[str]) -> dict[str, Outcome]:
+        """What an earlier run finished of these units, by key; a torn tail is cut off, failed units are left out."""
+        wanted = set(keys)
+        found: dict[str, Outcome] = {}
+        if self._sealed_path(shard).is_file():
+            try:
+                found = {row["key"]: Outcome(**row) for row in read_shard(self._sealed_path(shard))}
+            except (DataError, TypeError, KeyError) as error:
+                LOG.warning("sealed shard is unusable and is made again: %s", error)
+        frames = self._frames_path(shard)
+        if frames.is_file():
+            good = 0
+            for end, outcomes in _frames(frames):
+                found.update((outcome.key, outcome) for outcome in outcomes)
+                good = end
+            torn = frames.stat().st_size - good
+            if torn:
+                LOG.warning("%s: %d bytes of an unfinished append cut off", frames, torn)
+                with self._guarded("cut"):
+                    os.truncate(frames, good)
+        return {key: outcome for key, outcome in found.items() if key in wanted and outcome.status != FAILED}
+
+    def append(self, shard: int, outcomes: Sequence[Outcome]) -> None:
+        """Add finished units to an open shard; on return they are on the disk.
+
+        Raises:
+            StorageError: the disk is full, read-only or failing; everything before is intact.
+        """
+        rows = [outcome.to_row() for outcome in outcomes]
+        payload = zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode(), 1)
+        frame = _HEADER.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload
+        with self._guarded("append"):
+            file = self._open_frames(shard)
+            before = os.lseek(file, 0, os.SEEK_END)
+            try:
+                view = memoryview(frame)
+                while view:
+                    view = view[os.write(file, view) :]
+                os.fsync(file)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file, before)
+                raise
+
+    def seal(self, shard: int, outcomes: Sequence[Outcome]) -> None:
+        """Finish a shard; `outcomes` in input order, all units of it."""
+        path = self._sealed_path(shard)
+        with self._guarded("seal"):
+            write_shard(path, [outcome.to_row() for outcome in outcomes])
+            entry = {
+                "key": shard_key([outcome.key for outcome in outcomes]),
+                "rows": len(outcomes),
+                "failed": sum(outcome.status == FAILED for outcome in outcomes),
+                "sha256": hash_file(path),
+            }
+            _sync_folder(self.folder)
+            self._manifest["shards"][str(shard)] = entry
+            self._write_manifest()
+            file = self._files.pop(shard, None)
+            if file is not None:
+                os.close(file)
+            self._frames_path(shard).unlink(missing_ok=True)
+
+    def finish(self, shards: int) -> None:
+        """Remove what a longer, earlier input left behind `shards` shards."""
+        with self._guarded("finish"):
+            beyond = [name for name in self._manifest["shards"] if int(name) >= shards]
+            for name in beyond:
+                del self._manifest["shards"][name]
+            if beyond:
+                self._write_manifest()
+            for path in [*self.folder.glob("part-*.parquet"), *self.folder.glob("part-*.frames")]:
+                if int(path.stem.removeprefix("part-")) >= shards:
+                    path.unlink()
+
+    def close(self) -> None:
+        """Close the open files."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+    def _read_manifest(self) -> dict[str, Any]:
+        fresh: dict[str, Any] = {"format": FORMAT, "shard_size": self.shard_size, "shards": {}}
+        path = self.folder / "manifest.json"
+        if not path.is_file():
+            return fresh
+        try:
+            manifest: dict[str, Any] = read_json(path)
+        except DataError as error:
+            LOG.warning("manifest is unusable, finished shards are read again: %s", error)
+            return fresh
+        if manifest.get("format") != FORMAT or manifest.get("shard_size") != self.shard_size:
+            LOG.warning("%s is of another format: finished units are looked up one by one", path)
+            return fresh
+        return manifest
+
+    def _write_manifest(self) -> None:
+        write_json(self.folder / "manifest.json", self._manifest)
+        _sync_folder(self.folder)
+
+    def _sealed_path(self, shard: int) -> Path:
+        return self.folder / f"part-{shard:06d}.parquet"
+
+    def _frames_path(self, shard: int) -> Path:
+        return self.folder / f"part-{shard:06d}.frames"
+
+    def _open_frames(self, shard: int) -> int:
+        file = self._files.get(shard)
+        if file is None:
+            flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+            file = self._files[shard] = os.open(self._frames_path(shard), flags, 0o644)
+            _sync_folder(self.folder)
+        return file
+
+    @contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        with storage_errors(self.folder, what):
+            yield
+
+
+@contextmanager
+def open_journal(folder: Path, shard_size: int = SHARD_SIZE) -> Iterator[Journal]:
+    """Open a job's journal for this process alone.
+
+    Raises:
+        BusyError: another process works on it.
+        StorageError: the folder cannot be written.
+    """
+    with storage_errors(folder, "open"):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = locked(folder / "lock", where=folder)
+        lock.__enter__()
+    journal: Journal | None = None
+    try:
+        with storage_errors(folder, "open"):
+            journal = Journal(folder, shard_size)
+        yield journal
+    finally:
+        if journal is not None:
+            journal.close()
+        lock.__exit__(None, None, None)
+
+
+@contextmanager
+def storage_errors(folder: Path, what: str) -> Iterator[None]:
+    """Turn what the operating system says about a disk into a `StorageError` with the next step."""
+    try:
+        yield
+    except PoliteFlamingoError:
+        raise
+    except OSError as error:
+        kind, step = _STORAGE.get(error.errno or 0, ("storage fails", "check the disk, then start again"))
+        raise StorageError(
+            f"{kind} ({what})",
+            value=os.strerror(error.errno) if error.errno else str(error),
+            where=folder,
+            next_step=f"{step}; what was finished before is intact and is not computed again",
+        ) from error
+
+
+_FULL = ("the disk is full", "free space, then start again")
+_READ_ONLY = ("the folder cannot be written", "make it writable, then start again")
+_STORAGE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: ("the quota of the disk is used up", "free space, then start again"),
+    errno.EFBIG: ("the file would grow above the limit", "raise the limit (ulimit -f), then start again"),
+    errno.EROFS: _READ_ONLY,
+    errno.EACCES: _READ_ONLY,
+    errno.EPERM: _READ_ONLY,
+}
+
+
+def shard_key(keys: Sequence[str]) -> str:
+    """Content hash of a shard's units."""
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+
+
+def _frames(path: Path) -> Iterator[tuple[int, list[Outcome]]]:
+    """Whole frames of a file with the offset of their ends; stops before the first that is torn or damaged."""
+    with open(path, "rb") as file:
+        end = 0
+        while len(header := file.read(_HEADER.size)) == _HEADER.size:
+            magic, length, checksum = _HEADER.unpack(header)
+            payload = file.read(length) if magic == _MAGIC else b""
+            if len(payload) != length or magic != _MAGIC or zlib.crc32(payload) != checksum:
+                return
+            end += _HEADER.size + length
+            yield end, [Outcome(**row) for row in json.loads(zlib.decompress(payload))]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames and new names in `folder` survive a power cut."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

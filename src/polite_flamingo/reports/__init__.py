@@ -1,0 +1,1 @@
+"""What people read: the headline figures, one record's life, the filtering page."""

@@ -1,6 +1,0 @@
-"""Backends: the models that answer requests, each behind the protocol of `base`."""
-
-from polite_flamingo.rewrite.backends.base import Backend, Request, failed
-from polite_flamingo.rewrite.backends.load import Place, load_backend
-
-__all__ = ["Backend", "Place", "Request", "failed", "load_backend"]

@@ -1,0 +1,144 @@
+"""What the captioning readers share: the sample itself and lines or Karpathy items grouped by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.prompts.requests import CAPTION, draw_request
+from polite_flamingo.records import Image, Reject, Sample, Task, Turn
+from polite_flamingo.sources.base import SHOWN, Source, attempt, need
+from polite_flamingo.sources.forms.files import open_file, relative
+from polite_flamingo.sources.forms.karpathy import karpathy_images, raw_sentences
+
+ALL = "all"  # the split that leaves nothing out
+
+
+def caption_sample(
+    reader: Source, split: str, official: object, image: Image, captions: Sequence[str], seed: int, **extras: Any
+) -> Sample:
+    """One image with all its captions, one per line, as the raw answer (arXiv 2307.01003, section 3.1).
+
+    Args:
+        reader: Gives name and licence.
+        split: Split as the dataset names it.
+        official: The record's official id, last part of the sample's id.
+        image: What is described.
+        captions: At least one.
+        seed: Seed of the request's wording.
+        extras: More of the sample's extras.
+    """
+    sample_id = f"{reader.name}/{split}/{official}"
+    request = draw_request(CAPTION, seed=seed, sample_id=sample_id)
+    return Sample(
+        id=sample_id,
+        source=reader.name,
+        split=split,
+        licence=reader.licence,
+        task=Task.CAPTION,
+        turns=(Turn("human", request, (0,)), Turn("assistant", "\n".join(captions))),
+        images=(image,),
+        extras={"captions": list(captions), **extras},
+    )
+
+
+def stem(name: str) -> str:
+    """A file name without its ending: the official id where images are named by it."""
+    return name.rpartition(".")[0] or name
+
+
+def group_lines(
+    source: str,
+    root: Path,
+    file: Path,
+    parse: Callable[[str], tuple[str, str] | None],
+    chosen: Container[str] | None = None,
+) -> Iterator[Reject | tuple[int, str, list[str]]]:
+    """Yield a `Reject` for each line that is none, then (first line, image name, captions) of each image.
+
+    Images come in the order of their first lines; names and captions of the whole file are held in memory.
+
+    Args:
+        source: Registry name of the reader.
+        root: Data root.
+        file: A text file below it, one caption per line.
+        parse: Gives the image name and the caption of a line, None for a header; a `DataError` rejects the line.
+        chosen: Names of the images wanted, None for all.
+    """
+    found: dict[str, tuple[int, list[str]]] = {}
+    with open_file(file) as lines:
+        for number, raw in enumerate(lines, 1):
+            try:
+                line = decode(raw)
+                parsed = parse(line) if line.strip() else None
+            except DataError as error:
+                shown = raw.decode("utf-8", "replace").rstrip("\r\n")[:SHOWN]
+                yield Reject(source, relative(root, file), str(number), error.what, shown)
+                continue
+            if parsed is not None and (chosen is None or parsed[0] in chosen):
+                found.setdefault(parsed[0], (number, []))[1].append(" ".join(parsed[1].split()))
+    yield from ((number, name, captions) for name, (number, captions) in found.items())
+
+
+def decode(raw: bytes) -> str:
+    """The text of a line, without its end.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        return raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError("line is not UTF-8", value=error.reason) from None
+
+
+def karpathy_samples(
+    reader: Source,
+    root: Path,
+    file: Path,
+    split: str,
+    place: Callable[[str], Image],
+    seed: int,
+    *,
+    distinct: bool = False,
+) -> Iterator[Sample | Reject]:
+    """Read the items of one split of a file in the Karpathy form, streamed.
+
+    Args:
+        reader: Gives name and licence.
+        root: Data root.
+        file: The JSON file below it.
+        split: Split as the items name it, or `ALL`.
+        place: Gives the image of a file name.
+        seed: Seed of the requests' wording.
+        distinct: Leave out captions that repeat one of the same image.
+
+    Raises:
+        DataError: the file is broken or has no item of the split.
+    """
+
+    def make(record: Any) -> Sample:
+        if split != ALL:
+            need(record, "split", str)
+        name = need(record, "filename", str)
+        captions = raw_sentences(record)
+        return caption_sample(
+            reader, split, stem(name), place(name), list(dict.fromkeys(captions)) if distinct else captions, seed
+        )
+
+    seen: set[str] = set()
+    empty = True
+    for row, record in enumerate(karpathy_images(file)):
+        named = record.get("split") if isinstance(record, dict) else None
+        if isinstance(named, str):
+            seen.add(named)
+            if split not in (ALL, named):
+                continue
+        empty = False
+        yield attempt(reader.name, relative(root, file), row, make, record)
+    if empty:
+        raise DataError(
+            "file has no row of this split", value=split, where=file, next_step=f"use one of {sorted(seen)}"
+        )

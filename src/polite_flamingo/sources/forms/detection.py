@@ -1,0 +1,92 @@
+"""Detection annotations as text: how many objects of each kind there are, and where (paper, appendix B)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.prompts.requests import DETECT, draw_request
+from polite_flamingo.prompts.templates import captions_and_boxes
+from polite_flamingo.records import Image, Sample, Task, Turn
+from polite_flamingo.sources.base import Source
+from polite_flamingo.sources.readers.coco import DECIMALS
+
+Box = list[Any]  # [name, x1, y1, x2, y2], normalised to 0..1
+Corners = tuple[float, float, float, float]  # x1, y1, x2, y2, pixels
+
+
+def count_sentence(boxes: Iterable[Sequence[Any]]) -> str:
+    """``Objects in the image: ship (12), harbor (2).``, the most frequent kind first."""
+    counts = Counter(str(box[0]) for box in boxes)
+    return f"Objects in the image: {', '.join(f'{name} ({number})' for name, number in counts.most_common())}."
+
+
+def counts_and_boxes(boxes: Sequence[Sequence[Any]]) -> str:
+    """Text of the object counts, then the sentence about coordinates and one line per box, to three decimals.
+
+    Args:
+        boxes: ``[name, x1, y1, x2, y2]``, normalised to 0..1; at least one.
+    """
+    return captions_and_boxes([count_sentence(boxes)], boxes, DECIMALS)
+
+
+def number(text: object, what: str) -> float:
+    """The finite number that `text` is.
+
+    Raises:
+        DataError: it is none; the message names `what` it should be.
+    """
+    try:
+        value = float(str(text))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{what} is not a number", value=text)
+    return value
+
+
+def normalise(objects: Iterable[tuple[str, Corners]], width: float, height: float) -> list[Box]:
+    """Boxes in parts of the image, cut off at its edge; those without area, before or after the cut, are left out.
+
+    Args:
+        objects: Name and corners of each object, pixels.
+        width: Of the image, pixels.
+        height: Of the image, pixels.
+
+    Raises:
+        DataError: the image has no size.
+    """
+    if width <= 0 or height <= 0:
+        raise DataError("image size is not positive", value=[width, height])
+    boxes = []
+    for name, corners in objects:
+        parts = (corners[0] / width, corners[1] / height, corners[2] / width, corners[3] / height)
+        x1, y1, x2, y2 = (round(min(max(part, 0.0), 1.0), 5) for part in parts)
+        if x1 < x2 and y1 < y2:
+            boxes.append([name, x1, y1, x2, y2])
+    return boxes
+
+
+def detection_sample(source: Source, split: str, image_id: str, image: Image, boxes: list[Box], seed: int) -> Sample:
+    """The sample of one image of a detection set.
+
+    Raises:
+        DataError: there are no objects.
+    """
+    if not boxes:
+        raise DataError("image has no objects", value=image.path)
+    sample_id = f"{source.name}/{split}/{image_id}"
+    request = draw_request(DETECT, seed=seed, sample_id=sample_id)
+    return Sample(
+        id=sample_id,
+        source=source.name,
+        split=split,
+        licence=source.licence,
+        task=Task.CAPTION,
+        turns=(Turn("human", request, (0,)), Turn("assistant", counts_and_boxes(boxes))),
+        images=(image,),
+        extras={"captions": [count_sentence(boxes)], "boxes": boxes},
+    )

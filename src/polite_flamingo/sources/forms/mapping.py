@@ -1,0 +1,242 @@
+"""``mapping.yaml``: how a table of one's own becomes samples, in words instead of code.
+
+=============  =========================================================================================
+``file``       glob, or list of globs, below the dataset's folder; ``{split}`` stands for the split
+``saved``      instead: a folder below it that the Hugging Face library's ``save_to_disk`` has written
+``hub``        instead: ``owner/name@revision`` of a dataset on the Hugging Face hub; `file` is within it
+``rows``       JSON that is an object: the key its list of rows is under
+``header``     CSV and TSV without a header line: the names of the columns
+``quotes``     CSV and TSV: false where quotation marks are just that
+``task``       caption, change, vqa, dialogue, detail, reasoning or text
+``licence``    of the annotations
+``permissive`` true where that licence allows commercial use, false where not
+``question``   without it, a request is drawn for captions and changes
+``answer``     the answer
+``answers``    a list of them: all captions of an image, or all answers (the most frequent one is the answer)
+``image``      path below the dataset's folder or from the data root, or the bytes, or ``{bytes, path}``; or a list
+``images``     list of columns, for several images
+``id``         without it, the file's name and the row's number
+``split``      rows of another split are passed over; without it, all rows are of the split that is asked for
+=============  =========================================================================================
+
+A value is a column (``a.b`` is b inside a), except those of `task` and `licence`, which are meant literally. Longer:
+``{column: name}``, ``{text: "True or false: {statement}"}`` (columns in braces), and ``optional: true`` beside either
+where a row may go without.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError, did_you_mean
+from polite_flamingo.records import Task
+from polite_flamingo.sources.forms.rows import Layout
+
+FILE = "mapping.yaml"
+PLACES = ("file", "saved", "hub")
+FIELDS = ("task", "licence", "question", "answer", "answers", "image", "id", "split")
+KEYS = (*PLACES, "rows", "header", "quotes", "permissive", "images", *FIELDS)
+LITERAL = ("task", "licence")
+DRAWN = (Task.CAPTION, Task.DETAIL, Task.CHANGE)  # tasks a request can be drawn for
+_BRACES = re.compile(r"\{([^{}]+)\}")
+_HUB = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where a value comes from.
+
+    Args:
+        column: The column that holds it.
+        text: Instead: text with columns in braces.
+        optional: A row may go without it.
+    """
+
+    column: str | None = None
+    text: str | None = None
+    optional: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it needs."""
+        return (self.column,) if self.column is not None else tuple(_BRACES.findall(self.text or ""))
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        """The value as the table has it; None where there is none and that is allowed.
+
+        Raises:
+            DataError: the row goes without it.
+        """
+        if self.column is None:
+            return self.read(row)
+        value = look_up(row, self.column)
+        if is_missing(value) and not self.optional:
+            raise DataError(f"row has no {self.column!r}", value=sorted(map(str, row)))
+        return None if is_missing(value) else value
+
+    def read(self, row: Mapping[str, Any]) -> str | None:
+        """The value as text, like `value`."""
+        if self.column is not None:
+            value = self.value(row)
+            return None if value is None else as_text(value, self.column)
+        parts = {column: look_up(row, column) for column in self.columns}
+        absent = [column for column, part in parts.items() if is_missing(part)]
+        if absent and self.optional:
+            return None
+        if absent:
+            raise DataError(f"row has no {absent[0]!r}", value=sorted(map(str, row)))
+        return _BRACES.sub(lambda match: as_text(parts[match[1]], match[1]), self.text or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A mapping that has been checked."""
+
+    place: str
+    where: tuple[str, ...]
+    hub: tuple[str, str] | None
+    layout: Layout
+    fields: Mapping[str, Field]
+    images: tuple[Field, ...]
+    permissive: bool | None
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """All columns it names."""
+        return frozenset(column for field in (*self.fields.values(), *self.images) for column in field.columns)
+
+
+def look_up(row: Mapping[str, Any], column: str) -> Any:
+    """``row[column]``; ``a.b`` is also found inside ``row["a"]``. None where there is none."""
+    if column in row:
+        return row[column]
+    outer, dot, inner = column.partition(".")
+    within = row.get(outer) if dot else None
+    return look_up(within, inner) if isinstance(within, dict) else None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty: null, NaN, blank text, an empty list."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or value == [] or (isinstance(value, float) and math.isnan(value))
+
+
+def as_text(value: Any, column: str) -> str:
+    """A cell as text.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        hint = " (a list is mapped with `answers`)" if isinstance(value, list) else ""
+        raise DataError(f"{column!r} is no text{hint}", value=value)
+    return str(value).strip()
+
+
+def load_plan(path: Path) -> Plan:
+    """Read and check a ``mapping.yaml``.
+
+    Raises:
+        DataError: there is none, or it cannot be used; all problems at once.
+    """
+    import yaml
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = "write one: file, question, answer, image, task, licence (docs/tables_and_exports.md)"
+        raise DataError("folder has no mapping", value=FILE, where=path.parent, next_step=hint) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError("mapping is not valid YAML", value=" ".join(str(error).split()), where=path) from None
+    if not isinstance(given, dict):
+        raise DataError("mapping is not a list of `key: value` lines", value=type(given).__name__, where=path)
+    problems: list[str] = []
+    plan = _plan(given, problems)
+    if problems or plan is None:
+        lines = "".join(f"\n    {problem}" for problem in problems)
+        raise DataError(f"{len(problems)} problem(s) in the mapping:{lines}", where=path, next_step="fix all of them")
+    return plan
+
+
+def _plan(given: Mapping[Any, Any], problems: list[str]) -> Plan | None:
+    problems += [f"{key}: unknown key ({did_you_mean(str(key), KEYS)})" for key in given if key not in KEYS]
+    fields = {name: _field(name, given[name], problems) for name in FIELDS if given.get(name) is not None}
+    images = _images(given.get("images"), problems) + ((fields.pop("image"),) if "image" in fields else ())
+    _check_fields(fields, problems)
+    place, where, hub = _place(given, problems)
+    key, header = given.get("rows"), given.get("header")
+    if key is not None and not isinstance(key, str):
+        problems.append(f"rows: not a key ({key!r})")
+    if header is not None and not _is_texts(header):
+        problems.append(f"header: not a list of names ({header!r})")
+    for name in ("quotes", "permissive"):
+        if not isinstance(given.get(name, True), bool):
+            problems.append(f"{name}: neither true nor false ({given[name]!r})")
+    if problems:
+        return None
+    layout = Layout(key, tuple(header) if header else None, given.get("quotes", True))
+    return Plan(place, where, hub, layout, fields, images, given.get("permissive"))
+
+
+def _place(given: Mapping[Any, Any], problems: list[str]) -> tuple[str, tuple[str, ...], tuple[str, str] | None]:
+    hub = given.get("hub")
+    match = _HUB.fullmatch(hub) if isinstance(hub, str) else None
+    if hub is not None and match is None:
+        problems.append(f"hub: not owner/name@revision ({hub!r}); a branch moves, so name a commit")
+    named = [name for name in PLACES if given.get(name) is not None]
+    if not named or ("saved" in named and len(named) > 1):
+        problems.append("one of file, saved and hub must be there (file may stand beside hub)")
+    place = next((name for name in ("hub", "saved", "file") if name in named), "file")
+    where: Any = given.get("saved") if place == "saved" else given.get("file", "**/*.parquet")
+    where = [where] if isinstance(where, str) else where
+    if not _is_texts(where) or any(Path(name).is_absolute() or ".." in Path(name).parts for name in where):
+        problems.append(f"{place}: not a path below the folder ({where!r})")
+        where = []
+    return place, tuple(where), (match[1], match[2]) if match else None
+
+
+def _field(name: str, given: Any, problems: list[str]) -> Field:
+    if isinstance(given, str) and given.strip():
+        return Field(text=given) if name in LITERAL else Field(column=given)
+    if isinstance(given, dict) and set(given) <= {"column", "text", "optional"}:
+        column, text, optional = given.get("column"), given.get("text"), given.get("optional", False)
+        one = (column is None) != (text is None)
+        if one and isinstance(column or text, str) and isinstance(optional, bool):
+            return Field(column, text, optional)
+    form = "text" if name in LITERAL else "a column"
+    problems.append(f"{name}: neither {form} nor {{column: …}} or {{text: …}}, with or without optional ({given!r})")
+    return Field(text="")
+
+
+def _images(given: Any, problems: list[str]) -> tuple[Field, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not given:
+        problems.append(f"images: not a list of columns ({given!r}); one column is mapped with `image`")
+        return ()
+    return tuple(_field("images", item, problems) for item in given)
+
+
+def _check_fields(fields: Mapping[str, Field], problems: list[str]) -> None:
+    problems += [f"{name}: missing" for name in ("task", "licence") if name not in fields]
+    if "answer" not in fields and "answers" not in fields:
+        problems.append("answer or answers: missing")
+    if "answers" in fields and fields["answers"].column is None:
+        problems.append("answers: must be a column that holds lists")
+    task = fields.get("task")
+    if task is None or task.column is not None:
+        return
+    if task.text not in set(Task):
+        problems.append(f"task: unknown ({did_you_mean(str(task.text), map(str, Task))})")
+    elif "question" not in fields and task.text not in DRAWN:
+        problems.append(f"question: missing (none can be drawn for the task {task.text})")
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(v, str) for v in value)

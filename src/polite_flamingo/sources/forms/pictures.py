@@ -1,0 +1,98 @@
+"""Images as rows of other people's files give them: a path, or the bytes themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.images import MAX_IMAGE_BYTES, resolve_image
+from polite_flamingo.io import write_atomic
+from polite_flamingo.records import Image
+from polite_flamingo.sources.base import below
+
+DERIVED = "derived"
+EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tif"}
+
+
+class Pictures:
+    """Turns what a row says about an image into an image of the data root.
+
+    A path is looked for in the dataset's folder, then from the data root; where there is no such file, it is taken to
+    be the first of the two (the second with `from_root`). Embedded bytes are written to
+    ``derived/<2 hex>/<sha256>.<extension>``, unless the row also names a file that holds just these bytes.
+
+    Args:
+        root: Data root.
+        folder: The dataset's folder below it.
+    """
+
+    def __init__(self, root: Path, folder: str) -> None:
+        self._root = root
+        self._folder = folder
+        self.problem: DataError | None = None  # the data root cannot be written: every further row would fail too
+
+    def place(self, value: Any, *, from_root: bool = False) -> Image:
+        """The image of a path, of bytes, or of ``{"bytes": …, "path": …}`` (either may be None).
+
+        Raises:
+            DataError: none of these, a path out of the data root, or bytes that are no image.
+        """
+        data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (None, value)
+        if isinstance(name, bytes):
+            data, name = name, None
+        if isinstance(data, bytes):
+            return self._named(name, data) or self._store(data)
+        if not isinstance(name, str):
+            raise DataError("image is neither a path nor bytes", value=value)
+        return self._find(name, from_root)
+
+    def _find(self, name: str, from_root: bool) -> Image:
+        here, there = below(self._folder, name), Image(name)
+        for image in (here, there):
+            if (self._root / image.path).is_file():  # links out of the root are refused when it is opened
+                return image
+        return there if from_root else here
+
+    def _named(self, name: Any, data: bytes) -> Image | None:
+        """The image of that name, if it exists with these bytes."""
+        if not isinstance(name, str):
+            return None
+        try:
+            image = self._find(name, False)
+            file = resolve_image(self._root, image.path)
+        except DataError:
+            return None  # a path of the machine the bytes came from, or a link out of the data root
+        same = file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
+        return image if same else None
+
+    def _store(self, data: bytes) -> Image:
+        from PIL import Image as PILModule
+        from PIL import UnidentifiedImageError
+
+        if len(data) > MAX_IMAGE_BYTES:
+            raise DataError("embedded image is too large", value=len(data))
+        try:
+            with PILModule.open(io.BytesIO(data)) as picture:
+                extension = EXTENSIONS.get(str(picture.format))
+        except (UnidentifiedImageError, PILModule.DecompressionBombError, OSError, ValueError, SyntaxError):
+            raise DataError("embedded bytes are no image", value=data[:16]) from None
+        if extension is None:
+            raise DataError("embedded image is of a kind that is not read", value=picture.format)
+        digest = hashlib.sha256(data).hexdigest()
+        image = Image(f"{DERIVED}/{digest[:2]}/{digest}.{extension}")
+        file = self._root / image.path
+        if not (file.is_file() and file.stat().st_size == len(data)):
+            try:
+                write_atomic(file, data)
+            except OSError as error:
+                self.problem = DataError(
+                    "embedded images cannot be written",
+                    value=error.strerror,
+                    where=self._root / DERIVED,
+                    next_step="make the data root writable and see that the disk has room",
+                )
+                raise self.problem from None
+        return image

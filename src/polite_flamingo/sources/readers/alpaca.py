@@ -1,0 +1,105 @@
+"""Instructions in Alpaca's form: ``instruction``, optional ``input``, ``output``; and the seed tasks behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Reject, Sample, Task, Turn
+from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.forms.files import find_all, find_one, read_items, read_lines, relative
+
+NO_INPUT = frozenset({"", "<noinput>", "noinput", "no input", "n/a"})
+
+
+class Alpaca:
+    """Any files in Alpaca's form (section 3.1, text-only instructions)."""
+
+    name = "alpaca"
+    tasks = frozenset({Task.TEXT})
+    licence = "CC BY-NC 4.0"
+    siblings: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ("alpaca*.json",)
+
+    def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
+        """Read every ``alpaca*.json``; no splits, `split` is a label."""
+        for file in find_all(root, folder, *self.patterns):
+            where, stem = relative(root, file), file.stem
+            for row, record in enumerate(read_items(file)):
+                yield attempt(
+                    self.name, where, row, instruction_sample, self, split, f"{stem}-{row}", record, ("output",)
+                )
+
+
+class AlpacaGpt4(Alpaca):
+    """Alpaca-GPT4, the English half: Alpaca's instructions answered by GPT-4 (section 3.1, text-only instructions).
+
+    The Chinese ``alpaca_gpt4_data_zh.json`` and the comparison data of the same repository are not read.
+    """
+
+    name = "alpaca_gpt4"
+    patterns = ("alpaca_gpt4_data.json", "data/alpaca_gpt4_data.json")
+
+
+class AlpacaSeedTasks:
+    """The tasks people wrote to start Self-Instruct and Alpaca: one sample per instance of a task."""
+
+    name = "alpaca_seed_tasks"
+    tasks = frozenset({Task.TEXT})
+    licence = "CC BY-NC 4.0"
+    siblings: tuple[str, ...] = ()
+
+    def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
+        """Read ``[…_]seed_tasks.jsonl``; no splits, `split` is a label."""
+        file = find_one(root, folder, "seed_tasks.jsonl", "*_seed_tasks.jsonl")
+        where = relative(root, file)
+        for row, record in read_lines(self.name, root, file):
+            if isinstance(record, Reject):
+                yield record
+                continue
+            try:
+                task, instances = need(record, "id", str), need(record, "instances", list)
+                if not instances:
+                    raise DataError("task has no instance", value=task)
+            except DataError as error:
+                yield Reject(self.name, where, str(row), error.what, str(error.value)[:SHOWN])
+                continue
+            for number, instance in enumerate(instances):
+                row_id = task if len(instances) == 1 else f"{task}-{number}"
+                yield attempt(self.name, where, row, self._sample, split, row_id, record, instance)
+
+    def _sample(self, split: str, row_id: str, record: Any, instance: Any) -> Sample:
+        if not isinstance(instance, dict):
+            raise DataError("instance is not an object", value=instance)
+        return instruction_sample(
+            self, split, row_id, {**instance, "instruction": record.get("instruction")}, ("output",)
+        )
+
+
+def instruction_sample(source: Any, split: str, row_id: str, record: Any, answers: tuple[str, ...]) -> Sample:
+    """The sample of one instruction row.
+
+    Args:
+        source: The reader it belongs to (its name and licence are used).
+        split: Split or label.
+        row_id: Last part of the sample id.
+        record: The row.
+        answers: Keys the answer may have, first wins.
+    """
+    instruction = need(record, "instruction", str)
+    given = record.get("input") or ""
+    if not isinstance(given, str):
+        raise DataError("'input' is not of type str", value=given)
+    if given.strip().lower().rstrip(".") not in NO_INPUT:
+        instruction = f"{instruction}\n\n{given.strip()}"
+    key = next((key for key in answers if record.get(key)), answers[0])
+    return Sample(
+        id=f"{source.name}/{split}/{row_id}",
+        source=source.name,
+        split=split,
+        licence=source.licence,
+        task=Task.TEXT,
+        turns=(Turn("human", instruction), Turn("assistant", need(record, key, str))),
+    )

@@ -1,0 +1,70 @@
+"""Flickr30k in its three forms: the official token file, the CSV file of Kaggle and Karpathy's JSON file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below
+from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, karpathy_samples, stem
+from polite_flamingo.sources.forms.files import find_all, find_one, relative
+from polite_flamingo.sources.readers.flickr8k import token_line
+
+FOLDERS = ("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images")  # official one first
+LINES = ("results_20130124.token", "results.csv", "flickr30k_images/results.csv")
+HEADER = r"\ufeff?\s*image_name\s*\|\s*comment_number\s*\|\s*comment\s*"
+KARPATHY = "dataset_flickr30k.json"
+
+
+def csv_line(line: str) -> tuple[str, str] | None:
+    """Image name and caption of a line ``NAME.jpg| N| caption``; None for the header.
+
+    One line of the published file (2199200615.jpg, caption 4) lacks the second bar; it is read all the same.
+    """
+    if re.fullmatch(HEADER, line):
+        return None
+    name, _, rest = line.partition("|")
+    match = re.fullmatch(r"\s*\d+\s*(?:\||\s{2})\s*(\S.*)", rest)
+    if match is None or not name.strip():
+        raise DataError("line is not 'NAME| N| caption'")
+    return name.strip(), match.group(1)
+
+
+class Flickr30k:
+    """Flickr30k, one sample per image with all its captions in the raw answer (Table 6, row Flickr30k)."""
+
+    name = "flickr30k"
+    tasks = frozenset({Task.CAPTION})
+    licence = "non-commercial research and education; Flickr terms"
+    siblings: tuple[str, ...] = ()
+
+    def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
+        """Read ``results_20130124.token``, else ``results.csv``; ``dataset_flickr30k.json`` for the splits it has.
+
+        `split` is ``all``, or ``train``, ``val`` or ``test``, which only Karpathy's file knows (it lists 31,014 of the
+        31,783 images).
+        """
+        held = (place for place in FOLDERS if any((root / folder / place).glob("*.jpg")))
+        images = f"{folder}/{next(held, FOLDERS[0])}"
+        lines = find_all(root, folder, *LINES, KARPATHY)
+        file = next((root / folder / name for name in LINES if root / folder / name in lines), None)
+        if split != ALL or file is None:
+
+            def place(name: str) -> Image:
+                return below(images, name)
+
+            yield from karpathy_samples(self, root, find_one(root, folder, KARPATHY), split, place, seed)
+            return
+        parse = token_line if file.suffix == ".token" else csv_line
+        for item in group_lines(self.name, root, file, parse):
+            if isinstance(item, Reject):
+                yield item
+            else:
+                number, *rest = item
+                yield attempt(self.name, relative(root, file), number, self._sample, images, *rest, seed)
+
+    def _sample(self, images: str, name: str, captions: list[str], seed: int) -> Sample:
+        return caption_sample(self, ALL, stem(name), below(images, name), captions, seed)

@@ -1,0 +1,58 @@
+"""Flickr8k: five captions per image in one token file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below
+from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, stem
+from polite_flamingo.sources.forms.files import find_one, relative
+
+FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")  # the first spelling is the official one
+LISTS = {"train": "trainImages", "dev": "devImages", "test": "testImages"}
+
+
+def token_line(line: str) -> tuple[str, str]:
+    """Image name and caption of a line ``NAME.jpg#N<TAB>caption``, also the form of Flickr30k."""
+    match = re.fullmatch(r"(.+)#\d+\t(.*\S.*)", line)
+    if match is None:
+        raise DataError("line is not 'NAME#N<TAB>caption'")
+    return match.group(1), match.group(2)
+
+
+class Flickr8k:
+    """Flickr8k, one sample per image with all its captions in the raw answer."""
+
+    name = "flickr8k"
+    tasks = frozenset({Task.CAPTION})
+    licence = "non-commercial research and education; Flickr terms"
+    siblings: tuple[str, ...] = ()
+
+    def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
+        """Read ``Flickr8k.token*.txt``: lines ``NAME.jpg#N<TAB>caption``.
+
+        `split` is ``train``, ``dev`` or ``test``, for which ``Flickr_8k.<split>Images.txt`` must be there, or ``all``.
+        """
+        if split not in LISTS and split != ALL:
+            raise DataError("no such split", value=split, where=folder, next_step=f"use one of {[*LISTS, ALL]}")
+        file = find_one(root, folder, "Flickr8k.token*.txt", "Flickr8k_text/Flickr8k.token*.txt")
+        chosen: set[str] | None = None
+        if split != ALL:
+            listing = find_one(root, folder, f"**/Flickr_8k.{LISTS[split]}.txt")
+            chosen = set(listing.read_text(encoding="utf-8", errors="replace").split())
+        place = next((name for name in FOLDERS if (root / folder / name).is_dir()), FOLDERS[0])
+        for item in group_lines(self.name, root, file, token_line, chosen):
+            if isinstance(item, Reject):
+                yield item
+            else:
+                number, *rest = item
+                yield attempt(
+                    self.name, relative(root, file), number, self._sample, f"{folder}/{place}", split, *rest, seed
+                )
+
+    def _sample(self, images: str, split: str, name: str, captions: list[str], seed: int) -> Sample:
+        return caption_sample(self, split, stem(name), below(images, name), captions, seed)

@@ -1,0 +1,70 @@
+"""TextCaps: captions that read the text in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.sources.forms.captions import caption_sample
+from polite_flamingo.sources.forms.files import find_one, read_items, relative
+from polite_flamingo.sources.forms.places import first_existing
+
+_Image = tuple[int, dict[str, None]]  # first row, captions
+
+
+class Textcaps:
+    """TextCaps, one sample per image with all its captions in the raw answer (Table 6, row TextCaps).
+
+    The file has a row per caption, and each row repeats all captions of its image: rows are grouped by ``image_id`` and
+    each caption is taken once. The file is streamed, its captions are held (about 15 MB for train). The official test
+    split has no captions: all its rows are rejected.
+    """
+
+    name = "textcaps"
+    tasks = frozenset({Task.CAPTION})
+    licence = "CC BY 4.0"
+    siblings: tuple[str, ...] = ("textvqa",)
+
+    def read(
+        self, root: Path, folder: str, split: str, *, seed: int, textvqa: str = "textvqa"
+    ) -> Iterator[Sample | Reject]:
+        """Read ``TextCaps_0.1_<split>.json``; images are looked for in the dataset's folder, then in `textvqa`.
+
+        They are ``train_images/<image_id>.jpg``, also for ``val``, and ``test_images/<image_id>.jpg``.
+        """
+        file = find_one(root, folder, f"TextCaps_0.[0-9]_{split}.json")
+        where = relative(root, file)
+        found: dict[str, _Image] = {}
+        for row, record in enumerate(read_items(file, "data")):
+            try:
+                image_id, captions = need(record, "image_id", str), _captions(record)
+            except DataError as error:
+                yield Reject(self.name, where, str(row), error.what, str(error.value)[:SHOWN])
+                continue
+            found.setdefault(image_id, (row, {}))[1].update(captions)
+        place = f"{'test' if split == 'test' else 'train'}_images"
+        places = (f"{folder}/{place}", f"{textvqa}/{place}")
+        for image_id, (row, texts) in found.items():
+            yield attempt(self.name, where, row, self._sample, root, places, split, image_id, list(texts), seed)
+
+    def _sample(
+        self, root: Path, places: tuple[str, str], split: str, image_id: str, captions: list[str], seed: int
+    ) -> Sample:
+        images = [below(place, f"{image_id}.jpg") for place in places]
+        return caption_sample(self, split, image_id, first_existing(root, images), captions, seed)
+
+
+def _captions(record: Any) -> dict[str, None]:
+    """All captions a row names, in order, each once."""
+    all_of_image, own = record.get("reference_strs") or [], record.get("caption_str") or ""
+    if not isinstance(all_of_image, list) or not all(isinstance(text, str) for text in (*all_of_image, own)):
+        raise DataError("a caption is not text", value=[all_of_image, own])
+    captions = dict.fromkeys(" ".join(text.split()) for text in (*all_of_image, own))
+    captions.pop("", None)
+    if not captions:
+        raise DataError("row has no caption", value=record["image_id"])
+    return captions

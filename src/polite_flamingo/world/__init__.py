@@ -1,0 +1,1 @@
+"""The embedded world: scenes, their language, ground truth, and the training of its small models."""

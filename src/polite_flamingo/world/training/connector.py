@@ -1,0 +1,316 @@
+"""A small causal LM and the Flamingo connector on top of it, pretrained on images with text around them.
+
+The stand-in for LLaMA and for OpenFlamingo's pretraining on image-text web data: the text is plain lines, never the
+assistant's dialogue format. Three phases: text alone (`text_document`); pages about one image (`image_document`);
+documents that say things twice, tersely and in full, about no, one or two images (`paired_document` and its
+neighbours), which teach the LM to carry words over. Unlike OpenFlamingo, which keeps the LM frozen, LM and connector
+are trained together, because the LM is tiny.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from polite_flamingo.prompts.templates import BOX_SENTENCE, IMAGE, format_boxes
+from polite_flamingo.world import language as say
+from polite_flamingo.world.language import Scene
+from polite_flamingo.world.scenes import change_scene, draw_scene, layout
+from polite_flamingo.world.training.clip import PATCH, draw_scenes, draw_world, normalise
+
+HIDDEN = 128
+LAYERS = 4
+LINES = 8
+Documents = tuple[list[str], Any, Any]  # texts, patch tokens of the images shown, image of each slot
+
+
+def text_document(rng: Random) -> str:
+    """Text without an image: dialogues, descriptions, and notes quoted again (practice in copying)."""
+    scene = draw_scene(rng, held_out=rng.random() < 0.15)
+    draw = rng.random()
+    if draw < 0.3:
+        return "\n".join(f"{q} {a}" for q, a in say.small_talk(rng))
+    if draw < 0.5:
+        return "\n".join(say.captions(scene, rng)) + "\n" + say.detail(scene, rng)
+    if draw < 0.8:
+        asked = say.questions(scene, rng)[:4]
+        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in asked)
+    if draw < 0.9:
+        q = say.choice_question(scene, rng)
+        return f"{q.text} {', '.join(q.choices)}? Answer: {q.answer}. {' '.join(q.rationales)}\n{q.polite}"
+    question, answer = say.reasoning(scene, rng)
+    return f"{question} {answer}"
+
+
+def image_document(scene: Scene, rng: Random) -> str:
+    """Text after an image: questions with short or full answers, captions and descriptions, one a line."""
+    asked = say.questions(scene, rng)[: LINES - 2]
+    lines = [f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}" for q in asked]
+    lines.append(rng.choice(say.captions(scene, rng)[:2]))
+    if rng.random() < 0.4:
+        lines.append(say.detail(scene, rng))
+    else:
+        question, answer = rng.choice((say.comparison(scene, rng), say.reasoning(scene, rng)))
+        lines.append(f"{question} {answer}")
+    rng.shuffle(lines)
+    return "\n".join(lines)
+
+
+def quoted_document(rng: Random) -> str:
+    """A note and the same note again, so that the LM learns to carry words over."""
+    scene = draw_scene(rng, held_out=rng.random() < 0.15)
+    words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
+    rng.shuffle(words)
+    note = " ".join(words[: rng.randint(3, 12)])
+    return f"{note}\n{note}"
+
+
+def paired_document(scene: Scene, rng: Random) -> str:
+    """Text after an image that says things twice, tersely and in full: answers, or captions and a description."""
+    if rng.random() < 0.35:
+        terse = "\n".join(say.captions(scene, rng))
+        if rng.random() < 0.5:
+            corners = [
+                [thing.name, x - r, y - r, x + r, y + r]
+                for thing, (x, y, r) in zip(scene, layout(scene, 1.0, rng), strict=True)
+            ]
+            boxes = format_boxes(corners, 3)
+            head = f"{BOX_SENTENCE}\n{boxes}" if rng.random() < 0.3 else terse
+            terse = f"{head}\n{boxes}"
+        return f"{terse}\n{say.detail(scene, rng)}"
+    asked = say.questions(scene, rng)[: LINES - 2]
+    lines = [f"{q.text} {rng.choice((q.answer, f'{q.answer}. {q.polite}', f'{q.answer}. {q.polite}'))}" for q in asked]
+    choice = say.choice_question(scene, rng)
+    lines.append(f"{choice.text} Answer: {choice.answer}. {' '.join(choice.rationales)} {choice.polite}")
+    compared = rng.choice(say.clevr_questions(scene, rng))
+    lines.append(f"{compared.text} {compared.answer}. {say.polite_comparison(compared)}")
+    rng.shuffle(lines)
+    return "\n".join(lines)
+
+
+def change_document(before: Scene, after: Scene, rng: Random) -> str:
+    """Text after two images: what changed, tersely and in full."""
+    terse = ". ".join(say.difference(before, after))
+    return f"{terse}\n{say.polite_difference(before, after, rng)}"
+
+
+def note_document(rng: Random) -> str:
+    """Text alone: answers said tersely and in full, or notes and the same notes again (practice in copying)."""
+    scene = draw_scene(rng, held_out=rng.random() < 0.15)
+    if rng.random() < 0.5:
+        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in say.questions(scene, rng)[:5])
+    notes = []
+    for _ in range(rng.randint(1, 3)):
+        words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
+        rng.shuffle(words)
+        notes.append(" ".join(words[: rng.randint(2, 10)]))
+    return "\n".join([*notes, *notes])
+
+
+def train_connector(
+    folder: Path,
+    clip_folder: Path,
+    *,
+    text_steps: int,
+    steps: int,
+    paired_steps: int,
+    batch: int,
+    seed: int,
+    scenes: int,
+) -> dict[str, float]:
+    """Train LM, then LM and connector, on the frozen vision tower of `clip_folder`; save a Flamingo folder.
+
+    Args:
+        folder: Where the Flamingo goes.
+        clip_folder: The small CLIP.
+        text_steps: Steps of the first phase.
+        steps: Steps of the second.
+        paired_steps: Steps of the third, with an optimizer of its own.
+        batch: Documents per step.
+        seed: Decides everything.
+        scenes: Number of images rendered.
+
+    Returns:
+        The figures of `measure_connector`.
+    """
+    import torch
+    from transformers import CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+
+    from polite_flamingo.images import ImagePreprocessor
+    from polite_flamingo.model.flamingo import (
+        CrossAttention,
+        FlamingoConfig,
+        Perceiver,
+        VisionTokens,
+        build_flamingo,
+        save_flamingo,
+    )
+    from polite_flamingo.world.training.tokenizer import train_tokenizer
+
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(seed)
+    lm = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=HIDDEN,
+            intermediate_size=3 * HIDDEN,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            rope_theta=10_000.0,
+        )
+    )
+    vision = CLIPVisionModel.from_pretrained(clip_folder)
+    bundle = build_flamingo(
+        lm,
+        tokenizer,
+        vision,
+        config=FlamingoConfig(
+            cross_attn_every_n_layers=2,
+            perceiver=Perceiver(depth=1, num_latents=16, dim_head=32, heads=4),
+            xattn=CrossAttention(dim_head=32, heads=4),
+            vision_tokens=VisionTokens(unit_variance=True, position_code=True),
+        ),
+        image_processor=ImagePreprocessor.from_folder(clip_folder),
+        seed=seed,
+    )
+    model = bundle.model
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith("vision_encoder"))
+        if name.endswith(("attn_gate", "ff_gate")):
+            with torch.no_grad():
+                parameter.fill_(0.87)  # tanh(0.87) = 0.7: a closed gate would need a long time to open
+    world, images = draw_world(f"{seed}:connector", scenes, vision.config.image_size)
+
+    def encode(pixels: Any) -> Any:
+        with torch.no_grad():
+            return torch.cat([bundle.tower(normalise(chunk)) for chunk in pixels.split(128)])
+
+    tokens = encode(images)
+    none = torch.zeros(1, *tokens.shape[1:])
+
+    def pages(step: int, rng: Random) -> Documents:
+        if step < text_steps:
+            texts = [quoted_document(rng) if rng.random() < 0.3 else text_document(rng) for _ in range(batch)]
+            return texts, none, torch.zeros(batch, 1, dtype=torch.long)
+        chosen = rng.sample(range(len(world)), batch)
+        texts = [IMAGE + image_document(world[i], rng) for i in chosen]
+        return texts, tokens[chosen], torch.arange(batch)[:, None]
+
+    _fit(bundle, pages, text_steps + steps, 2e-3, f"{seed}:connector:order", "pages", multiple=None)
+
+    pairs = range(len(world) // 4)
+    changed = [change_scene(world[i], Random(f"{seed}:connector:change:{i}")) for i in pairs]
+    second = encode(draw_scenes(changed, f"{seed}:connector:changed", vision.config.image_size))
+
+    def paired(step: int, rng: Random) -> Documents:
+        kind = rng.random()
+        if kind < 0.25:
+            return [note_document(rng) for _ in range(batch)], none, torch.zeros(batch, 1, dtype=torch.long)
+        if kind < 0.4:
+            chosen = rng.sample(pairs, batch)
+            texts = [IMAGE * 2 + change_document(world[i], changed[i], rng) for i in chosen]
+            shown = torch.cat([tokens[chosen], second[chosen]])
+            return texts, shown, torch.stack([torch.arange(batch), torch.arange(batch) + batch], dim=1)
+        chosen = rng.sample(range(len(world)), batch)
+        made = image_document if kind < 0.6 else paired_document
+        return [IMAGE + made(world[i], rng) for i in chosen], tokens[chosen], torch.arange(batch)[:, None]
+
+    _fit(bundle, paired, paired_steps, 1.5e-3, f"{seed}:connector:paired", "paired", multiple=32)
+    model.eval().requires_grad_(False)
+    save_flamingo(bundle, folder)
+    return measure_connector(folder, seed=seed)
+
+
+def _fit(
+    bundle: Any,
+    documents: Callable[[int, Random], Documents],
+    steps: int,
+    rate: float,
+    order: str,
+    label: str,
+    multiple: int | None,
+) -> None:
+    """Train everything that requires a gradient with a one-cycle schedule; text lengths are padded to `multiple`."""
+    import torch
+    from tqdm import tqdm
+
+    model = bundle.model
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps, pct_start=0.05)
+    rng = Random(order)
+    model.train()
+    with tqdm(range(steps), desc=f"connector: {label}", unit="step", mininterval=1.0) as bar:
+        for step in bar:
+            texts, shown, index = documents(step, rng)
+            ids, mask, labels = _encode(bundle.tokenizer, texts, multiple)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = model.supervised_loss(ids, mask, labels, shown, index) / (labels[:, 1:] != -100).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+
+
+def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str, float]:
+    """Held-out question accuracy of a saved Flamingo: the likeliest of the answers that the question admits.
+
+    Returns:
+        Accuracy per kind of question (``color``, ``shape``, ``size``, ``count``, ``position``, ``yes/no``) and overall.
+    """
+    import torch
+
+    from polite_flamingo.model.flamingo import load_flamingo
+
+    bundle = load_flamingo(folder)
+    options = {
+        "color": say.COLORS,
+        "shape": say.SHAPES,
+        "size": say.SIZES,
+        "position": say.POSITIONS,
+        "yes/no": ("yes", "no"),
+        "count": ("0", "1", "2", "3", "4"),
+    }
+    world, images = draw_world(f"{seed}:connector:held_out", count, round(bundle.tower.size[0] ** 0.5) * PATCH)
+    right: dict[str, list[bool]] = {}
+    with torch.no_grad():
+        tokens = bundle.tower(normalise(images))
+        for i, scene in enumerate(world):
+            for q in say.questions(scene, Random(f"{seed}:connector:measure:{i}"))[:4]:
+                choices = options[q.kind]
+                ids, mask, _ = _encode(bundle.tokenizer, [f"{IMAGE}{q.text} {c}\n" for c in choices])
+                out = bundle.model(
+                    ids,
+                    mask,
+                    vision_tokens=tokens[i : i + 1],
+                    image_index=torch.zeros(len(choices), 1, dtype=torch.long),
+                ).logits.log_softmax(-1)
+                gold = out[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1) * mask[:, 1:]
+                prefix = len(bundle.tokenizer(f"{IMAGE}{q.text}")["input_ids"]) - 1
+                best = gold[:, prefix:].sum(-1).argmax().item()
+                right.setdefault(q.kind, []).append(choices[best] == q.answer)
+    figures = {kind: round(sum(hits) / len(hits), 4) for kind, hits in sorted(right.items())}
+    every = [hit for hits in right.values() for hit in hits]
+    return {"accuracy": round(sum(every) / len(every), 4), **figures}
+
+
+def _encode(tokenizer: Any, texts: Sequence[str], multiple: int | None = None) -> tuple[Any, Any, Any]:
+    encoded = tokenizer(
+        [t + tokenizer.eos_token for t in texts], return_tensors="pt", padding=True, pad_to_multiple_of=multiple
+    )
+    ids, mask = encoded["input_ids"], encoded["attention_mask"]
+    media = tokenizer.convert_tokens_to_ids(["<image>", "<|endofchunk|>"])
+    labels = ids.masked_fill(mask == 0, -100)
+    for token in media:
+        labels = labels.masked_fill(ids == token, -100)
+    return ids, mask, labels

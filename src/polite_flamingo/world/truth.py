@@ -1,0 +1,232 @@
+"""What the embedded world knows about its images: did a rewrite keep the answer, does it name what is not there?
+
+Only the evaluation uses this; the pipeline never sees it. The paper could not measure its filters this way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from polite_flamingo.io import read_jsonl
+from polite_flamingo.records import Rewrite, Task
+from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, article
+
+Pair = tuple[str, str]
+
+_MENTION = re.compile(rf"\b({'|'.join(COLORS)})\s+({'|'.join(SHAPES)})s?\b")
+_NEGATION = re.compile(r"\b(no|not|without|not see|not see an?|gone|removed|longer)\b[^.]{0,12}$")
+_WORDS = re.compile(rf"\b({'|'.join((*COLORS, *SHAPES))})s?\b")
+_CHANGES = {  # word of an annotation -> how a response may say it
+    "gone": r"\b(gone|removed|missing|no longer|disappeared)\b",
+    "added": r"\b(added|new|appeared)\b",
+    "now": r"\b(now|turned|changed|painted|became)\b",
+}
+_CATEGORIES: dict[str, tuple[str, ...]] = {
+    "color": COLORS,
+    "shape": SHAPES,
+    "size": SIZES,
+    "position": POSITIONS,
+    "yes/no": ("yes", "no"),
+    "count": (*NUMBERS, "0", "1", "2", "3", "4", "no"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Verdict of the ground truth on one text."""
+
+    answer_preserved: bool
+    hallucinated: tuple[str, ...] = field(default=())
+
+    @property
+    def corrupted(self) -> bool:
+        """The answer changed, or an object is named that is not there."""
+        return not self.answer_preserved or bool(self.hallucinated)
+
+
+class World:
+    """The objects of every image, by path relative to the data root."""
+
+    def __init__(self, objects: Mapping[str, frozenset[Pair]]) -> None:
+        self._objects = dict(objects)
+
+    def knows(self, images: Sequence[str]) -> bool:
+        """True when every image has ground truth and there is at least one."""
+        return bool(images) and all(path in self._objects for path in images)
+
+    def pairs(self, images: Sequence[str]) -> frozenset[Pair]:
+        """Colour-shape pairs in any of the images."""
+        return frozenset().union(*(self._objects[path] for path in images))
+
+    def judge(
+        self, *, task: Task, instruction: str, raw_answer: str, text: str, images: Sequence[str], short_answer: str = ""
+    ) -> Judgement | None:
+        """Judge `text` as an answer to `instruction` whose annotated answer is `raw_answer`.
+
+        Args:
+            task: VQA, CAPTION, CHANGE or DETAIL; other tasks give None.
+            instruction: The question or request.
+            raw_answer: The annotation.
+            text: The response to judge.
+            images: Paths relative to the data root.
+            short_answer: The bare answer where `raw_answer` also holds rationales.
+
+        Returns:
+            None where the ground truth cannot tell.
+        """
+        if not self.knows(images):
+            return None
+        present = self.pairs(images)
+        if task is Task.VQA:
+            asked = set(mentions(instruction))
+            invented = [p for p in mentions(text) if p not in present and p not in asked]
+            preserved = same_answer(instruction, short_answer or raw_answer, text)
+        elif task in (Task.CAPTION, Task.CHANGE, Task.DETAIL):
+            annotated = raw_answer.split("\n\n")[0]
+            wanted = set(mentions(annotated, negated=True))
+            known = present | wanted
+            invented = [p for p in mentions(text) if p not in known]
+            if task is Task.CHANGE:
+                preserved = same_change(annotated, text)
+            else:
+                preserved = wanted <= set(mentions(text, negated=True))
+        else:
+            return None
+        return Judgement(preserved, tuple(sorted({" ".join(p) for p in invented})))
+
+    def judge_rewrite(self, rewrite: Rewrite, text: str | None = None) -> Judgement | None:
+        """Judge a rewrite, or `text` in its place (for instance what an editor left of it)."""
+        return self.judge(
+            task=rewrite.task,
+            instruction=rewrite.instruction,
+            raw_answer=rewrite.raw_answer,
+            text=rewrite.rewritten if text is None else text,
+            images=[i.path for i in rewrite.images],
+            short_answer=str(rewrite.extras.get("short_answer", "")),
+        )
+
+
+def load_world(raw: Path) -> World | None:
+    """Read ``ground_truth.jsonl`` of a rendered world; None where there is none (real data)."""
+    path = raw / "ground_truth.jsonl"
+    if not path.is_file():
+        return None
+    return World(
+        {row["image"]: frozenset((o["color"], o["shape"]) for o in row["objects"]) for row in read_jsonl(path)}
+    )
+
+
+def mentions(text: str, negated: bool = False) -> list[Pair]:
+    """Colour-shape pairs named in `text`, without those it denies ("no red circle") unless `negated`."""
+    lowered = " ".join(text.lower().split())
+    return [
+        (match[1], match[2])
+        for match in _MENTION.finditer(lowered)
+        if negated or not _NEGATION.search(lowered[: match.start()])
+    ]
+
+
+def same_answer(question: str, answer: str, text: str) -> bool:
+    """True when the first term of the answer's category in `text`, not taken from the question, is the answer."""
+    answer = _bare(answer)
+    category = next((name for name, terms in _CATEGORIES.items() if answer in terms), None)
+    lowered = " ".join(text.lower().split())
+    if category is None:
+        return answer in lowered
+    if category == "yes/no":
+        if answer == "no" and "how many" in question.lower():
+            category = "count"
+        else:
+            return _polarity(lowered, mentions(question)) == answer
+    asked = question.split("?")[0].lower()
+    terms = _CATEGORIES[category]
+    pattern = re.compile(rf"\b({'|'.join(sorted(terms, key=len, reverse=True))})s?\b")
+    for match in pattern.finditer(lowered):
+        in_question = category != "count" and re.search(rf"\b{match[1]}s?\b", asked) and f"{answer} or" not in asked
+        if in_question and (match[1] != answer or category != "size"):
+            continue
+        return _number(match[1]) == _number(answer)
+    return category == "count" and answer in ("1", "one") and re.search(r"\bthere is an? ", lowered) is not None
+
+
+def same_change(annotation: str, text: str) -> bool:
+    """True when `text` names every colour and shape of a change annotation and what happened to them."""
+    was, now = annotation.lower(), text.lower()
+    named = set(_WORDS.findall(was)) <= set(_WORDS.findall(now))
+    return named and all(re.search(said, now) for word, said in _CHANGES.items() if re.search(rf"\b{word}\b", was))
+
+
+def corrupt(world: World, rewrite: Rewrite, rng: Random) -> tuple[str, str] | None:
+    """Return a corrupted copy of a clean rewrite's text and the kind of corruption; None where none fits.
+
+    Kinds: ``answer_changed`` (another answer of the same category), ``object_swapped`` (a named object becomes one that
+    is not there), ``object_inserted`` (a sentence naming an absent object, as a paragraph of its own).
+    """
+    images = [i.path for i in rewrite.images]
+    if not world.knows(images):
+        return None
+    text = rewrite.rewritten
+    absent = sorted({(c, s) for c in COLORS for s in SHAPES} - world.pairs(images) - set(mentions(rewrite.instruction)))
+    new = rng.choice(absent)
+    kinds = ["answer_changed"] if rewrite.task is Task.VQA else ["object_swapped", "object_inserted"]
+    kind = rng.choice(kinds)
+    if kind == "answer_changed":
+        changed = _change_answer(rewrite, rng)
+    elif kind == "object_swapped":
+        found = list(_MENTION.finditer(text))
+        if not found:
+            return None
+        match = rng.choice(found)
+        changed = f"{text[: match.start()]}{' '.join(new)}{text[match.end() :]}"
+    else:
+        position = rng.choice(POSITIONS)
+        changed = f"{text}\n\nIn addition, there is {article('small ' + ' '.join(new))} in the {position}."
+    judged = world.judge_rewrite(rewrite, changed)
+    if changed == text or judged is None or not judged.corrupted:
+        return None
+    return changed, kind
+
+
+def _change_answer(rewrite: Rewrite, rng: Random) -> str:
+    text = rewrite.rewritten
+    answer = _bare(str(rewrite.extras.get("short_answer", "")) or rewrite.raw_answer)
+    if answer in ("yes", "no"):
+        if answer == "yes":
+            flipped = re.sub(r"\b[Yy]es\b", "No", text)
+            return re.sub(r"\bthere (is|are)\b", r"there \1 not", flipped)
+        flipped = re.sub(r"\b[Nn]o\b,?", "Yes,", text, count=1)
+        flipped = re.sub(r"\bthere (is|are) (no|not)\b", r"there \1", flipped)
+        return flipped.replace("I do not see", "I see")
+    category = next((terms for terms in _CATEGORIES.values() if answer in terms), None)
+    if category is None:
+        return text
+    if answer.isdigit():
+        spoken = NUMBERS[int(answer)] if int(answer) < len(NUMBERS) else answer
+        other = rng.choice([n for n in NUMBERS[1:] if n != spoken])
+        if answer == "0":
+            return re.sub(r"\bno\b", other, text, count=1)
+        return re.sub(rf"\b({spoken}|{answer})\b", other, text)
+    other = rng.choice([term for term in category if term != answer])
+    return re.sub(rf"\b{answer}\b", other, text)
+
+
+def _bare(answer: str) -> str:
+    return answer.removeprefix("Answer:").split(".")[0].strip().lower()
+
+
+def _polarity(lowered: str, asked: Sequence[Pair]) -> str | None:
+    match = re.search(r"\b(yes|no|not)\b", lowered)
+    if match is None:
+        named = set(asked) & set(mentions(lowered))
+        return "yes" if named or re.search(r"\bthere (is|are)\b", lowered) else None
+    return "yes" if match[1] == "yes" else "no"
+
+
+def _number(term: str) -> str:
+    if term == "no":
+        return "0"
+    return str(NUMBERS.index(term)) if term in NUMBERS else term

@@ -1,0 +1,367 @@
+"""What an endpoint is sent, what is kept, and which failures concern whom."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import time
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.jobs.backends.faulty_server import completion, serving
+
+from polite_flamingo.errors import ConfigError, ModelError
+from polite_flamingo.jobs.backends import Place, Request, load_backend
+from polite_flamingo.jobs.backends.chat_completion import PassingError, RecordError, check_url, parse, retry_after
+from polite_flamingo.jobs.backends.endpoint import EndpointBackend, EndpointOptions
+from polite_flamingo.model.generate import GenerationSettings
+from polite_flamingo.records import Generated
+
+GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.effect_noise((900, 300), 80).convert("RGB").save(folder / "wide.png")
+    exif = Image.Exif()
+    exif[0x010E] = "a private description"
+    Image.new("RGB", (40, 20), "red").save(folder / "red.jpg", exif=exif)
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+def backend(url: str, root: Path, settings: GenerationSettings = GREEDY, **given: Any) -> EndpointBackend:
+    bounds = {name: given.pop(name) for name in list(given) if name in EndpointOptions.__dataclass_fields__}
+    options = EndpointOptions(**{"pause": 0.001, "timeout": 5.0, **bounds})
+    return EndpointBackend(url, "some-model", settings, image_root=root, options=options, **given)
+
+
+def ask(number: int = 1, *images: str, attempt: int = 0) -> Request:
+    return Request(f"id{number}", f"<record {number}>", "red", images, attempt=attempt)
+
+
+def fine(record: str, number: int) -> None:
+    return None
+
+
+# What is sent
+
+
+def test_an_endpoint_gets_model_instruction_draft_images_and_key(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+    with serving(fine) as server:
+        made = load_backend(f"openai:{server.url}/#some-model", GREEDY, Place(root))
+        made.generate([ask(1, "red.jpg", "wide.png")])
+        made.close()
+    body = server.bodies[0]
+    assert server.headers_seen[0]["Authorization"] == "Bearer secret-key"
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("some-model", 9, 0.0)
+    system, user = body["messages"]
+    assert isinstance(system["content"], str)
+    assert [part["type"] for part in user["content"]] == ["image_url", "image_url", "text"]
+    assert "<record 1>" in user["content"][2]["text"]
+    assert "Draft answer:\nred\n" in user["content"][2]["text"]
+
+
+def test_without_a_key_no_authorisation_is_sent(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serving(fine) as server:
+        made = load_backend(f"openai:{server.url}#m", GREEDY, Place(root))
+        made.generate([ask()])
+        made.close()
+    assert "Authorization" not in server.headers_seen[0]
+
+
+def test_messages_of_a_distortion_are_sent_as_they_are(root: Path) -> None:
+    messages = ({"role": "user", "content": "<record 4> Hello"}, {"role": "assistant", "content": 'Sure: "'})
+    with serving(fine) as server:
+        made = backend(server.url, root)
+        made.generate([Request("k", messages=messages)])
+        made.close()
+    assert server.bodies[0]["messages"] == list(messages)
+
+
+def test_an_image_is_sent_small_and_without_its_metadata(root: Path) -> None:
+    from PIL import Image
+
+    made = backend("http://localhost:1", root, image_edge=300, image_bytes=9000)
+    data = base64.b64decode(made._image_url("wide.png").removeprefix("data:image/jpeg;base64,"))
+    assert len(data) <= 9000
+    assert max(Image.open(io.BytesIO(data)).size) <= 300
+    red = base64.b64decode(made._image_url("red.jpg").partition(",")[2])
+    assert Image.open(io.BytesIO(red)).size == (40, 20)
+    assert b"private" not in red
+
+
+def test_a_repair_samples_from_other_random_numbers(root: Path) -> None:
+    made = backend("http://localhost:1", root)
+    first, again, other = (made._body(ask(1, attempt=a)) for a in (0, 1, 2))
+    assert (first["temperature"], again["temperature"]) == (0.0, 1.0)
+    assert len({first["seed"], again["seed"], other["seed"]}) == 3
+    assert made._body(ask(1)) == first
+
+
+def test_an_endpoint_that_wants_max_completion_tokens_gets_them(root: Path) -> None:
+    with serving(lambda record, number: "400 use 'max_completion_tokens' instead" if number == 0 else None) as server:
+        made = backend(server.url, root)
+        answers = made.generate([ask(1)])
+        made.close()
+    assert answers[0].finish_reason == "stop"
+    assert "max_tokens" in server.bodies[0]
+    assert server.bodies[1]["max_completion_tokens"] == 9
+    assert "max_tokens" not in server.bodies[1]
+
+
+# Failures
+
+
+def test_a_refused_record_keeps_its_reason_and_the_others_their_answers(root: Path) -> None:
+    with serving(lambda record, number: "400" if record == "record 2" else None) as server:
+        made = backend(server.url, root)
+        answers = made.generate([ask(1), ask(2), ask(3)])
+        made.close()
+    assert [a.text for a in answers] == ["answer to record 1", "", "answer to record 3"]
+    assert answers[1].finish_reason.startswith("error: HTTP 400: ")
+    assert server.tries["record 2"] == 1
+
+
+def test_a_record_that_fails_again_and_again_ends_after_the_stated_tries(root: Path) -> None:
+    with serving(lambda record, number: "500" if record == "record 2" else None) as server:
+        made = backend(server.url, root, attempts=3)
+        answers = made.generate([ask(1), ask(2)])
+        made.close()
+    assert answers[1] == Generated("", 'error: HTTP 500: {"error": "on order: 500"}', 0)
+    assert server.tries["record 2"] == 3
+
+
+def test_a_broken_image_concerns_its_record_alone(root: Path) -> None:
+    with serving(fine) as server:
+        made = backend(server.url, root)
+        answers = made.generate([ask(1, "broken.png"), ask(2, "red.jpg"), ask(3, "../secret.png")])
+        made.close()
+    assert [a.finish_reason for a in answers] == [
+        "error: image cannot be decoded", "stop", "error: image path leaves the data root",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["401", "403", "404", "302"])
+def test_what_concerns_every_record_ends_the_call_at_once(root: Path, status: str) -> None:
+    with serving(lambda record, number: status) as server:
+        made = backend(server.url, root, concurrency=1)
+        with pytest.raises(ModelError, match=f"answered {status}"):
+            made.generate([ask(1), ask(2)])
+        made.close()
+    assert sum(server.tries.values()) == 1
+
+
+def test_an_endpoint_gone_for_good_is_given_up(root: Path) -> None:
+    with serving(lambda record, number: "500") as server:
+        made = backend(server.url, root, attempts=2, give_up_after=5, concurrency=1)
+        with pytest.raises(ModelError, match="does not answer"):
+            made.generate([ask(i) for i in range(50)])
+        made.close()
+    assert sum(server.tries.values()) == 10
+
+
+def test_nobody_listening_is_an_error_of_ours(root: Path) -> None:
+    made = backend("http://127.0.0.1:9/v1", root, attempts=2)
+    with pytest.raises(ModelError, match="does not answer"):
+        made.generate([ask()])
+    made.close()
+
+
+def test_answers_from_before_the_endpoint_was_gone_are_kept(root: Path, tmp_path: Path) -> None:
+    with serving(lambda record, number: None if record in ("record 1", "record 2") else "401") as server:
+        made = backend(server.url, root, concurrency=1, cache=tmp_path / "kept")
+        with pytest.raises(ModelError):
+            made.generate([ask(1), ask(2), ask(3)])
+        server.plan = fine
+        assert [a.text for a in made.generate([ask(i) for i in (1, 2, 3)])] == [
+            f"answer to record {i}" for i in (1, 2, 3)
+        ]
+        made.close()
+    assert server.tries == {"record 1": 1, "record 2": 1, "record 3": 2}
+
+
+def test_an_answer_that_drips_in_forever_is_cut_at_the_time_out(root: Path) -> None:
+    with serving(lambda record, number: "drip without end", timeout=30.0) as server:
+        made = backend(server.url, root, timeout=0.5, attempts=1)
+        start = time.monotonic()
+        answers = made.generate([ask()])
+        seconds = time.monotonic() - start
+        made.close()
+    assert answers[0].finish_reason == "error: no whole answer within 0.5 s"
+    assert seconds < 10
+
+
+# Retry-After
+
+
+def test_a_retry_after_holds_back_every_request(root: Path) -> None:
+    with serving(lambda record, number: "429 with seconds" if (record, number) == ("record 0", 0) else None) as server:
+        made = backend(server.url, root, concurrency=1)
+        made.generate([ask(0), ask(1)])
+        made.close()
+    waits = [after - before for before, after in zip(server.arrivals, server.arrivals[1:], strict=False)]
+    assert waits[0] >= 0.19  # the server named 0.2 s
+
+
+def test_a_retry_after_longer_than_one_waits_ends_the_call(root: Path) -> None:
+    with serving(lambda record, number: "429 with seconds") as server:
+        made = backend(server.url, root, longest_wait=0.1)
+        with pytest.raises(ModelError, match="left alone"):
+            made.generate([ask()])
+        made.close()
+
+
+def test_a_retry_after_may_be_seconds_a_date_or_nonsense() -> None:
+    assert retry_after("7.5") == 7.5
+    assert 25 < retry_after(formatdate(time.time() + 30, usegmt=True)) <= 30
+    assert [retry_after(v) for v in ("", "soon", "nan", "inf", "-3", formatdate(0, usegmt=True))] == [0.0] * 6
+
+
+# The key
+
+
+def test_the_key_is_neither_logged_nor_told_nor_kept(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "sk-very-secret"
+    with serving(lambda record, number: {0: "500", 1: None}.get(number)) as server, caplog.at_level(logging.DEBUG):
+        made = backend(server.url, root, key=key, cache=tmp_path / "kept")
+        made.generate([ask()])
+        made.close()
+    assert key not in caplog.text
+    assert key not in made._excerpt(f"Incorrect key {key}".encode())
+    assert key not in repr(made)
+    assert made.identity == backend(server.url, root).identity
+    kept = list((tmp_path / "kept").rglob("*.json"))
+    assert len(kept) == 1
+    assert key not in kept[0].read_text()
+
+
+@pytest.mark.parametrize("url", ["https://user:word@host/v1", "https://host/v1?key=word", "https://host/v1#word"])
+def test_a_url_with_a_secret_in_it_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_url(url)
+    assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "host/v1", "ftp://host", "http://", "http://host:port"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="not the url"):
+        check_url(url)
+
+
+# The cache, the counts, the identity
+
+
+def test_a_changed_setting_never_gets_a_kept_answer(root: Path, tmp_path: Path) -> None:
+    with serving(fine) as server:
+        for settings in (GREEDY, GREEDY, GenerationSettings(max_new_tokens=10, num_beams=1, do_sample=False)):
+            made = backend(server.url, root, settings, cache=tmp_path / "kept")
+            made.generate([ask(1, "red.jpg")])
+            made.close()
+        (root / "red.jpg").write_bytes((root / "wide.png").read_bytes())
+        (root / "red.jpg").rename(root / "red.png")
+        made = backend(server.url, root, cache=tmp_path / "kept")
+        made.generate([ask(1, "red.png")])
+        made.close()
+    assert server.tries["record 1"] == 3
+
+
+def test_a_spoilt_kept_answer_is_asked_for_again(root: Path, tmp_path: Path) -> None:
+    with serving(fine) as server:
+        made = backend(server.url, root, cache=tmp_path)
+        made.generate([ask(1)])
+        next(tmp_path.glob("*/*.json")).write_text('{"text": "ha')
+        assert made.generate([ask(1)])[0].text == "answer to record 1"
+        made.close()
+    assert server.tries["record 1"] == 2
+
+
+def test_a_cache_that_cannot_be_written_loses_no_answer(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with serving(fine) as server:
+        made = backend(server.url, root, cache=tmp_path / "file")
+        assert [a.text for a in made.generate([ask(1), ask(2)])] == ["answer to record 1", "answer to record 2"]
+        made.close()
+
+
+def test_tokens_and_cost_are_counted(root: Path) -> None:
+    with serving(fine) as server:
+        made = backend(server.url, root, price_in=2.0, price_out=10.0)
+        made.generate([ask(1), ask(2)])
+        made.close()
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (20, 6)
+    assert made.usage.cost == pytest.approx((20 * 2 + 6 * 10) / 1e6)
+
+
+def test_the_identity_follows_whatever_changes_an_answer(root: Path) -> None:
+    made = [
+        backend("http://a/v1", root),
+        backend("http://b/v1", root),
+        backend("http://a/v1", root, image_edge=99),
+        backend("http://a/v1", root, GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False, seed=1)),
+    ]
+    assert len({m.identity for m in made}) == 4
+    assert backend("http://a/v1/", root, concurrency=3, timeout=9.0).identity == made[0].identity
+
+
+# Answers
+
+
+def raw(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def test_an_answer_that_was_cut_off_says_so() -> None:
+    assert parse(raw(completion("red", "length"))).finish_reason == "length"
+
+
+def test_content_in_parts_and_lone_surrogates_become_plain_text() -> None:
+    parts = [{"type": "text", "text": "red "}, {"type": "text", "text": "\ud800car"}]
+    value = completion("")
+    value["choices"][0]["message"]["content"] = parts
+    assert parse(raw(value)).text == "red ?car"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"null", b"[]", b"[" * 100_000, raw({"choices": [None]}), raw(completion("  ")), raw(completion(None))],
+)
+def test_what_is_no_completion_is_worth_another_try(data: bytes) -> None:
+    with pytest.raises(PassingError):
+        parse(data)
+
+
+def test_a_refusal_is_final() -> None:
+    value = completion(None)
+    value["choices"][0]["message"]["refusal"] = "I will not."
+    for answer in (value, completion("half", "content_filter")):
+        with pytest.raises(RecordError, match="refused"):
+            parse(raw(answer))
+
+
+def test_calls_from_several_threads_share_one_bound(root: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    early = ("record 0", "record 10", "record 20")
+    with (
+        serving(lambda record, number: "together 4" if record in early else None) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        made = backend(server.url, root, concurrency=3)
+        batches = [[ask(10 * b + i) for i in range(2)] for b in range(4)]
+        texts = [[a.text for a in answers] for answers in pool.map(made.generate, batches)]
+        made.close()
+    assert texts == [[f"answer to record {10 * b + i}" for i in range(2)] for b in range(4)]
+    assert server.most_in_flight == 3

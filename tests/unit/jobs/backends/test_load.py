@@ -1,0 +1,112 @@
+"""From a spec to a backend, and the Flamingo behind it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from tests.model.micro import build_micro
+
+from polite_flamingo.errors import ConfigError, ModelError
+from polite_flamingo.jobs.backends import Backend, Place, Request, load_backend
+from polite_flamingo.jobs.backends.endpoint import EndpointBackend
+from polite_flamingo.model.generate import GenerationSettings, Prompt, generate
+from polite_flamingo.prompts.templates import rewriter_prompt
+
+GREEDY = GenerationSettings(max_new_tokens=12, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
+REQUESTS = [
+    Request("a", "What color is the circle?", "red", ("0.png",)),
+    Request("b", "How many <image>?", "two", ("0.png", "1.png")),
+    Request("c", "And now?", "no", ("1.png",)),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A micro Flamingo, a rewriter with another perceiver, and two images."""
+    import torch
+    from PIL import Image
+
+    from polite_flamingo.model.checkpoint import save_trainables
+    from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
+    from polite_flamingo.model.freezing import set_trainable, trainable_tensors
+
+    root = tmp_path_factory.mktemp("place")
+    for index in range(2):
+        Image.effect_noise((32, 32), 60 + 40 * index).convert("RGB").save(root / f"{index}.png")
+    save_flamingo(build_micro(), root / "base")
+    bundle = load_flamingo(root / "base")
+    set_trainable(bundle, ["perceiver"])
+    with torch.no_grad():
+        for tensor in trainable_tensors(bundle).values():
+            tensor.mul_(1.1)
+    save_trainables(bundle, root / "rewriter")
+    return Place(root, batch_size=2, device="cpu", base=root / "base", rewriter=root / "rewriter")
+
+
+@pytest.mark.parametrize("spec", ["", "Flamingo", "hf:", "openai:", "openai:#m", "openai:http://x/v1", "terse_rules"])
+def test_an_unknown_spec_is_refused_with_the_known_forms(spec: str, place: Place) -> None:
+    with pytest.raises(ConfigError, match="flamingo, hf:"):
+        load_backend(spec, GREEDY, place)
+
+
+def test_a_place_can_be_sent_to_a_worker(place: Place) -> None:
+    assert pickle.loads(pickle.dumps(place)) == place
+
+
+def test_an_endpoint_is_made_without_torch(place: Place) -> None:
+    code = "import sys, polite_flamingo.jobs.backends; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+    assert isinstance(load_backend("openai:http://localhost:1/v1#m", GREEDY, place), EndpointBackend)
+
+
+# Flamingo
+
+
+@pytest.fixture(scope="module")
+def flamingo(place: Place) -> Backend:
+    return load_backend("flamingo", GREEDY, place)
+
+
+def test_the_flamingo_backend_gives_what_generation_gives(flamingo: Backend, place: Place) -> None:
+    from polite_flamingo.model.flamingo import load_flamingo
+
+    assert place.base is not None
+    bundle = load_flamingo(place.base, trainables=place.rewriter)
+    prompts = [
+        Prompt(rewriter_prompt(r.instruction.replace("<image>", "image"), r.draft, len(r.images)), r.images, key=r.key)
+        for r in REQUESTS
+    ]
+    expected = generate(bundle, prompts, GREEDY, image_root=place.image_root, batch_size=2)
+    assert flamingo.generate(REQUESTS) == expected
+    assert any(answer.text for answer in expected)
+
+
+def test_a_repair_is_sampled_and_repeatable_and_leaves_first_tries_as_they_are(flamingo: Backend) -> None:
+    first = flamingo.generate(REQUESTS)
+    tries = [replace(REQUESTS[0], attempt=attempt) for attempt in (1, 2)]
+    mixed = flamingo.generate([tries[0], REQUESTS[0], tries[1], REQUESTS[1]])
+    assert [mixed[1], mixed[3]] == first[:2]
+    assert len({mixed[0].text, mixed[2].text, first[0].text}) == 3
+    assert flamingo.generate(tries[:1]) == mixed[:1]
+
+
+def test_the_flamingo_takes_no_chat_messages(flamingo: Backend) -> None:
+    with pytest.raises(ModelError, match="no chat messages"):
+        flamingo.generate([Request("k", messages=({"role": "user", "content": "Hello"},))])
+
+
+def test_the_flamingos_identity_follows_weights_and_settings_but_not_the_batch(place: Place, flamingo: Backend) -> None:
+    assert place.rewriter is not None
+    assert load_backend("flamingo", GREEDY, replace(place, batch_size=9)).identity == flamingo.identity
+    assert load_backend("flamingo", replace(GREEDY, seed=1), place).identity != flamingo.identity
+    config = place.rewriter / "config.json"
+    before = config.read_text()
+    config.write_text(before + " ")
+    assert load_backend("flamingo", GREEDY, place).identity != flamingo.identity
+    config.write_text(before)

@@ -1,0 +1,134 @@
+"""The report merges what the stages wrote, under the names people ask for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.io import write_json, write_shards
+from polite_flamingo.params import Params, load_params
+from polite_flamingo.reports.headline import build_report, first_records, render_report
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+def _interval(value: float | None) -> dict[str, Any]:
+    return {"value": value, "low": None, "high": None}
+
+
+STAGES: dict[str, Any] = {
+    "download": {"read": 10, "rejected": 1, "kept": {"instruction": 4, "annotation": 5, "evaluation": 0}},
+    "distort": {"pairs": 9, "strategies": {"llm_rewrite": {"made": 5}, "text_noise": {"made": 4}}},
+    "train_rewriter": {"rouge_l_gain": 0.31},
+    "rewrite": {"records": 5},
+    "filter": {
+        "records": 5,
+        "kept": 4,
+        "kept_share": 0.8,
+        "answer_preserved_before": 0.95,
+        "answer_preserved_after": 0.99,
+        "recall_of_corrupted": 0.8,
+        "clean_kept": 0.9,
+        "probes": 2,
+        "reward": {"raw": -1.0, "rewritten": 1.0, "pooled_sd": 0.5},
+        "filters": [{"filter": "length", "dropped": 0}, {"filter": "sts", "dropped": 1}],
+    },
+    "evaluate": {
+        "models": {
+            "annotation": {"reward": _interval(-1.0)},
+            "raw": {"qa_in_domain": _interval(0.7), "reward": _interval(-0.9)},
+            "stage3": {
+                "qa_in_domain": _interval(0.8),
+                "qa_in_domain_without_image": _interval(0.3),
+                "reward": _interval(0.9),
+                "change_sts": _interval(None),
+            },
+        },
+        "win_rate": {"models": ["raw", "stage3"]},
+    },
+}
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    loaded = load_params(PROJECT / "params.yaml", "tiny")
+    monkeypatch.chdir(tmp_path)
+    return loaded
+
+
+def _write(params: Params, *stages: str) -> None:
+    for stage in stages:
+        write_json(params.reports / f"{stage}.json", STAGES[stage])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("rewriter.rouge_l_gain", 0.31),
+        ("rewrite.answer_preserved", 0.95),
+        ("pf1m.answer_preserved", 0.99),
+        ("pf1m.records", 4),
+        ("reward.rewritten", 1.0),
+        ("reward.raw", -1.0),
+        ("reward.pooled_sd", 0.5),
+        ("filter.recall_of_corrupted", 0.8),
+        ("filter.clean_kept", 0.9),
+        ("filter.dropped.sts", 1),
+        ("tune.stage3.qa_in_domain", 0.8),
+        ("tune.stage3.qa_in_domain_without_image", 0.3),
+        ("tune.stage3.reward", 0.9),
+        ("tune.raw.reward", -0.9),
+    ],
+)
+def test_every_headline_figure_stands_where_it_is_looked_for(params: Params, path: str, value: float) -> None:
+    _write(params, *STAGES)
+    found: Any = json.loads(json.dumps(build_report(params)))
+    for name in path.split("."):
+        found = found[name]
+    assert found == value
+
+
+def test_stages_that_have_not_run_are_absent(params: Params) -> None:
+    _write(params, "download", "distort")
+    report = build_report(params)
+    assert {"rewriter", "filter", "tune"} & set(report) == set()
+    assert "9 (5 llm_rewrite, 4 text_noise)" in render_report(report)
+
+
+def test_the_screen_holds_the_headlines_and_where_to_look(params: Params) -> None:
+    _write(params, *STAGES)
+    write_json(
+        params.reports / "checks" / "check_raw.json", {"name": "raw", "passed": True, "records": 9, "findings": [{}]}
+    )
+    screen = render_report(build_report(params))
+    for part in ("0.310", "4 of 5 rewrites kept; dropped: sts 1", "raw 1 checks", "data_docs/index.html", "explain ID"):
+        assert part in screen
+    assert max(map(len, screen.splitlines())) <= 120
+    assert len(screen.splitlines()) <= 30
+
+
+def test_a_figure_nobody_could_measure_is_a_dash(params: Params) -> None:
+    _write(params, *STAGES)
+    (stage3,) = [line for line in render_report(build_report(params)).splitlines() if line.startswith("  stage3")]
+    assert stage3.split() == ["stage3", "0.800", "0.300", "-", "-", "-", "-", "0.900"]
+
+
+def test_without_any_stage_the_error_says_what_to_run(params: Params) -> None:
+    with pytest.raises(DataError, match="make demo"):
+        build_report(params)
+
+
+def test_the_first_records_are_the_first_by_id_kept_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = load_params(PROJECT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    row = {"instruction": "What?", "raw_answer": "red", "rewritten": "It is red.\n\nReally."}
+    write_shards(params.data / "pf1m" / "kept", [{**row, "id": "b", "reason": ""}, {**row, "id": "d", "reason": ""}])
+    write_shards(params.data / "pf1m" / "rejected", [{**row, "id": "a", "reason": "nli: contradiction"}])
+    shown = first_records(params, 2)
+    assert shown.index("**a** (dropped: nli: contradiction)") < shown.index("**b** (kept)")
+    assert "It is red. / Really." in shown
+    assert "**d**" not in shown

@@ -1,0 +1,56 @@
+"""Image preprocessing equals the Hugging Face PIL processor."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polite_flamingo.errors import ModelError
+from polite_flamingo.images import ImagePreprocessor
+
+
+def noise(width: int, height: int) -> Image.Image:
+    rng = random.Random(0)
+    return Image.frombytes("RGB", (width, height), rng.randbytes(width * height * 3))
+
+
+@pytest.mark.parametrize("size", [(50, 37), (37, 50), (100, 100), (20, 90)])
+def test_pixels_equal_those_of_the_hugging_face_processor(size: tuple[int, int], tmp_path: Path) -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor.save_pretrained(tmp_path)
+    expected = processor(images=[noise(*size)], return_tensors="np")["pixel_values"][0]
+    actual = ImagePreprocessor.from_folder(tmp_path)(noise(*size))
+    assert actual.shape == (3, 32, 32)
+    np.testing.assert_allclose(actual.numpy(), expected, atol=1e-5)
+
+
+def test_a_crop_larger_than_the_image_is_padded_as_hugging_face_pads() -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    config = {"do_resize": False, "size": {"shortest_edge": 8}, "crop_size": {"height": 33, "width": 30}}
+    expected = CLIPImageProcessorPil(**config)(images=[noise(20, 21)], return_tensors="np")["pixel_values"][0]
+    actual = ImagePreprocessor.from_config({**config, "do_center_crop": True})(noise(20, 21))
+    np.testing.assert_allclose(actual.numpy(), expected, atol=1e-5)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    preprocessor = ImagePreprocessor.square(48)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor.to_config()))
+    assert ImagePreprocessor.from_folder(tmp_path) == preprocessor
+
+
+def test_a_folder_without_preprocessing_values_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json"):
+        ImagePreprocessor.from_folder(tmp_path)
+
+
+def test_a_config_without_a_size_is_refused() -> None:
+    with pytest.raises(ModelError, match="size"):
+        ImagePreprocessor.from_config({"do_resize": True})
