@@ -137,7 +137,7 @@ JOB = """
     from polite_flamingo.stages import distort
     from polite_flamingo.jobs import executors
     from polite_flamingo.tracking.base import NullTracker
-    from tests.unit.jobs.test_drafts import Terse
+    from tests.unit.distort.test_drafts import Terse
     params = Params.model_validate_json(Path("params.json").read_text())
     executors.make_backend = lambda *_: Terse(Path("log"), delay=float(sys.argv[1]))
     distort.run(params, NullTracker())

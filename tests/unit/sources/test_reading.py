@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from PIL import Image as PILImage
 
-from polite_flamingo import cli, reading
+from polite_flamingo import cli
+from polite_flamingo.sources import reading
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import read_jsonl, read_shards, write_shards
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn

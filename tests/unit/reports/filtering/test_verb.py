@@ -11,7 +11,7 @@ from tests.unit.reports.filtering.decided import natural, write
 
 from polite_flamingo.cli import main
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
