@@ -217,9 +217,9 @@ def test_what_repair_saved_and_gave_up_is_in_the_report_and_the_records(rewriter
 
 
 def test_probes_are_corrupted_copies_of_clean_rewrites(params):
-    from polite_flamingo.world.truth import load_world
+    from polite_flamingo.world.truth import load_ground_truth
 
-    world = load_world(params.image_root)
+    world = load_ground_truth(params.image_root)
     made = [
         Rewrite(
             f"t/{i}",

@@ -13,7 +13,7 @@ from polite_flamingo.calibrate.corruptions import CORRUPTIONS, corrupt
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.text import cut_texts
-from polite_flamingo.world.truth import World
+from polite_flamingo.world.truth import GroundTruth
 
 INJECTED = "!injected"  # ends the id of a corrupted copy
 CLEAN, NATURAL, HUMAN = "clean", "natural", "human"
@@ -40,7 +40,7 @@ class Labelled:
     group: str
 
 
-def from_world(world: World, scored: Iterable[Rewrite]) -> Iterator[Labelled]:
+def from_world(world: GroundTruth, scored: Iterable[Rewrite]) -> Iterator[Labelled]:
     """Label by ground truth; records it cannot judge are left out."""
     for rewrite in scored:
         texts = cut_texts(rewrite, rewrite.scores.get("clip_logits")) or [rewrite.rewritten]

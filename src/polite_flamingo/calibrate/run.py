@@ -29,7 +29,7 @@ from polite_flamingo.params import DATA_ROOT_VARIABLE, Backbones, Filter, Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.stages.filter import thresholds_of
 from polite_flamingo.tracking.base import NullTracker, Tracker
-from polite_flamingo.world.truth import load_world
+from polite_flamingo.world.truth import load_ground_truth
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def _records(part: str, params: Params, wanted: Wanted) -> tuple[list[Labelled],
     if part == "labels":
         assert wanted.labels is not None
         return list(from_people(wanted.labels, scored)), {}
-    world = load_world(params.image_root)
+    world = load_ground_truth(params.image_root)
     if world is None:
         step = "use a profile with a rendered world, or --labels"
         if params.world is not None:

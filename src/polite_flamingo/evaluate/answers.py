@@ -20,7 +20,7 @@ from polite_flamingo.evaluate.captioning import Scorer, best_rouge_l, best_sts, 
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
-from polite_flamingo.world.truth import World
+from polite_flamingo.world.truth import GroundTruth
 
 if TYPE_CHECKING:
     from polite_flamingo.model.flamingo import FlamingoBundle
@@ -44,7 +44,7 @@ class Judges:
     sts: Scorer
     nli: Scorer
     reward: Scorer
-    world: World | None = None
+    world: GroundTruth | None = None
 
 
 def question_of(

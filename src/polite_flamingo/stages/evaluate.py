@@ -26,7 +26,7 @@ from polite_flamingo.io import fingerprint, hash_file, read_json, read_shards, r
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.tracking.base import Tracker
-from polite_flamingo.world.truth import load_world
+from polite_flamingo.world.truth import load_ground_truth
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ class _Work:
                 sts=load_sts(self._backbone("sts"), device=device),
                 nli=load_nli(self._backbone("nli"), device=device),
                 reward=load_reward(self._backbone("reward"), device=device),
-                world=load_world(self.params.image_root),
+                world=load_ground_truth(self.params.image_root),
             )
         return self._judges
 

@@ -32,7 +32,7 @@ from polite_flamingo.params import Filter, Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report
 from polite_flamingo.tracking.base import Tracker
-from polite_flamingo.world.truth import World, load_world
+from polite_flamingo.world.truth import GroundTruth, load_ground_truth
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +67,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     scored = params.data / "scored"
     out = params.data / "pf1m"
     thresholds = thresholds_of(params.filter)
-    truth = Truth(load_world(params.image_root))
+    truth = Truth(load_ground_truth(params.image_root))
     total = count_shards(scored)
     if count_rows(scored / TABLE) != total:
         raise DataError("score table and records differ", where=scored, next_step="run `polite-flamingo score` again")
@@ -197,7 +197,7 @@ class Truth:
     step has cut what was wrong. A clean record counts as kept when it is kept and still clean.
     """
 
-    world: World | None
+    world: GroundTruth | None
     natural: Counter[str] = field(default_factory=Counter)
     probes: Counter[str] = field(default_factory=Counter)
     kinds: dict[str, Counter[str]] = field(default_factory=dict)

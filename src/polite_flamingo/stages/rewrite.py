@@ -29,7 +29,7 @@ from polite_flamingo.jobs.repair import DONE, RAW, Outcome, RepairPolicy
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Rewrite, Sample
 from polite_flamingo.tracking.base import Tracker
-from polite_flamingo.world.truth import World, corrupt, load_world
+from polite_flamingo.world.truth import GroundTruth, corrupt, load_ground_truth
 
 if TYPE_CHECKING:
     from polite_flamingo.model.generate import GenerationSettings
@@ -77,7 +77,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             where=params.image_root,
             next_step="repair what the reasons name or raise quality.max_rejected_share; finished records are kept",
         )
-    world = load_world(params.image_root)
+    world = load_ground_truth(params.image_root)
     probes = (
         [] if world is None else make_probes(world, list(_rewrites(source, journal)), params.limits.probes, params.seed)
     )
@@ -102,7 +102,7 @@ def rewriting_settings(params: Params) -> GenerationSettings:
     return GenerationSettings(**params.generation.model_dump(), seed=params.seed)
 
 
-def make_probes(world: World, rewrites: Sequence[Rewrite], count: int, seed: int) -> list[Rewrite]:
+def make_probes(world: GroundTruth, rewrites: Sequence[Rewrite], count: int, seed: int) -> list[Rewrite]:
     """At most `count` corrupted copies of rewrites that the ground truth finds clean, in order of id."""
     clean = []
     for rewrite in sorted(rewrites, key=lambda r: r.id):
@@ -155,7 +155,7 @@ def _lost(source: Path, journal: Path) -> Iterator[Row]:
 class _Counts:
     """What the report says, counted while the records pass by."""
 
-    world: World | None
+    world: GroundTruth | None
     rewritten: int = 0
     cut_off: int = 0
     unchanged: int = 0

@@ -1,6 +1,8 @@
 """What the embedded world knows about its images: did a rewrite keep the answer, does it name what is not there?
 
-Only the evaluation uses this; the pipeline never sees it. The paper could not measure its filters this way.
+Rewriting corrupts some clean rewrites with it and says in its report what the rewrites kept, filtering measures its
+filters against it, evaluation and calibration judge with it; what is kept or rejected never depends on it. The paper
+could not measure its filters this way.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Judgement:
         return not self.answer_preserved or bool(self.hallucinated)
 
 
-class World:
+class GroundTruth:
     """The objects of every image, by path relative to the data root."""
 
     def __init__(self, objects: Mapping[str, frozenset[Pair]]) -> None:
@@ -82,18 +84,18 @@ class World:
             return None
         present = self.pairs(images)
         if task is Task.VQA:
-            asked = set(mentions(instruction))
-            invented = [p for p in mentions(text) if p not in present and p not in asked]
+            questioned = set(mentions(instruction))
+            invented = [p for p in mentions(text) if p not in present and p not in questioned]
             preserved = same_answer(instruction, short_answer or raw_answer, text)
         elif task in (Task.CAPTION, Task.CHANGE, Task.DETAIL):
             annotated = raw_answer.split("\n\n")[0]
-            wanted = set(mentions(annotated, negated=True))
-            known = present | wanted
+            required = set(mentions(annotated, negated=True))
+            known = present | required
             invented = [p for p in mentions(text) if p not in known]
             if task is Task.CHANGE:
                 preserved = same_change(annotated, text)
             else:
-                preserved = wanted <= set(mentions(text, negated=True))
+                preserved = required <= set(mentions(text, negated=True))
         else:
             return None
         return Judgement(preserved, tuple(sorted({" ".join(p) for p in invented})))
@@ -110,12 +112,12 @@ class World:
         )
 
 
-def load_world(raw: Path) -> World | None:
+def load_ground_truth(raw: Path) -> GroundTruth | None:
     """Read ``ground_truth.jsonl`` of a rendered world; None where there is none (real data)."""
     path = raw / "ground_truth.jsonl"
     if not path.is_file():
         return None
-    return World(
+    return GroundTruth(
         {row["image"]: frozenset((o["color"], o["shape"]) for o in row["objects"]) for row in read_jsonl(path)}
     )
 
@@ -142,11 +144,11 @@ def same_answer(question: str, answer: str, text: str) -> bool:
             category = "count"
         else:
             return _polarity(lowered, mentions(question)) == answer
-    asked = question.split("?")[0].lower()
+    clause = question.split("?")[0].lower()
     terms = _CATEGORIES[category]
     pattern = re.compile(rf"\b({'|'.join(sorted(terms, key=len, reverse=True))})s?\b")
     for match in pattern.finditer(lowered):
-        in_question = category != "count" and re.search(rf"\b{match[1]}s?\b", asked) and f"{answer} or" not in asked
+        in_question = category != "count" and re.search(rf"\b{match[1]}s?\b", clause) and f"{answer} or" not in clause
         if in_question and (match[1] != answer or category != "size"):
             continue
         return _number(match[1]) == _number(answer)
@@ -160,32 +162,32 @@ def same_change(annotation: str, text: str) -> bool:
     return named and all(re.search(said, now) for word, said in _CHANGES.items() if re.search(rf"\b{word}\b", was))
 
 
-def corrupt(world: World, rewrite: Rewrite, rng: Random) -> tuple[str, str] | None:
+def corrupt(truth: GroundTruth, rewrite: Rewrite, rng: Random) -> tuple[str, str] | None:
     """Return a corrupted copy of a clean rewrite's text and the kind of corruption; None where none fits.
 
     Kinds: ``answer_changed`` (another answer of the same category), ``object_swapped`` (a named object becomes one that
     is not there), ``object_inserted`` (a sentence naming an absent object, as a paragraph of its own).
     """
     images = [i.path for i in rewrite.images]
-    if not world.knows(images):
+    if not truth.knows(images):
         return None
     text = rewrite.rewritten
-    absent = sorted({(c, s) for c in COLORS for s in SHAPES} - world.pairs(images) - set(mentions(rewrite.instruction)))
+    absent = sorted({(c, s) for c in COLORS for s in SHAPES} - truth.pairs(images) - set(mentions(rewrite.instruction)))
     new = rng.choice(absent)
     kinds = ["answer_changed"] if rewrite.task is Task.VQA else ["object_swapped", "object_inserted"]
     kind = rng.choice(kinds)
     if kind == "answer_changed":
         changed = _change_answer(rewrite, rng)
     elif kind == "object_swapped":
-        found = list(_MENTION.finditer(text))
-        if not found:
+        matches = list(_MENTION.finditer(text))
+        if not matches:
             return None
-        match = rng.choice(found)
+        match = rng.choice(matches)
         changed = f"{text[: match.start()]}{' '.join(new)}{text[match.end() :]}"
     else:
         position = rng.choice(POSITIONS)
         changed = f"{text}\n\nIn addition, there is {article('small ' + ' '.join(new))} in the {position}."
-    judged = world.judge_rewrite(rewrite, changed)
+    judged = truth.judge_rewrite(rewrite, changed)
     if changed == text or judged is None or not judged.corrupted:
         return None
     return changed, kind
@@ -218,10 +220,10 @@ def _bare(answer: str) -> str:
     return answer.removeprefix("Answer:").split(".")[0].strip().lower()
 
 
-def _polarity(lowered: str, asked: Sequence[Pair]) -> str | None:
+def _polarity(lowered: str, questioned: Sequence[Pair]) -> str | None:
     match = re.search(r"\b(yes|no|not)\b", lowered)
     if match is None:
-        named = set(asked) & set(mentions(lowered))
+        named = set(questioned) & set(mentions(lowered))
         return "yes" if named or re.search(r"\bthere (is|are)\b", lowered) else None
     return "yes" if match[1] == "yes" else "no"
 

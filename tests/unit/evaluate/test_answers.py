@@ -15,7 +15,7 @@ from polite_flamingo.evaluate.captioning import best_rouge_l, references
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
-from polite_flamingo.world.truth import World
+from polite_flamingo.world.truth import GroundTruth
 
 ENTAILED, CONTRADICTED = [-2.0, 3.0, 0.0], [3.0, -2.0, 0.0]
 
@@ -57,7 +57,7 @@ def sample(
     )
 
 
-def judges(texts: Sequence[str], nli: dict[str, Any] | None = None, world: World | None = None) -> Judges:
+def judges(texts: Sequence[str], nli: dict[str, Any] | None = None, world: GroundTruth | None = None) -> Judges:
     return Judges(Overlap(), Stub(nli or {}), Stub({text: float(i) for i, text in enumerate(texts)}), world)
 
 
@@ -106,7 +106,7 @@ def test_scores_reach_the_answer_of_their_task() -> None:
 
 
 def test_ground_truth_and_the_nli_judge_may_disagree_and_both_are_kept() -> None:
-    world = World({"a.png": frozenset({("red", "circle")})})
+    world = GroundTruth({"a.png": frozenset({("red", "circle")})})
     answers = [as_answer(sample(), text) for text in ("The circle is red.", "The circle is blue.")]
     nli = {"The circle is red.": CONTRADICTED, "The circle is blue.": ENTAILED}
     scored = judge(answers, judges(list(nli), nli, world))

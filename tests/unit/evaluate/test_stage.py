@@ -17,7 +17,7 @@ from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 from polite_flamingo.stages import evaluate
 from polite_flamingo.tracking.base import NullTracker
-from polite_flamingo.world.truth import load_world
+from polite_flamingo.world.truth import load_ground_truth
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = [
@@ -85,7 +85,7 @@ class Run:
             (self.params.models / name).mkdir(parents=True)
             (self.params.models / name / "weights").write_text(name)
         monkeypatch.setattr(evaluate._Work, "_load", lambda _, weights: weights.name)
-        panel = Judges(Longest(), Contains(), Longest(), load_world(raw))
+        panel = Judges(Longest(), Contains(), Longest(), load_ground_truth(raw))
         monkeypatch.setattr(evaluate._Work, "_judge_panel", lambda _: panel)
         monkeypatch.setattr(evaluate, "ask", self.ask)
 

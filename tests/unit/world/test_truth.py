@@ -7,9 +7,9 @@ import pytest
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.world import language as say
 from polite_flamingo.world.scenes import draw_scene
-from polite_flamingo.world.truth import World, corrupt, mentions
+from polite_flamingo.world.truth import GroundTruth, corrupt, mentions
 
-WORLD = World({"a.png": frozenset({("red", "circle"), ("blue", "star")})})
+WORLD = GroundTruth({"a.png": frozenset({("red", "circle"), ("blue", "star")})})
 
 
 def judge(question: str, answer: str, text: str, task: Task = Task.VQA):  # type: ignore[no-untyped-def]
@@ -68,7 +68,7 @@ def test_polite_and_terse_answers_of_the_world_are_all_preserved_and_every_corru
     for index in range(60):
         rng = Random(index)
         scene = draw_scene(rng)
-        world = World({"a.png": frozenset(t.pair for t in scene)})
+        world = GroundTruth({"a.png": frozenset(t.pair for t in scene)})
         for q in [*say.questions(scene, rng, "formal" if index % 3 == 0 else "plain"), say.choice_question(scene, rng)]:
             for text in (q.polite, q.answer):
                 judged = world.judge(
