@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from polite_flamingo.errors import ConfigError, did_you_mean
+from polite_flamingo.sources.selection import SourceSpec
 
 DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
 DEEPSPEED = Path("configs/deepspeed")
@@ -244,16 +245,6 @@ class Scenes(_Section):
 class World(_Section):
     image_size: int = Field(ge=16, le=512)
     scenes: Scenes
-
-
-class SourceSpec(_Section):
-    """One reader to run: its registry name, the folder below the data root, and the role of what it yields."""
-
-    name: str
-    folder: str
-    role: Literal["instruction", "annotation", "evaluation"]
-    split: str
-    limit: int | None = None
 
 
 class Limits(_Section):

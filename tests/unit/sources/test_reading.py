@@ -199,7 +199,8 @@ def test_reading_imports_no_torch(raw: Path, tmp_path: Path) -> None:
 def test_the_download_stage_warns_in_the_same_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from polite_flamingo.params import DATA_ROOT_VARIABLE, Limits, SourceSpec, load_params
+    from polite_flamingo.params import DATA_ROOT_VARIABLE, Limits, load_params
+    from polite_flamingo.sources.selection import SourceSpec
     from polite_flamingo.stages import download
     from polite_flamingo.tracking.base import NullTracker
 

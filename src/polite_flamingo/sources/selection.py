@@ -1,0 +1,125 @@
+"""The sources a run reads, each with its role and the counts of its rows, and what the report says of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from polite_flamingo.records import Sample
+from polite_flamingo.sources.base import Source
+
+ROLES = ("instruction", "annotation", "evaluation")
+
+
+class SourceSpec(BaseModel):
+    """One reader to run: its registry name, the folder below the data root, and the role of what it yields.
+
+    Attributes:
+        name: Dataset of the catalogue, or ``package.module:Class`` of a reader of your own.
+        folder: The dataset's folder below the data root.
+        role: What its samples are for.
+        split: Split as the dataset names it.
+        limit: Most samples taken of it; None: as many as the role's limit allows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    folder: str
+    role: Literal["instruction", "annotation", "evaluation"]
+    split: str
+    limit: int | None = None
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """Rows of one source.
+
+    Attributes:
+        read: Rows the reader yielded, rejects included.
+        rejected: Rows that went to quarantine.
+        kept: Samples drawn.
+        without_image: Samples drawn whose picture is not at hand.
+        tasks: Samples drawn, by task.
+    """
+
+    read: int = 0
+    rejected: int = 0
+    kept: int = 0
+    without_image: int = 0
+    tasks: Counter[str] = field(default_factory=Counter)
+
+    def keep(self, sample: Sample) -> Sample:
+        """Count a sample as drawn and pass it on."""
+        self.kept += 1
+        self.tasks[str(sample.task)] += 1
+        self.without_image += bool(sample.extras.get("image_missing"))
+        return sample
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A source of a run: what is asked of it, its reader, and its counts as they grow."""
+
+    spec: SourceSpec
+    reader: Source
+    counts: SourceCounts = field(default_factory=SourceCounts)
+
+    def to_row(self) -> dict[str, Any]:
+        """Its row in the report."""
+        counts = self.counts
+        return {
+            "name": self.spec.name,
+            "folder": self.spec.folder,
+            "split": self.spec.split,
+            "role": self.spec.role,
+            "licence": self.reader.licence,
+            "read": counts.read,
+            "rejected": counts.rejected,
+            "kept": counts.kept,
+            "without_image": counts.without_image,
+        }
+
+
+def summarise(selections: Sequence[Selection]) -> dict[str, Any]:
+    """The report of a run: totals, samples kept per role, licence and task, and a row per source."""
+    licences: Counter[str] = Counter()
+    tasks: Counter[str] = Counter()
+    kept = dict.fromkeys(ROLES, 0)
+    for selection in selections:
+        counts = selection.counts
+        kept[selection.spec.role] += counts.kept
+        tasks.update(counts.tasks)
+        if counts.kept:
+            licences[selection.reader.licence] += counts.kept
+    read = sum(s.counts.read for s in selections)
+    rejected = sum(s.counts.rejected for s in selections)
+    return {
+        "read": read,
+        "rejected": rejected,
+        "rejected_share": round(rejected / read, 6) if read else 0.0,
+        "kept": kept,
+        "licences": dict(licences),
+        "tasks": dict(tasks),
+        "without_image": sum(s.counts.without_image for s in selections),
+        "sources": [selection.to_row() for selection in selections],
+    }
+
+
+def problem_of(selections: Sequence[Selection], max_rejected_share: float) -> str | None:
+    """Why the samples cannot be used, None where they can: a source without a usable row, or too many rejects."""
+    for selection in selections:
+        spec, counts = selection.spec, selection.counts
+        if counts.read == counts.rejected:
+            return f"source {spec.name!r} ({spec.folder}, split {spec.split}) yields no usable row of {counts.read}"
+    report = summarise(selections)
+    if report["rejected_share"] > max_rejected_share:
+        return (
+            f"{report['rejected']} of {report['read']} rows were rejected, a share of {report['rejected_share']:.3f} "
+            f"(quality.max_rejected_share is {max_rejected_share})"
+        )
+    return None
