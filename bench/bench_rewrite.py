@@ -31,10 +31,13 @@ import torch
 
 from polite_flamingo.images import open_image
 from polite_flamingo.io import write_json
+from polite_flamingo.model.architecture import MaskedCrossAttention
 from polite_flamingo.model.assemble import assemble_flamingo
 from polite_flamingo.model.beams import processors
-from polite_flamingo.model.flamingo import FlamingoBundle, MaskedCrossAttention, load_flamingo
-from polite_flamingo.model.generate import GenerationSettings, Prompt, few_threads, generate
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.flamingo import load_flamingo
+from polite_flamingo.model.generate import Prompt, few_threads, generate
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.tokens import encode, plain
 from polite_flamingo.prompts.templates import rewriter_prompt
 from polite_flamingo.records import Image, Sample

@@ -30,7 +30,7 @@ import torch
 
 from bench.common import machine, publish, verdict
 from bench.training_data import load_model, read_samples, segments
-from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.freezing import trainable_tensors
 from polite_flamingo.records import Sample
 from polite_flamingo.tracking.base import NullTracker

@@ -11,9 +11,11 @@ from pathlib import Path
 from bench.common import ROOT
 from polite_flamingo.io import chunked
 from polite_flamingo.model.assemble import assemble_flamingo
-from polite_flamingo.model.flamingo import FlamingoBundle, load_flamingo
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.flamingo import load_flamingo
 from polite_flamingo.model.freezing import set_trainable
-from polite_flamingo.model.lora import LoraSettings, inject_lora
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.records import Image, Sample
 from polite_flamingo.sources import load_source
 from polite_flamingo.train.collate import IGNORED

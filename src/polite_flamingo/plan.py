@@ -38,7 +38,7 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
         ConfigError: `backbones.flamingo` names parts that are none.
         PoliteFlamingoError: the sizes of a part are not known.
     """
-    from polite_flamingo.model.lora import LoraSettings
+    from polite_flamingo.model.settings import LoraSettings
     from polite_flamingo.model.shapes import blueprint, count
 
     base = params.backbones.flamingo

@@ -39,7 +39,8 @@ def build_family(family: str, *, seed: int = 0, attend_previous: bool = True, he
     """A micro bundle with open gates."""
     import torch
 
-    from polite_flamingo.model.flamingo import CrossAttention, FlamingoConfig, Perceiver, build_flamingo
+    from polite_flamingo.model.bundle import build_flamingo
+    from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver
 
     tokenizer = micro_tokenizer()
     with torch.random.fork_rng():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from polite_flamingo.model.flamingo import named_tensors
+from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.freezing import group_of
 
 _TO_OPEN_CLIP = (

@@ -63,7 +63,8 @@ def build_micro(seed: int = 0, tie: bool = True):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from polite_flamingo.model.flamingo import CrossAttention, FlamingoConfig, Perceiver, build_flamingo
+    from polite_flamingo.model.bundle import build_flamingo
+    from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver
 
     tokenizer = micro_tokenizer()
     with torch.random.fork_rng():

@@ -11,10 +11,12 @@ from tests.model.families import LAYERS, build_family, language_model
 from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ModelError
+from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.checkpoint import save_trainables
-from polite_flamingo.model.flamingo import load_flamingo, named_tensors, save_flamingo
+from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors
-from polite_flamingo.model.lora import TARGETS, LoraSettings, inject_lora, lora_layers, merge_lora
+from polite_flamingo.model.lora import TARGETS, inject_lora, lora_layers, merge_lora
+from polite_flamingo.model.settings import LoraSettings
 
 LORA = LoraSettings(r=4, alpha=8)
 NF4 = pytest.mark.skipif(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from polite_flamingo.evaluate.answers import BLIND, ask
-from polite_flamingo.model.flamingo import FlamingoBundle, load_flamingo
-from polite_flamingo.model.generate import GenerationSettings
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.flamingo import load_flamingo
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.records import Image, Sample, Task, Turn
 
 SETTINGS = GenerationSettings(max_new_tokens=8, num_beams=1, do_sample=False, no_repeat_ngram_size=0)

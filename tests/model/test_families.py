@@ -8,8 +8,9 @@ from tests.model.families import LAYERS, build_family
 
 from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors
-from polite_flamingo.model.generate import GenerationSettings, Prompt, generate
-from polite_flamingo.model.lora import LoraSettings, inject_lora, lora_layers, merge_lora
+from polite_flamingo.model.generate import Prompt, generate
+from polite_flamingo.model.lora import inject_lora, lora_layers, merge_lora
+from polite_flamingo.model.settings import GenerationSettings, LoraSettings
 
 FAMILIES = sorted(LAYERS)
 IMG = "<image><|endofchunk|>"

@@ -10,15 +10,11 @@ import torch
 from tests.model.micro import build_micro
 
 from polite_flamingo.errors import ImageError, ModelError
-from polite_flamingo.model.flamingo import (
-    FlamingoConfig,
-    GatedCrossAttentionBlock,
-    MaskedCrossAttention,
-    load_flamingo,
-    named_tensors,
-    position_code,
-    save_flamingo,
-)
+from polite_flamingo.model.architecture import GatedCrossAttentionBlock, MaskedCrossAttention
+from polite_flamingo.model.bundle import named_tensors
+from polite_flamingo.model.config import FlamingoConfig
+from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
+from polite_flamingo.model.tower import position_code
 
 IMG = "<image><|endofchunk|>"
 

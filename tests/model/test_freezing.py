@@ -11,9 +11,10 @@ import yaml
 from tests.model.families import LAYERS, build_family
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.model.flamingo import named_tensors
+from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.freezing import ORDER, group_of, set_trainable, trainable_tensors
-from polite_flamingo.model.lora import LoraSettings, inject_lora, lora_layers, merge_lora, unmerge_lora
+from polite_flamingo.model.lora import inject_lora, lora_layers, merge_lora, unmerge_lora
+from polite_flamingo.model.settings import LoraSettings
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
 DECLARED = {stage: tuple(PARAMS["tune"][stage]["trainable"]) for stage in ("stage1", "stage2", "stage3")}

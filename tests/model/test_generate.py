@@ -7,7 +7,8 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.flamingo import load_flamingo
-from polite_flamingo.model.generate import GenerationSettings, Prompt, generate
+from polite_flamingo.model.generate import Prompt, generate
+from polite_flamingo.model.settings import GenerationSettings
 
 IMG = "<image><|endofchunk|>"
 GREEDY = GenerationSettings(max_new_tokens=12, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
@@ -88,7 +89,7 @@ def test_samples_differ_by_key_and_seed_and_repeat_by_both(bundle, image_root):
 
 
 def test_gumbel_noise_draws_from_the_distribution():
-    from polite_flamingo.model.flamingo import gumbel
+    from polite_flamingo.model.sampling import gumbel
 
     log_p = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(4000, 4)
     generators = [torch.Generator().manual_seed(i) for i in range(4000)]

@@ -17,11 +17,13 @@ from transformers import AutoTokenizer
 from polite_flamingo.cli import main
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.assemble import assemble_flamingo
+from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.checkpoint import load_trainables, save_trainables
-from polite_flamingo.model.flamingo import load_flamingo, named_tensors, save_flamingo
+from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable
 from polite_flamingo.model.hub import export_model
-from polite_flamingo.model.lora import LoraSettings, inject_lora, lora_layers
+from polite_flamingo.model.lora import inject_lora, lora_layers
+from polite_flamingo.model.settings import LoraSettings
 
 SETTINGS = {"seed": 7, "tune": {"stage2": {"learning_rate": 1e-4, "where": Path("data")}}}
 

@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.model.flamingo import load_flamingo, named_tensors
+from polite_flamingo.model.bundle import named_tensors
+from polite_flamingo.model.flamingo import load_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors
-from polite_flamingo.model.lora import LoraSettings, inject_lora
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.tracking.base import NullTracker
 from polite_flamingo.train.collate import Example
 from polite_flamingo.train.data import FixedExamples

@@ -8,7 +8,8 @@ from tests.model.families import build_family
 
 from polite_flamingo.model.architecture import CachedCrossAttention, MaskedCrossAttention
 from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
-from polite_flamingo.model.generate import GenerationSettings, Prompt, generate
+from polite_flamingo.model.generate import Prompt, generate
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.tokens import encode, images_last
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Image as Picture

@@ -13,12 +13,14 @@ from tests.model.foreign import clever_flamingo, open_clip, open_flamingo, tenso
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.architecture import GatedCrossAttentionBlock
+from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.checkpoint import save_trainables
-from polite_flamingo.model.flamingo import load_flamingo, named_tensors, save_flamingo
+from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.hub import import_model
 from polite_flamingo.model.layouts import read_tensors
-from polite_flamingo.model.lora import LoraSettings, inject_lora, lora_layers
+from polite_flamingo.model.lora import inject_lora, lora_layers
 from polite_flamingo.model.original import infer_config, load_original
+from polite_flamingo.model.settings import LoraSettings
 
 LORA = LoraSettings(r=4, alpha=4)
 CONNECTOR = ("perceiver", "xattn", "xattn_ff")

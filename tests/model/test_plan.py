@@ -13,7 +13,8 @@ from polite_flamingo.model.assemble import assemble_flamingo
 from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.flamingo import load_flamingo
 from polite_flamingo.model.freezing import set_trainable
-from polite_flamingo.model.lora import LoraSettings, inject_lora
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.model.shapes import blueprint, count
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.plan import PAPER, plan, render

@@ -11,9 +11,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.model.checkpoint import save_trainables, trained_resolution
-from polite_flamingo.model.flamingo import load_flamingo, position_code, save_flamingo
+from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors
-from polite_flamingo.model.tower import resize_vision
+from polite_flamingo.model.tower import position_code, resize_vision
 
 
 def vision(pixels=224, patch=14):

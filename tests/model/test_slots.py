@@ -12,9 +12,12 @@ from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ImageError, ModelError
 from polite_flamingo.model import beams, slots
-from polite_flamingo.model.flamingo import CrossAttention, FlamingoConfig, Perceiver, build_flamingo, load_flamingo
-from polite_flamingo.model.generate import GenerationSettings, Prompt, generate, prefetch
+from polite_flamingo.model.bundle import build_flamingo
+from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver
+from polite_flamingo.model.flamingo import load_flamingo
+from polite_flamingo.model.generate import Prompt, generate, prefetch
 from polite_flamingo.model.sampling import Ngrams
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.tokens import encode
 
 IMG = "<image><|endofchunk|>"

@@ -133,7 +133,8 @@ def test_training_without_pairs_says_what_to_run(params):
 def rewriter(params) -> Params:
     from polite_flamingo.model.checkpoint import save_trainables
     from polite_flamingo.model.flamingo import load_flamingo
-    from polite_flamingo.model.lora import LoraSettings, inject_lora
+    from polite_flamingo.model.lora import inject_lora
+    from polite_flamingo.model.settings import LoraSettings
 
     bundle = load_flamingo(params.models / "backbones" / "flamingo")
     inject_lora(bundle, LoraSettings(r=2, alpha=2))

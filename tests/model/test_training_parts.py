@@ -9,10 +9,12 @@ import torch
 from tests.model.micro import build_micro
 
 from polite_flamingo.errors import ModelError
+from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
-from polite_flamingo.model.flamingo import load_flamingo, named_tensors, save_flamingo
+from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors
-from polite_flamingo.model.lora import LoraSettings, inject_lora, merge_lora
+from polite_flamingo.model.lora import inject_lora, merge_lora
+from polite_flamingo.model.settings import LoraSettings
 
 LORA = LoraSettings(r=4, alpha=4)
 

@@ -227,7 +227,7 @@ def do_export_model(arguments: argparse.Namespace) -> None:
 def do_import_model(arguments: argparse.Namespace) -> None:
     """Make a checkpoint of the original code one of the profile's models."""
     from polite_flamingo.model.hub import import_model
-    from polite_flamingo.model.lora import LoraSettings
+    from polite_flamingo.model.settings import LoraSettings
 
     params = load(arguments)
     existing_file(arguments.checkpoint, "CHECKPOINT")

@@ -21,7 +21,7 @@ from polite_flamingo.prompts.commands import DistortionPrompt
 from polite_flamingo.records import Sample
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
 
 TERSE_RULES = "terse_rules"
 FORMS = "terse_rules, hf:<folder or id@revision>, openai:<base url>#<model>"
@@ -30,7 +30,7 @@ MAX_NEW_TOKENS, TEMPERATURE, TOP_P = 256, 0.7, 0.9  # ours: drafts are short, an
 
 def draft_settings(seed: int) -> GenerationSettings:
     """How a model writes drafts: sampled, each response with its own random numbers."""
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
 
     return GenerationSettings(
         max_new_tokens=MAX_NEW_TOKENS,

@@ -23,8 +23,8 @@ from polite_flamingo.records import Rewrite, Sample, Task, Turn
 from polite_flamingo.world.truth import GroundTruth
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.bundle import FlamingoBundle
+    from polite_flamingo.model.settings import GenerationSettings
 
 MEASURED = (Task.CAPTION, Task.CHANGE, Task.VQA)
 BLIND = "without_image"  # extras key of an answer given without seeing the images

@@ -33,7 +33,7 @@ from polite_flamingo.tracking.base import NullTracker, Tracker
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
     from polite_flamingo.records import Generated
 
 LOG = logging.getLogger(__name__)

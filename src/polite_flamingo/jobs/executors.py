@@ -15,7 +15,7 @@ from polite_flamingo.params import Params
 
 if TYPE_CHECKING:
     from polite_flamingo.jobs.shared import Shared
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
 
 
 def make_executor(params: Params, spec: str, settings: GenerationSettings) -> Executor:

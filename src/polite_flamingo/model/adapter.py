@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json
+from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.layouts import canonical, read_tensors, spellings
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
 
 LOG = logging.getLogger(__name__)
 CONFIG = "adapter_config.json"

@@ -37,7 +37,9 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
     from transformers import CLIPVisionModel
 
     from polite_flamingo.images import ImagePreprocessor
-    from polite_flamingo.model.flamingo import FlamingoConfig, Perceiver, build_flamingo, save_flamingo
+    from polite_flamingo.model.bundle import build_flamingo
+    from polite_flamingo.model.config import FlamingoConfig, Perceiver
+    from polite_flamingo.model.flamingo import save_flamingo
     from polite_flamingo.model.layouts import read_tensors
     from polite_flamingo.model.original import infer_config, load_original
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.model.sampling import GenerationSettings, row_generator, sampling_warpers
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.sampling import row_generator, sampling_warpers
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.slots import Row, image_slots, out_of_memory
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
 
 LOG = logging.getLogger(__name__)
 

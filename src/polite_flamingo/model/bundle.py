@@ -1,17 +1,11 @@
-"""A Flamingo with its tokenizer and image side: encoding images once, saving.
-
-A model folder holds ``config.json`` (see `model.config.FlamingoConfig`), ``lm/`` (Hugging Face causal LM and tokenizer,
-with the special tokens once saved from here), ``vision/`` (CLIPVisionModel and ``preprocessor_config.json``) and
-``connector.safetensors`` (perceiver and gated cross-attention; other tensors of the model may stand there too).
-`model.flamingo.load_flamingo` reads it.
-"""
+"""A Flamingo with its tokenizer and image side: building it, encoding images once."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +14,16 @@ from torch import nn
 
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor, open_image
-from polite_flamingo.io import fingerprint, write_json
-from polite_flamingo.model.config import FlamingoConfig
+from polite_flamingo.io import fingerprint
+from polite_flamingo.model.architecture import PoliteFlamingo, join
+from polite_flamingo.model.config import DECODER_LAYERS, FlamingoConfig
 from polite_flamingo.model.lru import LruTensors
+from polite_flamingo.model.tokens import add_special_tokens, place_images
 from polite_flamingo.model.tower import VisionTower
+from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
-
-    from polite_flamingo.model.flamingo import PoliteFlamingo
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CACHE_BYTES = 512 * 1024 * 1024
@@ -230,33 +225,63 @@ class FlamingoBundle:
         return self.image_processor(open_image(image_root, path))
 
 
-def save_flamingo(bundle: FlamingoBundle, folder: Path) -> None:
-    """Write the model folder (see the module's text). LoRA weights are not part of a base: merge or save them first."""
-    from safetensors.torch import save_file
+def build_flamingo(
+    lm: Any,
+    tokenizer: Any,
+    vision: Any,
+    *,
+    config: FlamingoConfig,
+    image_processor: ImagePreprocessor | None = None,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> FlamingoBundle:
+    """Join a causal LM and a CLIP vision tower with a fresh connector (gates closed, all weights frozen).
 
-    if bundle.lora is not None:
-        raise ModelError("a model with LoRA cannot be saved as a base", where=folder, next_step="merge the LoRA first")
-    if bundle.quantized:
+    The special tokens are added where missing; their embeddings start at the mean of all embeddings plus a little noise
+    (tied embeddings stay tied).
+
+    Args:
+        lm: Hugging Face causal LM, changed in place.
+        tokenizer: Its tokenizer, changed in place.
+        vision: Hugging Face ``CLIPVisionModel``.
+        config: Sizes.
+        image_processor: Preprocessing; default: CLIP's at the tower's image size.
+        device: Where to put the model.
+        seed: Seed of the fresh weights; the global generator is not touched.
+
+    Raises:
+        ModelError: the LM's family is unknown or the tower is no CLIP vision model.
+    """
+    vision = getattr(vision, "vision_model", vision)
+    if not hasattr(vision, "config") or not hasattr(vision.config, "patch_size"):
+        raise ModelError("the vision tower must be a CLIPVisionModel", value=type(vision).__name__)
+    path = DECODER_LAYERS.get(lm.config.model_type) if config.decoder_layers == "auto" else config.decoder_layers
+    if path is None:
         raise ModelError(
-            "a quantised model cannot be saved as a base", where=folder, next_step="load it without quantize"
+            "no decoder layers known for this language model",
+            value=lm.config.model_type,
+            next_step="set `decoder_layers` in the model's config.json; "
+            + did_you_mean(lm.config.model_type, DECODER_LAYERS),
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    lm = bundle.model.lang_encoder
-    plain = type(lm).__bases__[1]  # the Hugging Face class below the mixin
-    weights = {
-        name.replace(".decoder_layer.", "."): value
-        for name, value in lm.state_dict().items()
-        if "gated_cross_attn_layer" not in name and not name.startswith("old_decoder_blocks.")
-    }
-    copy = plain(lm.config)
-    copy.load_state_dict(weights)
-    copy.to(next(lm.parameters()).dtype).save_pretrained(folder / "lm")
-    bundle.tokenizer.save_pretrained(folder / "lm")
-    vision: Any = bundle.tower.visual
-    vision.save_pretrained(folder / "vision")
-    write_json(folder / "vision" / "preprocessor_config.json", bundle.image_processor.to_config())
-    save_file(connector_tensors(bundle.model), folder / "connector.safetensors")
-    write_json(folder / "config.json", asdict(bundle.config))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        add_special_tokens(lm, tokenizer)
+        place_images(tokenizer, last=not config.attend_previous)
+        tower = VisionTower(vision, config.vision_tokens)
+        media, chunk = tokenizer.convert_tokens_to_ids([IMAGE_TOKEN, CHUNK_TOKEN])
+        model = join(lm, vision, config, layers=path, media=media, chunk=chunk)
+    where = torch.device(device)
+    dtype = next(lm.parameters()).dtype
+    model.to(where, dtype).requires_grad_(False).eval()
+    tower.to(where, dtype)
+    return FlamingoBundle(
+        model=model,
+        tokenizer=tokenizer,
+        image_processor=image_processor or ImagePreprocessor.square(vision.config.image_size),
+        tower=tower,
+        config=replace(config, decoder_layers=path),
+        device=where,
+    )
 
 
 def number_type(name: str) -> torch.dtype:
@@ -282,12 +307,3 @@ def named_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
         if known is None or preferred:
             names[id(parameter)] = (name, parameter)
     return dict(sorted(names.values(), key=lambda item: item[0]))
-
-
-def connector_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Tensors of the perceiver and the gated cross-attention by name, on the CPU."""
-    return {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in named_tensors(model).items()
-        if name.startswith("perceiver.") or ".gated_cross_attn_layers." in name
-    }

@@ -12,24 +12,23 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json, write_json
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
+from polite_flamingo.model.card import render_card
+from polite_flamingo.model.freezing import GROUPS, group_of
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.settings import LoraSettings
 
 WEIGHTS, CONFIG, TRAINING, CARD = "trainables.safetensors", "config.json", "training.json", "README.md"
 
 
 def collect_trainables(bundle: FlamingoBundle) -> dict[str, torch.Tensor]:
     """LoRA tensors and the base tensors that differ from the base, on the CPU, by name."""
-    from polite_flamingo.model.flamingo import named_tensors
-    from polite_flamingo.model.freezing import GROUPS
-
     found: dict[str, torch.Tensor] = {}
     for name, tensor in named_tensors(bundle.model).items():
         learned = re.search(GROUPS["lora"], name) is not None
@@ -55,8 +54,6 @@ def save_trainables(
         ModelError: nothing was trained.
     """
     from safetensors.torch import save_file
-
-    from polite_flamingo.model.card import render_card
 
     tensors = collect_trainables(bundle)
     if not tensors:
@@ -86,8 +83,6 @@ def save_trainables(
 
 def count_values(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
     """Number of values per group of weights."""
-    from polite_flamingo.model.freezing import group_of
-
     counts: Counter[str] = Counter()
     for name, tensor in tensors.items():
         counts[group_of(name)] += tensor.numel()
@@ -102,9 +97,6 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-
-    from polite_flamingo.model.flamingo import named_tensors
-    from polite_flamingo.model.lora import LoraSettings, inject_lora
 
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():

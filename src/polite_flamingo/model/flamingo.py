@@ -1,129 +1,66 @@
-"""Building and loading a Flamingo (section 4.1 of arXiv 2307.01003).
+"""A Flamingo's folder: saving and loading (section 4.1 of arXiv 2307.01003).
 
-Sizes are in `model.config`, the architecture in `model.architecture`, the tower in `model.tower`, images and saving in
-`model.bundle`; what is used everywhere can be imported from here.
+A model folder holds ``config.json`` (see `model.config.FlamingoConfig`), ``lm/`` (Hugging Face causal LM and tokenizer,
+with the special tokens once saved from here), ``vision/`` (CLIPVisionModel and ``preprocessor_config.json``) and
+``connector.safetensors`` (perceiver and gated cross-attention; other tensors of the model may stand there too).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import read_json
-from polite_flamingo.model.architecture import (
-    CachedCrossAttention,
-    GatedCrossAttentionBlock,
-    MaskedCrossAttention,
-    PoliteFlamingo,
-    join,
-)
+from polite_flamingo.io import read_json, write_json
 from polite_flamingo.model.bundle import (
     FlamingoBundle,
-    connector_tensors,
+    build_flamingo,
     named_tensors,
     number_type,
     resolve_device,
-    save_flamingo,
 )
-from polite_flamingo.model.config import (
-    ATTENTIONS,
-    DECODER_LAYERS,
-    CrossAttention,
-    FlamingoConfig,
-    Perceiver,
-    VisionTokens,
-)
+from polite_flamingo.model.checkpoint import load_trainables, trained_resolution
+from polite_flamingo.model.config import ATTENTIONS, FlamingoConfig
+from polite_flamingo.model.lora import merge_lora
 from polite_flamingo.model.quantize import quantize_decoder
-from polite_flamingo.model.sampling import gumbel
-from polite_flamingo.model.tokens import add_special_tokens, place_images
-from polite_flamingo.model.tower import VisionTower, position_code, resize_vision
-from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN
+from polite_flamingo.model.tower import resize_vision
 
-__all__ = [
-    "CachedCrossAttention",
-    "CrossAttention",
-    "FlamingoBundle",
-    "FlamingoConfig",
-    "GatedCrossAttentionBlock",
-    "MaskedCrossAttention",
-    "Perceiver",
-    "PoliteFlamingo",
-    "VisionTokens",
-    "VisionTower",
-    "build_flamingo",
-    "gumbel",
-    "load_flamingo",
-    "named_tensors",
-    "number_type",
-    "position_code",
-    "resolve_device",
-    "save_flamingo",
-]
+PARTS = ("config.json", "connector.safetensors", "lm", "vision")
 
 
-def build_flamingo(
-    lm: Any,
-    tokenizer: Any,
-    vision: Any,
-    *,
-    config: FlamingoConfig,
-    image_processor: ImagePreprocessor | None = None,
-    device: str | torch.device = "cpu",
-    seed: int = 0,
-) -> FlamingoBundle:
-    """Join a causal LM and a CLIP vision tower with a fresh connector (gates closed, all weights frozen).
+def save_flamingo(bundle: FlamingoBundle, folder: Path) -> None:
+    """Write the model folder (see the module's text). LoRA weights are not part of a base: merge or save them first."""
+    from safetensors.torch import save_file
 
-    The special tokens are added where missing; their embeddings start at the mean of all embeddings plus a little noise
-    (tied embeddings stay tied).
-
-    Args:
-        lm: Hugging Face causal LM, changed in place.
-        tokenizer: Its tokenizer, changed in place.
-        vision: Hugging Face ``CLIPVisionModel``.
-        config: Sizes.
-        image_processor: Preprocessing; default: CLIP's at the tower's image size.
-        device: Where to put the model.
-        seed: Seed of the fresh weights; the global generator is not touched.
-
-    Raises:
-        ModelError: the LM's family is unknown or the tower is no CLIP vision model.
-    """
-    vision = getattr(vision, "vision_model", vision)
-    if not hasattr(vision, "config") or not hasattr(vision.config, "patch_size"):
-        raise ModelError("the vision tower must be a CLIPVisionModel", value=type(vision).__name__)
-    path = DECODER_LAYERS.get(lm.config.model_type) if config.decoder_layers == "auto" else config.decoder_layers
-    if path is None:
+    if bundle.lora is not None:
+        raise ModelError("a model with LoRA cannot be saved as a base", where=folder, next_step="merge the LoRA first")
+    if bundle.quantized:
         raise ModelError(
-            "no decoder layers known for this language model",
-            value=lm.config.model_type,
-            next_step="set `decoder_layers` in the model's config.json; "
-            + did_you_mean(lm.config.model_type, DECODER_LAYERS),
+            "a quantised model cannot be saved as a base", where=folder, next_step="load it without quantize"
         )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        add_special_tokens(lm, tokenizer)
-        place_images(tokenizer, last=not config.attend_previous)
-        tower = VisionTower(vision, config.vision_tokens)
-        media, chunk = tokenizer.convert_tokens_to_ids([IMAGE_TOKEN, CHUNK_TOKEN])
-        model = join(lm, vision, config, layers=path, media=media, chunk=chunk)
-    where = torch.device(device)
-    dtype = next(lm.parameters()).dtype
-    model.to(where, dtype).requires_grad_(False).eval()
-    tower.to(where, dtype)
-    return FlamingoBundle(
-        model=model,
-        tokenizer=tokenizer,
-        image_processor=image_processor or ImagePreprocessor.square(vision.config.image_size),
-        tower=tower,
-        config=replace(config, decoder_layers=path),
-        device=where,
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    lm = bundle.model.lang_encoder
+    plain = type(lm).__bases__[1]  # the Hugging Face class below the mixin
+    weights = {
+        name.replace(".decoder_layer.", "."): value
+        for name, value in lm.state_dict().items()
+        if "gated_cross_attn_layer" not in name and not name.startswith("old_decoder_blocks.")
+    }
+    copy = plain(lm.config)
+    copy.load_state_dict(weights)
+    copy.to(next(lm.parameters()).dtype).save_pretrained(folder / "lm")
+    bundle.tokenizer.save_pretrained(folder / "lm")
+    vision: Any = bundle.tower.visual
+    vision.save_pretrained(folder / "vision")
+    write_json(folder / "vision" / "preprocessor_config.json", bundle.image_processor.to_config())
+    save_file(connector_tensors(bundle.model), folder / "connector.safetensors")
+    write_json(folder / "config.json", asdict(bundle.config))
 
 
 def load_flamingo(
@@ -153,13 +90,31 @@ def load_flamingo(
     Raises:
         ModelError: a part is missing, does not fit or `trainables` belongs to another base.
     """
+    number_type(dtype)
+    if attention not in ATTENTIONS:
+        raise ModelError("unknown attention", value=attention, next_step=did_you_mean(attention, ATTENTIONS))
+    if resolution is None and trainables is not None:
+        resolution = trained_resolution(trainables)
+    bundle = _load_base(folder, resolution, attention)
+    bundle.device = resolve_device(device)
+    quantize_decoder(bundle, quantize, bundle.device)
+    bundle.model.to(bundle.device)
+    bundle.tower.to(bundle.device)
+    bundle.cast(dtype)
+    if trainables is not None:
+        load_trainables(bundle, trainables)
+        if merge and bundle.lora is not None:
+            merge_lora(bundle)
+    return bundle
+
+
+def _load_base(folder: Path, resolution: int | None, attention: str) -> FlamingoBundle:
+    """The folder's model on the CPU in float32, its tower made to take images of `resolution`."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
-    from polite_flamingo.model.checkpoint import load_trainables, trained_resolution
-
-    for name in ("config.json", "connector.safetensors", "lm", "vision"):
+    for name in PARTS:
         if not (folder / name).exists():
             raise ModelError(
                 "model folder lacks a part",
@@ -167,11 +122,6 @@ def load_flamingo(
                 where=folder,
                 next_step="run the stage `backbones`, or give a folder written by save_flamingo",
             )
-    number_type(dtype)
-    if attention not in ATTENTIONS:
-        raise ModelError("unknown attention", value=attention, next_step=did_you_mean(attention, ATTENTIONS))
-    if resolution is None and trainables is not None:
-        resolution = trained_resolution(trainables)
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
     try:
         lm = AutoModelForCausalLM.from_pretrained(
@@ -193,17 +143,6 @@ def load_flamingo(
     bundle.folder = folder
     bundle.resolution = None if vision.config.image_size == native else resolution
     _load_connector(bundle, connector, where=folder / "connector.safetensors")
-    bundle.device = resolve_device(device)
-    quantize_decoder(bundle, quantize, bundle.device)
-    bundle.model.to(bundle.device)
-    bundle.tower.to(bundle.device)
-    bundle.cast(dtype)
-    if trainables is not None:
-        from polite_flamingo.model.lora import merge_lora
-
-        load_trainables(bundle, trainables)
-        if merge and bundle.lora is not None:
-            merge_lora(bundle)
     return bundle
 
 
@@ -223,3 +162,12 @@ def _load_connector(bundle: FlamingoBundle, tensors: Mapping[str, torch.Tensor],
     with torch.no_grad():
         for name, tensor in tensors.items():
             known[name].copy_(tensor)
+
+
+def connector_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors of the perceiver and the gated cross-attention by name, on the CPU."""
+    return {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in named_tensors(model).items()
+        if name.startswith("perceiver.") or ".gated_cross_attn_layers." in name
+    }

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from polite_flamingo.errors import ModelError, did_you_mean
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
+from polite_flamingo.model.lora import lora_layers
 
 _XATTN = r"^lang_encoder\.gated_cross_attn_layers\.\d+\."
-GROUPS = {  # name -> pattern over the names of `model.flamingo.named_tensors`
+GROUPS = {  # name -> pattern over the names of `model.bundle.named_tensors`
     "lora": r"\.lora_[AB]\.",
     "perceiver": r"^perceiver\.",
     "xattn": _XATTN + r"(attn\.|attn_gate$)",
@@ -39,9 +37,6 @@ def set_trainable(bundle: FlamingoBundle, groups: Sequence[str]) -> dict[str, in
     Raises:
         ModelError: a group is unknown or matches no tensor.
     """
-    from polite_flamingo.model.flamingo import named_tensors
-    from polite_flamingo.model.lora import lora_layers
-
     unknown = [name for name in groups if name not in GROUPS]
     if unknown:
         raise ModelError("unknown group of weights", value=unknown, next_step=did_you_mean(unknown[0], GROUPS))
@@ -73,6 +68,4 @@ def group_of(name: str) -> str:
 
 def trainable_tensors(bundle: FlamingoBundle) -> dict[str, torch.nn.Parameter]:
     """The parameters that learn, by name."""
-    from polite_flamingo.model.flamingo import named_tensors
-
     return {name: tensor for name, tensor in named_tensors(bundle.model).items() if tensor.requires_grad}

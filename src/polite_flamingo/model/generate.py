@@ -12,22 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.beams import beam_search
-from polite_flamingo.model.sampling import GenerationSettings
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.slots import Row, decode
 from polite_flamingo.model.tokens import encode_all
 from polite_flamingo.prompts.templates import IMAGE_TOKEN
 from polite_flamingo.records import Generated
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
-
-__all__ = ["Generated", "GenerationSettings", "Prompt", "generate", "prefetch"]
 
 LOG = logging.getLogger(__name__)
 SMALL = 20_000_000  # parameters

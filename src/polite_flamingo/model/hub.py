@@ -11,8 +11,8 @@ from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.lora import LoraSettings
     from polite_flamingo.model.original import KeyReport
+    from polite_flamingo.model.settings import LoraSettings
 
 
 def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = None) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
     Raises:
         ModelError: `out` is in use, or a part does not load.
     """
-    from polite_flamingo.model.bundle import named_tensors, save_flamingo
+    from polite_flamingo.model.bundle import named_tensors
     from polite_flamingo.model.card import render_card
     from polite_flamingo.model.checkpoint import (
         CARD,
@@ -40,7 +40,7 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
         load_trainables,
         trained_resolution,
     )
-    from polite_flamingo.model.flamingo import load_flamingo
+    from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
     from polite_flamingo.model.lora import merge_lora
 
     if out.exists() and any(out.iterdir()):

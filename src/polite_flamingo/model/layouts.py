@@ -18,14 +18,11 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from polite_flamingo.errors import ModelError
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 
 _WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
 _NOT_WEIGHTS = re.compile(  # buffers that are computed, and CLIP's projection, which comes after the patch tokens
@@ -98,8 +95,6 @@ def _cause(path: Path, error: Exception) -> str:
 
 def spellings(bundle: FlamingoBundle) -> dict[str, str]:
     """Every name a parameter has in the model -> the one used for it (`model.bundle.named_tensors`)."""
-    from polite_flamingo.model.bundle import named_tensors
-
     names = {id(parameter): name for name, parameter in named_tensors(bundle.model).items()}
     return {name: names[id(p)] for name, p in bundle.model.named_parameters(remove_duplicate=False)}
 

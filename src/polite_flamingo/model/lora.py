@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from polite_flamingo.errors import ModelError, did_you_mean
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.adapter import load_adapter
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.quantize import plain_linear
+from polite_flamingo.model.settings import LoraSettings
 
 _LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 TARGETS = {  # model type -> names of the decoder's linear layers
@@ -22,15 +22,6 @@ TARGETS = {  # model type -> names of the decoder's linear layers
     "gptj": ("q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"),
     "opt": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class LoraSettings:
-    """Rank, scale numerator and dropout of the adapters (appendix A: rank 64)."""
-
-    r: int = 64
-    alpha: int = 64
-    dropout: float = 0.0
 
 
 def inject_lora(
@@ -78,8 +69,6 @@ def inject_lora(
     bundle.model.eval()
     bundle.lora = settings
     if start_from is not None:
-        from polite_flamingo.model.adapter import load_adapter
-
         load_adapter(bundle, Path(start_from))
     return len(layers)
 
@@ -104,8 +93,6 @@ def merge_lora(bundle: FlamingoBundle, *, keep: bool = False) -> None:
                 layer.merge()
             continue
         if bundle.quantized:
-            from polite_flamingo.model.quantize import plain_linear
-
             base = plain_linear(layer.base_layer)
             base.weight.data += layer.get_delta_weight("default").to(base.weight)
         else:

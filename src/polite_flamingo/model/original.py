@@ -13,18 +13,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from polite_flamingo.errors import ModelError
+from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver
 from polite_flamingo.model.freezing import ORDER, group_of
 from polite_flamingo.model.layouts import canonical, is_weight, read_tensors, spellings, with_vision
-from polite_flamingo.model.lora import LoraSettings, inject_lora
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.settings import LoraSettings
 
 LOG = logging.getLogger(__name__)
 DIM_HEAD = 64  # of all published checkpoints

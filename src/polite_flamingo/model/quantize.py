@@ -7,15 +7,13 @@ plain weights, so it serves for tests only. The other weights (embeddings, conne
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from polite_flamingo.errors import ModelError, did_you_mean
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.bundle import FlamingoBundle
 
 LOG = logging.getLogger(__name__)
 FORMATS = ("none", "nf4")

@@ -16,7 +16,7 @@ from polite_flamingo.model.origins import PACKAGED, package_folder
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.model.lora import LoraSettings
+    from polite_flamingo.model.settings import LoraSettings
 
 SPECIAL_TOKENS = 3  # <image>, <|endofchunk|>, <PAD>
 

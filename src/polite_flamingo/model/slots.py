@@ -11,15 +11,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.model.sampling import GenerationSettings, Ngrams, gumbel, row_generator, sampling_warpers
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.cache import SlotCache
+from polite_flamingo.model.sampling import Ngrams, gumbel, row_generator, sampling_warpers
+from polite_flamingo.model.settings import GenerationSettings
 
 LOG = logging.getLogger(__name__)
 SHORTEST_PREFIX = 8  # tokens; sharing less saves nothing
@@ -177,8 +177,6 @@ class _Slots:
         media: Callable[[Sequence[str]], torch.Tensor],
         compiled: bool,
     ) -> None:
-        from polite_flamingo.model.cache import SlotCache
-
         self.rows: list[Row] = []
         self.in_flight: list[Row] = []
         self._bundle, self._settings, self._media = bundle, settings, media

@@ -109,7 +109,7 @@ def _reviser(params: Params, name: str, generation: str) -> Callable[[Sequence[R
     """Load a rewriter; what it returns revises drafts."""
     from polite_flamingo.jobs.engine import revise
     from polite_flamingo.model.flamingo import load_flamingo
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
 
     runtime = params.runtime
     bundle = load_flamingo(

@@ -146,7 +146,7 @@ class _Work:
 
     def model(self, name: str, samples: Sequence[Sample] | None = None, *, with_images: bool = True) -> list[Rewrite]:
         """A tuned model's answers to `samples` (default: all)."""
-        from polite_flamingo.model.generate import GenerationSettings
+        from polite_flamingo.model.settings import GenerationSettings
 
         params = self.params
         weights = params.models / name

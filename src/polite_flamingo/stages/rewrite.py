@@ -32,7 +32,7 @@ from polite_flamingo.tracking.base import Tracker
 from polite_flamingo.world.truth import GroundTruth, corrupt, load_ground_truth
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
 
 def rewriting_settings(params: Params) -> GenerationSettings:
     """How the rewriter decodes."""
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
 
     return GenerationSettings(**params.generation.model_dump(), seed=params.seed)
 

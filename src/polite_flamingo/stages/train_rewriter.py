@@ -50,8 +50,8 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     from polite_flamingo.model.checkpoint import save_trainables
     from polite_flamingo.model.flamingo import load_flamingo
     from polite_flamingo.model.freezing import set_trainable
-    from polite_flamingo.model.generate import GenerationSettings
-    from polite_flamingo.model.lora import LoraSettings, inject_lora, merge_lora
+    from polite_flamingo.model.lora import inject_lora, merge_lora
+    from polite_flamingo.model.settings import GenerationSettings, LoraSettings
     from polite_flamingo.scorers.rouge import rouge_l
     from polite_flamingo.train.group import join_processes, leave_processes
     from polite_flamingo.train.loop import Distribution, TrainSettings, mean_loss, train

@@ -113,7 +113,8 @@ def _tune(
 ) -> dict[str, Any]:
     """Train one stage in place; `name` is that of its figures and unfinished work."""
     from polite_flamingo.model.freezing import set_trainable
-    from polite_flamingo.model.lora import LoraSettings, inject_lora
+    from polite_flamingo.model.lora import inject_lora
+    from polite_flamingo.model.settings import LoraSettings
     from polite_flamingo.train.loop import Distribution, TrainSettings, train
     from polite_flamingo.train.ushape import StageData, raw_mixture
 

@@ -19,7 +19,7 @@ from polite_flamingo.train.group import join_processes, micro_batches, rank, wor
 from polite_flamingo.train.settings import Distribution, TrainSettings
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+    from polite_flamingo.model.bundle import FlamingoBundle
     from polite_flamingo.train.collate import Batch
 
 OPTIMIZER = "optimizer-{rank:05d}.pt"

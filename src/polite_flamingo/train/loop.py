@@ -32,7 +32,7 @@ from polite_flamingo.train.settings import Distribution, TrainResult, TrainSetti
 from polite_flamingo.train.validation import has_stalled, mean_loss, validation_loss
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+    from polite_flamingo.model.bundle import FlamingoBundle
     from polite_flamingo.tracking.base import Tracker
 
 __all__ = ["Distribution", "TrainResult", "TrainSettings", "mean_loss", "train"]

@@ -21,7 +21,7 @@ from polite_flamingo.train.engine import OPTIMIZER, Engine, Supervised
 from polite_flamingo.train.settings import Distribution, TrainSettings
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+    from polite_flamingo.model.bundle import FlamingoBundle
 
 
 class ShardedEngine(Engine):

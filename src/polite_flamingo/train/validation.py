@@ -12,7 +12,7 @@ from polite_flamingo.train.collate import Batch, Example, collate
 from polite_flamingo.train.feed import image_loader
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.flamingo import FlamingoBundle
+    from polite_flamingo.model.bundle import FlamingoBundle
     from polite_flamingo.train.engine import Engine
     from polite_flamingo.train.resume import Progress
 

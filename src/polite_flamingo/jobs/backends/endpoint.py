@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
     from polite_flamingo.records import Generated
 
 logger = logging.getLogger(__name__)

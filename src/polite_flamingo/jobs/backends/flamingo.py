@@ -13,7 +13,8 @@ from polite_flamingo.jobs.backends.base import Request
 from polite_flamingo.prompts.templates import rewriter_prompt
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.generate import GenerationSettings, Prompt
+    from polite_flamingo.model.generate import Prompt
+    from polite_flamingo.model.settings import GenerationSettings
     from polite_flamingo.records import Generated
 
 

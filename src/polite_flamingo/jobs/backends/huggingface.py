@@ -24,7 +24,7 @@ from polite_flamingo.prompts.rewriting import plain_dialogue, rewriting_messages
 if TYPE_CHECKING:
     import torch
 
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
     from polite_flamingo.records import Generated
 
 logger = logging.getLogger(__name__)

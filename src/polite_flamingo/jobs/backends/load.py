@@ -13,7 +13,7 @@ from polite_flamingo.jobs.backends.chat_completion import KEY_VARIABLE
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend, EndpointOptions
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.generate import GenerationSettings
+    from polite_flamingo.model.settings import GenerationSettings
 
 FLAMINGO = "flamingo"
 FORMS = "flamingo, hf:<folder or id@revision>, openai:<base url>#<model>"

@@ -139,14 +139,9 @@ def train_connector(
     from transformers import CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
     from polite_flamingo.images import ImagePreprocessor
-    from polite_flamingo.model.flamingo import (
-        CrossAttention,
-        FlamingoConfig,
-        Perceiver,
-        VisionTokens,
-        build_flamingo,
-        save_flamingo,
-    )
+    from polite_flamingo.model.bundle import build_flamingo
+    from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver, VisionTokens
+    from polite_flamingo.model.flamingo import save_flamingo
     from polite_flamingo.world.training.tokenizer import train_tokenizer
 
     torch.manual_seed(seed)

@@ -18,7 +18,7 @@ from polite_flamingo.errors import ConfigError, ModelError
 from polite_flamingo.jobs.backends import Place, Request, load_backend
 from polite_flamingo.jobs.backends.chat_completion import PassingError, RecordError, check_url, parse, retry_after
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend, EndpointOptions
-from polite_flamingo.model.generate import GenerationSettings
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.records import Generated
 
 GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)

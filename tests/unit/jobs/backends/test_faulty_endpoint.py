@@ -11,7 +11,7 @@ from tests.unit.jobs.backends.faulty_server import FAULTS, serving
 from polite_flamingo.jobs import engine
 from polite_flamingo.jobs.backends import Request
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend, EndpointOptions
-from polite_flamingo.model.generate import GenerationSettings
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.records import Generated
 
 RECORDS = 500

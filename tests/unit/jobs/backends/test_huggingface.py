@@ -13,7 +13,7 @@ from tests.model.micro import micro_tokenizer
 from polite_flamingo.errors import ConfigError, ModelError
 from polite_flamingo.jobs.backends import Place, Request, load_backend
 from polite_flamingo.jobs.backends.huggingface import HuggingFaceBackend, RowNoise
-from polite_flamingo.model.generate import GenerationSettings
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
 from polite_flamingo.records import Generated
 

@@ -14,7 +14,8 @@ from tests.model.micro import build_micro
 from polite_flamingo.errors import ConfigError, ModelError
 from polite_flamingo.jobs.backends import Backend, Place, Request, load_backend
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend
-from polite_flamingo.model.generate import GenerationSettings, Prompt, generate
+from polite_flamingo.model.generate import Prompt, generate
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.prompts.templates import rewriter_prompt
 
 GREEDY = GenerationSettings(max_new_tokens=12, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
