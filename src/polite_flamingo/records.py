@@ -7,7 +7,7 @@ can fetch a few columns of a million records.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -136,32 +136,14 @@ class Sample:
             extras=dict(self.extras if extras is None else extras),
         )
 
-    def to_row(self) -> dict[str, str]:
+    def to_row(self) -> dict[str, Any]:
         """Flatten for Parquet."""
-        return {
-            "id": self.id,
-            "source": self.source,
-            "split": self.split,
-            "licence": self.licence,
-            "task": str(self.task),
-            "turns": _dump([[t.role, t.text, list(t.images)] for t in self.turns]),
-            "images": _dump([i.path for i in self.images]),
-            "extras": _dump(dict(self.extras)),
-        }
+        return _to_row(self)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Sample:
         """Inverse of `to_row`."""
-        return cls(
-            id=row["id"],
-            source=row["source"],
-            split=row["split"],
-            licence=row["licence"],
-            task=Task(row["task"]),
-            turns=tuple(Turn(r, t, tuple(i)) for r, t, i in json.loads(row["turns"])),
-            images=tuple(Image(p) for p in json.loads(row["images"])),
-            extras=json.loads(row["extras"]),
-        )
+        return cls(**_fields(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,28 +188,12 @@ class RewritePair:
 
     def to_row(self) -> dict[str, Any]:
         """Flatten for Parquet."""
-        return {
-            "id": self.id,
-            "sample_id": self.sample_id,
-            "source": self.source,
-            "split": self.split,
-            "task": str(self.task),
-            "instruction": self.instruction,
-            "images": _dump([i.path for i in self.images]),
-            "drafted": self.drafted,
-            "revised": self.revised,
-            "strategy": self.strategy,
-            "command": self.command,
-            "seed": self.seed,
-        }
+        return _to_row(self)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> RewritePair:
         """Inverse of `to_row`."""
-        values = dict(row)
-        values["task"] = Task(values["task"])
-        values["images"] = tuple(Image(p) for p in json.loads(values["images"]))
-        return cls(**values)
+        return cls(**_fields(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,30 +242,12 @@ class Rewrite:
 
     def to_row(self) -> dict[str, Any]:
         """Flatten for Parquet; scores become one JSON column."""
-        return {
-            "id": self.id,
-            "source": self.source,
-            "split": self.split,
-            "licence": self.licence,
-            "task": str(self.task),
-            "instruction": self.instruction,
-            "images": _dump([i.path for i in self.images]),
-            "raw_answer": self.raw_answer,
-            "rewritten": self.rewritten,
-            "finish_reason": self.finish_reason,
-            "extras": _dump(dict(self.extras)),
-            "scores": _dump(dict(self.scores)),
-        }
+        return _to_row(self)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Rewrite:
         """Inverse of `to_row`; columns that a later stage added (reason, verdicts, cut) are left aside."""
-        values = {name: row[name] for name in cls.__dataclass_fields__}
-        values["task"] = Task(values["task"])
-        values["images"] = tuple(Image(p) for p in json.loads(values["images"]))
-        values["extras"] = json.loads(values["extras"])
-        values["scores"] = json.loads(values["scores"])
-        return cls(**values)
+        return cls(**_fields(cls, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +283,33 @@ class Verdict:
 
 def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+_COLUMNS: dict[str, tuple[Callable[[Any], str], Callable[[str], Any]]] = {  # field -> to its column, and back
+    "task": (str, Task),
+    "turns": (
+        lambda turns: _dump([[t.role, t.text, list(t.images)] for t in turns]),
+        lambda text: tuple(Turn(role, said, tuple(images)) for role, said, images in json.loads(text)),
+    ),
+    "images": (
+        lambda images: _dump([image.path for image in images]),
+        lambda text: tuple(Image(path) for path in json.loads(text)),
+    ),
+    "extras": (lambda extras: _dump(dict(extras)), json.loads),
+    "scores": (lambda scores: _dump(dict(scores)), json.loads),
+}
+
+
+def _to_row(record: Sample | RewritePair | Rewrite) -> dict[str, Any]:
+    """A column per field, in their order; nested ones as JSON."""
+    row = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return {name: _COLUMNS[name][0](value) if name in _COLUMNS else value for name, value in row.items()}
+
+
+def _fields(kind: type[Sample | RewritePair | Rewrite], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `_to_row`."""
+    values = {name: row[name] for name in kind.__dataclass_fields__}
+    return {name: _COLUMNS[name][1](value) if name in _COLUMNS else value for name, value in values.items()}
 
 
 def _can_be_path(path: str) -> bool:
