@@ -22,7 +22,7 @@ from polite_flamingo.io import chunked
 DERIVED = "derived"  # pictures the readers draw themselves, each a near copy of its source
 CHUNK = 32  # files a process gets at once, and those examined again at most after a kill
 AHEAD = 4  # chunks handed out per process before the first one is waited for
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def list_images(root: Path, start: str = ".") -> Iterator[str]:
@@ -69,7 +69,7 @@ def survey(root: Path, paths: Iterable[str], *, results: Path, workers: int) -> 
     known = {row.path: row for row in _load(results)}
     fresh = [path for path in wanted if path not in known or not _unchanged(root, known[path])]
     if len(fresh) < len(wanted):
-        _log.info("%d of %d images were examined before (%s)", len(wanted) - len(fresh), len(wanted), results)
+        LOG.info("%d of %d images were examined before (%s)", len(wanted) - len(fresh), len(wanted), results)
     with _appending(results) as file, tqdm(total=len(fresh), desc="doctor", unit="img", mininterval=1.0) as bar:
         for chunk in _examined(root, fresh, workers):
             file.write("".join(json.dumps(row.to_row(), ensure_ascii=False) + "\n" for row in chunk))
@@ -142,7 +142,7 @@ def _examined(root: Path, paths: Sequence[str], workers: int) -> Iterator[list[E
                     yield futures.popleft().result()
                     lost.popleft()
             except BrokenProcessPool:
-                _log.warning("a decoder took its process down, looking for the file that did it")
+                LOG.warning("a decoder took its process down, looking for the file that did it")
             finally:
                 pool.shutdown(cancel_futures=True)
         for chunk in lost:

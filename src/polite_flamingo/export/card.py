@@ -74,43 +74,55 @@ def render_card(
         "Terse annotations rewritten into polite, grounded responses by the method of *Visual Instruction Tuning with "
         "Polite Flamingo* (arXiv 2307.01003), then filtered (section 3.3).",
         f"{total} records, {contents.images} images shown in them.",
-        "## Contents",
-        _table(
-            ("source", "split", "task", "records", "licence of the annotations", "commercial use"),
-            [
-                (o.source, o.split, o.task, count, o.licence, "yes" if o.permissive else "no or unknown")
-                for o, count in sorted(contents.written.items())
-            ],
-        ),
-        "Licences are those of the annotations; images have their own. Responses are made by a model.",
+        *_contents(contents, permissive_only),
+        "## How it was made",
+        _table(("what", "with"), [(key, _value(value)) for key, value in made.items()]),
+        *_filters(filters),
+        *_format(form, contents),
     ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _contents(contents: Contents, permissive_only: bool) -> list[str]:
+    header = ("source", "split", "task", "records", "licence of the annotations", "commercial use")
+    rows = [
+        (o.source, o.split, o.task, count, o.licence, "yes" if o.permissive else "no or unknown")
+        for o, count in sorted(contents.written.items())
+    ]
+    note = "Licences are those of the annotations; images have their own. Responses are made by a model."
+    parts = ["## Contents", _table(header, rows), note]
     if permissive_only:
         parts += ["Left out, because their licence does not allow commercial use or is not known to:"]
         parts += [_table(("licence", "records"), sorted(contents.restricted.items())) or "nothing."]
-    parts += [
-        "## How it was made",
-        _table(("what", "with"), [(key, _value(value)) for key, value in made.items()]),
+    return parts
+
+
+def _filters(report: Mapping[str, Any]) -> list[str]:
+    rows = [(f["filter"], f["applied"], f["would_drop_alone"], f["dropped"]) for f in report["filters"]]
+    thresholds = [(key, _value(value)) for key, value in sorted(report["thresholds"].items())]
+    parts = [
         "## Filters",
-        f"{filters['kept']} of {filters['records']} rewrites were kept; paragraphs were cut from {filters['edited']} "
+        f"{report['kept']} of {report['records']} rewrites were kept; paragraphs were cut from {report['edited']} "
         "of these. A record is dropped by the first filter it fails:",
-        _table(
-            ("filter", "applies to", "fail it", "dropped by it"),
-            [(f["filter"], f["applied"], f["would_drop_alone"], f["dropped"]) for f in filters["filters"]],
-        ),
-        _table(("threshold", "value"), [(key, _value(value)) for key, value in sorted(filters["thresholds"].items())]),
+        _table(("filter", "applies to", "fail it", "dropped by it"), rows),
+        _table(("threshold", "value"), thresholds),
     ]
-    overridden = filters.get("overridden") or {}
+    overridden = report.get("overridden") or {}
     if overridden:
         replaced = [(key, _value(paper), _value(own)) for key, (paper, own) in sorted(overridden.items())]
         parts += ["Not the paper's:", _table(("parameter", "the paper's value", "here"), replaced)]
-    parts += ["## Format", form.usage, f"Read back with the reader `{form.reader}`."]
+    return parts
+
+
+def _format(form: Format, contents: Contents) -> list[str]:
+    parts = ["## Format", form.usage, f"Read back with the reader `{form.reader}`."]
     parts += ["What it cannot hold:" if form.loses else "It holds everything a kept record has."]
     parts += ["\n".join(f"- {loss}." for loss in form.loses)]
     if contents.left_out:
         rows = sorted(contents.left_out.items())
         parts += ["Records left out for that, or because an image could not be read (`left_out.jsonl` names them):"]
         parts += [_table(("reason", "records"), rows)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return parts
 
 
 def _head(name: str, contents: Contents) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from polite_flamingo.io import replacing
 
 
 class JsonWriter:
@@ -20,13 +22,13 @@ class JsonWriter:
 
     def __init__(self, path: Path, lines: bool = False) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._lines = lines
+        self._exit = ExitStack()
         self.count = 0
 
     def __enter__(self) -> Self:
-        self._part.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._part, "w", encoding="utf-8")
+        part = self._exit.enter_context(replacing(self._path))
+        self._file = self._exit.enter_context(open(part, "w", encoding="utf-8"))
         self._file.write("" if self._lines else "[")
         return self
 
@@ -39,11 +41,6 @@ class JsonWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._file as file:
-            file.write("" if self._lines else "\n]\n")
-            file.flush()
-            os.fsync(file.fileno())
         if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            self._part.unlink()
+            self._file.write("" if self._lines else "\n]\n")
+        self._exit.__exit__(kind, error, trace)

@@ -13,8 +13,8 @@
 =====================  =================================================================================
 
 Numbers have at most four decimals. A score whose model the profile goes without leaves its field out. Files are written
-as a stream, one record at a time; `sources.pf1m` reads them. Not in the format, hence lost: id, source, licence, split,
-extras.
+as a stream, one record at a time; `sources.readers.pf1m` reads them. Not in the format, hence lost: id, source,
+licence, split, extras.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def to_record(rewrite: Rewrite, cut: Cut = ()) -> dict[str, Any]:
     return record
 
 
-def from_record(record: dict[str, Any], *, id: str, source: str = "pf1m", licence: str = "") -> tuple[Rewrite, Cut]:
+def from_record(record: dict[str, Any], *, id: str) -> tuple[Rewrite, Cut]:
     """Inverse of `to_record` as far as the format allows: the task is told by which scores are there.
 
     Raises:
@@ -73,9 +73,9 @@ def from_record(record: dict[str, Any], *, id: str, source: str = "pf1m", licenc
     instruction, images = split_input(record["input"])
     rewrite = Rewrite(
         id=id,
-        source=source,
+        source="pf1m",
         split="train",
-        licence=licence,
+        licence="",
         task=task_of(record),
         instruction=instruction,
         images=tuple(Image(path) for path in images),

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
 from polite_flamingo.export.card import Contents, render_card
-from polite_flamingo.export.formats import FORMATS
+from polite_flamingo.export.formats import FORMATS, Format
 from polite_flamingo.export.jsonfile import JsonWriter
 from polite_flamingo.export.kept import read_kept
-from polite_flamingo.io import locked, read_json, write_atomic, write_json
+from polite_flamingo.io import locked, publishing, read_json, write_atomic, write_json
 
 CARD = "README.md"
 SUMMARY = "export.json"  # marks a folder that a later export may replace
 LEFT_OUT = "left_out.jsonl"
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def export(
@@ -52,31 +50,12 @@ def export(
     """
     if name not in FORMATS:
         raise ConfigError("unknown format", value=name, next_step=did_you_mean(name, FORMATS))
-    if out.exists() and not (out / SUMMARY).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError("folder holds something other than an export", value=str(out), next_step="name another --out")
+    _check_replaceable(out)
     form = FORMATS[name]
     report = read_json(filters)
-    contents = Contents()
     out = out.absolute()
-    staging = out.with_name(f".{out.name}.publishing")
-    with locked(out.with_name(f".{out.name}.lock"), where=out):
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        with form.open(staging, image_root) as writer, JsonWriter(staging / LEFT_OUT, lines=True) as left_out:
-            for record in read_kept(kept):
-                if permissive_only and not record.permissive:
-                    contents.restricted[record.rewrite.licence] += 1
-                    continue
-                try:
-                    writer.add(record)
-                except DataError as error:
-                    contents.left_out[error.what] += 1
-                    value = None if error.value is None else str(error.value)
-                    left_out.append({"id": record.rewrite.id, "reason": error.what, "value": value})
-                else:
-                    contents.add(record)
-        if not contents.left_out:
-            (staging / LEFT_OUT).unlink()
+    with locked(out.with_name(f".{out.name}.lock"), where=out), publishing(out) as staging:
+        contents = _write(form, staging, image_root, kept, permissive_only)
         write_atomic(staging / CARD, render_card(name, form, contents, report, made, permissive_only))
         summary = {
             "format": name,
@@ -88,10 +67,34 @@ def export(
         }
         origins = [{**origin._asdict(), "records": count} for origin, count in sorted(contents.written.items())]
         write_json(staging / SUMMARY, {**summary, "contents": origins})
-        shutil.rmtree(out, ignore_errors=True)
-        os.replace(staging, out)
     for reason, count in contents.left_out.items():
-        logger.warning("%d records left out: %s (see %s)", count, reason, out / LEFT_OUT)
+        LOG.warning("%d records left out: %s (see %s)", count, reason, out / LEFT_OUT)
     for loss in form.loses:
-        logger.info("%s cannot hold: %s", form.title, loss)
+        LOG.info("%s cannot hold: %s", form.title, loss)
     return {**summary, "out": str(out)}
+
+
+def _check_replaceable(out: Path) -> None:
+    if out.exists() and not (out / SUMMARY).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError("folder holds something other than an export", value=str(out), next_step="name another --out")
+
+
+def _write(form: Format, folder: Path, image_root: Path, kept: Path, permissive_only: bool) -> Contents:
+    """Write the records to `folder`, those the format cannot hold by name to ``left_out.jsonl``, and count both."""
+    contents = Contents()
+    with form.open(folder, image_root) as writer, JsonWriter(folder / LEFT_OUT, lines=True) as left_out:
+        for record in read_kept(kept):
+            if permissive_only and not record.permissive:
+                contents.restricted[record.rewrite.licence] += 1
+                continue
+            try:
+                writer.add(record)
+            except DataError as error:
+                contents.left_out[error.what] += 1
+                value = None if error.value is None else str(error.value)
+                left_out.append({"id": record.rewrite.id, "reason": error.what, "value": value})
+            else:
+                contents.add(record)
+    if not contents.left_out:
+        (folder / LEFT_OUT).unlink()
+    return contents

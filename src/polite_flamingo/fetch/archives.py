@@ -18,7 +18,7 @@ from typing import IO
 from polite_flamingo.errors import DataError
 from polite_flamingo.fetch.transfer import BLOCK, DiskFullError
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 RATIO = 200  # unpacked bytes per packed byte; repetitive JSON reaches some tens
 ALLOWANCE = 64 << 20  # bytes any archive may unpack to
@@ -68,12 +68,12 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 if stream is not None:
                     yield member.name, stream
                 elif not member.isdir():
-                    log.warning("%s: %s is a link or device, left out", archive.name, member.name)
+                    LOG.warning("%s: %s is a link or device, left out", archive.name, member.name)
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
                 if stat.S_ISLNK(info.external_attr >> 16):
-                    log.warning("%s: %s is a link, left out", archive.name, info.filename)
+                    LOG.warning("%s: %s is a link, left out", archive.name, info.filename)
                 elif not info.is_dir():
                     with packed.open(info) as stream:
                         yield info.filename, stream

@@ -6,7 +6,7 @@ import logging
 
 from polite_flamingo.sources.registry import catalogue
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def expected_rows(name: str, split: str) -> int | None:
@@ -20,7 +20,7 @@ def warn_of_count(name: str, split: str, found: int) -> bool:
     expected = expected_rows(name, split)
     if expected is None or found == expected:
         return False
-    log.warning(
+    LOG.warning(
         "%s, split %s: %d rows, the official release has %d. An excerpt, a cut file or another release?",
         name,
         split,

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import os
 import re
-import shutil
 import time
 from array import array
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import write_shards
+from polite_flamingo.io import publishing, replacing, write_shards
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.counts import expected_rows, warn_of_count
@@ -57,19 +56,15 @@ def read_source(name: str, raw: Path, out: Path, *, split: str | None = None, se
         raise DataError("dataset folder does not exist", value=str(raw), next_step="name the folder of the files")
     _check_replaceable(out / SAMPLES)
     out.mkdir(parents=True, exist_ok=True)
-    shards, rejects = out / f".{SAMPLES}.partial", out / f".{QUARANTINE}.partial"
     intake = Intake(folder.parent)
-    try:
-        with open(rejects, "w", encoding="utf-8") as file:
-            items = reader.read(folder.parent, folder.name, split, seed=seed)
-            wanted = intake.samples(_with_progress(items, name, split), Quarantine(file))
-            write_shards(shards, (sample.to_row() for sample in wanted))
-        shutil.rmtree(out / SAMPLES, ignore_errors=True)
-        os.replace(shards, out / SAMPLES)
-        os.replace(rejects, out / QUARANTINE)
-    finally:
-        shutil.rmtree(shards, ignore_errors=True)
-        rejects.unlink(missing_ok=True)
+    items = reader.read(folder.parent, folder.name, split, seed=seed)
+    with (
+        replacing(out / QUARANTINE) as rejects,
+        open(rejects, "w", encoding="utf-8") as file,
+        publishing(out / SAMPLES) as shards,
+    ):
+        samples = intake.samples(_with_progress(items, name, split), Quarantine(file))
+        write_shards(shards, (sample.to_row() for sample in samples))
     warn_of_count(name, split, intake.read)
     return {
         "read": intake.read,

@@ -16,7 +16,7 @@ from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import SHOWN, need
 from polite_flamingo.sources.forms.files import read_items, relative
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _plain(name: str) -> str:
 def _facts(source: str, root: Path, name: str, make: Callable[[Any], Fact], rejects: list[Reject]) -> list[Fact]:
     path = root / name
     if not path.is_file():
-        log.warning("%s: no %s, its knowledge is left out", source, name)
+        LOG.warning("%s: no %s, its knowledge is left out", source, name)
         return []
     facts = []
     for row, entry in enumerate(read_items(path)):

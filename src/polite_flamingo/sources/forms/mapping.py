@@ -35,7 +35,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError, did_you_mean
 from polite_flamingo.records import Task
-from polite_flamingo.sources.forms.rows import Layout
+from polite_flamingo.sources.forms.rows import RowLayout
 
 FILE = "mapping.yaml"
 PLACES = ("file", "saved", "hub")
@@ -100,7 +100,7 @@ class Plan:
     place: str
     where: tuple[str, ...]
     hub: tuple[str, str] | None
-    layout: Layout
+    layout: RowLayout
     fields: Mapping[str, Field]
     images: tuple[Field, ...]
     permissive: bool | None
@@ -180,7 +180,7 @@ def _plan(given: Mapping[Any, Any], problems: list[str]) -> Plan | None:
             problems.append(f"{name}: neither true nor false ({given[name]!r})")
     if problems:
         return None
-    layout = Layout(key, tuple(header) if header else None, given.get("quotes", True))
+    layout = RowLayout(key, tuple(header) if header else None, given.get("quotes", True))
     return Plan(place, where, hub, layout, fields, images, given.get("permissive"))
 
 

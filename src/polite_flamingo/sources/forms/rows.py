@@ -34,7 +34,7 @@ Numbered = tuple[int, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowLayout:
     """What a file's name does not tell.
 
     Args:
@@ -52,7 +52,7 @@ def read_rows(
     source: str,
     base: Path,
     path: Path,
-    layout: Layout = Layout(),
+    layout: RowLayout = RowLayout(),
     columns: Collection[str] | None = None,
 ) -> Iterator[Numbered]:
     """Yield (number, row) of one file; the row is a dictionary in a sound file, or the `Reject` of an unreadable one.
@@ -136,7 +136,7 @@ def _holds_lines(path: Path) -> bool:
     return True
 
 
-def _separated(source: str, base: Path, path: Path, separator: str, layout: Layout) -> Iterator[Numbered]:
+def _separated(source: str, base: Path, path: Path, separator: str, layout: RowLayout) -> Iterator[Numbered]:
     csv.field_size_limit(FIELD_LIMIT)
     where = relative(base, path)
     with open_file(path) as raw:
