@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from polite_flamingo.cli.verbs import OVERRIDE_KEYS, PROFILE_KEYS
+from polite_flamingo.cli.params import OVERRIDE_KEYS, PROFILE_KEYS
 from polite_flamingo.params import load_params
 from polite_flamingo.sources import catalogue
 

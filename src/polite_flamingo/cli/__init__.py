@@ -1,7 +1,7 @@
 """``polite-flamingo <verb>``: one verb per stage of the pipeline, and a few to look at what it did.
 
-`parser` has the verbs and their options, `verbs` what they do. Imports stay light here: a stage's libraries are loaded
-only when it runs.
+A module per verb, or family of verbs, has its options and what it does. Imports stay light here: a verb's libraries are
+loaded when it runs, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -11,31 +11,77 @@ import os
 import sys
 from collections.abc import Sequence
 
-from polite_flamingo.cli.parser import build_parser
+import click
+
+from polite_flamingo import __version__
+from polite_flamingo.cli import (
+    ablations,
+    calibrate,
+    datasets,
+    doctor,
+    export,
+    filtering,
+    models,
+    params,
+    plan,
+    report,
+    rescore,
+    run,
+    stages,
+)
+from polite_flamingo.cli.command import Verbs
 from polite_flamingo.environment import prepare_environment
 from polite_flamingo.errors import PoliteFlamingoError
-from polite_flamingo.pipeline import BY_NAME
 
-__all__ = ["USER_ERROR", "build_parser", "main"]
+__all__ = ["USER_ERROR", "VERBS", "main"]
 
 USER_ERROR = 2
+INTERRUPTED = 130
+
+VERBS = Verbs(
+    name="polite-flamingo",
+    help="Turn terse vision-language annotations into polite, grounded instruction data, and tune on it.",
+    epilog="`polite-flamingo VERB --help` tells a verb's options. Stages are usually run by `polite-flamingo run` or "
+    "`dvc repro`, which know what is out of date. Exit status: 0 done; 2 an error you can mend, and the message says "
+    "how; 130 stopped by Ctrl-C. `run`, and a training of several processes, pass on the status of what they started.",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            help="show the version and exit",
+            callback=lambda ctx, _, chosen: _show_version(ctx) if chosen else None,
+        )
+    ],
+)
+for _verb in (
+    *stages.VERBS, report.report, report.explain, filtering.filtering_report, filtering.whatif, rescore.rescore,
+    run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model, models.import_model,
+    params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate, ablations.ablations, run.track_outputs,
+):  # fmt: skip
+    VERBS.add_command(_verb)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; a user's error ends with status 2 and a message, without a traceback."""
     prepare_environment()
-    parser = build_parser()
-    arguments = parser.parse_args(_spelled(sys.argv[1:] if argv is None else argv))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that share a training
     logging.getLogger("polite_flamingo").setLevel(logging.INFO if first else logging.ERROR)
     try:
-        return int(arguments.handler(arguments) or 0)
+        with VERBS.make_context(VERBS.name, list(sys.argv[1:] if argv is None else argv)) as context:
+            return int(VERBS.invoke(context) or 0)
+    except click.exceptions.Exit as ended:  # after --help
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except PoliteFlamingoError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # `polite-flamingo report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -46,16 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_ERROR
 
 
-def _spelled(argv: Sequence[str]) -> list[str]:
-    """Write a stage with underscores, as DVC does, and any other verb with dashes, however they were typed."""
-    words = list(argv)
-    takes_value = {"--profile", "--params", "--data-root", "--device"}
-    for index, word in enumerate(words):
-        if not word.startswith("-") and (index == 0 or words[index - 1] not in takes_value):
-            stage = word.replace("-", "_")
-            words[index] = stage if stage in BY_NAME else word.replace("_", "-")
-            break
-    return words
+def _show_version(context: click.Context) -> None:
+    print(f"polite-flamingo {__version__}")
+    context.exit()
 
 
 def _about_file(error: OSError) -> PoliteFlamingoError:

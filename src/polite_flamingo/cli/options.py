@@ -1,42 +1,32 @@
-"""What several verbs read from their arguments: the profile's parameters, folders, models."""
+"""What several verbs check or print: files, models, folders of datasets, reports as JSON."""
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
-import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from polite_flamingo.environment import DEVICE_VARIABLE
+import click
+
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
 
 DATA_ROOT = "data/raw"  # of `fetch` and `sources`, unless one is named
+FILE = click.Path(path_type=Path)
+as_json = click.option("--json", "as_json", is_flag=True, help="everything, as JSON")
 
 
-def load(arguments: argparse.Namespace) -> Params:
-    """The parameters of the profile, on the device that was named.
-
-    Raises:
-        ConfigError: a file, a folder or the device does not exist.
-    """
-    device = getattr(arguments, "device", None) or os.environ.get(DEVICE_VARIABLE)
-    if hasattr(arguments, "data_root"):
-        from polite_flamingo.launch import existing_folder
-
-        os.environ[DATA_ROOT_VARIABLE] = existing_folder(arguments.data_root)
-    params = load_params(getattr(arguments, "params", Path("params.yaml")), getattr(arguments, "profile", None))
-    if device is None:
-        return params
-    if device not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", device):
-        raise ConfigError("unknown device", value=device, next_step="one of auto, cpu, cuda, cuda:<number>")
-    return params.model_copy(update={"runtime": params.runtime.model_copy(update={"device": device})})
+def show(report: Any, render: Callable[[Any], str], as_json: bool) -> None:
+    """Print a report for people, or as JSON for programs."""
+    print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else render(report))
 
 
-def data_root(arguments: argparse.Namespace) -> Path:
+def data_root(chosen: str | None) -> Path:
     """The folder of the real datasets, for verbs that go without a profile."""
-    chosen = getattr(arguments, "data_root", None) or os.environ.get(DATA_ROOT_VARIABLE) or DATA_ROOT
-    return Path(chosen).expanduser()
+    from polite_flamingo.params import DATA_ROOT_VARIABLE
+
+    return Path(chosen or os.environ.get(DATA_ROOT_VARIABLE) or DATA_ROOT).expanduser()
 
 
 def existing_file(file: Path, option: str) -> Path:

@@ -1,0 +1,42 @@
+"""``export``: the kept records for other people's trainings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from polite_flamingo import __version__
+from polite_flamingo.cli.command import CommonOptions, verb
+from polite_flamingo.cli.options import FILE
+
+
+@verb("export", "messages", "llava --out llava")
+@click.argument("format", metavar="FORMAT", help="pf1m, llava, sharegpt, messages, webdataset or datajuicer")
+@click.option("--out", type=FILE, metavar="DIR", help="default: data/PROFILE/exports/FORMAT")
+@click.option("--permissive-only", is_flag=True, help="only annotations whose licence allows commercial use")
+@click.pass_obj
+def export(options: CommonOptions, format: str, out: Path | None, permissive_only: bool) -> None:
+    """The kept records in a format people train on, with a dataset card."""
+    from polite_flamingo.export.run import export
+
+    params = options.load()
+    summary = export(
+        format,
+        params.data / "pf1m" / "kept",
+        out or params.data / "exports" / format,
+        image_root=params.image_root,
+        filters=params.reports / "filter.json",
+        made={
+            "software": f"polite-flamingo {__version__}",
+            "annotations": "official files" if params.world is None else "a rendered world in the official formats",
+            "profile": params.profile,
+            "seed": params.seed,
+            **{f"{name} model": value for name, value in params.backbones.model_dump().items()},
+            "distortion": params.distortion_backend,
+            "generation": params.generation.model_dump(mode="json"),
+        },
+        permissive_only=permissive_only,
+    )
+    print(json.dumps(summary, ensure_ascii=False))

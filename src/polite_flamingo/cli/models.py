@@ -1,0 +1,49 @@
+"""``export-model`` and ``import-model``: trained models out, the original code's checkpoints in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from polite_flamingo.cli.command import CommonOptions, verb
+from polite_flamingo.cli.options import FILE, existing_file
+
+TRAINED = click.Choice(("rewriter", "stage1", "stage2", "stage3", "raw"))
+
+
+@verb("export-model", "assistant", "polite --stage rewriter")
+@click.argument("out", type=FILE, metavar="OUT", help="new folder: safetensors, config, tokenizer, model card")
+@click.option("--stage", type=TRAINED, default="stage3", help="which model (default: stage3)")
+@click.pass_obj
+def export_model(options: CommonOptions, out: Path, stage: str) -> None:
+    """A trained model as one folder for the Hugging Face hub."""
+    from polite_flamingo.model.hub import export_model
+
+    params = options.load()
+    base = params.models / "backbones" / "flamingo"
+    print(json.dumps(export_model(base, params.models / stage, out), ensure_ascii=False))
+
+
+@verb("import-model", "--stage rewriter CHECKPOINT.pt")
+@click.argument("checkpoint", type=FILE, metavar="CHECKPOINT", help="file of Polite or Clever Flamingo")
+@click.option("--stage", type=TRAINED, required=True, help="which model it becomes: models/PROFILE/STAGE")
+@click.option("--lora-only", is_flag=True, help="it holds LoRA but no cross-attention")
+@click.pass_obj
+def import_model(options: CommonOptions, checkpoint: Path, stage: str, lora_only: bool) -> None:
+    """A checkpoint of the original code (.pt) as one of this profile's models."""
+    from polite_flamingo.model.hub import import_model
+    from polite_flamingo.model.settings import LoraSettings
+
+    params = options.load()
+    existing_file(checkpoint, "CHECKPOINT")
+    lora = (params.rewriter if stage == "rewriter" else params.tune).lora
+    report = import_model(
+        params.models / "backbones" / "flamingo",
+        checkpoint,
+        params.models / stage,
+        lora=LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout),
+        needs=("lora",) if lora_only else None,
+    )
+    print(report)

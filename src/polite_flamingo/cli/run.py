@@ -1,0 +1,50 @@
+"""``run``, ``track-outputs`` and ``ui``: the pipeline with DVC, its runs in MLflow, the web interfaces."""
+
+from __future__ import annotations
+
+import click
+
+from polite_flamingo.cli.command import CommonOptions, positive, verb
+from polite_flamingo.pipeline import BY_NAME
+
+
+@verb("run", "--profile tiny", "--until check_pf1m")
+@click.option("--until", type=click.Choice(list(BY_NAME)), metavar="STAGE", help="last stage to run (default: all)")
+@click.pass_obj
+def run(options: CommonOptions, until: str | None) -> int:
+    """Run the pipeline of a profile with DVC, then report."""
+    from polite_flamingo.launch import run_pipeline
+    from polite_flamingo.reports.headline import build_report, render_report
+
+    params = options.load()
+    code = run_pipeline(params, until=until, data_root=options.data_root, device=options.device)
+    _track_outputs(options)
+    if code == 0:
+        print(render_report(build_report(params)))
+    return code
+
+
+@verb("track-outputs")
+@click.pass_obj
+def track_outputs(options: CommonOptions) -> None:
+    """Tag the MLflow runs of the last stages with the md5 of their outputs."""
+    _track_outputs(options)
+
+
+def _track_outputs(options: CommonOptions) -> None:
+    if options.load().runtime.tracking == "mlflow":
+        from polite_flamingo.tracking.mlflow import track_outputs
+
+        track_outputs()
+
+
+@verb("ui")
+@click.option("--mlflow-port", type=positive, default=5000, metavar="N", help="default: 5000")
+@click.option("--prefect-port", type=positive, default=4200, metavar="N", help="default: 4200")
+@click.pass_obj
+def ui(options: CommonOptions, mlflow_port: int, prefect_port: int) -> int:
+    """Open the MLflow UI and a Prefect server on localhost."""
+    from polite_flamingo.launch import serve_interfaces
+
+    docs = options.load().reports / "data_docs" / "index.html"
+    return serve_interfaces(docs, mlflow_port=mlflow_port, prefect_port=prefect_port)
