@@ -15,7 +15,7 @@ from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import locked, read_shards, write_json, write_jsonl
 from polite_flamingo.records import Image, Reject
 
-SHOWN = 3  # examples of a kind in the table
+EXAMPLES = 3  # examples of a kind in the table
 
 
 def check_up(
@@ -66,14 +66,9 @@ def check_up(
         ]
         images, examined = survey(base, paths, results=results_file(out, base), workers=workers)
         seconds = time.monotonic() - started
-        is_held_out = [any((base / image.path).is_relative_to(folder) for folder in held_out) for image in images]
-        training = [image for image, held in zip(images, is_held_out, strict=True) if not held]
-        tested = [image for image, held in zip(images, is_held_out, strict=True) if held]
-        findings = [finding for image in images for finding in judge(image, min_side)]
-        findings += [*missing(base, named, images), *overlaps(training, tested)]
-        groups = [*copies(training), *copies(tested)]
-        findings += [Finding(g.kind, path, g.paths[0]) for g in groups for path in g.paths[1:]]
-        findings = [_with_sample(finding, named) for finding in findings]
+        tested = [image for image in images if any((base / image.path).is_relative_to(folder) for folder in held_out)]
+        findings, groups = _judge_all(images, tested, min_side)
+        findings = [_with_sample(finding, named) for finding in [*findings, *missing(base, named, images)]]
         findings.sort(key=lambda finding: (list(KINDS).index(finding.kind), finding.path))
         report = {
             "root": str(base),
@@ -101,9 +96,9 @@ def render(report: Mapping[str, Any]) -> str:
     ]
     first: dict[str, list[str]] = {}
     for row in report["findings"]:
-        shown = first.setdefault(row["kind"], [])
-        if len(shown) < SHOWN:
-            shown.append(row["path"])
+        examples = first.setdefault(row["kind"], [])
+        if len(examples) < EXAMPLES:
+            examples.append(row["path"])
     for kind, meaning in KINDS.items():
         count = report["counts"].get(kind, 0)
         if count:
@@ -114,6 +109,19 @@ def render(report: Mapping[str, Any]) -> str:
     lines += [f"{r['folder']:<32}{r['images']:>8}{r['findings']:>10}{r['bad']:>8}" for r in report["folders"]]
     lines += ["", f"{report['bad']} images in quarantine"]
     return "\n".join(lines)
+
+
+def _judge_all(
+    images: Sequence[Examined], tested: Sequence[Examined], min_side: int
+) -> tuple[list[Finding], list[Group]]:
+    """Findings of the images by themselves and beside each other, and the groups of copies on either side."""
+    held_out = {image.path for image in tested}
+    training = [image for image in images if image.path not in held_out]
+    groups = [*copies(training), *copies(tested)]
+    findings = [finding for image in images for finding in judge(image, min_side)]
+    findings += overlaps(training, tested)
+    findings += [Finding(g.kind, path, g.paths[0]) for g in groups for path in g.paths[1:]]
+    return findings, groups
 
 
 def _evaluation_folder(base: Path, folder: str) -> Path:
@@ -157,7 +165,7 @@ def _reject(finding: Finding) -> Reject:
 
 def _summary(images: Sequence[Examined], findings: Sequence[Finding], groups: Sequence[Group]) -> dict[str, Any]:
     in_folder = Counter(_folder(image.path) for image in images)
-    found_in = Counter(_folder(finding.path) for finding in findings)
+    findings_in = Counter(_folder(finding.path) for finding in findings)
     bad = {finding.path for finding in findings if finding.kind in BAD}
     bad_in = Counter(_folder(path) for path in bad)
     counts = Counter(finding.kind for finding in findings)
@@ -166,8 +174,8 @@ def _summary(images: Sequence[Examined], findings: Sequence[Finding], groups: Se
         "counts": {kind: counts[kind] for kind in KINDS if counts[kind]},
         "formats": dict(sorted(Counter(image.format for image in images if image.format is not None).items())),
         "folders": [
-            {"folder": name, "images": in_folder[name], "findings": found_in[name], "bad": bad_in[name]}
-            for name in sorted(in_folder.keys() | found_in.keys())
+            {"folder": name, "images": in_folder[name], "findings": findings_in[name], "bad": bad_in[name]}
+            for name in sorted(in_folder.keys() | findings_in.keys())
         ],
         "findings": [finding.to_row() for finding in findings],
         "copies": [{"kind": g.kind, "paths": list(g.paths), "distance": g.distance} for g in groups],

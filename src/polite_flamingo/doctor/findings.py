@@ -81,23 +81,23 @@ def judge(image: Examined, min_side: int = MIN_SIDE) -> list[Finding]:
     """Findings that one file has by itself."""
     if image.problem is not None:
         return [Finding(image.problem, image.path, image.detail)]
-    found = []
+    findings = []
     expected = IMAGE_FORMATS.get(Path(image.path).suffix.lower())
     if expected is not None and image.format not in expected:
-        found.append(Finding("wrong_extension", image.path, f"{image.format}"))
+        findings.append(Finding("wrong_extension", image.path, f"{image.format}"))
     if min(image.width, image.height) < min_side:
-        found.append(Finding("tiny", image.path, f"{image.width} x {image.height}"))
+        findings.append(Finding("tiny", image.path, f"{image.width} x {image.height}"))
     if image.frames > 1:
-        found.append(Finding("animated", image.path, f"{image.frames} frames"))
+        findings.append(Finding("animated", image.path, f"{image.frames} frames"))
     if image.mode == "CMYK":
-        found.append(Finding("cmyk", image.path))
+        findings.append(Finding("cmyk", image.path))
     if image.deep:
-        found.append(Finding("16bit", image.path, str(image.mode)))
+        findings.append(Finding("16bit", image.path, str(image.mode)))
     if image.mode in ("P", "PA"):
-        found.append(Finding("palette", image.path))
+        findings.append(Finding("palette", image.path))
     if image.orientation != 1:
-        found.append(Finding("exif_rotated", image.path, f"orientation {image.orientation}"))
-    return found
+        findings.append(Finding("exif_rotated", image.path, f"orientation {image.orientation}"))
+    return findings
 
 
 def copies(images: Sequence[Examined]) -> list[Group]:
@@ -140,34 +140,34 @@ def overlaps(training: Sequence[Examined], evaluation: Sequence[Examined]) -> li
         for own, its in ((hashes[one], hashes[other]), (hashes[other], hashes[one])):
             if its in looks:
                 nearest[own] = min(nearest.get(own, (distance, looks[its])), (distance, looks[its]))
-    found = []
+    findings = []
     for image in training:
         if image.sha256 in same and image.problem is None:
-            found.append(Finding("overlap", image.path, same[image.sha256]))
+            findings.append(Finding("overlap", image.path, same[image.sha256]))
         elif image.phash in nearest:
             distance, path = nearest[image.phash]
-            found.append(Finding("near_overlap", image.path, f"{path} ({distance} of 64 bits differ)"))
-    return found
+            findings.append(Finding("near_overlap", image.path, f"{path} ({distance} of 64 bits differ)"))
+    return findings
 
 
 def missing(root: Path, named: Mapping[str, str], images: Iterable[Examined]) -> list[Finding]:
     """Images that samples name (path -> id of the first sample) and that are not below `root`."""
-    there = {image.path for image in images}
+    examined = {image.path for image in images}
     return [
         Finding("missing", path, sample=sample)
         for path, sample in named.items()
-        if path not in there and not (root / path).is_file()
+        if path not in examined and not (root / path).is_file()
     ]
 
 
 def _by(images: Iterable[Examined], attribute: str) -> dict[str, list[str]]:
     """Paths of the decodable images by the value of an attribute."""
-    found: dict[str, list[str]] = {}
+    paths: dict[str, list[str]] = {}
     for image in images:
         value = getattr(image, attribute)
         if value is not None and image.problem is None:
-            found.setdefault(value, []).append(image.path)
-    return found
+            paths.setdefault(value, []).append(image.path)
+    return paths
 
 
 def _numbers(hashes: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Perceptual hashes and the search for pairs of them that differ in few bits, without comparing all with all."""
+"""Perceptual hashes (imagehash) and the search for pairs of them that differ in few bits, without comparing all with all."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 BITS = 64
 DISTANCE = 4  # bits two hashes of the same picture may differ in
-SIDE = 32  # pixels of the thumbnail the hash is made from
+SIDE = 32  # pixels of the thumbnail the hash is made from, imagehash's own
 FLAT = 2.0  # standard deviation of grey levels below which a picture is too even to be told from another
-_LOW = 8  # lowest frequencies of either direction
 _BANDS = 6  # two hashes that differ in at most 4 bits agree in at least 2 of 6 bands
 
 
 def perceptual_hash(image: PILImage) -> int | None:
     """64-bit hash of the lowest frequencies of a picture's grey levels; another size or quality gives a near one.
 
-    The bits say which coefficients of the discrete cosine transform of a 32 x 32 thumbnail exceed their median. Colour
-    does not count. Pictures that a program draws in front of one background can be near without being the same.
+    imagehash's `phash` of a thumbnail made here: shrinking by `BOX` is four times as fast as imagehash's own, an even
+    picture is told by the thumbnail, and deep grey levels are stretched instead of cut off. Colour does not count.
+    Pictures that a program draws in front of one background can be near without being the same.
 
     Args:
         image: A picture of any mode.
@@ -30,19 +30,17 @@ def perceptual_hash(image: PILImage) -> int | None:
         The hash, None for a picture so even that its hash would be noise.
     """
     import numpy as np
+    from imagehash import phash
     from PIL.Image import Resampling
 
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
         span = float(np.ptp(values)) or 1.0
         image = _grey((values - values.min()) * (255.0 / span))
-    small = np.asarray(image.convert("L").resize((SIDE, SIDE), Resampling.BOX), dtype=np.float64)
-    if small.std() < FLAT:
+    thumbnail = image.convert("L").resize((SIDE, SIDE), Resampling.BOX)
+    if np.asarray(thumbnail).std() < FLAT:
         return None
-    basis = _cosines()
-    frequencies = (basis @ small @ basis.T).ravel()
-    bits = frequencies > np.median(frequencies[1:])  # the first one is the mean brightness
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    return int(str(phash(thumbnail)), 16)
 
 
 def near_pairs(hashes: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
@@ -64,7 +62,7 @@ def near_pairs(hashes: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
         raise ValueError(f"the bands find pairs that differ in at most {_BANDS - 2} bits, not {distance}")
     edges = [round(band * BITS / _BANDS) for band in range(_BANDS + 1)]
     masks = [((1 << stop) - 1) ^ ((1 << start) - 1) for start, stop in itertools.pairwise(edges)]
-    found: list[np.ndarray] = []
+    close_pairs: list[np.ndarray] = []
     for first, second in itertools.combinations(masks, 2):
         keys = hashes & np.uint64(first | second)
         order = np.argsort(keys, kind="stable")
@@ -76,9 +74,9 @@ def near_pairs(hashes: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
             bits = np.bitwise_count(ordered[active] ^ ordered[active + offset])
             close = bits <= distance
             ends = np.sort(np.stack([order[active[close]], order[active[close] + offset]], axis=1), axis=1)
-            found.append(np.concatenate([ends, bits[close, None].astype(np.int64)], axis=1))
+            close_pairs.append(np.concatenate([ends, bits[close, None].astype(np.int64)], axis=1))
             offset += 1
-    pairs: np.ndarray = np.concatenate([np.empty((0, 3), np.int64), *found])
+    pairs: np.ndarray = np.concatenate([np.empty((0, 3), np.int64), *close_pairs])
     return np.unique(pairs, axis=0)
 
 
@@ -87,10 +85,3 @@ def _grey(values: Any) -> PILImage:
     from PIL import Image as PILModule
 
     return PILModule.fromarray(values.astype(np.uint8))
-
-
-def _cosines() -> np.ndarray:
-    import numpy as np
-
-    frequency, place = np.arange(_LOW)[:, None], np.arange(SIDE)[None, :]
-    return np.cos(np.pi * frequency * (2 * place + 1) / (2 * SIDE))

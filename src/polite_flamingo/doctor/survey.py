@@ -65,18 +65,18 @@ def survey(root: Path, paths: Iterable[str], *, results: Path, workers: int) -> 
     """
     from tqdm import tqdm
 
-    wanted = list(dict.fromkeys(paths))
+    unique = list(dict.fromkeys(paths))
     known = {row.path: row for row in _load(results)}
-    fresh = [path for path in wanted if path not in known or not _unchanged(root, known[path])]
-    if len(fresh) < len(wanted):
-        LOG.info("%d of %d images were examined before (%s)", len(wanted) - len(fresh), len(wanted), results)
+    fresh = [path for path in unique if path not in known or not _unchanged(root, known[path])]
+    if len(fresh) < len(unique):
+        LOG.info("%d of %d images were examined before (%s)", len(unique) - len(fresh), len(unique), results)
     with _appending(results) as file, tqdm(total=len(fresh), desc="doctor", unit="img", mininterval=1.0) as bar:
         for chunk in _examined(root, fresh, workers):
             file.write("".join(json.dumps(row.to_row(), ensure_ascii=False) + "\n" for row in chunk))
             file.flush()
             known.update((row.path, row) for row in chunk)
             bar.update(len(chunk))
-    return [known[path] for path in wanted], len(fresh)
+    return [known[path] for path in unique], len(fresh)
 
 
 def results_file(out: Path, root: Path) -> Path:
