@@ -42,7 +42,7 @@ from polite_flamingo.model.tokens import encode, plain
 from polite_flamingo.prompts.templates import rewriter_prompt
 from polite_flamingo.records import Image, Sample
 from polite_flamingo.sources import load_source
-from polite_flamingo.world.scenes import render
+from polite_flamingo.world.render import render
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = 5  # per image

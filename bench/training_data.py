@@ -21,7 +21,7 @@ from polite_flamingo.sources import load_source
 from polite_flamingo.train.collate import IGNORED
 from polite_flamingo.train.dialogue import encode_samples
 from polite_flamingo.train.store import Segment
-from polite_flamingo.world.scenes import render
+from polite_flamingo.world.render import render
 
 REAL = (  # reader, folder below the data root, split
     ("llava_eval", "llava", "val"),

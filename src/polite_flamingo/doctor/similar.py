@@ -1,4 +1,4 @@
-"""Perceptual hashes (imagehash) and the search for pairs of them that differ in few bits, without comparing all with all."""
+"""Perceptual hashes (imagehash), and pairs of them that differ in few bits without comparing all with all."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
 
 
 def _render(params: Params) -> None:
-    from polite_flamingo.world.scenes import render
+    from polite_flamingo.world.render import render
 
     assert params.world is not None
     with publishing(params.data / "raw") as staging:

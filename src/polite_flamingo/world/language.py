@@ -6,7 +6,7 @@ the polite forms imitate the GPT-4 responses the paper learns its style from (LL
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -137,131 +137,108 @@ def questions(scene: Scene, rng: Random, form: str = "plain") -> list[Question]:
         rng: Draws wordings.
         form: ``plain`` or ``formal``, the out-of-domain wording.
     """
-    asked = [_color_at(t, rng, form) for t in scene]
-    asked += [_shape_at(t, rng, form) for t in scene]
-    asked += [_size_at(t, rng, form) for t in scene]
-    asked.append(_count(scene, rng, form))
-    asked.append(_count_color(scene, rng.choice(COLORS), rng, form))
-    asked.append(_count_color(scene, rng.choice(scene).color, rng, form))
-    asked += [_where(t, rng, form) for t in scene if [o.pair for o in scene].count(t.pair) == 1]
+    pool = [_color_at(t, rng, form) for t in scene]
+    pool += [_shape_at(t, rng, form) for t in scene]
+    pool += [_size_at(t, rng, form) for t in scene]
+    pool.append(_count(scene, rng, form))
+    pool.append(_count_color(scene, rng.choice(COLORS), rng, form))
+    pool.append(_count_color(scene, rng.choice(scene).color, rng, form))
+    pool += [_where(t, rng, form) for t in scene if [o.pair for o in scene].count(t.pair) == 1]
     present = rng.choice(scene)
-    asked.append(_exists(scene, present.pair, rng, form))
+    pool.append(_exists(scene, present.pair, rng, form))
     absent = rng.choice([(c, s) for c in COLORS for s in SHAPES if (c, s) not in {t.pair for t in scene} | HELD_OUT])
-    asked.append(_exists(scene, absent, rng, form))
-    rng.shuffle(asked)
-    return asked
+    pool.append(_exists(scene, absent, rng, form))
+    rng.shuffle(pool)
+    return pool
+
+
+def _ask(
+    kind: str, answer: str, form: str, formal: str, plain: Sequence[str], polite: Sequence[str], rng: Random
+) -> Question:
+    """A question in one of its wordings and a polite answer in one of its own."""
+    text = formal if form == "formal" else _draw(plain, rng)
+    return Question(kind, text, answer, close(_draw(polite, rng), rng))
+
+
+def _draw(wordings: Sequence[str], rng: Random) -> str:
+    return rng.choice(wordings) if len(wordings) > 1 else wordings[0]
 
 
 def _color_at(t: Thing, rng: Random, form: str) -> Question:
-    text = (
-        f"Name the color used for the item located at the {t.position}."
-        if form == "formal"
-        else rng.choice(
-            (
-                f"What color is the object in the {t.position}?",
-                f"What is the color of the shape in the {t.position}?",
-                f"Which color is the {t.shape} in the {t.position}?",
-            )
-        )
+    formal = f"Name the color used for the item located at the {t.position}."
+    plain = (
+        f"What color is the object in the {t.position}?",
+        f"What is the color of the shape in the {t.position}?",
+        f"Which color is the {t.shape} in the {t.position}?",
     )
-    polite = rng.choice(
-        (
-            f"The object in the {t.position} of the image is {t.color}.",
-            f"The {t.shape} in the {t.position} is {t.color}.",
-            f"In the {t.position} of the image, the {t.size} {t.shape} is {t.color}.",
-        )
+    polite = (
+        f"The object in the {t.position} of the image is {t.color}.",
+        f"The {t.shape} in the {t.position} is {t.color}.",
+        f"In the {t.position} of the image, the {t.size} {t.shape} is {t.color}.",
     )
-    return Question("color", text, t.color, close(polite, rng))
+    return _ask("color", t.color, form, formal, plain, polite, rng)
 
 
 def _shape_at(t: Thing, rng: Random, form: str) -> Question:
-    text = (
-        f"Name the figure drawn at the {t.position}."
-        if form == "formal"
-        else rng.choice((f"What shape is in the {t.position}?", f"What is in the {t.position} of the image?"))
+    formal = f"Name the figure drawn at the {t.position}."
+    plain = (f"What shape is in the {t.position}?", f"What is in the {t.position} of the image?")
+    polite = (
+        f"The shape in the {t.position} of the image is {article(t.shape)}.",
+        f"There is {article(t.shape)} in the {t.position} of the image.",
+        f"The object in the {t.position} is {article(t.shape)}, and its color is {t.color}.",
     )
-    polite = rng.choice(
-        (
-            f"The shape in the {t.position} of the image is {article(t.shape)}.",
-            f"There is {article(t.shape)} in the {t.position} of the image.",
-            f"The object in the {t.position} is {article(t.shape)}, and its color is {t.color}.",
-        )
-    )
-    return Question("shape", text, t.shape, close(polite, rng))
+    return _ask("shape", t.shape, form, formal, plain, polite, rng)
 
 
 def _size_at(t: Thing, rng: Random, form: str) -> Question:
-    text = (
-        f"State whether the item at the {t.position} is small or large."
-        if form == "formal"
-        else f"Is the object in the {t.position} small or large?"
+    formal = f"State whether the item at the {t.position} is small or large."
+    plain = [f"Is the object in the {t.position} small or large?"]
+    polite = (
+        f"The object in the {t.position} of the image is {t.size}.",
+        f"The {t.shape} in the {t.position} is {t.size}.",
     )
-    polite = rng.choice(
-        (
-            f"The object in the {t.position} of the image is {t.size}.",
-            f"The {t.shape} in the {t.position} is {t.size}.",
-        )
-    )
-    return Question("size", text, t.size, close(polite, rng))
+    return _ask("size", t.size, form, formal, plain, polite, rng)
 
 
 def _count(scene: Scene, rng: Random, form: str) -> Question:
     n = len(scene)
-    text = (
-        "Give the number of items drawn."
-        if form == "formal"
-        else rng.choice(("How many objects are there?", "How many shapes are in the image?"))
-    )
     verb = "is" if n == 1 else "are"
     named = listing([article(t.name) for t in scene])
-    polite = rng.choice(
-        (f"There {verb} {_objects(n)} in the image.", f"There {verb} {_objects(n)} in the image: {named}.")
-    )
-    return Question("count", text, str(n), close(polite, rng))
+    plain = ("How many objects are there?", "How many shapes are in the image?")
+    polite = (f"There {verb} {_objects(n)} in the image.", f"There {verb} {_objects(n)} in the image: {named}.")
+    return _ask("count", str(n), form, "Give the number of items drawn.", plain, polite, rng)
 
 
 def _count_color(scene: Scene, color: str, rng: Random, form: str) -> Question:
-    found = [t for t in scene if t.color == color]
-    n = len(found)
-    text = f"Give the number of {color} items drawn." if form == "formal" else f"How many {color} objects are there?"
+    positions = [t.position for t in scene if t.color == color]
+    n = len(positions)
+    formal, plain = f"Give the number of {color} items drawn.", [f"How many {color} objects are there?"]
     if n == 0:
-        polite = f"There are no {color} objects in the image."
+        polite = [f"There are no {color} objects in the image."]
     else:
-        verb = "is" if n == 1 else "are"
-        where = listing([f"in the {t.position}" for t in found])
-        polite = rng.choice(
-            (
-                f"There {verb} {_objects(n, color)} in the image.",
-                f"There {verb} {_objects(n, color)} in the image, {where}.",
-            )
-        )
-    return Question("count", text, str(n), close(polite, rng))
+        sentence = f"There {'is' if n == 1 else 'are'} {_objects(n, color)} in the image"
+        polite = [f"{sentence}.", f"{sentence}, {listing([f'in the {position}' for position in positions])}."]
+    return _ask("count", str(n), form, formal, plain, polite, rng)
 
 
 def _where(t: Thing, rng: Random, form: str) -> Question:
-    text = f"Give the location of the {t.name}." if form == "formal" else f"Where is the {t.name}?"
-    polite = rng.choice(
-        (f"The {t.name} is in the {t.position} of the image.", f"You can find the {t.name} in the {t.position}.")
-    )
-    return Question("position", text, t.position, close(polite, rng))
+    polite = (f"The {t.name} is in the {t.position} of the image.", f"You can find the {t.name} in the {t.position}.")
+    formal = f"Give the location of the {t.name}."
+    return _ask("position", t.position, form, formal, [f"Where is the {t.name}?"], polite, rng)
 
 
 def _exists(scene: Scene, pair: tuple[str, str], rng: Random, form: str) -> Question:
     name = " ".join(pair)
-    text = (
-        f"State whether {article(name)} was drawn." if form == "formal" else f"Is there {article(name)} in the image?"
+    formal, plain = f"State whether {article(name)} was drawn.", [f"Is there {article(name)} in the image?"]
+    position = next((t.position for t in scene if t.pair == pair), None)
+    if position is None:
+        polite = (f"No, there is no {name} in the image.", f"No, I do not see {article(name)} in the image.")
+        return _ask("yes/no", "no", form, formal, plain, polite, rng)
+    polite = (
+        f"Yes, there is {article(name)} in the image.",
+        f"Yes, there is {article(name)} in the {position} of the image.",
     )
-    found = [t for t in scene if t.pair == pair]
-    if found:
-        polite = rng.choice(
-            (
-                f"Yes, there is {article(name)} in the image.",
-                f"Yes, there is {article(name)} in the {found[0].position} of the image.",
-            )
-        )
-        return Question("yes/no", text, "yes", close(polite, rng))
-    polite = rng.choice((f"No, there is no {name} in the image.", f"No, I do not see {article(name)} in the image."))
-    return Question("yes/no", text, "no", close(polite, rng))
+    return _ask("yes/no", "yes", form, formal, plain, polite, rng)
 
 
 def choice_question(scene: Scene, rng: Random) -> Question:
@@ -397,35 +374,36 @@ def small_talk(rng: Random) -> list[tuple[str, str]]:
 
 def difference(before: Scene, after: Scene) -> list[str]:
     """Terse sentences of what changed, as Spot-the-Diff has them: one per change."""
-    old = {t.position: t for t in before}
-    new = {t.position: t for t in after}
-    said = []
-    for position in POSITIONS:
-        a, b = old.get(position), new.get(position)
-        if a == b:
-            continue
-        if b is None and a is not None:
-            said.append(f"the {a.name} is gone")
-        elif a is None and b is not None:
-            said.append(f"{article(b.name)} was added in the {position}")
-        elif a is not None and b is not None:
-            said.append(f"the {a.name} is now {b.color}")
-    return said
+    sentences = []
+    for position, old, new in _changes(before, after):
+        if new is None and old is not None:
+            sentences.append(f"the {old.name} is gone")
+        elif old is None and new is not None:
+            sentences.append(f"{article(new.name)} was added in the {position}")
+        elif old is not None and new is not None:
+            sentences.append(f"the {old.name} is now {new.color}")
+    return sentences
 
 
 def polite_difference(before: Scene, after: Scene, rng: Random) -> str:
     """The same changes in full sentences."""
+    sentences = []
+    for position, old, new in _changes(before, after):
+        if new is None and old is not None:
+            sentences.append(
+                rng.choice((f"The {old.name} is gone from the image.", f"The {old.name} has been removed."))
+            )
+        elif old is None and new is not None:
+            sentences.append(f"{article(new.name).capitalize()} has been added in the {position}.")
+        elif old is not None and new is not None:
+            sentences.append(f"The {old.shape} is now {new.color} instead of {old.color}.")
+    return close(" ".join(sentences), rng)
+
+
+def _changes(before: Scene, after: Scene) -> Iterator[tuple[str, Thing | None, Thing | None]]:
+    """Position, object before and object after, where they differ."""
     old = {t.position: t for t in before}
     new = {t.position: t for t in after}
-    said = []
     for position in POSITIONS:
-        a, b = old.get(position), new.get(position)
-        if a == b:
-            continue
-        if b is None and a is not None:
-            said.append(rng.choice((f"The {a.name} is gone from the image.", f"The {a.name} has been removed.")))
-        elif a is None and b is not None:
-            said.append(f"{article(b.name).capitalize()} has been added in the {position}.")
-        elif a is not None and b is not None:
-            said.append(f"The {a.shape} is now {b.color} instead of {a.color}.")
-    return close(" ".join(said), rng)
+        if old.get(position) != new.get(position):
+            yield position, old.get(position), new.get(position)

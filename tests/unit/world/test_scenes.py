@@ -10,7 +10,8 @@ from polite_flamingo.images import open_image
 from polite_flamingo.io import hash_file, read_jsonl
 from polite_flamingo.world import language as say
 from polite_flamingo.world.language import HELD_OUT, Thing
-from polite_flamingo.world.scenes import draw_scene, render
+from polite_flamingo.world.render import render
+from polite_flamingo.world.scenes import draw_scene
 
 SCENES = {"train": 6, "val": 2, "test": 3, "out_of_domain": 3}
 

@@ -17,7 +17,8 @@ from polite_flamingo.distort.text_noise import add_noise
 from polite_flamingo.prompts.requests import CAPTION, CHANGE
 from polite_flamingo.world import language as say
 from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, Question, Scene
-from polite_flamingo.world.scenes import DETAIL, change_scene, draw_scene
+from polite_flamingo.world.render import DETAIL
+from polite_flamingo.world.scenes import change_scene, draw_scene
 
 HIDDEN = 128
 LAYERS = 3
