@@ -34,12 +34,13 @@ from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.freezing import trainable_tensors
 from polite_flamingo.records import Sample
 from polite_flamingo.tracking.base import NullTracker
-from polite_flamingo.train.collate import IGNORED, Batch
-from polite_flamingo.train.feed import Feed, Place, Step
-from polite_flamingo.train.loop import TrainSettings, train
-from polite_flamingo.train.packed import Packer
+from polite_flamingo.train.data import IGNORED
+from polite_flamingo.train.dialogue import Packer
+from polite_flamingo.train.feed import Batch, Feed, Position, Step
+from polite_flamingo.train.loop import train
+from polite_flamingo.train.mixture import StageData
+from polite_flamingo.train.settings import TrainingRun, TrainSettings
 from polite_flamingo.train.store import TokenStore
-from polite_flamingo.train.ushape import StageData
 
 CONTEXT, MAX_TURNS, MAX_IMAGES = 1024, 32, 16  # section 4.4, authors' scripts
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bfloat16 operations per second
@@ -149,10 +150,8 @@ def stage_data(bundle: FlamingoBundle, store: TokenStore, mode: Any) -> StageDat
 def steps_of(data: StageData, bundle: FlamingoBundle, root: Path, batch: int, micro: int, steps: int) -> list[Step]:
     """The steps that the loop will take, with all their images ready."""
     bundle.clear_cache()
-    feed = Feed(
-        data, bundle, batch_size=batch, parts=batch // micro, seed=1, image_root=root, start=Place(), steps=steps
-    )
-    return list(feed)
+    settings = TrainSettings(learning_rate=1e-4, epochs=1, global_batch_size=batch, micro_batch_size=micro, seed=1)
+    return list(Feed(data, bundle, settings, image_root=root, start=Position(), steps=steps))
 
 
 def padded(step: Step, pad_id: int) -> Step:
@@ -222,16 +221,8 @@ def looped(
         seed=1,
         bf16=bf16,
     )
-    return train(
-        bundle,
-        data,
-        settings,
-        image_root=root,
-        out=scratch / "out",
-        tracker=NullTracker(),
-        label="bench",
-        work_root=scratch / "work",
-    )
+    run = TrainingRun("bench", root, scratch / "out", NullTracker(), work_root=scratch / "work")
+    return train(bundle, data, settings, run)
 
 
 def counted(steps: Sequence[Step]) -> dict[str, float]:
@@ -248,7 +239,7 @@ def counted(steps: Sequence[Step]) -> dict[str, float]:
 
 def whole_epoch(data: StageData, batch: int) -> dict[str, float]:
     """Padding over a whole epoch in the loop's batches, without computing anything."""
-    from polite_flamingo.train.collate import epoch_batches
+    from polite_flamingo.train.feed import epoch_batches
 
     examples = data.epoch(0)
     batches = [examples.lengths[rows] for rows in epoch_batches(examples.lengths, batch, seed=1, epoch=0)]

@@ -18,7 +18,7 @@ from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.records import Image, Sample
 from polite_flamingo.sources import load_source
-from polite_flamingo.train.collate import IGNORED
+from polite_flamingo.train.data import IGNORED
 from polite_flamingo.train.dialogue import encode_samples
 from polite_flamingo.train.store import Segment
 from polite_flamingo.world.render import render

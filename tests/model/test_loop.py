@@ -17,9 +17,10 @@ from polite_flamingo.model.freezing import set_trainable, trainable_tensors
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.tracking.base import NullTracker
-from polite_flamingo.train.collate import Example
-from polite_flamingo.train.data import FixedExamples
-from polite_flamingo.train.loop import TrainSettings, mean_loss, train
+from polite_flamingo.train.data import Example, FixedExamples
+from polite_flamingo.train.loop import train
+from polite_flamingo.train.settings import TrainingRun, TrainSettings
+from polite_flamingo.train.validation import mean_loss
 
 SETTINGS = TrainSettings(learning_rate=3e-3, epochs=4, global_batch_size=4, warmup_steps=2, checkpoint_seconds=0.0)
 
@@ -55,11 +56,7 @@ def run(bundle, image_root, tmp_path, data=None, settings=SETTINGS, tracker=None
         bundle,
         examples(bundle) if data is None else data,
         settings,
-        image_root=image_root,
-        out=tmp_path / "report",
-        tracker=tracker or NullTracker(),
-        label="t",
-        work_root=tmp_path / "work",
+        TrainingRun("t", image_root, tmp_path / "report", tracker or NullTracker(), work_root=tmp_path / "work"),
         **more,
     )
 

@@ -14,7 +14,7 @@ from polite_flamingo.model.tokens import encode, images_last
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Image as Picture
 from polite_flamingo.records import Sample, Task, Turn
-from polite_flamingo.train.dialogue import encode_sample, opening
+from polite_flamingo.train.dialogue import encode_samples, opening
 from polite_flamingo.train.store import token_key
 
 IMG = "<image><|endofchunk|>"
@@ -126,7 +126,7 @@ def test_a_model_that_looks_ahead_gets_its_images_after_the_text_in_training_and
     assert f"### Human: what color ? {IMG}\n### Assistant: red</s>\n### Human: and two {IMG}\n### Assistant: " in text
     images = (Picture("a.png"), Picture("b.png"))
     sample = Sample("s", "x", "train", "cc", Task.VQA, (*turns, Turn("assistant", "blue")), images)
-    learned = list(encode_sample(tokenizer, sample).input_ids)
+    learned = list(encode_samples(tokenizer, [sample])[0].input_ids)
     asked = encode(tokenizer, prompt)[len(opening(tokenizer)) :]
     assert learned[: len(asked)] == asked
     plain = build_family("llama").tokenizer

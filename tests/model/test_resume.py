@@ -13,9 +13,10 @@ from polite_flamingo.model.freezing import set_trainable, trainable_tensors
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.tracking.base import NullTracker
-from polite_flamingo.train.collate import Example
-from polite_flamingo.train.loop import TrainSettings, train
+from polite_flamingo.train.data import Example
+from polite_flamingo.train.loop import train
 from polite_flamingo.train.resume import Unfinished, single_writer
+from polite_flamingo.train.settings import TrainingRun, TrainSettings
 
 SETTINGS = TrainSettings(
     learning_rate=3e-3, epochs=4, global_batch_size=4, warmup_steps=2, validate_every=2, checkpoint_seconds=0.0
@@ -52,12 +53,8 @@ def run(bundle, image_root, folder, settings=SETTINGS, data=None):
         bundle,
         made[:8] if data is None else data,
         settings,
-        image_root=image_root,
-        out=folder / "report",
-        tracker=NullTracker(),
-        label="t",
+        TrainingRun("t", image_root, folder / "report", NullTracker(), work_root=folder / "work"),
         validation=made[6:],
-        work_root=folder / "work",
     )
 
 
@@ -65,9 +62,9 @@ def run_until(step, monkeypatch, bundle, image_root, folder, settings=SETTINGS):
     """Die right after the checkpoint of `step`."""
     saved = Unfinished.save
 
-    def save_then_die(self, engine, progress):
-        saved(self, engine, progress)
-        if progress.step == step:
+    def save_then_die(self, learner, state):
+        saved(self, learner, state)
+        if state.step == step:
             raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
@@ -161,11 +158,11 @@ def test_a_checkpoint_counts_only_once_it_is_whole(fresh, image_root, tmp_path, 
     saved = Unfinished.save
     written = []
 
-    def die_halfway(self, engine, progress):
-        if progress.step == 4:
-            engine.save_optimizer = lambda place: (_ for _ in ()).throw(Killed())
-        saved(self, engine, progress)
-        written.append(progress.step)
+    def die_halfway(self, learner, state):
+        if state.step == 4:
+            learner.save_optimizer = lambda folder: (_ for _ in ()).throw(Killed())
+        saved(self, learner, state)
+        written.append(state.step)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(Unfinished, "save", die_halfway)

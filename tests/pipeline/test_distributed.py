@@ -25,10 +25,12 @@ from polite_flamingo.model.flamingo import load_flamingo
 from polite_flamingo.model.freezing import set_trainable
 from polite_flamingo.model.lora import LoraSettings, inject_lora
 from polite_flamingo.tracking.base import NullTracker
-from polite_flamingo.train.collate import Example
+from polite_flamingo.train.data import Example
 from polite_flamingo.train.group import leave_processes
-from polite_flamingo.train.loop import Distribution, TrainSettings, mean_loss, train
+from polite_flamingo.train.loop import train
 from polite_flamingo.train.resume import Unfinished
+from polite_flamingo.train.settings import Distribution, TrainingRun, TrainSettings
+from polite_flamingo.train.validation import mean_loss
 
 torch.set_num_threads(1)
 root, strategy, die_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -43,9 +45,9 @@ for index, word in enumerate(["red", "blue", "green", "star"] * 4):
     images = (f"{index % 6}.png",) if shown else ()
     examples.append(Example(f"e{index}", ids, (-100,) * (len(ids) - 3) + ids[-3:], images))
 saved = Unfinished.save
-def save(self, engine, progress):
-    saved(self, engine, progress)
-    if progress.step == die_at and engine.rank == 1:
+def save(self, learner, state):
+    saved(self, learner, state)
+    if state.step == die_at and learner.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 Unfinished.save = save
 settings = TrainSettings(
@@ -55,8 +57,9 @@ settings = TrainSettings(
 config = Path("configs/deepspeed") / f"{strategy}.json" if strategy.startswith("zero") else None
 out = root / strategy
 result = train(
-    bundle, examples, settings, image_root=root / "images", out=out, tracker=NullTracker(), label=strategy,
-    validation=examples[:5], distribution=Distribution(strategy, config), work_root=root / "work",
+    bundle, examples, settings,
+    TrainingRun(strategy, root / "images", out, NullTracker(), Distribution(strategy, config), root / "work"),
+    validation=examples[:5],
 )
 if leave_processes():
     save_trainables(bundle, out / "result")

@@ -26,8 +26,9 @@ from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable
 from polite_flamingo.model.lora import LoraSettings, inject_lora
 from polite_flamingo.tracking.base import NullTracker
-from polite_flamingo.train.collate import Example
-from polite_flamingo.train.loop import TrainSettings, train
+from polite_flamingo.train.data import Example
+from polite_flamingo.train.loop import train
+from polite_flamingo.train.settings import TrainingRun, TrainSettings
 
 out = Path(sys.argv[1])
 if not (out / "base").is_dir():
@@ -40,8 +41,7 @@ for index, word in enumerate(["red", "blue", "green", "star"] * 2):
     ids = tuple(bundle.tokenizer(f"what color is the star ? {word}</s>", add_special_tokens=False).input_ids)
     made.append(Example(f"e{index}", ids, (-100,) * (len(ids) - 3) + ids[-3:]))
 settings = TrainSettings(3e-3, epochs=60, global_batch_size=4, warmup_steps=2, checkpoint_seconds=0.0)
-places = {"image_root": out, "out": out, "work_root": out / "work"}
-result = train(bundle, made, settings, tracker=NullTracker(), label="t", **places)
+result = train(bundle, made, settings, TrainingRun("t", out, out, NullTracker(), work_root=out / "work"))
 save_trainables(bundle, out / "result")
 (out / "result" / "losses.json").write_text(json.dumps(result.losses))
 (out / "resumed_from").write_text(str(result.resumed_from))

@@ -54,8 +54,10 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     from polite_flamingo.model.settings import GenerationSettings, LoraSettings
     from polite_flamingo.scorers.rouge import rouge_l
     from polite_flamingo.train.group import join_processes, leave_processes
-    from polite_flamingo.train.loop import Distribution, TrainSettings, mean_loss, train
+    from polite_flamingo.train.loop import train
     from polite_flamingo.train.pairs import PairData, pair_example, pairs_of
+    from polite_flamingo.train.settings import Distribution, TrainingRun, TrainSettings
+    from polite_flamingo.train.validation import mean_loss
 
     settings, runtime = params.rewriter, params.runtime
     second = generation == "second"
@@ -100,12 +102,14 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",
         ),
-        image_root=params.image_root,
-        out=params.reports / name,
-        tracker=tracker,
-        label=f"{name}-{params.profile}",
+        TrainingRun(
+            f"{name}-{params.profile}",
+            params.image_root,
+            params.reports / name,
+            tracker,
+            Distribution(runtime.distributed, runtime.deepspeed),
+        ),
         validation=data.validation,
-        distribution=Distribution(runtime.distributed, runtime.deepspeed),
     )
     if not leave_processes():
         return {"steps": result.steps}

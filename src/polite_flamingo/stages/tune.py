@@ -115,8 +115,9 @@ def _tune(
     from polite_flamingo.model.freezing import set_trainable
     from polite_flamingo.model.lora import inject_lora
     from polite_flamingo.model.settings import LoraSettings
-    from polite_flamingo.train.loop import Distribution, TrainSettings, train
-    from polite_flamingo.train.ushape import StageData, raw_mixture
+    from polite_flamingo.train.loop import train
+    from polite_flamingo.train.mixture import StageData, raw_mixture
+    from polite_flamingo.train.settings import Distribution, TrainingRun, TrainSettings
 
     tune, runtime, seed = params.tune, params.runtime, params.tune_seed
     settings = getattr(tune, stage)
@@ -162,12 +163,14 @@ def _tune(
             micro_batch_size=runtime.micro_batch_size,
             bf16=runtime.dtype == "bfloat16",
         ),
-        image_root=params.image_root,
-        out=params.reports / name,
-        tracker=tracker,
-        label=f"{name}-{params.profile}",
+        TrainingRun(
+            f"{name}-{params.profile}",
+            params.image_root,
+            params.reports / name,
+            tracker,
+            Distribution(runtime.distributed, runtime.deepspeed),
+        ),
         validation=data.validation,
-        distribution=Distribution(runtime.distributed, runtime.deepspeed),
     )
     report: dict[str, Any] = {
         **figures,

@@ -1,6 +1,7 @@
-"""What the training loop reads: an epoch is a sequence of examples that are decoded when they are asked for.
+"""What a training learns from: examples, the epochs they make, and what draws the epochs.
 
-`TrainingData` draws the epochs. A fixed list of examples is training data too (`as_training_data`).
+An epoch is a sequence of examples that are decoded when they are asked for. `TrainingData` draws the epochs. A fixed
+list of examples is training data too (`as_training_data`).
 """
 
 from __future__ import annotations
@@ -8,13 +9,48 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, overload
-
-from polite_flamingo.train.collate import Example
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+IGNORED = -100  # label of a token without a loss
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One tokenised training sequence.
+
+    Args:
+        id: Names the sample, or the samples joined by "+".
+        input_ids: Token ids.
+        labels: The token's id where it is to be learned, -100 elsewhere; as long as `input_ids`.
+        images: Path of the image of each ``<image>`` token, in order.
+    """
+
+    id: str
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    images: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def supervised(self) -> int:
+        """Number of tokens with a loss (the first token is never predicted)."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+
+def truncate(example: Example, context_length: int, *, media: int) -> Example | None:
+    """Cut an over-long example at its end; None when no learned token would be left."""
+    if len(example) <= context_length:
+        return example
+    ids, labels = example.input_ids[:context_length], example.labels[:context_length]
+    cut = Example(example.id, ids, labels, example.images[: ids.count(media)])
+    return cut if cut.supervised else None
 
 
 class EpochExamples(Sequence[Example]):

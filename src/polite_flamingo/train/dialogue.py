@@ -1,62 +1,49 @@
-"""Dialogues as tokens with a loss mask per turn (section 4.4; section 3.2 for the rewriter).
+"""Dialogues of samples (section 4.4): as tokens with a loss mask per turn, and joined when an epoch asks for them.
 
 Only what the assistant says is learned, with the end-of-sequence token that closes every answer. Turns are joined by a
-line break. The system message opens a sequence once.
+line break. The system message opens a dialogue once. Samples lie as tokens on disk: their sizes decide which of them
+make a dialogue (`train.multiturn`), their tokens are read when needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import logging
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.model.tokens import SYSTEM, begin, encode, encode_all, piece, plain
-from polite_flamingo.prompts.templates import human, rewriter_prompt
-from polite_flamingo.records import RewritePair, Sample
-from polite_flamingo.train.collate import IGNORED, Example
-from polite_flamingo.train.store import Segment
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.model.tokens import SYSTEM, begin, encode_all, images_last, piece, plain
+from polite_flamingo.prompts.templates import IMAGE_TOKEN, human
+from polite_flamingo.records import Sample
+from polite_flamingo.train.data import IGNORED, EpochExamples, Example, truncate
+from polite_flamingo.train.multiturn import LAYOUTS, DialogueLimits, Layout, Mode, join
+from polite_flamingo.train.store import Segment, Shapes, TokenStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+LOG = logging.getLogger(__name__)
 
 
 def encode_samples(tokenizer: Any, samples: Sequence[Sample]) -> list[Segment]:
     """Encode every turn of the samples; each human turn shows its own images before its text."""
-    asked: list[str] = []
-    answered: list[str] = []
+    questions: list[str] = []
+    answers: list[str] = []
     for sample in samples:
         for turn in sample.turns:
             if turn.role == "human":
-                asked.append(human(plain(tokenizer, turn.text), len(turn.images)))
+                questions.append(human(plain(tokenizer, turn.text), len(turn.images)))
             else:
-                answered.append(plain(tokenizer, turn.text.strip()))
+                answers.append(plain(tokenizer, turn.text.strip()))
     start = len(begin(tokenizer))
-    questions = iter([ids[start:] for ids in encode_all(tokenizer, asked)])
-    answers = iter(tokenizer(answered, add_special_tokens=False).input_ids if answered else [])
+    question_ids = iter([ids[start:] for ids in encode_all(tokenizer, questions)])
+    answer_ids = iter(tokenizer(answers, add_special_tokens=False).input_ids if answers else [])
     between = separator(tokenizer)
-    return [_segment(sample, questions, answers, between, tokenizer.eos_token_id) for sample in samples]
-
-
-def encode_sample(tokenizer: Any, sample: Sample) -> Segment:
-    """Encode one sample (see `encode_samples`)."""
-    return encode_samples(tokenizer, [sample])[0]
-
-
-def encode_pair(tokenizer: Any, pair: RewritePair) -> Segment:
-    """A training sequence of the rewriter: Figure 3's prompt, loss on the revised response and its end only."""
-    ids: list[int] = []
-    labels: list[int] = []
-    prompt = rewriter_prompt(plain(tokenizer, pair.instruction), plain(tokenizer, pair.drafted), len(pair.images))
-    _add(ids, labels, encode(tokenizer, prompt), learned=False)
-    answer = piece(tokenizer, plain(tokenizer, pair.revised.strip()))
-    _add(ids, labels, [*answer, tokenizer.eos_token_id], learned=True)
-    images = tuple(image.path for image in pair.images)
-    return Segment(pair.id, tuple(ids), tuple(labels), images, 1, pair.source, bool(images))
-
-
-def truncate(example: Example, context_length: int, *, media: int) -> Example | None:
-    """Cut an over-long example at its end; None when no learned token would be left."""
-    if len(example) <= context_length:
-        return example
-    ids, labels = example.input_ids[:context_length], example.labels[:context_length]
-    cut = Example(example.id, ids, labels, example.images[: ids.count(media)])
-    return cut if cut.supervised else None
+    return [_segment(sample, question_ids, answer_ids, between, tokenizer.eos_token_id) for sample in samples]
 
 
 def opening(tokenizer: Any) -> list[int]:
@@ -67,6 +54,120 @@ def opening(tokenizer: Any) -> list[int]:
 def separator(tokenizer: Any) -> list[int]:
     """Tokens between an answer and the next human turn."""
     return piece(tokenizer, "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Packer:
+    """How samples become dialogues.
+
+    Args:
+        mode: ``paper``, ``fit`` or ``single`` (see `train.multiturn`).
+        limits: Bounds of a dialogue.
+        opening: Tokens before the first turn.
+        separator: Tokens between two samples.
+        media: Id of ``<image>``.
+    """
+
+    mode: Mode
+    limits: DialogueLimits
+    opening: tuple[int, ...]
+    separator: tuple[int, ...]
+    media: int
+
+    @classmethod
+    def dialogues(cls, tokenizer: Any, mode: Mode, *, context_length: int, max_turns: int, max_images: int) -> Packer:
+        """Dialogues that begin with the system message.
+
+        Raises:
+            ConfigError: ``fit`` for a model whose text attends to the image after it (OpenFlamingo 1): its answers see
+                the image of the next turn, whatever stands there.
+        """
+        if mode == "fit" and images_last(tokenizer):
+            raise ConfigError(
+                "a model that attends to the image after the text cannot be sure to see its own",
+                value=mode,
+                where="tune.multiturn.mode",
+                next_step="use paper",
+            )
+        first, between = tuple(opening(tokenizer)), tuple(separator(tokenizer))
+        limits = DialogueLimits(context_length, max_turns, max_images, len(first), len(between))
+        return cls(mode, limits, first, between, tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+
+
+class Samples:
+    """The samples of several parts under one numbering, part after part.
+
+    Args:
+        stores: Tokenised samples by part.
+    """
+
+    def __init__(self, stores: Mapping[str, TokenStore]) -> None:
+        self.stores = dict(stores)
+        self.shapes = Shapes.joined(store.shapes for store in self.stores.values())
+        self._ends = list(accumulate(len(store) for store in self.stores.values()))
+        self._all = list(self.stores.values())
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self._ends[-1]
+
+    @property
+    def identity(self) -> str:
+        """Content hash of all parts."""
+        return "+".join(f"{name}:{store.identity}" for name, store in sorted(self.stores.items()))
+
+    def segment(self, position: int) -> Segment:
+        """Read a sample's tokens."""
+        part = bisect_right(self._ends, position)
+        return self._all[part].segment(position - (self._ends[part - 1] if part else 0))
+
+    def positions(self) -> dict[str, range]:
+        """Numbers of the samples of every part."""
+        return {
+            name: range(end - len(store), end)
+            for (name, store), end in zip(self.stores.items(), self._ends, strict=True)
+        }
+
+
+class PackedExamples(EpochExamples):
+    """Dialogues of samples in a given order.
+
+    Args:
+        samples: All samples.
+        order: Those of the epoch.
+        packer: How they are joined.
+    """
+
+    def __init__(self, samples: Samples, order: Sequence[int], packer: Packer) -> None:
+        self._samples = samples
+        self._packer = packer
+        self.layout: Layout = LAYOUTS[packer.mode](order, samples.shapes, packer.limits)
+        if self.truncated or self.skipped:
+            LOG.warning("%d samples were too long and cut, %d dropped", self.truncated, self.skipped)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """See `EpochExamples`."""
+        return self.layout.lengths
+
+    @property
+    def truncated(self) -> int:
+        """Number of samples cut at their end."""
+        return self.layout.truncated
+
+    @property
+    def skipped(self) -> int:
+        """Number of samples dropped, because nothing of an answer would be left."""
+        return self.layout.skipped
+
+    def example(self, index: int) -> Example:
+        """See `EpochExamples`."""
+        packer = self._packer
+        segments = [self._samples.segment(position) for position in self.layout.members(index)]
+        whole = join(segments, packer.opening, packer.separator)
+        cut = truncate(whole, packer.limits.context_length, media=packer.media)
+        assert cut is not None, "the layout drops these"
+        return cut
 
 
 def _segment(

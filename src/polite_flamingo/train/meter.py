@@ -1,15 +1,21 @@
-"""What a tracker sees of a training, every few steps: the first process reports, a null tracker costs nothing."""
+"""What is seen of a training: figures for a tracker every few steps, and the loss curve.
+
+The first process reports; a null tracker costs nothing.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polite_flamingo.tracking.base import NullTracker
 
 if TYPE_CHECKING:
     from polite_flamingo.tracking.base import Tracker
-    from polite_flamingo.train.collate import Batch
+    from polite_flamingo.train.feed import Batch
 
 EVERY = 10  # steps per row
 
@@ -65,6 +71,13 @@ class Meter:
             self._tracker.metrics({f"{self._label}/{name}": value for name, value in values.items()}, step=step)
         self._begin(waited)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time in the block counts as a pause, not as training."""
+        began = time.monotonic()
+        yield
+        self.pause += time.monotonic() - began
+
     def validated(self, step: int, loss: float) -> None:
         """Send a validation loss."""
         if not self._silent:
@@ -81,3 +94,32 @@ def peak_memory() -> float:
     import sys
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def plot_losses(losses: Sequence[float], path: Path, title: str, validation: Sequence[tuple[int, float]] = ()) -> None:
+    """Draw loss over steps with its running mean, and the validation losses; equal figures give equal bytes.
+
+    Args:
+        losses: Mean loss per token (nats) of every step.
+        path: PNG file to write.
+        title: Name of the training.
+        validation: Step and loss of every validation.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    window = max(1, len(losses) // 20)
+    runs = [losses[max(0, i - window + 1) : i + 1] for i in range(len(losses))]
+    smooth = [sum(run) / len(run) for run in runs]
+    axes.plot(range(1, len(losses) + 1), losses, color="#9ecae1", linewidth=0.8, label="per step")
+    axes.plot(range(1, len(losses) + 1), smooth, color="#08519c", label=f"mean of {window}")
+    if validation:
+        steps, values = zip(*validation, strict=True)
+        axes.plot(steps, values, color="#d94801", marker="o", markersize=3, linewidth=1, label="validation")
+    axes.set(xlabel="optimizer step", ylabel="loss per token (nats)", title=title)
+    axes.legend(frameon=False)
+    figure.savefig(path)

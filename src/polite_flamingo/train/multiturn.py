@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from polite_flamingo.train.collate import IGNORED, Example
+from polite_flamingo.train.data import IGNORED, Example
 from polite_flamingo.train.store import Segment, Shapes
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ CHUNK = 65_536  # samples whose sizes become Python numbers at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DialogueLimits:
     """Bounds of a dialogue.
 
     Args:
@@ -74,7 +74,7 @@ class Layout:
         return [int(i) for i in self.order[self.bounds[dialogue] : self.bounds[dialogue + 1]]]
 
 
-def random_fill(order: Sequence[int], shapes: Shapes, limits: Limits) -> Layout:
+def random_fill(order: Sequence[int], shapes: Shapes, limits: DialogueLimits) -> Layout:
     """Join samples in their order, as many as fit."""
     bounds = [0]
     length, turns, images, held = limits.opening, 0, 0, 0
@@ -92,12 +92,12 @@ def random_fill(order: Sequence[int], shapes: Shapes, limits: Limits) -> Layout:
     return _layout(np.asarray(order, np.int64), bounds, shapes, limits)
 
 
-def one_by_one(order: Sequence[int], shapes: Shapes, limits: Limits) -> Layout:
+def one_by_one(order: Sequence[int], shapes: Shapes, limits: DialogueLimits) -> Layout:
     """Every sample is an example of its own."""
     return _layout(np.asarray(order, np.int64), range(len(order) + 1), shapes, limits)
 
 
-def best_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: int = WINDOW) -> Layout:
+def best_fit(order: Sequence[int], shapes: Shapes, limits: DialogueLimits, *, window: int = WINDOW) -> Layout:
     """Distribute the samples of a window over as few dialogues as can be found.
 
     The longest go first, each to the fullest dialogue that takes it (best when few samples fill a dialogue) or each to
@@ -109,8 +109,8 @@ def best_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: in
     for start in range(0, len(ordered), window):
         samples = ordered[start : start + window].tolist()
         this = _Window.of(samples, shapes, limits)
-        found = min(this.distribute(0, tight=True), this.distribute(this.fewest, tight=False), key=len)
-        for ranks in sorted(found, key=min):
+        shortest = min(this.distribute(0, tight=True), this.distribute(this.fewest, tight=False), key=len)
+        for ranks in sorted(shortest, key=min):
             text_first = sorted(ranks, key=lambda rank: (this.sizes[rank][2] > 0, rank))
             dialogues.append([samples[rank] for rank in text_first])
     bounds = np.zeros(len(dialogues) + 1, np.int64)
@@ -119,7 +119,7 @@ def best_fit(order: Sequence[int], shapes: Shapes, limits: Limits, *, window: in
     return _layout(flat, bounds, shapes, limits)
 
 
-LAYOUTS: dict[str, Callable[[Sequence[int], Shapes, Limits], Layout]] = {
+LAYOUTS: dict[str, Callable[[Sequence[int], Shapes, DialogueLimits], Layout]] = {
     "paper": random_fill,
     "fit": best_fit,
     "single": one_by_one,
@@ -142,15 +142,15 @@ def join(segments: Sequence[Segment], opening: Sequence[int], separator: Sequenc
 
 @dataclass(slots=True)
 class _Window:
-    """Samples to distribute, by rank (their place in the random order)."""
+    """Samples to distribute, by rank (their position in the random order)."""
 
     sizes: list[tuple[int, int, int]]  # tokens with one separator, turns, images
     late: list[bool]  # begins without an image and shows one later
     room: int  # tokens of a dialogue, the opening excluded
-    limits: Limits
+    limits: DialogueLimits
 
     @classmethod
-    def of(cls, samples: list[int], shapes: Shapes, limits: Limits) -> _Window:
+    def of(cls, samples: list[int], shapes: Shapes, limits: DialogueLimits) -> _Window:
         room = limits.context_length - limits.opening + limits.separator
         sizes = [(min(n + limits.separator, room), t, i) for n, t, i in _sizes(samples, shapes)]
         late = (shapes.images[samples] > 0) & ~shapes.image_first[samples]
@@ -175,10 +175,10 @@ class _Window:
         text_only: list[tuple[int, int]] = []  # those with all the images they may have, sorted
         for rank in sorted(range(len(self.sizes)), key=lambda i: (-self.sizes[i][0], i)):
             need, turns, images = self.sizes[rank]
-            places = [by_room] if images else [text_only, by_room]
-            found = None if self.late[rank] else self._find(places, rank, used, tight)
-            left, dialogue = (self.room, len(members)) if found is None else found[0].pop(found[1])
-            if found is None:
+            lists = [by_room] if images else [text_only, by_room]
+            target = None if self.late[rank] else self._find(lists, rank, used, tight)
+            left, dialogue = (self.room, len(members)) if target is None else target[0].pop(target[1])
+            if target is None:
                 members.append([])
                 used.append((0, 0))
             members[dialogue].append(rank)
@@ -188,21 +188,21 @@ class _Window:
         return [ranks for ranks in members if ranks]
 
     def _find(
-        self, places: list[list[tuple[int, int]]], rank: int, used: list[tuple[int, int]], tight: bool
+        self, lists: list[list[tuple[int, int]]], rank: int, used: list[tuple[int, int]], tight: bool
     ) -> tuple[list[tuple[int, int]], int] | None:
         """The list and the index of the dialogue that takes a sample."""
         need, turns, images = self.sizes[rank]
         best: tuple[list[tuple[int, int]], int] | None = None
-        for place in places:
-            first, last = bisect_left(place, (need, -1)), len(place) - 1
+        for room in lists:
+            first, last = bisect_left(room, (need, -1)), len(room) - 1
             tried = (
                 range(first, min(first + TRIES, last + 1)) if tight else range(last, max(first, last - TRIES) - 1, -1)
             )
             for at in tried:
-                its_turns, its_images = used[place[at][1]]
+                its_turns, its_images = used[room[at][1]]
                 if its_turns + turns <= self.limits.max_turns and its_images + images <= self.limits.max_images:
-                    if best is None or (place[at] < best[0][best[1]]) == tight:
-                        best = place, at
+                    if best is None or (room[at] < best[0][best[1]]) == tight:
+                        best = room, at
                     break
         return best
 
@@ -217,7 +217,7 @@ def _sizes(order: Sequence[int], shapes: Shapes) -> Iterator[tuple[int, int, int
 
 
 def _layout(
-    order: npt.NDArray[np.int64], bounds: Sequence[int] | npt.NDArray[np.int64], shapes: Shapes, limits: Limits
+    order: npt.NDArray[np.int64], bounds: Sequence[int] | npt.NDArray[np.int64], shapes: Shapes, limits: DialogueLimits
 ) -> Layout:
     """Lengths of the dialogues; drops those of which no answer fits."""
     if not len(order):

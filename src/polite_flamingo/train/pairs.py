@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_shards
+from polite_flamingo.io import fingerprint, read_shards
+from polite_flamingo.model.tokens import encode, piece, plain
+from polite_flamingo.prompts.templates import IMAGE_TOKEN, rewriter_prompt
 from polite_flamingo.records import RewritePair
-from polite_flamingo.train.collate import Example
-from polite_flamingo.train.dialogue import encode_pair, truncate
-from polite_flamingo.train.multiturn import join
-from polite_flamingo.train.packed import PackedExamples, Packer, Samples, identity_of
-from polite_flamingo.train.store import CACHE, TokenStore, cached, token_key
+from polite_flamingo.train.data import IGNORED, EpochExamples, Example, truncate
+from polite_flamingo.train.store import CACHE, Segment, TokenStore, cached, token_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+LOG = logging.getLogger(__name__)
 
 
 def pairs_of(folder: Path, split: str) -> Iterator[RewritePair]:
@@ -24,12 +30,12 @@ def pairs_of(folder: Path, split: str) -> Iterator[RewritePair]:
     Raises:
         DataError: there is none.
     """
-    found = False
+    pair = None
     for row in read_shards(folder):
         if row["split"] == split:
-            found = True
-            yield RewritePair.from_row(row)
-    if not found:
+            pair = RewritePair.from_row(row)
+            yield pair
+    if pair is None:
         raise DataError(
             "no pairs of this split",
             value=split,
@@ -38,10 +44,58 @@ def pairs_of(folder: Path, split: str) -> Iterator[RewritePair]:
         )
 
 
+def encode_pair(tokenizer: Any, pair: RewritePair) -> Segment:
+    """A training sequence of the rewriter: Figure 3's prompt, loss on the revised response and its end only."""
+    question = encode(
+        tokenizer,
+        rewriter_prompt(plain(tokenizer, pair.instruction), plain(tokenizer, pair.drafted), len(pair.images)),
+    )
+    answer = [*piece(tokenizer, plain(tokenizer, pair.revised.strip())), tokenizer.eos_token_id]
+    ids, labels = (*question, *answer), (*[IGNORED] * len(question), *answer)
+    images = tuple(image.path for image in pair.images)
+    return Segment(pair.id, ids, labels, images, 1, pair.source, bool(images))
+
+
 def pair_example(tokenizer: Any, pair: RewritePair, context_length: int) -> Example | None:
     """The sequence of one pair; None when the prompt leaves no room for a single token of the revised response."""
-    packer = Packer.whole(tokenizer, context_length=context_length)
-    return truncate(join([encode_pair(tokenizer, pair)], (), ()), context_length, media=packer.media)
+    return truncate(encode_pair(tokenizer, pair).as_example(), context_length, media=_media(tokenizer))
+
+
+class PairExamples(EpochExamples):
+    """Sequences of pairs, cut at the context length; those that would lose all they teach are left out.
+
+    Args:
+        store: All pairs, tokenised.
+        order: Positions of those of the epoch.
+        context_length: Most tokens of a sequence.
+        media: Id of ``<image>``.
+    """
+
+    def __init__(self, store: TokenStore, order: Sequence[int], *, context_length: int, media: int) -> None:
+        import numpy as np
+
+        self._store, self._context_length, self._media = store, context_length, media
+        positions = np.asarray(order, np.int64)
+        teaching = store.shapes.first_learned[positions] < context_length
+        self.positions = positions[teaching]
+        whole = store.shapes.lengths[self.positions]
+        self._lengths = np.minimum(whole, context_length)
+        self.skipped = int((~teaching).sum())
+        truncated = int((whole > context_length).sum())
+        if truncated or self.skipped:
+            LOG.warning("%d pairs were too long and cut, %d dropped", truncated, self.skipped)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """See `EpochExamples`."""
+        return self._lengths
+
+    def example(self, index: int) -> Example:
+        """See `EpochExamples`."""
+        whole = self._store.segment(int(self.positions[index])).as_example()
+        cut = truncate(whole, self._context_length, media=self._media)
+        assert cut is not None, "the constructor left these out"
+        return cut
 
 
 class PairData:
@@ -49,18 +103,21 @@ class PairData:
 
     Args:
         store: Tokenised pairs.
-        packer: Made by `Packer.whole`.
+        context_length: Most tokens of a sequence; longer ones are cut at their end.
+        media: Id of ``<image>``.
         seed: Draws the pairs to validate with.
         validation_share: Share of the pairs that is not learned, see `validation`.
     """
 
-    def __init__(self, store: TokenStore, packer: Packer, *, seed: int = 0, validation_share: float = 0.0) -> None:
-        self._samples = Samples({"pairs": store})
-        self._packer = packer
-        every = range(len(self._samples))
-        held = set(Random(f"{seed}:pairs:validation").sample(every, round(validation_share * len(every))))
-        self._held_out = sorted(held)
-        self._learned: Sequence[int] = every if not held else [i for i in every if i not in held]
+    def __init__(
+        self, store: TokenStore, *, context_length: int, media: int, seed: int = 0, validation_share: float = 0.0
+    ) -> None:
+        every = range(len(store))
+        held_out = set(Random(f"{seed}:pairs:validation").sample(every, round(validation_share * len(every))))
+        cut = partial(PairExamples, store, context_length=context_length, media=media)
+        self._learned = cut([i for i in every if i not in held_out])
+        self.validation: EpochExamples = cut(sorted(held_out))  # the pairs that are not learned
+        self.identity = fingerprint(store.identity, context_length, media, self._learned.positions.tolist())
 
     @classmethod
     def from_shards(
@@ -90,26 +147,21 @@ class PairData:
         """
         store = cached(
             cache,
-            token_key(tokenizer, "pairs", split, pairs),
+            token_key(tokenizer, "pairs", split, pairs, Path(__file__)),
             lambda: (encode_pair(tokenizer, pair) for pair in pairs_of(pairs, split)),
         )
-        packer = Packer.whole(tokenizer, context_length=context_length)
-        return cls(store, packer, seed=seed, validation_share=validation_share)
+        return cls(
+            store,
+            context_length=context_length,
+            media=_media(tokenizer),
+            seed=seed,
+            validation_share=validation_share,
+        )
 
-    @cached_property
-    def _examples(self) -> PackedExamples:
-        return PackedExamples(self._samples, self._learned, self._packer)
-
-    @cached_property
-    def validation(self) -> PackedExamples:
-        """The pairs that are not learned."""
-        return PackedExamples(self._samples, self._held_out, self._packer)
-
-    @cached_property
-    def identity(self) -> str:
-        """See `train.data.TrainingData`."""
-        return identity_of(self._samples, self._packer, self._examples)
-
-    def epoch(self, epoch: int) -> PackedExamples:
+    def epoch(self, epoch: int) -> PairExamples:
         """See `train.data.TrainingData`; `epoch` changes nothing."""
-        return self._examples
+        return self._learned
+
+
+def _media(tokenizer: Any) -> int:
+    return int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,27 +24,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.io import locked, read_json, write_json
-from polite_flamingo.train.feed import Place
+from polite_flamingo.io import locked, read_json, replacing, write_json
+from polite_flamingo.train.feed import Position
 from polite_flamingo.train.settings import Distribution, TrainSettings
 
 if TYPE_CHECKING:
     import torch
 
     from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.train.engine import Engine
+    from polite_flamingo.train.learner import Learner
 
 LOG = logging.getLogger(__name__)
 LATEST, WEIGHTS, BEST = "latest.json", "weights.safetensors", "best.safetensors"
+CHECKPOINT_SHARE = 0.05  # of the time, at most
 MACHINE = ("micro_batch_size", "checkpoint_seconds")  # may change within a run: rounding apart, the result stays
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training is."""
 
     step: int = 0
-    place: Place = field(default_factory=Place)
+    position: Position = field(default_factory=Position)
     tokens: int = 0
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
@@ -51,18 +53,26 @@ class Progress:
     @property
     def best(self) -> tuple[int, float]:
         """Step and loss of the best validation so far, the first of equals."""
-        return min(self.validation, key=lambda found: (found[1], found[0]), default=(0, float("inf")))
+        return min(self.validation, key=lambda measured: (measured[1], measured[0]), default=(0, float("inf")))
+
+    def has_stalled(self, patience: int) -> bool:
+        """True once the last `patience` validations brought no better loss; never with patience 0."""
+        if not patience:
+            return False
+        steps = [step for step, _ in self.validation]
+        best, _ = self.best
+        return best in steps and len(steps) - 1 - steps.index(best) >= patience
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able values; floats survive exactly."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Progress:
+    def from_json(cls, values: Mapping[str, Any]) -> TrainingState:
         """Back from `to_json`."""
         return cls(
             values["step"],
-            Place(**values["place"]),
+            Position(**values["position"]),
             values["tokens"],
             list(values["losses"]),
             [(step, loss) for step, loss in values["validation"]],
@@ -100,19 +110,45 @@ def identity(
     }
 
 
+class CheckpointClock:
+    """Says when a checkpoint is due; a context manager around writing one.
+
+    Args:
+        seconds: Least time between two; longer where writing takes more than `CHECKPOINT_SHARE` of the time. 0: always.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = self._interval = seconds
+        self._written = time.monotonic()
+
+    def is_due(self) -> bool:
+        """True when the last checkpoint is old enough."""
+        return time.monotonic() - self._written > self._interval
+
+    def __enter__(self) -> None:
+        """Writing begins."""
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        """Writing has ended."""
+        self._written = time.monotonic()
+        if self._seconds:
+            self._interval = max(self._seconds, (self._written - self._began) / CHECKPOINT_SHARE)
+
+
 class Unfinished:
     """The folder of an unfinished training.
 
     Args:
         folder: ``work_root/label/unfinished``.
-        wanted: What is to be trained now (`identity`).
+        requested: What is to be trained now (`identity`).
     """
 
-    def __init__(self, folder: Path, wanted: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, requested: Mapping[str, Any]) -> None:
         self.folder = folder
-        self._wanted = json.loads(json.dumps(wanted, default=str))  # as it is read back
+        self._requested = json.loads(json.dumps(requested, default=str))  # as it is read back
 
-    def progress(self) -> Progress | None:
+    def state(self) -> TrainingState | None:
         """How far the unfinished training is; None where there is none.
 
         Raises:
@@ -121,63 +157,63 @@ class Unfinished:
         latest = self._latest()
         if latest is None:
             return None
-        found = latest["identity"]
-        keys = [*self._wanted, *(key for key in found if key not in self._wanted)]
-        other = {k: (found.get(k), self._wanted.get(k)) for k in keys if found.get(k) != self._wanted.get(k)}
+        begun, requested = latest["identity"], self._requested
+        keys = [*requested, *(key for key in begun if key not in requested)]
+        other = {k: (begun.get(k), requested.get(k)) for k in keys if begun.get(k) != requested.get(k)}
         if other:
             raise ModelError(
-                f"an unfinished training (at step {latest['progress']['step']} of {found['steps']}) was started "
+                f"an unfinished training (at step {latest['progress']['step']} of {begun['steps']}) was started "
                 "otherwise; it does not go on with a change",
                 value={key: f"{before} -> {now}" for key, (before, now) in other.items()},
                 where=self.folder,
                 next_step=f"undo the change to go on with it, or discard it: rm -r {self.folder}",
             )
-        return Progress.from_json(latest["progress"])
+        return TrainingState.from_json(latest["progress"])
 
-    def restore(self, engine: Engine) -> None:
-        """Put the latest checkpoint's weights and optimizer state into `engine`."""
+    def restore(self, learner: Learner) -> None:
+        """Put the latest checkpoint's weights and optimizer state into `learner`."""
         latest = self._latest()
         assert latest is not None
-        place = self.folder / latest["checkpoint"]
+        checkpoint = self.folder / latest["checkpoint"]
         try:
-            engine.set_weights(self._load(place / WEIGHTS))
-            engine.load_optimizer(place)
+            learner.set_weights(self._load(checkpoint / WEIGHTS))
+            learner.load_optimizer(checkpoint)
         except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-            raise self._broken(place, error) from error
+            raise self._broken(checkpoint, error) from error
 
-    def save(self, engine: Engine, progress: Progress) -> None:
+    def save(self, learner: Learner, state: TrainingState) -> None:
         """Write a checkpoint; all processes together."""
-        place = self.folder / f"step-{progress.step:08d}"
-        weights = engine.weights()
-        if engine.rank == 0:
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            self._store(weights, place / WEIGHTS)
-        engine.wait()
-        engine.save_optimizer(place)
-        engine.wait()
-        if engine.rank == 0:
-            for path in place.iterdir():
+        checkpoint = self.folder / f"step-{state.step:08d}"
+        weights = learner.weights()
+        if learner.rank == 0:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            checkpoint.mkdir(parents=True)
+            self._store(weights, checkpoint / WEIGHTS)
+        learner.wait()
+        learner.save_optimizer(checkpoint)
+        learner.wait()
+        if learner.rank == 0:
+            for path in checkpoint.iterdir():
                 _sync(path)
             write_json(
                 self.folder / LATEST,
-                {"identity": self._wanted, "checkpoint": place.name, "progress": progress.to_json()},
+                {"identity": self._requested, "checkpoint": checkpoint.name, "progress": state.to_json()},
             )
             for old in self.folder.glob("step-*"):
-                if old != place:
+                if old != checkpoint:
                     shutil.rmtree(old, ignore_errors=True)
 
-    def save_best(self, engine: Engine) -> None:
+    def save_best(self, learner: Learner) -> None:
         """Keep the weights of now as the best ones; all processes together."""
-        weights = engine.weights()
-        if engine.rank == 0:
+        weights = learner.weights()
+        if learner.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._store(weights, self.folder / BEST)
-        engine.wait()
+        learner.wait()
 
-    def restore_best(self, engine: Engine) -> None:
+    def restore_best(self, learner: Learner) -> None:
         """Go back to the best weights."""
-        engine.set_weights(self._load(self.folder / BEST))
+        learner.set_weights(self._load(self.folder / BEST))
 
     def discard(self) -> None:
         """Remove the folder."""
@@ -213,10 +249,8 @@ class Unfinished:
     def _store(weights: Mapping[str, torch.Tensor], path: Path) -> None:
         from safetensors.torch import save_file
 
-        tmp = path.with_name(f".{path.name}.tmp")
-        save_file({name: value.cpu().contiguous() for name, value in weights.items()}, tmp)
-        _sync(tmp)
-        os.replace(tmp, path)
+        with replacing(path) as tmp:
+            save_file({name: value.cpu().contiguous() for name, value in weights.items()}, tmp)
 
 
 @contextmanager

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from polite_flamingo.tracking.base import Tracker
 
 Strategy = Literal["none", "ddp", "zero1", "zero2", "zero3"]
 
@@ -72,6 +75,32 @@ class Distribution:
     def sharded(self) -> bool:
         """True for the three ZeRO stages."""
         return self.strategy.startswith("zero")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """Where a training runs and who watches; nothing of it changes the result but rounding.
+
+    Args:
+        label: Name on the bar, in the tracker and of the folder for unfinished work.
+        image_root: Folder of the image paths.
+        out: Folder for ``loss.png``.
+        tracker: Receives what `train.meter.Meter` lists, and the validation losses.
+        distribution: How the processes a launcher started share the work.
+        work_root: Folder of all unfinished work (git-ignored).
+    """
+
+    label: str
+    image_root: Path
+    out: Path
+    tracker: Tracker
+    distribution: Distribution = Distribution()
+    work_root: Path = Path(".work")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this training's unfinished work (`train.resume`)."""
+        return self.work_root / self.label
 
 
 @dataclass(frozen=True, slots=True)

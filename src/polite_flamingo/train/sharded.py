@@ -17,15 +17,15 @@ from torch import nn
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json
-from polite_flamingo.train.engine import OPTIMIZER, Engine, Supervised
+from polite_flamingo.train.learner import OPTIMIZER, Learner, Supervised
 from polite_flamingo.train.settings import Distribution, TrainSettings
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
 
 
-class ShardedEngine(Engine):
-    """See `Engine`.
+class ShardedLearner(Learner):
+    """See `Learner`.
 
     Args:
         bundle: The model.
@@ -43,7 +43,7 @@ class ShardedEngine(Engine):
     ) -> None:
         self._distribution = distribution
         self._tower: nn.Module | None = None
-        self._given: dict[str, torch.Tensor] | None = None  # what `set_weights` put in, until the next update
+        self._assigned: dict[str, torch.Tensor] | None = None  # what `set_weights` put in, until the next update
         super().__init__(bundle, tensors, settings)
 
     def _wrap(self, module: Supervised) -> Any:
@@ -84,55 +84,55 @@ class ShardedEngine(Engine):
         }
 
     def _vision(self, batch: Any, image_root: Path, pixels: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        shown = super()._vision(batch, image_root, pixels)
-        return shown.bfloat16() if self.settings.bf16 else shown
+        vision = super()._vision(batch, image_root, pixels)
+        return vision.bfloat16() if self.settings.bf16 else vision
 
     def backward(self, loss: torch.Tensor, supervised: int, *, last: bool) -> None:
-        """See `Engine`; DeepSpeed divides by micro-batches and processes."""
+        """See `Learner`; DeepSpeed divides by micro-batches and processes."""
         self.module.set_gradient_accumulation_boundary(last)
         self.module.backward(loss * (self.parts * self.world / supervised))
         if not last:
             self.module.step()  # counts the micro-batch
 
     def update(self, rate: float) -> torch.Tensor:
-        """See `Engine`."""
-        self._given = None
+        """See `Learner`."""
+        self._assigned = None
         for group in self._zero.param_groups:
             group["lr"] = rate
         self.module.step()
         return torch.as_tensor(self.module.get_global_grad_norm(), device=self.bundle.device, dtype=torch.float32)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """See `Engine`."""
-        if self._given is not None:
-            return dict(self._given)
+        """See `Learner`."""
+        if self._assigned is not None:
+            return dict(self._assigned)
         from deepspeed.utils import safe_get_full_fp32_param
 
         return {name: safe_get_full_fp32_param(tensor).detach().cpu().clone() for name, tensor in self.tensors.items()}
 
     @torch.no_grad()
     def set_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """See `Engine`; sets what is computed with. To train on, load the shards of the float32 copy too."""
+        """See `Learner`; sets what is computed with. To train on, load the shards of the float32 copy too."""
         import deepspeed
 
         for name, tensor in self.tensors.items():
             with deepspeed.zero.GatheredParameters([tensor], modifier_rank=0, enabled=self._stage == 3):
                 tensor.data.copy_(weights[name])
-        self._given = dict(weights)
+        self._assigned = dict(weights)
 
     def _shards(self) -> list[torch.Tensor]:
         name = "fp32_partitioned_groups_flat" if self._stage == 3 else "single_partition_of_fp32_groups"
         return list(getattr(self._zero, name))
 
     def save_optimizer(self, folder: Path) -> None:
-        """See `Engine`."""
+        """See `Learner`."""
         state = self._zero.optimizer.state
         shards = [{"weights": shard.detach(), **state[shard]} for shard in self._shards()]
         torch.save(shards, folder / OPTIMIZER.format(rank=self.rank))
 
     @torch.no_grad()
     def load_optimizer(self, folder: Path) -> None:
-        """See `Engine`."""
+        """See `Learner`."""
         saved = torch.load(folder / OPTIMIZER.format(rank=self.rank), map_location="cpu", weights_only=True)
         for shard, kept in zip(self._shards(), saved, strict=True):
             shard.copy_(kept.pop("weights"))
@@ -140,7 +140,7 @@ class ShardedEngine(Engine):
             self._zero.optimizer.state[shard] = moved
 
     def close(self, *, failed: bool = False) -> None:
-        """See `Engine`; the bundle gets whole float32 weights back, and nothing of DeepSpeed stays on them."""
+        """See `Learner`; the bundle gets whole float32 weights back, and nothing of DeepSpeed stays on them."""
         if not failed:  # else other processes are elsewhere, and waiting for them would hide what happened
             self._put_together()
         if self._tower is not None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import chunked, fingerprint
+from polite_flamingo.io import chunked, fingerprint, replacing
 from polite_flamingo.model.tokens import images_last
-from polite_flamingo.train.collate import IGNORED
+from polite_flamingo.train.data import IGNORED, Example
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,10 @@ class Segment:
     turns: int
     source: str = ""
     image_first: bool = False
+
+    def as_example(self) -> Example:
+        """The segment alone as a training sequence."""
+        return Example(self.id, self.input_ids, self.labels, self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +167,9 @@ class TokenStore:
         import pyarrow as pa
 
         schema = _schema()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(tmp, "wb") as file:
-                with pa.ipc.new_file(file, schema) as writer:
-                    for chunk in chunked(segments, ROWS):
-                        writer.write_batch(pa.RecordBatch.from_pylist([_row(segment) for segment in chunk], schema))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(tmp, path)
-        finally:
-            tmp.unlink(missing_ok=True)
+        with replacing(path) as tmp, pa.OSFile(str(tmp), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            for chunk in chunked(segments, ROWS):
+                writer.write_batch(pa.RecordBatch.from_pylist([_row(segment) for segment in chunk], schema))
         return TokenStore(path)
 
 

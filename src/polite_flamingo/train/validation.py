@@ -1,4 +1,4 @@
-"""Loss on examples that are not learned from, and early stop."""
+"""Loss on examples that are not learned from."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from polite_flamingo.train.collate import Batch, Example, collate
-from polite_flamingo.train.feed import image_loader
+from polite_flamingo.train.data import Example
+from polite_flamingo.train.feed import Batch, collate, image_loader
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.train.engine import Engine
-    from polite_flamingo.train.resume import Progress
+    from polite_flamingo.train.learner import Learner
 
 
 def batches(examples: Sequence[Example], size: int, pad_id: int) -> Iterator[Batch]:
@@ -45,30 +44,21 @@ def mean_loss(bundle: FlamingoBundle, examples: Sequence[Example], *, image_root
 
 
 @torch.no_grad()
-def validation_loss(engine: Engine, examples: Sequence[Example], *, image_root: Path) -> float:
+def validation_loss(learner: Learner, examples: Sequence[Example], *, image_root: Path) -> float:
     """Mean loss per supervised token (nats) during a training, the examples shared out over its processes."""
-    bundle = engine.bundle
+    bundle = learner.bundle
     load = image_loader(bundle, image_root)
-    engine.module.eval()
-    found = torch.zeros(2, dtype=torch.float64)
-    ready = list(batches(examples, engine.settings.micro_batch_size, bundle.tokenizer.pad_token_id))
-    for start in range(0, len(ready), engine.world):
-        mine = start + engine.rank
+    learner.module.eval()
+    sums = torch.zeros(2, dtype=torch.float64)
+    ready = list(batches(examples, learner.settings.micro_batch_size, bundle.tokenizer.pad_token_id))
+    for start in range(0, len(ready), learner.world):
+        mine = start + learner.rank
         batch = ready[min(mine, len(ready) - 1)]  # every process computes as often: shards need all of them
         pixels = {path: image for path in batch.images if (image := load(path)) is not None}
-        loss = engine.loss(batch, image_root, pixels)
+        loss = learner.loss(batch, image_root, pixels)
         if mine < len(ready):
-            found += torch.tensor([float(loss), batch.supervised], dtype=torch.float64)
-    engine.module.train()
+            sums += torch.tensor([float(loss), batch.supervised], dtype=torch.float64)
+    learner.module.train()
     bundle.tower.eval()
-    total, count = engine.summed(found.to(bundle.device)).tolist()
+    total, count = learner.summed(sums.to(bundle.device)).tolist()
     return total / max(1.0, count)
-
-
-def has_stalled(progress: Progress, patience: int) -> bool:
-    """True once the last `patience` validations brought no better loss; never with patience 0."""
-    if not patience:
-        return False
-    steps = [step for step, _ in progress.validation]
-    best, _ = progress.best
-    return best in steps and len(steps) - 1 - steps.index(best) >= patience

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.train.collate import IGNORED, Example, collate, epoch_batches
-from polite_flamingo.train.mixture import draw, ratio_counts, sqrt_counts
-from polite_flamingo.train.ushape import raw_mixture
+from polite_flamingo.train.data import IGNORED, Example
+from polite_flamingo.train.feed import collate, epoch_batches
+from polite_flamingo.train.mixture import draw, ratio_counts, raw_mixture, sqrt_counts
 
 GROUPS = {"a": range(10), "b": range(10, 14)}
 SIZES = {"a": 10, "b": 4}

@@ -9,10 +9,10 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.model.tokens import encode, plain
 from polite_flamingo.prompts.templates import assistant_prompt, rewriter_prompt
 from polite_flamingo.records import Image, RewritePair, Sample, Task, Turn
-from polite_flamingo.train.collate import IGNORED
-from polite_flamingo.train.dialogue import encode_pair, encode_sample, encode_samples, opening, separator
+from polite_flamingo.train.data import IGNORED
+from polite_flamingo.train.dialogue import encode_samples, opening, separator
 from polite_flamingo.train.multiturn import join
-from polite_flamingo.train.pairs import pair_example
+from polite_flamingo.train.pairs import encode_pair, pair_example
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,10 @@ def sample(*turns: Turn, images: int = 0, name: str = "s") -> Sample:
     return Sample(name, "t", "train", "x", Task.DIALOGUE, turns, tuple(Image(f"{name}{i}.png") for i in range(images)))
 
 
+def encoded(tokenizer, one: Sample):
+    return encode_samples(tokenizer, [one])[0]
+
+
 def learned(tokenizer, example) -> str:
     return tokenizer.decode([t for t in example.labels if t != IGNORED])
 
@@ -38,7 +42,7 @@ def pair(drafted: str = "red", revised: str = "The star is red.") -> RewritePair
 
 
 def test_only_answers_and_their_ends_are_learned(tokenizer):
-    made = encode_sample(
+    made = encoded(
         tokenizer,
         sample(
             Turn("human", "what ?", (0,)),
@@ -63,7 +67,7 @@ def test_training_and_generation_see_the_same_prompt_tokens(tokenizer):
     assert list(example.input_ids[: len(prompt)]) == prompt
     assert all(label == IGNORED for label in example.labels[: len(prompt)])
     turns = (Turn("human", "what color ?", (0,)), Turn("assistant", "red"))
-    whole = opening(tokenizer) + list(encode_sample(tokenizer, sample(*turns, images=1)).input_ids)
+    whole = opening(tokenizer) + list(encoded(tokenizer, sample(*turns, images=1)).input_ids)
     asked = encode(tokenizer, assistant_prompt(turns[:1]))
     assert whole[: len(asked)] == asked
 
@@ -77,7 +81,7 @@ def test_the_history_of_a_dialogue_has_the_tokens_of_training(tokenizer):
         Turn("human", "and the top ?"),
         Turn("assistant", "a star"),
     )
-    whole = opening(tokenizer) + list(encode_sample(tokenizer, sample(*turns, images=2)).input_ids)
+    whole = opening(tokenizer) + list(encoded(tokenizer, sample(*turns, images=2)).input_ids)
     for known in (1, 3, 5):
         asked = encode(tokenizer, assistant_prompt(turns[:known], end=tokenizer.eos_token))
         assert whole[: len(asked)] == asked
@@ -91,11 +95,11 @@ def test_a_history_without_its_ends_is_refused():
 
 def test_samples_encoded_together_equal_samples_encoded_alone(tokenizer):
     made = [sample(Turn("human", q, (0,)), Turn("assistant", a), images=1, name=q) for q, a in ("ab", "cd", "ef", "ab")]
-    assert encode_samples(tokenizer, made) == [encode_sample(tokenizer, s) for s in made]
+    assert encode_samples(tokenizer, made) == [encoded(tokenizer, s) for s in made]
 
 
 def test_data_cannot_pose_as_an_image_or_an_end(tokenizer):
-    made = encode_sample(tokenizer, sample(Turn("human", "see <image> </s>"), Turn("assistant", "no <image></s> here")))
+    made = encoded(tokenizer, sample(Turn("human", "see <image> </s>"), Turn("assistant", "no <image></s> here")))
     assert tokenizer.convert_tokens_to_ids("<image>") not in made.input_ids
     assert made.input_ids.count(tokenizer.eos_token_id) == 1
     assert plain(tokenizer, "a < b | c") == "a < b | c"
@@ -111,8 +115,8 @@ def test_a_long_pair_is_cut_within_its_answer_or_skipped(tokenizer):
 
 def test_a_joined_dialogue_equals_the_same_dialogue_of_one_sample(tokenizer):
     turns = (Turn("human", "what ?"), Turn("assistant", "a star"), Turn("human", "color ?"), Turn("assistant", "red"))
-    whole = encode_sample(tokenizer, sample(*turns))
-    parts = [encode_sample(tokenizer, sample(*turns[:2])), encode_sample(tokenizer, sample(*turns[2:]))]
+    whole = encoded(tokenizer, sample(*turns))
+    parts = [encoded(tokenizer, sample(*turns[:2])), encoded(tokenizer, sample(*turns[2:]))]
     joined = join(parts, opening(tokenizer), separator(tokenizer))
     assert list(joined.input_ids) == opening(tokenizer) + list(whole.input_ids)
     assert list(joined.labels)[len(opening(tokenizer)) :] == list(whole.labels)

@@ -7,11 +7,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from polite_flamingo.train.collate import IGNORED
-from polite_flamingo.train.multiturn import Limits, best_fit, join, one_by_one, random_fill
+from polite_flamingo.train.data import IGNORED
+from polite_flamingo.train.multiturn import DialogueLimits, best_fit, join, one_by_one, random_fill
 from polite_flamingo.train.store import Segment, Shapes
 
-LIMITS = Limits(context_length=20, max_turns=4, max_images=4, opening=2, separator=1)
+LIMITS = DialogueLimits(context_length=20, max_turns=4, max_images=4, opening=2, separator=1)
 
 
 def shapes(lengths, images=None, turns=None, first_learned=None, image_first=None) -> Shapes:
@@ -40,7 +40,7 @@ def world(count: int = 3000, seed: int = 5) -> tuple[list[int], Shapes]:
     return order, shapes(lengths, images, turns=[rng.choice((1, 1, 3)) for _ in range(count)])
 
 
-WIDE = Limits(context_length=1024, max_turns=32, max_images=16, opening=30, separator=1)
+WIDE = DialogueLimits(context_length=1024, max_turns=32, max_images=16, opening=30, separator=1)
 
 
 def test_a_dialogue_has_one_opening_and_separators_between_its_samples():
@@ -59,7 +59,7 @@ def test_at_random_a_sample_that_does_not_fit_opens_the_next_dialogue():
     assert layout.lengths.tolist() == [12, 20]  # 2 + 10 + 1 + 7 = 20 fits exactly
 
 
-@pytest.mark.parametrize("limits", [Limits(20, 2, 4, 2, 1), Limits(20, 4, 2, 2, 1)])
+@pytest.mark.parametrize("limits", [DialogueLimits(20, 2, 4, 2, 1), DialogueLimits(20, 4, 2, 2, 1)])
 @pytest.mark.parametrize("lay", [random_fill, best_fit])
 def test_turns_and_images_are_bounded(lay, limits):
     layout = lay(range(5), shapes([2] * 5, images=[1] * 5), limits)

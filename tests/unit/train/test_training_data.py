@@ -16,12 +16,11 @@ from polite_flamingo.io import write_shards
 from polite_flamingo.model.tokens import place_images
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.train import store
-from polite_flamingo.train.collate import IGNORED, Example
-from polite_flamingo.train.data import as_training_data
-from polite_flamingo.train.dialogue import encode_sample
+from polite_flamingo.train.data import IGNORED, Example, as_training_data
+from polite_flamingo.train.dialogue import encode_samples
+from polite_flamingo.train.mixture import StageData, samples_of
 from polite_flamingo.train.pairs import PairData, pair_example
 from polite_flamingo.train.store import TokenStore, cached, token_key
-from polite_flamingo.train.ushape import StageData, samples_of
 
 BOTH = {"instruction": 1.0, "pf1m": 1.0}
 
@@ -152,12 +151,12 @@ def test_samples_are_tokenised_once(tokenizer, shards, monkeypatch):
     def never(*_: object) -> None:
         raise AssertionError("tokenised again")
 
-    monkeypatch.setattr("polite_flamingo.train.ushape.encode_samples", never)
+    monkeypatch.setattr("polite_flamingo.train.mixture.encode_samples", never)
     list(stage(tokenizer, shards, seed=7, mode="fit").epoch(3))
 
 
 def test_a_stored_segment_equals_the_encoded_one(tokenizer, tmp_path):
-    made = [encode_sample(tokenizer, instruction(i)) for i in range(store.ROWS + 5)]
+    made = encode_samples(tokenizer, [instruction(i) for i in range(store.ROWS + 5)])
     kept = TokenStore.write(tmp_path / "x.arrow", made)
     assert len(kept) == len(made)
     assert [kept.segment(i) for i in (0, store.ROWS - 1, store.ROWS, len(made) - 1)] == [
@@ -199,7 +198,7 @@ def test_a_damaged_token_file_is_a_clear_error(tmp_path):
 
 def test_a_tokenisation_cut_short_leaves_nothing_behind(tokenizer, tmp_path):
     def broken():
-        yield encode_sample(tokenizer, instruction(0))
+        yield from encode_samples(tokenizer, [instruction(0)])
         raise DataError("row is broken")
 
     with pytest.raises(DataError, match="row is broken"):
@@ -208,7 +207,7 @@ def test_a_tokenisation_cut_short_leaves_nothing_behind(tokenizer, tmp_path):
 
 
 def test_only_a_few_token_files_stay(tokenizer, tmp_path):
-    segment = encode_sample(tokenizer, instruction(0))
+    (segment,) = encode_samples(tokenizer, [instruction(0)])
     for index in range(store.KEPT_FILES + 3):
         path = cached(tmp_path, f"k{index}", lambda: [segment]).path
         os.utime(path, (index, index))
@@ -246,8 +245,8 @@ def test_a_list_of_examples_is_training_data():
 PEAK = """
 import resource, sys
 from pathlib import Path
-from polite_flamingo.train.packed import PackedExamples, Packer, Samples
-from polite_flamingo.train.multiturn import Limits
+from polite_flamingo.train.dialogue import PackedExamples, Packer, Samples
+from polite_flamingo.train.multiturn import DialogueLimits
 from polite_flamingo.train.store import Segment, TokenStore
 
 def made(count):
@@ -258,7 +257,7 @@ def made(count):
 TokenStore.write(Path(sys.argv[1]), made(2000))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 store = TokenStore.write(Path(sys.argv[1]), made(20_000))
-limits = Limits(1024, 32, 16, 30, 1)
+limits = DialogueLimits(1024, 32, 16, 30, 1)
 samples = Samples({"s": store})
 examples = PackedExamples(samples, range(len(samples)), Packer("fit", limits, tuple(range(30)), (1,), 9))
 assert len(examples[len(examples) - 1].input_ids) == examples.lengths[-1]

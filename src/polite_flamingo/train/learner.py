@@ -1,42 +1,34 @@
-"""One optimizer step, wherever the weights lie: a process alone, or several with copies of the model (DDP).
+"""One optimizer step: dropout's seed, forward and backward over the micro-batches, update, a look at the numbers.
 
-Accelerate places the model, switches to bfloat16 and joins the processes; one process on a CPU pays nothing for it.
-`train.sharded` is the same over DeepSpeed's ZeRO.
+The model lies whole in every process: one alone, or several with copies (DDP). Accelerate places it, switches to
+bfloat16 and joins the processes; one process on a CPU pays nothing for it. `train.sharded` is the same over DeepSpeed's
+ZeRO. A loss or gradient that is no number ends the training, and what caused it is kept to be looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from polite_flamingo.errors import ModelError
 from polite_flamingo.images import open_image
+from polite_flamingo.io import write_json
 from polite_flamingo.train.group import join_processes, micro_batches, rank, world_size
-from polite_flamingo.train.settings import Distribution, TrainSettings
+from polite_flamingo.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.train.collate import Batch
+    from polite_flamingo.train.feed import Batch, Step
 
 OPTIMIZER = "optimizer-{rank:05d}.pt"
-
-
-def open_engine(
-    bundle: FlamingoBundle,
-    tensors: Mapping[str, nn.Parameter],
-    settings: TrainSettings,
-    distribution: Distribution,
-) -> Engine:
-    """The engine for a distribution of the work."""
-    if not distribution.sharded:
-        return Engine(bundle, tensors, settings)
-    from polite_flamingo.train.sharded import ShardedEngine
-
-    return ShardedEngine(bundle, tensors, settings, distribution)
 
 
 class Supervised(nn.Module):
@@ -66,8 +58,25 @@ class Supervised(nn.Module):
         return model.supervised_loss(input_ids, attention_mask, labels, tokens, image_index)
 
 
-class Engine:
-    """Forward, backward and update of a model that lies whole in every process.
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What an optimizer step came to.
+
+    Args:
+        loss: Mean loss (nats) per supervised token, over all processes.
+        norm: Norm of its gradient before clipping.
+        part_losses: Summed loss of every micro-batch of this process.
+        checkpoint: Whether the first process wants a checkpoint now.
+    """
+
+    loss: float
+    norm: float
+    part_losses: tuple[torch.Tensor, ...]
+    checkpoint: bool
+
+
+class Learner:
+    """Learns step by step, with a model that lies whole in every process.
 
     Args:
         bundle: The model.
@@ -104,6 +113,28 @@ class Engine:
         )
         return self._accelerator.prepare_model(module)
 
+    def step(self, step: Step, number: int, rate: float, *, due: bool, image_root: Path) -> StepOutcome:
+        """One optimizer step.
+
+        Args:
+            step: Its data.
+            number: Number of the step, from 0; with the seed it decides dropout.
+            rate: Learning rate.
+            due: Whether this process finds that a checkpoint is due; the first one decides for all.
+            image_root: Folder of the image paths.
+        """
+        torch.manual_seed(step_seed(self.settings.seed, number, self.rank))
+        losses: list[torch.Tensor] = []
+        for index, part in enumerate(step.parts):
+            loss = self.loss(part, image_root, step.pixels)
+            losses.append(loss.detach())
+            self.backward(loss, step.supervised, last=index == len(step.parts) - 1)
+        norm = self.update(rate)
+        wish = torch.tensor(float(due and self.rank == 0), device=norm.device)
+        summed = self.summed(torch.stack([torch.stack(losses).sum(), wish]))
+        loss_sum, wishes, size = torch.cat([summed, norm.detach().reshape(1)]).tolist()
+        return StepOutcome(loss_sum / step.supervised, size, tuple(losses), checkpoint=wishes > 0)
+
     def loss(self, batch: Batch, image_root: Path, pixels: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Summed loss (nats) of a micro-batch."""
         device = self.bundle.device
@@ -122,10 +153,10 @@ class Engine:
         if not self._tower_learns:
             return self.bundle.encode_images(batch.images, image_root, pixels=pixels)
         prepare = self.bundle.image_processor
-        shown = [pixels[path] if path in pixels else prepare(open_image(image_root, path)) for path in batch.images]
-        if not shown:  # an image nobody attends to, so that every process uses the same weights
-            shown = [prepare(Image.new("RGB", (32, 32)))]
-        return torch.stack(shown).to(self.bundle.device, self.bundle.dtype)
+        images = [pixels[path] if path in pixels else prepare(open_image(image_root, path)) for path in batch.images]
+        if not images:  # an image nobody attends to, so that every process uses the same weights
+            images = [prepare(Image.new("RGB", (32, 32)))]
+        return torch.stack(images).to(self.bundle.device, self.bundle.dtype)
 
     def backward(self, loss: torch.Tensor, supervised: int, *, last: bool) -> None:
         """Add the gradient of a micro-batch's summed loss, as its share of the mean over `supervised` tokens."""
@@ -179,6 +210,67 @@ class Engine:
             parameter.data = parameter.data.float()
         if self._lowered:
             self.bundle.clear_cache()
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of dropout of a step in a process."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{step}:{rank}:dropout".encode()).digest()[:7])
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Deterministic kernels where PyTorch has them."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn)
+        memory.fill_uninitialized_memory = fill
+
+
+def check_finite(outcome: StepOutcome, parts: Sequence[Batch], folder: Path, facts: Mapping[str, Any]) -> None:
+    """Stop a training whose loss or gradient norm is not finite.
+
+    Args:
+        outcome: Of the step.
+        parts: Its micro-batches of this process.
+        folder: Gets ``bad_batch-step-N-rank-R/``: one ``.safetensors`` per micro-batch, and ``batch.json``.
+        facts: What else is known, for the JSON file: step, rank, label, learning rate.
+
+    Raises:
+        ModelError: names the step, the samples and the folder.
+    """
+    if math.isfinite(outcome.loss) and math.isfinite(outcome.norm):
+        return
+    bad = [part for part, value in zip(parts, outcome.part_losses, strict=True) if not bool(torch.isfinite(value))]
+    what = "loss" if not math.isfinite(outcome.loss) else "gradient"
+    kept = save_batches(bad or parts, folder / f"bad_batch-step-{facts['step']}-rank-{facts['rank']}", facts)
+    raise ModelError(
+        f"the {what} is not finite at step {facts['step']}",
+        value=[name for part in bad or parts for name in part.ids],
+        where=f"{facts['label']}; the batch is kept in {kept}",
+        next_step="lower the learning rate or look at these samples; "
+        "with a changed setting, discard the unfinished training first",
+    )
+
+
+def save_batches(parts: Sequence[Batch], folder: Path, facts: Mapping[str, Any]) -> Path:
+    """Write micro-batches as safetensors, their ids and image paths as JSON; returns the folder."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, part in enumerate(parts):
+        tensors = {"input_ids": part.input_ids, "labels": part.labels, "image_index": part.image_index}
+        if part.attention_mask is not None:
+            tensors["attention_mask"] = part.attention_mask
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / f"{index}.safetensors")
+    write_json(folder / "batch.json", {**facts, "parts": [{"ids": p.ids, "images": p.images} for p in parts]})
+    return folder
 
 
 def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> Sequence[dict[str, Any]]:
