@@ -1,4 +1,4 @@
-"""The page's figures as HTML and SVG without style attributes: bars per source, a histogram per filter."""
+"""The geometry of the page's figures, which page.html draws as SVG: bars per source, a histogram per filter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from polite_flamingo.reports.filtering.collect import KEPT, Scores
 
@@ -41,32 +40,43 @@ def title(name: str) -> str:
     return AXES[name][0] if name in AXES else name.replace("_", " ").capitalize()
 
 
-def legend(names: Sequence[str], filters: Sequence[str]) -> str:
-    """Colour keys of `names`; a filter has the colour of its place in `filters`."""
-    items = [
-        f'<li><svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="{_colour(name, filters)}" width="1" '
-        f'height="1"/></svg>{escape("kept" if name == KEPT else title(name))}</li>'
-        for name in names
-    ]
-    return f'<ul class="legend">{"".join(items)}</ul>'
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """A coloured rectangle; y is measured downwards.
+
+    Args:
+        colour: Class of the style sheet.
+        label: What it says to the pointer.
+    """
+
+    colour: str
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str = ""
 
 
-def source_bar(counts: Counter[str], names: Sequence[str], filters: Sequence[str]) -> str:
-    """One stacked bar: what became of a source's records, `names` in drawing order."""
+def label(name: str) -> str:
+    """What became of a record, for readers: kept, or the filter that took it."""
+    return KEPT if name == KEPT else title(name)
+
+
+def colour(name: str, filters: Sequence[str]) -> str:
+    """Class of the style sheet: a filter has the colour of its position in `filters`."""
+    return KEPT if name == KEPT else f"c{list(filters).index(name) % 12}"
+
+
+def source_bar(counts: Counter[str], names: Sequence[str], filters: Sequence[str]) -> list[Rectangle]:
+    """One stacked bar, 100 units wide: what became of a source's records, `names` in drawing order."""
     start, parts = 0.0, []
     for name in names:
         share = counts[name] / counts["records"]
         if share:
-            told = f"{'kept' if name == KEPT else title(name)}: {counts[name]:,} ({share:.1%})"
-            parts.append(
-                f'<rect class="{_colour(name, filters)}" x="{start * 100:.3f}" width="{share * 100:.3f}" height="10">'
-                f"<title>{escape(told)}</title></rect>"
-            )
+            spoken = f"{label(name)}: {counts[name]:,} ({share:.1%})"
+            parts.append(Rectangle(colour(name, filters), start * 100, 0, share * 100, 10, spoken))
         start += share
-    return (
-        f'<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" '
-        f'aria-label="{counts[KEPT] / counts["records"]:.1%} kept">{"".join(parts)}</svg>'
-    )
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,58 +133,69 @@ def histogram(scores: Scores) -> Histogram:
 
     def counts(side: array[float]) -> list[int]:
         inside = np.clip(np.frombuffer(side, "f").astype("d"), low, high)
-        found: list[int] = np.histogram(inside, bins=bins, range=(low, high))[0].tolist()
-        return found
+        per_bin: list[int] = np.histogram(inside, bins=bins, range=(low, high))[0].tolist()
+        return per_bin
 
     counted = {source: (counts(passed), counts(failed)) for source, (passed, failed) in sorted(scores.sources.items())}
     return Histogram(low, high, scores.cuts, counted)
 
 
-def draw(name: str, data: Histogram, key: str) -> str:
-    """A histogram as SVG; bars of passed records below those of failed ones. The script finds its counts by `key`."""
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A value on the axis.
+
+    Args:
+        x: Where it is drawn.
+        value: What is written beside it.
+        anchor: Which side of the text is at x; thresholds only.
+    """
+
+    x: float
+    value: float
+    anchor: str = "middle"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A histogram laid out in `WIDTH` by `HEIGHT` units.
+
+    Args:
+        label: What it shows, for those who cannot see it.
+        bars: Passed records below failed ones, bin by bin.
+        ticks: Round values of the axis.
+        cuts: Thresholds on the axis.
+    """
+
+    label: str
+    bars: tuple[Rectangle, ...]
+    ticks: tuple[Tick, ...]
+    cuts: tuple[Tick, ...]
+
+
+def draw(name: str, data: Histogram) -> Drawing:
+    """Lay a filter's histogram out."""
     passed, failed = data.total()
     step = (WIDTH - 2 * SIDE) / len(passed)
     scale = (BASE - TOP) / max(data.peak(), 1)
 
-    def bar(kind: str, index: int, count: int, below: int) -> str:
-        return (
-            f'<rect class="{kind}" x="{SIDE + index * step:.2f}" width="{max(step - 0.8, 0.5):.2f}" '
-            f'y="{BASE - (below + count) * scale:.2f}" height="{count * scale:.2f}"/>'
-        )
+    def bar(kind: str, index: int, count: int, below: int) -> Rectangle:
+        y = BASE - (below + count) * scale
+        return Rectangle(kind, SIDE + index * step, y, max(step - 0.8, 0.5), count * scale)
 
     bars = [bar("pass", i, count, 0) for i, count in enumerate(passed)]
     bars += [bar("fail", i, count, passed[i]) for i, count in enumerate(failed)]
-    return (
-        f'<svg class="hist" data-key="{escape(key)}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(_spoken(name, data))}"><g class="bars">{"".join(bars)}</g>'
-        f'<line class="axis" x1="{SIDE}" x2="{WIDTH - SIDE}" y1="{BASE}" y2="{BASE}"/>'
-        f"{_ticks(data)}{_cuts(data)}</svg>"
+    return Drawing(
+        f"{title(name)}: {sum(passed)} records passed, {sum(failed)} failed; "
+        f"scores from {data.low:.3g} to {data.high:.3g}",
+        tuple(bars),
+        tuple(Tick(_x(value, data), value) for value in _round_values(data.low, data.high)),
+        tuple(_cut(cut, data) for cut in data.cuts if data.low <= cut <= data.high),
     )
 
 
-def _ticks(data: Histogram) -> str:
-    parts = []
-    for value in _round_values(data.low, data.high):
-        x = _x(value, data)
-        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{BASE}" y2="{BASE + 4}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{BASE + 16}">{value:g}</text>')
-    return "".join(parts)
-
-
-def _cuts(data: Histogram) -> str:
-    parts = []
-    for cut in data.cuts:
-        if data.low <= cut <= data.high:
-            x = _x(cut, data)
-            anchor = "start" if x < WIDTH * 0.15 else "end" if x > WIDTH * 0.85 else "middle"
-            parts.append(f'<line class="cut" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{BASE}"/>')
-            parts.append(f'<text class="cutlabel {anchor}" x="{x:.1f}" y="{TOP - 8}">{cut:g}</text>')
-    return "".join(parts)
-
-
-def _spoken(name: str, data: Histogram) -> str:
-    passed, failed = (sum(side) for side in data.total())
-    return f"{title(name)}: {passed} records passed, {failed} failed; scores from {data.low:.3g} to {data.high:.3g}"
+def _cut(cut: float, data: Histogram) -> Tick:
+    x = _x(cut, data)
+    return Tick(x, cut, "start" if x < WIDTH * 0.15 else "end" if x > WIDTH * 0.85 else "middle")
 
 
 def _x(value: float, data: Histogram) -> float:
@@ -188,7 +209,3 @@ def _round_values(low: float, high: float) -> list[float]:
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first = math.ceil(low / step)
     return [round(i * step, 10) for i in range(first, math.floor(high / step) + 1)]
-
-
-def _colour(name: str, filters: Sequence[str]) -> str:
-    return KEPT if name == KEPT else f"c{list(filters).index(name) % 12}"

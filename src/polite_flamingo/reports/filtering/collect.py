@@ -24,7 +24,7 @@ COLUMNS = ("id", "source", "task", "verdicts", "scores", "cut")
 DRAWN_PER_GROUP = 64  # records remembered per source and fate
 CLOSE_PER_GROUP = 4  # per source, filter and side of the threshold
 
-Place = tuple[str, str, int]  # state, shard, row
+Position = tuple[str, str, int]  # state, shard, row
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Collected:
         edited: Kept records of which paragraphs were cut.
         scores: (filter, threshold as JSON) -> scores; some tasks have thresholds of their own.
         filters: Names of the filters in their order.
-        shown: Places of the records to show, with the filters near whose threshold they lie.
+        examples: Positions of the records to show, with the filters near whose threshold they lie.
     """
 
     sources: dict[str, Counter[str]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Collected:
     edited: int = 0
     scores: dict[tuple[str, str], Scores] = field(default_factory=dict)
     filters: tuple[str, ...] = ALL
-    shown: dict[Place, set[str]] = field(default_factory=dict)
+    examples: dict[Position, set[str]] = field(default_factory=dict)
 
     @property
     def total(self) -> Counter[str]:
@@ -88,27 +88,27 @@ def collect(pf1m: Path, examples: int) -> Collected:
     Half of the choice is drawn by the hash of the id, evenly over sources and fates; the other half lies nearest to a
     threshold. The same data always give the same choice.
     """
-    found = Collected()
+    collected = Collected()
     drawn = _Nearest(DRAWN_PER_GROUP)
     close = _Nearest(CLOSE_PER_GROUP)
-    known: dict[tuple[str, str], Scores] = {}  # a filter has one threshold per task
-    for place, row in _rows(pf1m):
+    scores_of_task: dict[tuple[str, str], Scores] = {}  # a filter has one threshold per task
+    for position, row in _rows(pf1m):
         source, task = row["source"], row["task"]
         verdicts: dict[str, list[Any]] = json.loads(row["verdicts"])
         failed = [name for name, (_, _, passed) in verdicts.items() if not passed]
         fate = failed[0] if failed else KEPT
-        found.sources.setdefault(source, Counter()).update(("records", fate))
-        found.alone.update(failed)
+        collected.sources.setdefault(source, Counter()).update(("records", fate))
+        collected.alone.update(failed)
         edited = fate == KEPT and row["cut"] != "[]"
-        found.edited += edited
-        drawn.add((source, "edited" if edited else fate), _draw(row["id"]), place)
+        collected.edited += edited
+        drawn.add((source, "edited" if edited else fate), _draw(row["id"]), position)
         for name, (score, threshold, passed) in verdicts.items():
             if score is None:
-                found.applied[name] += not passed
+                collected.applied[name] += not passed
                 continue
-            if (scores := known.get((name, task))) is None:
-                scores = known[name, task] = found.scores_of(name, threshold, task)
-            found.applied[name] += 1
+            if (scores := scores_of_task.get((name, task))) is None:
+                scores = scores_of_task[name, task] = collected.scores_of(name, threshold, task)
+            collected.applied[name] += 1
             if name == "nli" and scores.cuts:
                 score = nli_margin(json.loads(row["scores"])["nli"], threshold)
             if not math.isfinite(score):
@@ -117,11 +117,11 @@ def collect(pf1m: Path, examples: int) -> Collected:
             scores.add(source, score, passed and not below)
             if score:  # 0: nothing of what the filter counts
                 for cut in scores.cuts:
-                    close.add((source, name, passed), abs(score - cut), place)
+                    close.add((source, name, passed), abs(score - cut), position)
     near = close.choose(examples // 2)
-    for place, keys in [*near.items(), *drawn.choose(examples - len(near), near).items()]:
-        found.shown[place] = {key[1] for key in keys if len(key) == 3}
-    return found
+    for position, keys in [*near.items(), *drawn.choose(examples - len(near), near).items()]:
+        collected.examples[position] = {key[1] for key in keys if len(key) == 3}
+    return collected
 
 
 def cuts_on_axis(name: str, threshold: Any) -> tuple[float, ...]:
@@ -148,24 +148,24 @@ class _Nearest:
         self._size = size
         self._groups: dict[tuple[Any, ...], list[tuple[float, tuple[str, str, int]]]] = {}
 
-    def add(self, group: tuple[Any, ...], distance: float, place: Place) -> None:
+    def add(self, group: tuple[Any, ...], distance: float, position: Position) -> None:
         heap = self._groups.setdefault(group, [])
         if len(heap) < self._size:
-            heappush(heap, (-distance, place))
+            heappush(heap, (-distance, position))
         elif -distance > heap[0][0]:
-            heappushpop(heap, (-distance, place))
+            heappushpop(heap, (-distance, position))
 
-    def choose(self, count: int, known: Mapping[Place, Any] | None = None) -> dict[Place, set[tuple[Any, ...]]]:
+    def choose(self, count: int, known: Mapping[Position, Any] | None = None) -> dict[Position, set[tuple[Any, ...]]]:
         """At most `count` entries that are not `known`: the nearest of every group, then the second nearest."""
         groups = {key: sorted(heap, reverse=True) for key, heap in sorted(self._groups.items(), key=str)}
-        chosen: dict[Place, set[tuple[Any, ...]]] = {}
+        chosen: dict[Position, set[tuple[Any, ...]]] = {}
         for rank in range(self._size):
             for key, entries in groups.items():
                 if rank >= len(entries) or entries[rank][1] in (known or {}):
                     continue
-                place = entries[rank][1]
-                if place in chosen or len(chosen) < count:
-                    chosen.setdefault(place, set()).add(key)
+                position = entries[rank][1]
+                if position in chosen or len(chosen) < count:
+                    chosen.setdefault(position, set()).add(key)
         return chosen
 
 
@@ -173,7 +173,7 @@ def _draw(record: str) -> float:
     return int.from_bytes(hashlib.sha256(record.encode()).digest()[:6]) / 2**48
 
 
-def _rows(pf1m: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def _rows(pf1m: Path) -> Iterator[tuple[Position, Mapping[str, Any]]]:
     for state in STATES:
         for shard in sorted((pf1m / state).glob("part-*.parquet")):
             for number, row in enumerate(read_shard(shard, COLUMNS)):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ImageError
-from polite_flamingo.reports.filtering.collect import Place
-from polite_flamingo.io import Row, read_shard
 from polite_flamingo.images import open_image
+from polite_flamingo.io import Row, read_shard
+from polite_flamingo.reports.filtering.collect import Position
 
 MAX_TEXT = 4_000  # characters of one text
 MAX_IMAGES = 4  # of one record
@@ -37,7 +37,7 @@ class Gallery:
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, path: str) -> int:
-        """Place of an image in `images`: ``{"alt": path, "url": …}``, or ``"note"`` in place of the URL."""
+        """Index of an image in `images`: ``{"alt": path, "url": …}``, or ``"note"`` in place of the URL."""
         if path not in self._numbers:
             self._numbers[path] = len(self.images)
             self.images.append({"alt": _cut(path), **self._load(path)})
@@ -58,14 +58,14 @@ class Gallery:
         return {"url": url}
 
 
-def load_examples(pf1m: Path, shown: Mapping[Place, set[str]], gallery: Gallery) -> list[dict[str, Any]]:
-    """The records at the places `shown`, in order of id, as JSON values for the page.
+def load_examples(pf1m: Path, positions: Mapping[Position, set[str]], gallery: Gallery) -> list[dict[str, Any]]:
+    """The records at `positions`, in order of id, as JSON values for the page.
 
-    Images are loaded in the order of `shown`, which goes round sources and fates: all have some when the budget ends.
+    Images are loaded in their order, which goes round sources and fates: all have some when the budget ends.
     """
-    rows = dict(_read(pf1m, set(shown)))
-    found = [_example(rows[place], near, gallery) for place, near in shown.items()]
-    return sorted(found, key=lambda example: str(example["id"]))
+    rows = dict(_read(pf1m, set(positions)))
+    examples = [_example(rows[position], near, gallery) for position, near in positions.items()]
+    return sorted(examples, key=lambda example: str(example["id"]))
 
 
 def _example(row: Row, near: set[str], gallery: Gallery) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _example(row: Row, near: set[str], gallery: Gallery) -> dict[str, Any]:
         "failed": [name for name, (_, _, passed) in verdicts.items() if not passed],
         "reason": row["reason"],
         "near": sorted(near),
-        "asked": _cut(row["instruction"]),
+        "instruction": _cut(row["instruction"]),
         "raw": _cut(row["raw_answer"]),
         "rewritten": _cut(row["rewritten"]),
         "cut": [[logit, _cut(text)] for logit, text in json.loads(row["cut"])[:MAX_CUT]],
@@ -88,10 +88,10 @@ def _example(row: Row, near: set[str], gallery: Gallery) -> dict[str, Any]:
     }
 
 
-def _read(pf1m: Path, places: set[Place]) -> Iterator[tuple[Place, Row]]:
-    for state, shard in sorted({place[:2] for place in places}):
+def _read(pf1m: Path, positions: set[Position]) -> Iterator[tuple[Position, Row]]:
+    for state, shard in sorted({position[:2] for position in positions}):
         for number, row in enumerate(read_shard(pf1m / state / shard)):
-            if (state, shard, number) in places:
+            if (state, shard, number) in positions:
                 yield (state, shard, number), row
 
 

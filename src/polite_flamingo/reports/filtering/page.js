@@ -27,7 +27,7 @@
   });
 
   data.examples.forEach((record) => {
-    record.text = [record.id, record.asked, record.raw, record.rewritten, ...record.cut.map((cut) => cut[1])]
+    record.text = [record.id, record.instruction, record.raw, record.rewritten, ...record.cut.map((cut) => cut[1])]
       .join("\n").toLowerCase();
   });
   options(get("source"), [...new Set(data.examples.map((record) => record.source))].sort());
@@ -65,7 +65,7 @@
   const texts = (record) => {
     const box = make("div", "texts");
     const part = (name, text) => box.append(make("h4", "", name), make("p", "", text));
-    part("Asked", record.asked);
+    part("Asked", record.instruction);
     part("Raw answer", record.raw);
     box.append(make("h4", "", "Rewritten"));
     const left = record.cut.map(([logit, text]) => ({logit, text}));

@@ -1,7 +1,7 @@
-"""The page: texts escaped, figures inline, data as JSON; it loads nothing and runs no script but its own.
+"""The page: what page.html shows, data as JSON; it loads nothing and runs no script but its own.
 
 A Content-Security-Policy with the hashes of its one style sheet and one script forbids everything else. All text of the
-dataset is untrusted: escaped here, and set as text by the script.
+dataset is untrusted: the template escapes it, and the script sets it as text.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
-from itertools import zip_longest
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.io import write_atomic
 from polite_flamingo.reports.filtering import charts
 from polite_flamingo.reports.filtering.collect import KEPT, STATES, Collected, Scores, collect
 from polite_flamingo.reports.filtering.examples import Gallery, load_examples
-from polite_flamingo.io import write_atomic
 
 EXAMPLES = 300
 IMAGE_BYTES = 6_000_000
@@ -58,38 +56,68 @@ def write_report(
     """
     if not all((pf1m / state).is_dir() for state in STATES):
         raise DataError("nothing has been filtered", where=pf1m, next_step="run `polite-flamingo filter`")
-    found = collect(pf1m, examples)
+    collected = collect(pf1m, examples)
     gallery = Gallery(image_root, image_bytes)
-    records = load_examples(pf1m, found.shown, gallery)
-    page = render(found, records, gallery.images, profile, sets or {})
+    records = load_examples(pf1m, collected.examples, gallery)
+    page = render(collected, records, gallery.images, profile, sets or {})
     write_atomic(out, page)
     return {
-        "records": found.total["records"],
+        "records": collected.total["records"],
         "examples": len(records),
         "images": sum("url" in image for image in gallery.images),
         "bytes": len(page.encode()),
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose first cells are headings, each with a line of `notes` below if there are any."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The histogram of one filter's scores.
+
+    Args:
+        title: Name of the filter.
+        key: Where the script finds the counts.
+        drawing: What is drawn.
+        caption: What the axis is, and the threshold.
+        peak: Records in the fullest bin.
+    """
+
+    title: str
+    key: str
+    drawing: charts.Drawing
+    caption: str
+    peak: int
+
+
 def render(
-    found: Collected,
+    collected: Collected,
     examples: Sequence[Mapping[str, Any]],
     images: Sequence[Mapping[str, str]],
     profile: str,
     sets: Mapping[str, Any],
 ) -> str:
     """The whole page as HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     style, script = _part("page.css"), _part("page.js")
     histograms = {
-        (name, threshold): charts.histogram(scores)
-        for (name, threshold), scores in sorted(found.scores.items(), key=lambda item: _order(found, item[0]))
+        key: charts.histogram(scores)
+        for key, scores in sorted(collected.scores.items(), key=lambda item: _order(collected, item[0]))
     }
-    sources = merged(found.sources)
-    figures = {key: _figure(found, *key, histogram) for key, histogram in histograms.items()}
+    sources = merged(collected.sources)
+    figures = {key: _figure(collected, *key, histogram) for key, histogram in histograms.items()}
     content = {
         "examples": examples,
         "images": images,
-        "titles": {name: charts.title(name) for name in found.filters},
+        "titles": {name: charts.title(name) for name in collected.filters},
         "histograms": {
             " ".join(key): {"": data.total(), **{name: c for name, c in data.counts.items() if name in sources}}
             for key, data in histograms.items()
@@ -97,59 +125,60 @@ def render(
         "base": charts.BASE,
         "top": charts.TOP,
     }
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    taking = [name for name in found.filters if found.total[name]]
-    return Template(_part("page.html")).substitute(
-        policy=escape(policy),
-        profile=escape(profile),
+    taking = [name for name in collected.filters if collected.total[name]]
+    fates = [KEPT, *taking]
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    ).get_template("page.html")
+    return page.render(
+        charts=charts,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
         style=style,
         script=script,
-        tiles=_tiles(found),
-        legend=charts.legend([KEPT, *taking], found.filters),
-        bars=_bars(sources, [KEPT, *taking], found.filters),
-        sources=_source_table(sources, taking),
-        filters=_filter_table(found),
-        alike=_alike({name: sets[name] for name in sources if name in sets}),
-        histograms="".join(figures[key] for key in histograms if found.scores[key].cuts),
-        off=_more("".join(figures[key] for key in histograms if not found.scores[key].cuts)),
         data=_json(content),
+        profile=profile,
+        tiles=_tiles(collected),
+        legend=[(charts.colour(name, collected.filters), charts.label(name)) for name in fates],
+        sources=[_source(name, counts, fates, collected.filters) for name, counts in sources.items()],
+        source_table=_source_table(sources, taking),
+        filter_table=_filter_table(collected),
+        alike_table=_alike_table({name: sets[name] for name in sources if name in sets}),
+        figures_on=[figures[key] for key in histograms if collected.scores[key].cuts],
+        figures_off=[figures[key] for key in histograms if not collected.scores[key].cuts],
     )
 
 
 def merged(sources: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
     """Sources by name; of more than `MAX_SOURCES` the smallest are added up."""
     ranked = sorted(sources, key=lambda name: (-sources[name]["records"], name))
-    shown = {name: sources[name] for name in sorted(ranked[:MAX_SOURCES])}
+    largest = {name: sources[name] for name in sorted(ranked[:MAX_SOURCES])}
     if ranked[MAX_SOURCES:]:
-        shown[OTHERS] = sum((sources[name] for name in ranked[MAX_SOURCES:]), Counter())
-    return shown
+        largest[OTHERS] = sum((sources[name] for name in ranked[MAX_SOURCES:]), Counter())
+    return largest
 
 
-def _tiles(found: Collected) -> str:
-    total = found.total
+def _source(name: str, counts: Counter[str], fates: Sequence[str], filters: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kept": f"{_percent(counts[KEPT], counts['records'])} kept",
+        "records": f"{counts['records']:,}",
+        "bar": charts.source_bar(counts, fates, filters),
+    }
+
+
+def _tiles(collected: Collected) -> list[tuple[str, str]]:
+    total = collected.total
     rejected = total["records"] - total[KEPT]
-    tiles = [
+    return [
         (f"{total['records']:,}", "records judged"),
         (f"{total[KEPT]:,}", f"kept ({_percent(total[KEPT], total['records'])})"),
         (f"{rejected:,}", f"rejected ({_percent(rejected, total['records'])})"),
-        (f"{found.edited:,}", "kept with paragraphs cut"),
+        (f"{collected.edited:,}", "kept with paragraphs cut"),
     ]
-    return "".join(f"<div><dd>{number}</dd><dt>{escape(what)}</dt></div>" for number, what in tiles)
 
 
-def _bars(sources: Mapping[str, Counter[str]], names: Sequence[str], filters: Sequence[str]) -> str:
-    rows = []
-    for source, counts in sources.items():
-        told = f"{_percent(counts[KEPT], counts['records'])} kept of {counts['records']:,}"
-        label = f'<span dir="auto">{escape(source)}</span><span>{told}</span>'
-        rows.append(f'<li><div class="label">{label}</div>{charts.source_bar(counts, names, filters)}</li>')
-    return "".join(rows)
-
-
-def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) -> str:
+def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) -> Table:
     head = ["source", "records", "kept", "kept share", *(charts.title(name) for name in taking)]
     rows = [
         [
@@ -161,54 +190,39 @@ def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) ->
         ]
         for source, c in sources.items()
     ]
-    return _table(head, rows)
+    return Table(head, rows)
 
 
-def _filter_table(found: Collected) -> str:
-    total = found.total
+def _filter_table(collected: Collected) -> Table:
+    total = collected.total
     left = total["records"]
     rows, notes = [], []
-    for name in found.filters:
-        used = [scores for (of, _), scores in sorted(found.scores.items()) if of == name]
+    for name in collected.filters:
+        used = [scores for (of, _), scores in sorted(collected.scores.items()) if of == name]
         left -= total[name]
-        counts = (found.applied[name], total[name], found.alone[name], left)
+        counts = (collected.applied[name], total[name], collected.alone[name], left)
         rows.append([charts.title(name), *(f"{count:,}" for count in counts)])
         notes.append("; ".join(_threshold(scores, len(used) > 1) for scores in used))
-    return _table(["filter and threshold", "applies", "took", "alone", "left"], rows, notes)
+    return Table(["filter and threshold", "applies", "took", "alone", "left"], rows, notes)
 
 
-def _alike(sets: Mapping[str, Any]) -> str:
+def _alike_table(sets: Mapping[str, Any]) -> Table | None:
     """How much the answers of a source repeat each other."""
-    if not sets:
-        return ""
     rows = []
-    for source, found in sets.items():
-        opening, share = found["openings"][0] if found["openings"] else ("", 0.0)
-        rows.append(
-            [source, f"{found['near_duplicate_share']:.1%}", f"{share:.1%}", f"“{opening}”" if opening else "-"]
-        )
-    return (
-        '<h3>Answers alike</h3><p class="note">Of the answers that pass the filters of single records: the share that '
-        "nearly repeats an earlier one of the same source, and the commonest first words.</p>"
-        + _table(["source", "near-duplicates", "begin alike", "with"], rows)
-    )
+    for source, answers in sets.items():
+        opening, share = answers["openings"][0] if answers["openings"] else ("", 0.0)
+        near = f"{answers['near_duplicate_share']:.1%}"
+        rows.append([source, near, f"{share:.1%}", f"“{opening}”" if opening else "-"])
+    return Table(["source", "near-duplicates", "begin alike", "with"], rows) if rows else None
 
 
-def _figure(found: Collected, name: str, threshold: str, data: charts.Histogram) -> str:
-    scores = found.scores[name, threshold]
-    several = sum(of == name for of, _ in found.scores) > 1
-    what = charts.AXES[name][1] if name in charts.AXES else charts.title(name)
+def _figure(collected: Collected, name: str, threshold: str, data: charts.Histogram) -> Figure:
+    scores = collected.scores[name, threshold]
+    several = sum(of == name for of, _ in collected.scores) > 1
+    axis = charts.AXES[name][1] if name in charts.AXES else charts.title(name)
     beyond = "" if all(data.low <= cut <= data.high for cut in data.cuts) else " (beyond the axis)"
-    told = f"{what}. Threshold: {_threshold(scores, several)}{beyond}."
-    return (
-        f"<figure><h3>{escape(charts.title(name))}</h3>{charts.draw(name, data, f'{name} {threshold}')}"
-        f'<figcaption>{escape(told)} Fullest bar: <span class="peak">{data.peak():,}</span>.</figcaption></figure>'
-    )
-
-
-def _more(figures: str) -> str:
-    told = "Scores of filters that are off"
-    return f'<details><summary>{told}</summary><div class="figures">{figures}</div></details>' if figures else ""
+    caption = f"{axis}. Threshold: {_threshold(scores, several)}{beyond}."
+    return Figure(charts.title(name), f"{name} {threshold}", charts.draw(name, data), caption, data.peak())
 
 
 def _threshold(scores: Scores, with_tasks: bool) -> str:
@@ -221,19 +235,8 @@ def _threshold(scores: Scores, with_tasks: bool) -> str:
     return f"{text} ({', '.join(sorted(scores.tasks))})" if with_tasks else text
 
 
-def _order(found: Collected, key: tuple[str, str]) -> tuple[int, str]:
-    return found.filters.index(key[0]), key[1]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
-    """A table whose first cells are headings, each with a line of `notes` below if there are any."""
-    cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = []
-    for row, note in zip_longest(rows, notes, fillvalue=""):
-        name = escape(row[0]) + (f"<small>{escape(note)}</small>" if note else "")
-        values = "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        body.append(f'<tr><th scope="row" dir="auto">{name}</th>{values}</tr>')
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+def _order(collected: Collected, key: tuple[str, str]) -> tuple[int, str]:
+    return collected.filters.index(key[0]), key[1]
 
 
 def _percent(part: int, whole: int) -> str:

@@ -50,7 +50,7 @@ def test_a_kept_record_with_a_paragraph_cut_counts_as_below_the_clip_threshold(t
 def test_a_rare_source_and_a_rare_fate_are_among_the_examples(tmp_path: Path) -> None:
     rewrites = [record(n) for n in range(200)] + [record(900, "rare"), record(901, sts=0.1)]
     pf1m = write(tmp_path, rewrites)
-    shown = collect(pf1m, 20).shown
+    shown = collect(pf1m, 20).examples
     assert len(shown) == 20
     assert {place[0] for place in shown} == {"kept", "rejected"}
     assert ("kept", "part-000000.parquet", 200) in shown
@@ -58,14 +58,14 @@ def test_a_rare_source_and_a_rare_fate_are_among_the_examples(tmp_path: Path) ->
 
 def test_records_nearest_to_a_threshold_are_shown_and_say_of_which(tmp_path: Path) -> None:
     rewrites = [record(n, sts=0.6 + n / 1000) for n in range(100)] + [record(500, sts=0.401), record(501, sts=0.399)]
-    shown = collect(write(tmp_path, rewrites), 10).shown
+    shown = collect(write(tmp_path, rewrites), 10).examples
     assert "sts" in shown["kept", "part-000000.parquet", 100]
     assert "sts" in shown["rejected", "part-000000.parquet", 0]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
 def test_there_are_as_many_examples_as_asked_for_or_all(tmp_path: Path, count: int) -> None:
-    assert len(collect(write(tmp_path, natural()), count).shown) == min(count, 7)
+    assert len(collect(write(tmp_path, natural()), count).examples) == min(count, 7)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "<" not in reader.within("script")[0]
     assert HOSTILE in reader.within("span")
     example = next(e for e in data["examples"] if e["id"] == HOSTILE)
-    assert [example[part] for part in ("source", "asked", "raw")] == [HOSTILE] * 3
+    assert [example[part] for part in ("source", "instruction", "raw")] == [HOSTILE] * 3
 
 
 def test_the_script_sets_text_only_as_text() -> None:
