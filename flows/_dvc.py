@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from polite_flamingo.environment import prepare_environment
 
@@ -17,23 +18,52 @@ prepare_environment()  # before Prefect reads it
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from polite_flamingo.launch import existing_folder, pipeline_environment, use_profile
+from polite_flamingo.launch.pipeline_run import TRACK_OUTPUTS, pipeline_environment
+from polite_flamingo.launch.processes import stream
+from polite_flamingo.launch.project import project_of
 from polite_flamingo.params import load_params
 from polite_flamingo.pipeline import SECOND_GENERATION
-from polite_flamingo.processes import stream
 
-__all__ = ["flow", "run_stage", "run_stages", "stage_command"]
-
-PROJECT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 DVC = (sys.executable, "-m", "dvc")
 
 
+def stages_flow(name: str, stages: Sequence[str], description: str) -> Any:
+    """A Prefect flow that brings `stages` up to date in their order and records the md5 of what they wrote.
+
+    Args:
+        name: Name of the flow.
+        stages: Names of stages in dvc.yaml; those of the second generation run only where the parameters ask for it.
+        description: What the flow does.
+    """
+
+    @flow(name=name, description=description, persist_result=False)
+    def run(profile: str | None = None, data_root: str | None = None) -> None:
+        """Bring stages up to date.
+
+        Args:
+            profile: Profile to run; by default the one params.yaml names.
+            data_root: Folder of the real datasets, instead of the profile's.
+        """
+        params = load_params(ROOT / "params.yaml", profile)
+        environment = pipeline_environment(params.profile, root=ROOT, data_root=data_root)
+        with project_of(params.profile, ROOT) as project:
+            for stage in stages:
+                if stage in SECOND_GENERATION and params.profile not in params.second_generation:
+                    continue
+                command = stage_command(stage, params.profile, relist=params.world is None)
+                run_command.with_options(name=stage)(command, project, environment)
+            run_command.with_options(name="track_outputs")(TRACK_OUTPUTS, project, environment)
+
+    return run
+
+
 @task(persist_result=False, cache_policy=NO_CACHE)
-def run_stage(command: Sequence[str], environment: dict[str, str]) -> None:
+def run_command(command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
     """Run one command in its own process group, its lines in the run's log; a cancelled run stops the whole group."""
     logger = get_run_logger()
     try:
-        for line in stream(command, cwd=PROJECT, env=environment):
+        for line in stream(command, cwd=folder, env=environment):
             logger.info(line)
     except subprocess.CalledProcessError as error:
         raise RuntimeError(f"{' '.join(command[2:])} ended with status {error.returncode}; its log is above") from None
@@ -43,23 +73,3 @@ def stage_command(stage: str, profile: str, *, relist: bool) -> list[str]:
     """The DVC command of one stage; `relist` reads a real data root again even when DVC sees no change."""
     force = ["--force"] if relist and stage == "download" else []
     return [*DVC, "repro", "--single-item", *force, f"{stage}@{profile}"]
-
-
-def run_stages(stages: Sequence[str], profile: str | None, data_root: str | None = None) -> None:
-    """Bring `stages` up to date in their order and record the md5 of what they wrote.
-
-    Args:
-        stages: Names of stages in dvc.yaml; those of the second generation only where the parameters ask for it.
-        profile: Profile to run; None takes the one params.yaml names.
-        data_root: Folder of the real datasets, instead of the profile's.
-    """
-    params = load_params(PROJECT / "params.yaml", profile)
-    environment = pipeline_environment(params.profile, data_root=data_root and existing_folder(data_root))
-    with use_profile(params.profile, PROJECT / "params.yaml"):
-        for stage in stages:
-            if stage in SECOND_GENERATION and params.profile not in params.second_generation:
-                continue
-            command = stage_command(stage, params.profile, relist=params.world is None)
-            run_stage.with_options(name=stage)(command, environment)
-        record = [sys.executable, "-m", "polite_flamingo", "track_outputs"]
-        run_stage.with_options(name="track_outputs")(record, environment)

@@ -1,21 +1,13 @@
-"""Annotations to PF-1M: distort, train the rewriter, rewrite, score, filter (section 3): `python flows/curate.py`."""
+"""Annotations to PF-1M (sections 3 and 4.2): `python flows/curate.py`."""
 
 from __future__ import annotations
 
-from _dvc import flow, run_stages
+from _dvc import stages_flow
 from polite_flamingo.pipeline import CURATE
 
-
-@flow(name="curate", persist_result=False)
-def curate(profile: str | None = None, data_root: str | None = None) -> None:
-    """Annotations to PF-1M: distort, train the rewriter, rewrite, score, filter (section 3).
-
-    Args:
-        profile: Profile to run; by default the one params.yaml names.
-        data_root: Folder of the real datasets, instead of the profile's.
-    """
-    run_stages(CURATE, profile, data_root)
-
+curate = stages_flow(
+    "curate", CURATE, "Annotations to PF-1M: distort, train the rewriter, rewrite, score, filter (sections 3 and 4.2)."
+)
 
 if __name__ == "__main__":
     curate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 PIPELINE_VARIABLE = "POLITE_FLAMINGO_PIPELINE"  # name of the pipeline run a stage belongs to
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 DEVICE_VARIABLE = "POLITE_FLAMINGO_DEVICE"  # replaces runtime.device of the profile
 
 TELEMETRY_OFF = {
@@ -14,7 +15,6 @@ TELEMETRY_OFF = {
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "GRADIO_ANALYTICS_ENABLED": "False",
 }
 PREFECT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own 20 s are too few for a small machine

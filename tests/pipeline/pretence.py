@@ -15,57 +15,72 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
-# Stands for `python` on the stages' PATH: writes what dvc.yaml says the stage writes, different every time.
+# Stands for the package in the stages' commands: writes what dvc.yaml says the stage writes, different every time, but
+# what is named in same.txt as it always is. A stamp is always the same.
 STAND_IN = """\
-import json, pathlib, sys, uuid
-stage, profile = sys.argv[3], sys.argv[5]
+import json, pathlib, sys, time, uuid
+stage, profile = sys.argv[1], sys.argv[sys.argv.index("--profile") + 1] if "--profile" in sys.argv else ""
+same = pathlib.Path("same.txt").read_text().split() if pathlib.Path("same.txt").exists() else []
 with open("ran.txt", "a") as log:
     log.write(f"{stage}@{profile}\\n")
-for out in json.loads(pathlib.Path("outs.json").read_text())[stage]:
+for out in json.loads(pathlib.Path("outs.json").read_text()).get(stage, []):
     path = pathlib.Path(out.replace("${profile}", profile).replace("${item.profile}", profile))
     inside = ["a.txt", "instruction", "annotation", "evaluation"]
     for file in [path] if path.suffix else [path / name for name in inside]:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"run": str(uuid.uuid4())}))
+        constant = path.suffix == ".ok" or str(path) in same
+        file.write_text(json.dumps({"run": "always" if constant else str(uuid.uuid4())}))
 """
 
 
 def outs_of(stage: dict[str, Any]) -> list[str]:
-    return [*stage.get("outs", []), *stage.get("metrics", [])]
+    """Paths that a stage writes."""
+    entries = [*stage.get("outs", []), *stage.get("metrics", [])]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 class Copy:
-    """A copy of the pipeline whose stages only pretend to work."""
+    """A copy of the pipeline whose stages only pretend to work; with `git`, a repository with one commit."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, git: bool = False) -> None:
         self.root = root
-        for name in ("params.yaml", "dvc.yaml", ".dvcignore"):
+        for name in ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"):
             shutil.copy(PROJECT / name, root)
-        shutil.copytree(PROJECT / "configs", root / "configs")
+        for name in ("configs", ".dvc"):
+            shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
+        for name in ("data", "models", "reports"):
+            (root / name).mkdir()
+            shutil.copy(PROJECT / name / "README.md", root / name)
+            shutil.copy(PROJECT / name / ".gitignore", root / name)
         for path in {dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith("src/")}:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            if path.endswith(".py"):
-                (root / path).touch()
-            else:
-                (root / path).mkdir(exist_ok=True)
-                (root / path / "__init__.py").touch()
+            file = root / path if path.endswith(".py") else root / path / "__init__.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("# code\n")
         (root / "outs.json").write_text(json.dumps({name: outs_of(stage) for name, stage in STAGES.items()}))
-        (root / "stand_in.py").write_text(STAND_IN)
-        (root / "bin").mkdir()
-        (root / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" stand_in.py "$@"\n')
-        (root / "bin" / "python").chmod(0o755)
-        self.dvc("init", "--no-scm", "--quiet")
+        (root / "polite_flamingo").mkdir()  # comes before the installed package
+        (root / "polite_flamingo" / "__init__.py").touch()
+        (root / "polite_flamingo" / "__main__.py").write_text(STAND_IN)
+        if git:
+            (root / ".gitignore").open("a").write("/ran.txt\n")
+            self.git("init", "--quiet")
+            self.git("add", ".")
+            self.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "all")
+        else:
+            (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
 
     def dvc(self, *words: str) -> str:
         environment = {
             **os.environ,
-            "PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "DVC_NO_ANALYTICS": "1",
         }
         command = [sys.executable, "-m", "dvc", *words]
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(["git", *words], cwd=self.root, capture_output=True, text=True, check=True).stdout
 
     def ran(self, *words: str) -> list[str]:
         """Stages that `dvc repro` runs."""

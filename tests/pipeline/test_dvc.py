@@ -10,8 +10,7 @@ import pytest
 import yaml
 from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
-from polite_flamingo.launch import repro_commands, use_profile
-from polite_flamingo.params import load_params
+from polite_flamingo.launch.project import project_of
 from polite_flamingo.pipeline import BY_NAME, CURATE, FULL, SECOND_GENERATION, TUNE
 
 
@@ -143,14 +142,12 @@ def test_the_last_stages_learning_rate_leaves_the_first_ones_alone(pipeline: Cop
 
 @pytest.mark.pipeline
 def test_another_profile_leaves_the_first_ones_state_alone(pipeline: Copy) -> None:
-    params = load_params(pipeline.root / "params.yaml", "smol")
-    ran: list[str] = []
-    with use_profile("smol", pipeline.root / "params.yaml"):
-        for command in repro_commands(params, ["check_pf1m"]):
-            ran += pipeline.ran(*command[4:])
-    assert set(ran) == {f"{name}@smol" for name in CURATE}
-    assert len(ran) == len(CURATE)
-    assert pipeline.ran() == []  # tiny again
+    with project_of("smol", pipeline.root) as folder:
+        side = Copy.__new__(Copy)
+        side.root = folder
+        assert side.ran("check_pf1m") == [f"{name}@smol" for name in CURATE]
+        assert side.ran("check_pf1m") == []
+    assert pipeline.ran() == []  # tiny
 
 
 @pytest.mark.pipeline

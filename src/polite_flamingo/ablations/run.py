@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.ablations.experiments import Experiment, command, experiments, prepare, run_all
+from polite_flamingo.ablations.experiments import Experiment, command, experiments, prepare
 from polite_flamingo.ablations.page import tables, update
+from polite_flamingo.ablations.queue import run_all
 from polite_flamingo.ablations.results import TUNED, collect, summarise
 from polite_flamingo.ablations.variants import BASE, chosen
 from polite_flamingo.errors import DataError, PoliteFlamingoError
@@ -43,18 +44,18 @@ def run_ablations(
         PoliteFlamingoError: an experiment failed; the others are finished and reported.
     """
     prepare(params)
-    wanted = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
+    selected = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
     folder = Path("reports") / "ablations" / params.profile
     reports: dict[str, Path] = {}
 
     def finished(experiment: Experiment) -> None:
         reports[experiment.name] = collect(params, experiment, folder)
 
-    failed = run_all(params, wanted, jobs=jobs, logs=Path(".work") / "ablations", finished=finished)
-    text, figures = _report(params, [reports[e.name] for e in wanted if e.name in reports], folder)
+    failed = run_all(params, selected, jobs=jobs, logs=Path(".work") / "ablations", finished=finished)
+    text, figures = _report(params, [reports[e.name] for e in selected if e.name in reports], folder)
     if failed:
         raise PoliteFlamingoError(
-            f"{len(failed)} of {len(wanted)} experiments failed",
+            f"{len(failed)} of {len(selected)} experiments failed",
             value=[experiment.name for experiment in failed],
             where=Path(".work") / "ablations",
             next_step="read their logs and run the same command again; finished ones are kept",
@@ -73,8 +74,8 @@ def planned(
     recipe_seeds: Sequence[int] = (),
 ) -> str:
     """The DVC commands that `run_ablations` would run, one per line."""
-    wanted = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
-    return "\n".join(" ".join(["dvc", *command(params, experiment)[3:]]) for experiment in wanted)
+    selected = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
+    return "\n".join(" ".join(["dvc", *command(params, experiment)[3:]]) for experiment in selected)
 
 
 def _report(params: Params, files: Sequence[Path], folder: Path) -> tuple[str, list[Path]]:

@@ -45,7 +45,7 @@ class CommonOptions:
         from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
 
         if self.data_root is not None:
-            from polite_flamingo.launch import existing_folder
+            from polite_flamingo.launch.pipeline_run import existing_folder
 
             os.environ[DATA_ROOT_VARIABLE] = existing_folder(self.data_root)
         params = load_params(self.params_file, self.profile)

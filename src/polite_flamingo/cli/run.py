@@ -13,12 +13,11 @@ from polite_flamingo.pipeline import BY_NAME
 @click.pass_obj
 def run(options: CommonOptions, until: str | None) -> int:
     """Run the pipeline of a profile with DVC, then report."""
-    from polite_flamingo.launch import run_pipeline
+    from polite_flamingo.launch.pipeline_run import run_pipeline
     from polite_flamingo.reports.headline import build_report, render_report
 
     params = options.load()
     code = run_pipeline(params, until=until, data_root=options.data_root, device=options.device)
-    _track_outputs(options)
     if code == 0:
         print(render_report(build_report(params)))
     return code
@@ -28,10 +27,6 @@ def run(options: CommonOptions, until: str | None) -> int:
 @click.pass_obj
 def track_outputs(options: CommonOptions) -> None:
     """Tag the MLflow runs of the last stages with the md5 of their outputs."""
-    _track_outputs(options)
-
-
-def _track_outputs(options: CommonOptions) -> None:
     if options.load().runtime.tracking == "mlflow":
         from polite_flamingo.tracking.mlflow import track_outputs
 
@@ -44,7 +39,7 @@ def _track_outputs(options: CommonOptions) -> None:
 @click.pass_obj
 def ui(options: CommonOptions, mlflow_port: int, prefect_port: int) -> int:
     """Open the MLflow UI and a Prefect server on localhost."""
-    from polite_flamingo.launch import serve_interfaces
+    from polite_flamingo.launch.interfaces import serve_interfaces
 
     docs = options.load().reports / "data_docs" / "index.html"
     return serve_interfaces(docs, mlflow_port=mlflow_port, prefect_port=prefect_port)

@@ -16,7 +16,7 @@ def run(options: CommonOptions, stage: Stage) -> int:
     """Run a stage in this process, or a training in as many as the profile's ``runtime`` says."""
     params = options.load()
     if stage.module in TRAINING and params.runtime.distributed != "none" and "WORLD_SIZE" not in os.environ:
-        from polite_flamingo.launch import run_distributed
+        from polite_flamingo.launch.distributed import run_distributed
 
         return run_distributed(stage.name, params, params_file=options.params_file)
     from polite_flamingo.stages import run_stage

@@ -1,16 +1,14 @@
-"""Which experiments there are, what DVC is asked to run, and what happens when one fails."""
+"""Which experiments there are, and what DVC is asked to run."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from polite_flamingo.ablations import experiments as module
-from polite_flamingo.ablations.experiments import Experiment, command, experiments, prepare, run_all
+from polite_flamingo.ablations.experiments import command, experiments, prepare
 from polite_flamingo.ablations.variants import Variant
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.params import Params, load_params
@@ -89,86 +87,6 @@ def test_dvc_runs_the_stages_one_by_one_in_a_copy_and_measures_what_is_needed(pa
         "params.yaml:evaluate.models=[stage2,stage3]",
     ):
         assert setting in words
-
-
-def _experiments(*names: str) -> list[Experiment]:
-    return [Experiment(VARIANTS[0], 1, {}, name) for name in names]
-
-
-def _pretend(monkeypatch: pytest.MonkeyPatch, scripts: dict[str, str], there: set[str]) -> None:
-    monkeypatch.setattr(module, "existing", lambda: there)
-    monkeypatch.setattr(module, "command", lambda _, e, *__: [sys.executable, "-c", scripts[e.name]])
-
-
-def test_finished_experiments_are_not_run_again_and_failed_ones_are_named(
-    params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    scripts = {"good": "print('fine')", "bad": "raise SystemExit('broken')"}
-    _pretend(monkeypatch, scripts, {"old"})
-    finished: list[str] = []
-    failed = run_all(
-        params,
-        _experiments("old", "good", "bad"),
-        jobs=2,
-        logs=tmp_path / "logs",
-        finished=lambda e: finished.append(e.name),
-    )
-    assert finished == ["old", "good"]
-    assert [experiment.name for experiment in failed] == ["bad"]
-    assert "broken" in (tmp_path / "logs" / "bad.log").read_text()
-
-
-def test_an_experiment_that_met_another_ones_lock_is_tried_again(
-    params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    second_time = "import pathlib; p = pathlib.Path('met'); "
-    second_time += "there = p.exists(); p.touch(); there or exit('ERROR: Unable to acquire lock')"
-    _pretend(monkeypatch, {"late": second_time}, set())
-    finished: list[str] = []
-    failed = run_all(
-        params, _experiments("late"), jobs=1, logs=tmp_path / "logs", finished=lambda e: finished.append(e.name)
-    )
-    assert (finished, failed) == (["late"], [])
-
-
-BEGIN = "print('Reproducing experiment', flush=True); "
-
-
-def test_an_interruption_stops_what_runs(params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = f"import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); {BEGIN}time.sleep(60)"
-    _pretend(monkeypatch, {"long": script, "short": "pass"}, set())
-
-    def interrupt(_: Experiment) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_all(params, _experiments("long", "short"), jobs=2, logs=tmp_path / "logs", finished=interrupt)
-    assert not Path(f"/proc/{Path('pid').read_text()}").exists()
-
-
-def test_an_experiment_is_not_stopped_while_dvc_has_changed_the_project(
-    params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    changes = "import pathlib, time; p = pathlib.Path('params'); p.write_text('changed'); time.sleep(4); "
-    changes += f"p.write_text('as before'); {BEGIN}time.sleep(60)"
-    _pretend(monkeypatch, {"starting": changes, "short": BEGIN + "import time; time.sleep(2)"}, set())
-
-    def interrupt(_: Experiment) -> None:
-        assert Path("params").read_text() == "changed"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_all(params, _experiments("short", "starting"), jobs=2, logs=tmp_path / "logs", finished=interrupt)
-    assert Path("params").read_text() == "as before"
-
-
-def test_experiments_begin_one_after_the_other(params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    alone = "import pathlib, time; p = pathlib.Path('busy'); p.touch(exist_ok=False); time.sleep(0.6); p.unlink(); "
-    _pretend(monkeypatch, dict.fromkeys(("one", "two", "three"), alone + BEGIN + "time.sleep(0.6)"), set())
-    failed = run_all(
-        params, _experiments("one", "two", "three"), jobs=3, logs=tmp_path / "logs", finished=lambda _: None
-    )
-    assert failed == []
 
 
 def test_a_folder_without_git_is_refused(params: Params) -> None:

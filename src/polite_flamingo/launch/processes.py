@@ -1,6 +1,6 @@
 """Child processes in their own process group, so that stopping one stops everything it started.
 
-Killing ``dvc repro`` alone would leave the stage it runs alive.
+Killing ``dvc repro`` alone would leave the stage it runs alive. Being killed ourselves leaves nothing alive either.
 """
 
 from __future__ import annotations
@@ -11,9 +11,49 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 GRACE_SECONDS = 10.0
+
+
+GUARD = 'read -r line || kill -s KILL -- "-$1"'  # end of file: whoever held the other end of the pipe is gone
+
+
+class Command(subprocess.Popen[str]):
+    """A running command, leader of its own process group; the group is killed when this process dies, even by SIGKILL.
+
+    A small shell in a session of its own waits at a pipe whose other end only this process holds.
+    """
+
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
+        super().__init__(command, start_new_session=True, **options)
+        reading, self._lifeline = os.pipe()
+        quiet = subprocess.DEVNULL
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD, "sh", str(self.pid)], stdin=reading, stdout=quiet, stderr=quiet, start_new_session=True
+        )
+        os.close(reading)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Exit status, once the command has ended."""
+        code = super().wait(timeout)
+        self._dismiss()
+        return code
+
+    def poll(self) -> int | None:
+        """Exit status, None while the command runs."""
+        code = super().poll()
+        if code is not None:
+            self._dismiss()
+        return code
+
+    def _dismiss(self) -> None:
+        if self._lifeline >= 0:
+            lifeline, self._lifeline = self._lifeline, -1
+            with suppress(BrokenPipeError):
+                os.write(lifeline, b"\n")
+            os.close(lifeline)
+            self._guard.wait()
 
 
 def start(
@@ -23,13 +63,13 @@ def start(
     env: Mapping[str, str] | None = None,
     piped: bool = False,
     log: IO[bytes] | None = None,
-) -> subprocess.Popen[str]:
+) -> Command:
     """Start `command` as the leader of a new process group.
 
     Its output goes to this terminal, with `piped` to the result's ``stdout``, with `log` into that file.
     """
     output = subprocess.PIPE if piped else log
-    return subprocess.Popen(
+    return Command(
         list(command),
         cwd=cwd,
         env=None if env is None else dict(env),
@@ -38,11 +78,10 @@ def start(
         stderr=None if output is None else subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
     )
 
 
-def stop(process: subprocess.Popen[str], grace: float = GRACE_SECONDS) -> None:
+def stop(process: Command, grace: float = GRACE_SECONDS) -> None:
     """End the whole group of `process`: SIGTERM, and SIGKILL for what is left after `grace` seconds."""
     _signal_group(process, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -102,6 +141,6 @@ def terminated_as_exit() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+def _signal_group(process: Command, number: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)

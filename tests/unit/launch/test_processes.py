@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from polite_flamingo.processes import call, start, stop, stream
+from polite_flamingo.launch.processes import call, start, stop, stream
 
 PARENT_OF_A_SLEEPER = ["sh", "-c", "sleep 60 & echo $!; echo second; wait"]
 
@@ -62,7 +64,8 @@ def test_call_returns_the_status() -> None:
 def test_a_second_sigterm_does_not_cut_short_what_the_first_one_stops() -> None:
     code = """
 import time
-from polite_flamingo.processes import start, stop, terminated_as_exit
+from pathlib import Path
+from polite_flamingo.launch.processes import start, stop, terminated_as_exit
 try:
     with terminated_as_exit():
         child = start(["sh", "-c", "trap 'sleep 0.5; exit' TERM; sleep 60 & wait"])
@@ -80,3 +83,22 @@ finally:
     assert process.wait(timeout=20) == 143
     assert _gone(child)
     process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_end_of_this_process_however_it_comes_ends_what_it_started(number: signal.Signals) -> None:
+    code = "import sys; from polite_flamingo.launch.processes import stream\n"
+    code += f"for line in stream({PARENT_OF_A_SLEEPER!r}): print(line, flush=True)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    sleeper = int(process.stdout.readline())
+    process.send_signal(number)
+    process.communicate()
+    assert _gone(sleeper)
+
+
+def test_a_command_that_ended_leaves_nothing_behind() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        assert call(["true"]) == 0
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,0 +1,1 @@
+"""Starting what outlives a function: the pipeline, a training in several processes, the two web interfaces."""

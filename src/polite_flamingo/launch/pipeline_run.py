@@ -1,0 +1,82 @@
+"""A run of the pipeline with DVC, which alone decides what there is to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from polite_flamingo.environment import DEVICE_VARIABLE, PIPELINE_VARIABLE, TRACKING_VARIABLE
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.launch.processes import call, terminated_as_exit
+from polite_flamingo.launch.project import project_of
+from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+
+TRACK_OUTPUTS = (sys.executable, "-m", "polite_flamingo", "track-outputs")
+
+
+def run_pipeline(
+    params: Params, *, until: str | None = None, data_root: str | None = None, device: str | None = None
+) -> int:
+    """Run the pipeline of a profile with DVC on this terminal, then record the md5 of what was written.
+
+    The files below a real data root may have changed without DVC seeing it, so that `download` lists them again.
+
+    Args:
+        params: The profile's parameters.
+        until: Last stage; None runs all.
+        data_root: Where the real files lie, instead of the profile's ``data_root``.
+        device: Instead of the profile's ``runtime.device``.
+
+    Returns:
+        Exit status of DVC.
+
+    Raises:
+        BusyError: another run of this profile is going on.
+    """
+    environment = pipeline_environment(params.profile, data_root=data_root, device=device)
+    with project_of(params.profile) as project, terminated_as_exit():
+        code = 0
+        for command in repro_commands(params, [until] if until else []):
+            code = code or call(command, cwd=project, env=environment)
+        call(TRACK_OUTPUTS, cwd=project, env=environment)
+    return code
+
+
+def repro_commands(params: Params, stages: Sequence[str]) -> list[list[str]]:
+    """The DVC commands that bring `stages` (none: everything) up to date."""
+    repro = [sys.executable, "-m", "dvc", "repro"]
+    commands = []
+    if params.world is None:
+        commands.append([*repro, "--force", "--single-item", f"download@{params.profile}"])
+    commands.append([*repro, *(f"{stage}@{params.profile}" for stage in stages)])
+    return commands
+
+
+def pipeline_environment(
+    profile: str, *, root: Path = Path(), data_root: str | None = None, device: str | None = None
+) -> dict[str, str]:
+    """Environment of a pipeline's processes: this interpreter's tools first, one name and one MLflow for all."""
+    environment = dict(os.environ)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    environment.setdefault(PIPELINE_VARIABLE, f"{profile}-{uuid.uuid4().hex[:12]}")
+    environment.setdefault(TRACKING_VARIABLE, f"sqlite:///{root.resolve() / 'mlflow.db'}")
+    if data_root is not None:
+        environment[DATA_ROOT_VARIABLE] = existing_folder(data_root)
+    if device is not None:
+        environment[DEVICE_VARIABLE] = device
+    return environment
+
+
+def existing_folder(path: str) -> str:
+    """Absolute form of a data root that must be there.
+
+    Raises:
+        ConfigError: it is no folder.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ConfigError("data root is no folder", value=path, next_step="give the folder that holds the datasets")
+    return str(folder.resolve())

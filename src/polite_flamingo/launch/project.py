@@ -1,0 +1,100 @@
+"""Where DVC runs a profile: the project itself for the one params.yaml names, a side project for any other.
+
+DVC takes the profile from params.yaml and records its state in dvc.lock, both tracked by git. So a side project, a
+folder below ``.work/projects``, has a params.yaml and a dvc.lock of its own; all else in it is a link to the project's,
+and DVC's cache is shared. However a run ends, git sees no difference, and two profiles may run side by side.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.io import locked, write_atomic
+
+FOLDER = Path(".work") / "projects"
+OWN = ("params.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
+RUNS = "mlruns"  # what stages write where DVC does not look; it may not be there yet
+_PROFILE = re.compile(r"^profile:[ \t]*(\S+)", re.MULTILINE)
+_CONFIG = """\
+[core]
+    no_scm = true
+    analytics = false
+    check_update = false
+[cache]
+    dir = {cache}
+"""
+
+
+@contextmanager
+def project_of(profile: str, root: Path = Path()) -> Iterator[Path]:
+    """Folder in which DVC runs `profile`, held for the time of the block.
+
+    Args:
+        profile: Name of the profile.
+        root: Top folder of the project.
+
+    Raises:
+        ConfigError: params.yaml has no line ``profile: …``.
+        BusyError: another run of this profile is going on.
+    """
+    root = root.resolve()
+    with locked(root / FOLDER / f"{profile}.lock", where=f"profile {profile}"):
+        folder = folder_of(profile, root)
+        if folder != root:
+            _link(folder, profile, root)
+        yield folder
+
+
+def folder_of(profile: str, root: Path) -> Path:
+    """Where DVC's state of a profile lies: `root` itself, or the profile's side project, which may not exist yet."""
+    return root if named_profile(root / "params.yaml") == profile else root / FOLDER / profile
+
+
+def named_profile(params: Path) -> str:
+    """The profile that params.yaml names.
+
+    Raises:
+        ConfigError: it has no line ``profile: …``.
+    """
+    return _profile_line(params.read_text(encoding="utf-8"), params).group(1)
+
+
+def with_profile(params: Path, profile: str) -> str:
+    """Text of params.yaml as it would be with another profile."""
+    text = params.read_text(encoding="utf-8")
+    line = _profile_line(text, params)
+    return text[: line.start(1)] + profile + text[line.end(1) :]
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps the project's data."""
+    from dvc.config import Config
+
+    configured = Config(str(root / ".dvc"))["cache"].get("dir")
+    return Path(configured) if configured else root / ".dvc" / "cache"
+
+
+def _link(folder: Path, profile: str, root: Path) -> None:
+    (folder / ".dvc").mkdir(parents=True, exist_ok=True)
+    (root / RUNS).mkdir(exist_ok=True)
+    entries = {entry.name for entry in root.iterdir()} - set(OWN)
+    for link in folder.iterdir():
+        if link.is_symlink() and link.name not in entries:
+            link.unlink()
+    for name in entries:
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(Path(*[".."] * len((FOLDER / profile).parts), name))
+    write_atomic(folder / ".dvc" / "config", _CONFIG.format(cache=cache_folder(root)))
+    write_atomic(folder / "params.yaml", with_profile(root / "params.yaml", profile))
+
+
+def _profile_line(text: str, params: Path) -> re.Match[str]:
+    line = _PROFILE.search(text)
+    if line is None:
+        raise ConfigError("no profile is named", where=params, next_step="add a line `profile: tiny`")
+    return line

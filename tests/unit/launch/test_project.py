@@ -1,0 +1,82 @@
+"""A profile that params.yaml does not name runs in a side project; nothing of the project itself changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polite_flamingo.errors import BusyError, ConfigError
+from polite_flamingo.launch.project import FOLDER, cache_folder, folder_of, project_of
+
+TEXT = "# comment\nprofile: tiny          # tiny | smol\nseed: 42\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "params.yaml").write_text(TEXT)
+    (root / "dvc.lock").write_text("of tiny")
+    for name in (".dvc", "src", "data"):
+        (root / name).mkdir()
+    return root
+
+
+def _contents(root: Path) -> dict[str, str]:
+    files = (path for path in root.rglob("*") if path.is_file() and ".work" not in path.parts)
+    return {path.relative_to(root).as_posix(): path.read_text() for path in files}
+
+
+def test_the_profile_of_params_yaml_runs_in_the_project_itself(root: Path) -> None:
+    with project_of("tiny", root) as folder:
+        assert folder == root
+
+
+def test_another_profile_has_its_own_params_and_shares_the_rest(root: Path) -> None:
+    before = _contents(root)
+    with project_of("smol", root) as folder:
+        assert folder == folder_of("smol", root) == root / FOLDER / "smol"
+        assert (folder / "params.yaml").read_text() == TEXT.replace("profile: tiny", "profile: smol")
+        assert not (folder / "dvc.lock").exists()
+        (folder / "data" / "written").write_text("through the link")
+        assert f"dir = {root / '.dvc' / 'cache'}" in (folder / ".dvc" / "config").read_text()
+    assert _contents(root) == {**before, "data/written": "through the link"}
+
+
+def test_a_side_project_keeps_its_state_and_follows_the_project(root: Path) -> None:
+    with project_of("smol", root) as folder:
+        (folder / "dvc.lock").write_text("of smol")
+    (root / "src").rmdir()
+    (root / "own_reader.py").touch()
+    (root / "params.yaml").write_text(TEXT.replace("seed: 42", "seed: 7"))
+    with project_of("smol", root) as folder:
+        assert (folder / "dvc.lock").read_text() == "of smol"
+        assert "seed: 7" in (folder / "params.yaml").read_text()
+        assert (folder / "own_reader.py").exists()
+        assert not (folder / "src").is_symlink()
+
+
+def test_a_moved_project_takes_its_side_projects_along(root: Path) -> None:
+    with project_of("smol", root):
+        pass
+    moved = root.rename(root.with_name("moved"))
+    assert (moved / FOLDER / "smol" / "data").resolve() == moved / "data"
+
+
+def test_two_profiles_may_run_at_a_time_but_each_only_once(root: Path) -> None:
+    with project_of("smol", root), project_of("tiny", root):
+        for profile in ("smol", "tiny"):
+            with pytest.raises(BusyError, match=profile), project_of(profile, root):
+                pass
+
+
+def test_a_configured_cache_is_shared(root: Path) -> None:
+    (root / ".dvc" / "config.local").write_text("[cache]\n    dir = ../../elsewhere\n")
+    assert cache_folder(root).resolve() == root.parent / "elsewhere"
+
+
+def test_a_file_without_a_profile_is_refused(root: Path) -> None:
+    (root / "params.yaml").write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match="no profile is named"), project_of("smol", root):
+        pass
