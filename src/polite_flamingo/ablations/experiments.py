@@ -27,7 +27,7 @@ from polite_flamingo.params import Params
 
 DVC = (sys.executable, "-m", "dvc")
 STAGES = ("tune_stage1", "tune_stage2", "tune_stage3", "evaluate")
-BASELINE = "models/{profile}/raw"  # `evaluate` lists it, no variant measures it
+BASELINE = "models/{profile}/raw"  # DVC wants it for `evaluate`, no variant measures it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,10 @@ def prepare(params: Params) -> None:
     """
     require_commit(Path.cwd())
     environment = pipeline_environment(params.profile)
+    missing = [] if Path(BASELINE.format(profile=params.profile)).is_dir() else ["tune_raw"]
+    stages = [f"{stage}@{params.profile}" for stage in ("check_pf1m", *missing)]
     with project_of(params.profile) as project, terminated_as_exit():
-        code = call([*DVC, "repro", f"check_pf1m@{params.profile}"], cwd=project, env=environment)
+        code = call([*DVC, "repro", *stages], cwd=project, env=environment)
     if code:
         raise PoliteFlamingoError("DVC could not bring the data up to date", value=code, next_step="see its messages")
 
