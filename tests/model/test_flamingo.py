@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,11 +129,12 @@ def test_an_image_is_encoded_once(micro_flamingo_folder, image_root, monkeypatch
 
 
 def test_the_image_cache_keeps_to_its_bound(micro_flamingo_folder, image_root):
-    bundle = load_flamingo(micro_flamingo_folder)
-    bundle.cache_bytes = 2 * 16 * 32 * 4
-    bundle.encode_images([f"{i}.png" for i in range(6)], image_root)
-    assert [key.rsplit("/", 1)[1] for key in bundle._tokens.names] == ["4.png", "5.png"]
-    assert bundle._tokens.size <= bundle.cache_bytes
+    bundle = replace(load_flamingo(micro_flamingo_folder), cache_bytes=2 * 16 * 32 * 4)
+    rows = bundle.encode_images([f"{i}.png" for i in range(6)], image_root)
+    assert [key.rsplit("/", 1)[1] for key in bundle._tokens] == ["4.png", "5.png"]
+    assert torch.equal(bundle.encode_images(["5.png"], image_root)[0], rows[5])
+    small = replace(bundle, cache_bytes=1)
+    assert torch.equal(small.encode_images([f"{i}.png" for i in range(6)], image_root), rows) and not small._tokens
 
 
 def test_a_missing_image_is_an_image_error(micro_flamingo_folder, image_root):

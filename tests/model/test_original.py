@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from argparse import Namespace
 from pathlib import Path
 
@@ -170,14 +171,15 @@ def test_a_file_without_tensors_is_refused_and_never_unpickled(content, tmp_path
         load_original(build_family("llama"), written(tmp_path, content))
 
 
-@pytest.mark.parametrize("text", ["<!DOCTYPE html>", "version https://git-lfs.github.com/spec/v1", "hello, hello"])
-def test_what_is_no_checkpoint_at_all_is_shown(text, tmp_path):
+def test_the_beginning_of_a_text_that_is_no_checkpoint_is_shown(tmp_path):
     path = tmp_path / "checkpoint.pt"
-    path.write_text(text)
-    with pytest.raises(ModelError) as caught:
-        read_tensors(path)
-    assert text[:20] in str(caught.value)
-    assert "weights_only" not in str(caught.value)
+    pages = ["<!DOCTYPE html>", "version https://git-lfs.github.com/spec/v1", "hello, hello", "export nothing"]
+    for text in [*pages, *(f"{first}rror 404" for first in string.printable)]:
+        path.write_bytes(text.encode())
+        with pytest.raises(ModelError) as caught:
+            read_tensors(path)
+        assert repr(text[:20].encode())[2:-1] in str(caught.value), f"{text!r} is not shown"
+        assert "weights_only" not in str(caught.value)
 
 
 def test_what_a_pickle_asks_for_is_named(tmp_path):

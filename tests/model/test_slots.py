@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -15,7 +16,7 @@ from polite_flamingo.model import beams, slots
 from polite_flamingo.model.bundle import build_flamingo
 from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver
 from polite_flamingo.model.flamingo import load_flamingo
-from polite_flamingo.model.generate import Prompt, generate, prefetch
+from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.model.sampling import Ngrams
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.tokens import encode
@@ -169,10 +170,11 @@ def test_kept_images_are_forgotten_when_the_perceiver_learns(bundle, image_root)
 
 
 def test_kept_latents_keep_to_their_bound(bundle, image_root):
-    bundle.cache_bytes = 2 * 4 * 32 * 4
+    bundle = replace(bundle, cache_bytes=2 * 4 * 32 * 4)
     rows = bundle.image_latents([f"{i}.png" for i in range(6)], image_root)
-    assert [name.rsplit("/", 1)[1] for name in bundle._latents.names] == ["4.png", "5.png"]
-    assert torch.equal(bundle.image_latents(["0.png"], image_root)[0], rows[0])
+    assert [name.rsplit("/", 1)[1] for name in bundle._latents] == ["4.png", "5.png"]
+    assert torch.equal(bundle.image_latents(["5.png"], image_root)[0], rows[5])
+    torch.testing.assert_close(bundle.image_latents(["0.png"], image_root)[0], rows[0])
 
 
 def test_prefetched_images_are_not_opened_again(bundle, image_root, monkeypatch):
@@ -182,7 +184,7 @@ def test_prefetched_images_are_not_opened_again(bundle, image_root, monkeypatch)
     opened = []
     load = bundle._load_pixels
     monkeypatch.setattr(bundle, "_load_pixels", lambda path, root: (opened.append(path), load(path, root))[1])
-    prefetch(bundle, prompts, image_root)
+    bundle.prefetch_images([f"{i}.png" for i in range(4)], image_root)
     assert generate(bundle, prompts, GREEDY, image_root=image_root, batch_size=2) == expected
     assert sorted(opened) == ["0.png", "1.png", "2.png", "3.png"]
 
@@ -190,7 +192,7 @@ def test_prefetched_images_are_not_opened_again(bundle, image_root, monkeypatch)
 def test_a_broken_image_is_an_error_where_it_is_used(bundle, image_root, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     prompts = [Prompt(f"{IMG}what ?", ("broken.png",))]
-    prefetch(bundle, prompts, tmp_path)
+    bundle.prefetch_images(["broken.png"], tmp_path)
     with pytest.raises(ImageError):
         generate(bundle, prompts, GREEDY, image_root=tmp_path, batch_size=1)
 

@@ -54,11 +54,11 @@ def load_adapter(bundle: FlamingoBundle, folder: Path) -> int:
     known = spellings(bundle)
     tensors = {canonical(name, known, bundle.config.decoder_layers): t for name, t in read_tensors(weights).items()}
     parameters = dict(bundle.model.named_parameters(remove_duplicate=False))
-    strange = [name for name in tensors if name not in parameters or ".lora_" not in name]
-    if strange:
+    unexpected = [name for name in tensors if name not in parameters or ".lora_" not in name]
+    if unexpected:
         raise ModelError(
-            f"{len(strange)} of {len(tensors)} tensors of the adapter have no place in this model",
-            value=sorted(strange)[:5],
+            f"{len(unexpected)} of {len(tensors)} tensors of the adapter have no place in this model",
+            value=sorted(unexpected)[:5],
             where=weights,
             next_step="the adapter must belong to the same family and size of language model",
         )
@@ -89,12 +89,12 @@ def _check_config(bundle: FlamingoBundle, config: dict[str, Any], folder: Path) 
     odd = {key: config[key] for key, plain in PLAIN.items() if config.get(key, plain) not in (plain, None, {}, [])}
     if odd:
         raise ModelError("the adapter uses a variant of LoRA that is not implemented", value=odd, where=where)
-    has = {"r": config.get("r"), "alpha": config.get("lora_alpha")}
-    wants = {"r": bundle.lora.r, "alpha": bundle.lora.alpha}
-    if has != wants:
+    stored = {"r": config.get("r"), "alpha": config.get("lora_alpha")}
+    expected = {"r": bundle.lora.r, "alpha": bundle.lora.alpha}
+    if stored != expected:
         raise ModelError(
             "the adapter has another rank or scale than the settings",
-            value=has,
+            value=stored,
             where=where,
-            next_step=f"the settings say {wants}: set lora.r and lora.alpha to the adapter's",
+            next_step=f"the settings say {expected}: set lora.r and lora.alpha to the adapter's",
         )

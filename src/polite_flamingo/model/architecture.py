@@ -113,14 +113,14 @@ class CachedCrossAttention(MaskedCrossAttention):
 
     def _image_of(self, media_locations: torch.Tensor, width: int, continues: bool) -> torch.Tensor:
         """Number (1, 2, …; 0: none) of the image that each of `width` text tokens attends to (B, width)."""
-        shown = media_locations.sum(dim=1, keepdim=True)
+        total = media_locations.sum(dim=1, keepdim=True)
         if continues:
-            return shown.expand(-1, width) if self.attend_previous else torch.zeros_like(shown).expand(-1, width)
+            return total.expand(-1, width) if self.attend_previous else torch.zeros_like(total).expand(-1, width)
         before = media_locations.cumsum(dim=-1)
         if self.attend_previous:
             return before
         following = before + (~media_locations).long()
-        return following.masked_fill(following > shown, 0)
+        return following.masked_fill(following > total, 0)
 
     def _keys_values(self, media: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._key_value is not None and self._media is media and not torch.is_grad_enabled():
@@ -158,8 +158,8 @@ class _Layer(FlamingoLayer):
         if not (self.checkpointing and torch.is_grad_enabled()):
             return super().forward(lang_x, attention_mask=attention_mask, **kwargs)
         # What the layer was conditioned on is gone when backward comes, so it goes in as arguments.
-        shown = self.vis_x, self.media_locations, self.use_cached_media
-        return checkpoint(self._recomputed, lang_x, *shown, attention_mask, kwargs, use_reentrant=False)
+        condition = self.vis_x, self.media_locations, self.use_cached_media
+        return checkpoint(self._recomputed, lang_x, *condition, attention_mask, kwargs, use_reentrant=False)
 
     def _recomputed(
         self,

@@ -7,14 +7,22 @@ OpenFlamingo checkpoints hold the connector (and some embeddings) but neither LM
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from polite_flamingo.errors import ModelError
+from polite_flamingo.images import ImagePreprocessor
+from polite_flamingo.io import publishing
 from polite_flamingo.model.bases import CHECKPOINTS
+from polite_flamingo.model.bundle import FlamingoBundle, build_flamingo, named_tensors
+from polite_flamingo.model.config import FlamingoConfig, Perceiver
+from polite_flamingo.model.flamingo import save_flamingo
+from polite_flamingo.model.layouts import read_tensors
+from polite_flamingo.model.original import infer_config, load_original
 from polite_flamingo.model.origins import find_checkpoint, materialise
 
 OLD_MASKS = "attend_previous=false"
@@ -36,22 +44,7 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
     """
     from transformers import CLIPVisionModel
 
-    from polite_flamingo.images import ImagePreprocessor
-    from polite_flamingo.model.bundle import build_flamingo
-    from polite_flamingo.model.config import FlamingoConfig, Perceiver
-    from polite_flamingo.model.flamingo import save_flamingo
-    from polite_flamingo.model.layouts import read_tensors
-    from polite_flamingo.model.original import infer_config, load_original
-
-    language, sight, *more = parts.split("|") if "|" in parts else (parts, "")
-    if not sight or len(more) > 2 or more[1:] not in ([], [OLD_MASKS]):
-        raise ModelError(
-            "a Flamingo is built from two or three parts",
-            value=parts,
-            where="backbones.flamingo",
-            next_step="write build:<origin of the LM>|<origin of a CLIP>, then maybe |<origin of a checkpoint> and "
-            f"|{OLD_MASKS}",
-        )
+    language, sight, *more = parse_parts(parts)
     checkpoint = find_checkpoint(more[0]) if more else None
     config = FlamingoConfig(cross_attn_every_n_layers=every, perceiver=Perceiver(depth=2, num_latents=16))
     if checkpoint is not None:
@@ -72,17 +65,38 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
         )
         if checkpoint is not None:
             load_original(bundle, checkpoint)
-        shutil.rmtree(folder, ignore_errors=True)
-        save_flamingo(bundle, folder)
+        with publishing(folder) as staging:
+            save_flamingo(bundle, staging)
+    return _millions(bundle)
+
+
+def parse_parts(parts: str) -> list[str]:
+    """The parts of a ``build:`` origin: LM, CLIP and, if given, a checkpoint and ``attend_previous=false``.
+
+    Raises:
+        ModelError: they are too few, too many, or the last is another one.
+    """
+    language, *more = parts.split("|")
+    if not more or not more[0] or len(more) > 3 or more[2:] not in ([], [OLD_MASKS]):
+        raise ModelError(
+            "a Flamingo is built from two or three parts",
+            value=parts,
+            where="backbones.flamingo",
+            next_step="write build:<origin of the LM>|<origin of a CLIP>, then maybe |<origin of a checkpoint> and "
+            f"|{OLD_MASKS}",
+        )
+    return [language, *more]
+
+
+def _millions(bundle: FlamingoBundle) -> dict[str, float]:
+    """Parameters of each part in millions."""
     sizes = {"lm": 0, "vision": 0, "connector": 0}
-    seen: set[int] = set()
-    for name, parameter in bundle.model.named_parameters():
-        if id(parameter) not in seen:
-            seen.add(id(parameter))
+    for name, parameter in named_tensors(bundle.model).items():
+        if name.startswith("perceiver") or "gated_cross_attn" in name:
+            part = "connector"
+        else:
             part = "vision" if name.startswith("vision_encoder") else "lm"
-            sizes["connector" if name.startswith("perceiver") or "gated_cross_attn" in name else part] += (
-                parameter.numel()
-            )
+        sizes[part] += parameter.numel()
     return {f"{part}_parameters_m": round(count / 1e6, 2) for part, count in sizes.items()}
 
 
@@ -93,7 +107,6 @@ def _attends_previous(parts: list[str]) -> bool:
 
 def _load_lm(folder: Path) -> tuple[Any, Any]:
     """Load a causal LM and its tokenizer; GGUF weights are de-quantised into a plain model."""
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf = sorted(folder.glob("*.gguf"))

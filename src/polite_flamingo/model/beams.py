@@ -39,12 +39,12 @@ def beam_search(
     Raises:
         ModelError: the memory does not even hold one row.
     """
-    place = 0
-    while place < len(rows):
+    start = 0
+    while start < len(rows):
         # The batch is as wide as its longest prompt and all of it may go on as long as the longest.
-        longest = settings.num_beams * (len(rows[place].ids) + settings.max_new_tokens)
+        longest = settings.num_beams * (len(rows[start].ids) + settings.max_new_tokens)
         most = batch_size if token_budget is None else max(1, min(batch_size, token_budget // longest))
-        batch = rows[place : place + most]
+        batch = rows[start : start + most]
         try:
             with torch.inference_mode():
                 outputs = _search(bundle, batch, settings, media)
@@ -63,7 +63,7 @@ def beam_search(
         for row, output in zip(batch, outputs, strict=True):
             row.output = output
             yield row
-        place += len(batch)
+        start += len(batch)
 
 
 def _search(
@@ -104,8 +104,8 @@ def _search(
             )
         finally:
             lm._row_generators = None
-    found = output[:, width:].tolist()
-    return [[t for t in (ids[: ids.index(end) + 1] if end in ids else ids) if t != pad] for ids in found]
+    continuations = output[:, width:].tolist()
+    return [[t for t in (ids[: ids.index(end) + 1] if end in ids else ids) if t != pad] for ids in continuations]
 
 
 def processors(bundle: FlamingoBundle, settings: GenerationSettings) -> Any:

@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from cachetools import LRUCache
 from torch import nn
 
 from polite_flamingo.errors import ModelError, did_you_mean
@@ -17,7 +19,6 @@ from polite_flamingo.images import ImagePreprocessor, open_image
 from polite_flamingo.io import fingerprint
 from polite_flamingo.model.architecture import PoliteFlamingo, join
 from polite_flamingo.model.config import DECODER_LAYERS, FlamingoConfig
-from polite_flamingo.model.lru import LruTensors
 from polite_flamingo.model.tokens import add_special_tokens, place_images
 from polite_flamingo.model.tower import VisionTower
 from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN
@@ -45,6 +46,7 @@ class FlamingoBundle:
         base: Copies of the base's tensors that were made trainable or replaced, by name.
         resolution: Side of the images in pixels where it is not the tower's own.
         quantized: Number format of the decoder's linear layers, if quantised (`model.quantize`).
+        cache_bytes: Most bytes of encoded images that are kept, patch tokens and latents each.
     """
 
     model: PoliteFlamingo
@@ -59,12 +61,16 @@ class FlamingoBundle:
     resolution: int | None = None
     quantized: str | None = None
     cache_bytes: int = CACHE_BYTES
-    _tokens: LruTensors = field(default_factory=LruTensors)
-    _latents: LruTensors = field(default_factory=LruTensors)
-    _latents_of: tuple[Any, ...] = ()
-    _loader: ThreadPoolExecutor | None = None
-    _loading: dict[str, Future[torch.Tensor]] = field(default_factory=dict)
-    _base_hash: str | None = None
+    _tokens: LRUCache[str, torch.Tensor] = field(init=False)
+    _latents: LRUCache[str, torch.Tensor] = field(init=False)
+    _latents_of: tuple[Any, ...] = field(init=False, default=())
+    _loader: ThreadPoolExecutor | None = field(init=False, default=None)
+    _loading: dict[str, Future[torch.Tensor]] = field(init=False, default_factory=dict)
+    _base_hash: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._tokens = LRUCache(self.cache_bytes, getsizeof=attrgetter("nbytes"))
+        self._latents = LRUCache(self.cache_bytes, getsizeof=attrgetter("nbytes"))
 
     @property
     def media_token_id(self) -> int:
@@ -132,14 +138,14 @@ class FlamingoBundle:
         groups = list(missing.items())
         for start in range(0, len(groups), 64):
             chunk = groups[start : start + 64]
-            shown = torch.stack([self._pixels(images[where[0]], image_root, pixels) for _, where in chunk])
+            batch = torch.stack([self._pixels(images[positions[0]], image_root, pixels) for _, positions in chunk])
             with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-                tokens = self.tower(shown.to(self.device, self.dtype))
-            for (key, where), row in zip(chunk, tokens, strict=True):
-                for index in where:
+                tokens = self.tower(batch.to(self.device, self.dtype))
+            for (key, positions), row in zip(chunk, tokens, strict=True):
+                for index in positions:
                     rows[index] = row
                 if keep and not trained and not key.startswith("#"):
-                    self._tokens.put(key, row, self.cache_bytes)
+                    _keep(self._tokens, key, row)
         return torch.stack([rows[index] for index in range(len(images))])
 
     def is_encoded(self, path: str, image_root: Path) -> bool:
@@ -167,7 +173,7 @@ class FlamingoBundle:
                 latents = self.model.latents(self.encode_images(chunk, image_root, keep=False))
             for path, row in zip(chunk, latents, strict=True):
                 rows[path] = row
-                self._latents.put(f"{image_root}/{path}", row, self.cache_bytes)
+                _keep(self._latents, f"{image_root}/{path}", row)
         return torch.stack([row for path in paths if (row := rows[path]) is not None])
 
     def prefetch_images(self, paths: Iterable[str], image_root: Path, *, most: int = 256) -> None:
@@ -223,6 +229,12 @@ class FlamingoBundle:
 
     def _load_pixels(self, path: str, image_root: Path) -> torch.Tensor:
         return self.image_processor(open_image(image_root, path))
+
+
+def _keep(cache: LRUCache[str, torch.Tensor], key: str, tensor: torch.Tensor) -> None:
+    """Keep a copy, the least recently used out; a tensor that alone exceeds the cache is not kept."""
+    if tensor.nbytes <= cache.maxsize:
+        cache[key] = tensor.detach().clone()
 
 
 def build_flamingo(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io import read_json, replacing, write_atomic, write_json
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 from polite_flamingo.model.card import render_card
 from polite_flamingo.model.freezing import GROUPS, group_of
@@ -29,14 +29,14 @@ WEIGHTS, CONFIG, TRAINING, CARD = "trainables.safetensors", "config.json", "trai
 
 def collect_trainables(bundle: FlamingoBundle) -> dict[str, torch.Tensor]:
     """LoRA tensors and the base tensors that differ from the base, on the CPU, by name."""
-    found: dict[str, torch.Tensor] = {}
+    learned_tensors: dict[str, torch.Tensor] = {}
     for name, tensor in named_tensors(bundle.model).items():
         learned = re.search(GROUPS["lora"], name) is not None
         if learned or name in bundle.base:
             value = tensor.detach().cpu().contiguous()
             if learned or not torch.equal(value.float(), bundle.base[name].float()):
-                found[name] = value
-    return found
+                learned_tensors[name] = value
+    return learned_tensors
 
 
 def save_trainables(
@@ -59,9 +59,8 @@ def save_trainables(
     if not tensors:
         raise ModelError("nothing to save: the model has no LoRA and equals its base", where=folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tmp = folder / f".{WEIGHTS}.tmp"
-    save_file(tensors, tmp)
-    tmp.replace(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as tmp:
+        save_file(tensors, tmp)
     bundle.tokenizer.save_pretrained(folder)
     lora = None if bundle.lora is None else asdict(bundle.lora)
     settings = json.loads(json.dumps(dict(configuration or {}), default=str))
@@ -74,7 +73,7 @@ def save_trainables(
         lora=lora,
         configuration=settings,
     )
-    (folder / CARD).write_text(card, encoding="utf-8")
+    write_atomic(folder / CARD, card)
     config: dict[str, Any] = {"base": bundle.base_hash, "lora": lora, "tensors": len(tensors)}
     if bundle.resolution is not None:
         config["resolution"] = bundle.resolution
@@ -104,34 +103,12 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
                 "trained weights are missing", value=name, where=folder, next_step="run the stage that trains them"
             )
     config = read_json(folder / CONFIG)
-    if config.get("base") != bundle.base_hash:
-        raise ModelError(
-            "trained weights belong to another base",
-            value=config.get("base"),
-            where=folder,
-            next_step=f"train them again on this base ({bundle.base_hash})",
-        )
-    if config.get("resolution") != bundle.resolution:
-        raise ModelError(
-            "trained weights belong to another resolution (None: the tower's own)",
-            value=config.get("resolution"),
-            where=folder,
-            next_step=f"load the base with that resolution; it has {bundle.resolution}",
-        )
+    _check_base(bundle, config, folder)
     try:
         tensors = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise ModelError("trained weights cannot be read", value=str(error), where=folder / WEIGHTS) from error
-    lora = None if config["lora"] is None else LoraSettings(**config["lora"])
-    if lora is not None and bundle.lora is None:
-        inject_lora(bundle, lora)
-    elif lora is not None and bundle.lora != lora:
-        raise ModelError(
-            "trained weights use other LoRA settings",
-            value=lora,
-            where=folder,
-            next_step=f"the model has {bundle.lora}",
-        )
+    _match_lora(bundle, config["lora"], folder)
     known = named_tensors(bundle.model)
     fitting = [name for name in tensors if name in known and known[name].shape == tensors[name].shape]
     if not fitting or len(fitting) != len(tensors):
@@ -148,6 +125,37 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
     if any(name.startswith("vision_encoder.") for name in tensors):
         bundle.clear_cache()
     return len(tensors)
+
+
+def _check_base(bundle: FlamingoBundle, config: Mapping[str, Any], folder: Path) -> None:
+    if config.get("base") != bundle.base_hash:
+        raise ModelError(
+            "trained weights belong to another base",
+            value=config.get("base"),
+            where=folder,
+            next_step=f"train them again on this base ({bundle.base_hash})",
+        )
+    if config.get("resolution") != bundle.resolution:
+        raise ModelError(
+            "trained weights belong to another resolution (None: the tower's own)",
+            value=config.get("resolution"),
+            where=folder,
+            next_step=f"load the base with that resolution; it has {bundle.resolution}",
+        )
+
+
+def _match_lora(bundle: FlamingoBundle, stored: Mapping[str, Any] | None, folder: Path) -> None:
+    """Give the model the LoRA that was trained, or check that it has it."""
+    lora = None if stored is None else LoraSettings(**stored)
+    if lora is not None and bundle.lora is None:
+        inject_lora(bundle, lora)
+    elif lora is not None and bundle.lora != lora:
+        raise ModelError(
+            "trained weights use other LoRA settings",
+            value=lora,
+            where=folder,
+            next_step=f"the model has {bundle.lora}",
+        )
 
 
 def trained_resolution(folder: Path) -> int | None:

@@ -7,7 +7,7 @@ to its own last image (``<image>`` is never generated), and sampling draws from 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -82,6 +82,28 @@ def generate(
     """
     from tqdm import tqdm
 
+    rows, results = _prepare(bundle, prompts, settings)
+    media = _image_latents(bundle, rows, image_root, 2 * batch_size)
+    if settings.num_beams > 1:
+        ended = beam_search(bundle, rows, settings, media=media, batch_size=batch_size, token_budget=token_budget)
+    else:
+        ended = decode(
+            bundle, rows, settings, media=media, slots=batch_size, token_budget=token_budget, compiled=compiled
+        )
+    with (
+        few_threads(bundle),
+        tqdm(total=len(rows), desc=progress, unit="text", mininterval=1.0, disable=progress is None) as bar,
+    ):
+        for row in ended:
+            results[row.index] = _finish(bundle, row.output)
+            bar.update()
+    return [result for result in results if result is not None]
+
+
+def _prepare(
+    bundle: FlamingoBundle, prompts: Sequence[Prompt], settings: GenerationSettings
+) -> tuple[list[Row], list[Generated | None]]:
+    """Rows to be generated, the longest first, and a result per prompt: None until its row has ended."""
     results: list[Generated | None] = [None] * len(prompts)
     rows = []
     room = getattr(bundle.model.lang_encoder.config, "max_position_embeddings", None) or 1 << 30
@@ -97,35 +119,22 @@ def generate(
     if full:
         LOG.warning("%d of %d prompts fill the model's context of %d tokens: empty results", full, len(prompts), room)
     rows.sort(key=lambda row: (-len(row.ids), row.index))
-    shown = [image for row in rows for image in row.images]
-    ahead = iter(dict.fromkeys(shown))
+    return rows, results
 
-    def media(paths: Sequence[str]) -> torch.Tensor:
-        latents = bundle.image_latents(paths, image_root)
+
+def _image_latents(
+    bundle: FlamingoBundle, rows: Sequence[Row], image_root: Path, first: int
+) -> Callable[[Sequence[str]], torch.Tensor]:
+    """Latents (N, n, d) of images by path; the `first` images are prefetched now, later ones as rows ask for theirs."""
+    ahead = iter(dict.fromkeys(image for row in rows for image in row.images))
+
+    def latents(paths: Sequence[str]) -> torch.Tensor:
+        encoded = bundle.image_latents(paths, image_root)
         bundle.prefetch_images(islice(ahead, max(len(paths), 1)), image_root)
-        return latents
+        return encoded
 
-    bundle.prefetch_images(islice(ahead, 2 * batch_size), image_root)
-    with (
-        few_threads(bundle),
-        tqdm(total=len(rows), desc=progress, unit="text", mininterval=1.0, disable=progress is None) as bar,
-    ):
-        ended = (
-            beam_search(bundle, rows, settings, media=media, batch_size=batch_size, token_budget=token_budget)
-            if settings.num_beams > 1
-            else decode(
-                bundle, rows, settings, media=media, slots=batch_size, token_budget=token_budget, compiled=compiled
-            )
-        )
-        for row in ended:
-            results[row.index] = _finish(bundle, row.output)
-            bar.update()
-    return [result for result in results if result is not None]
-
-
-def prefetch(bundle: FlamingoBundle, prompts: Iterable[Prompt], image_root: Path) -> None:
-    """Start opening the images of prompts that `generate` will get soon, in a thread; returns at once."""
-    bundle.prefetch_images((image for prompt in prompts for image in prompt.images), image_root)
+    bundle.prefetch_images(islice(ahead, first), image_root)
+    return latents
 
 
 @contextmanager
@@ -141,10 +150,10 @@ def few_threads(bundle: FlamingoBundle) -> Iterator[None]:
 
 
 def _check_images(bundle: FlamingoBundle, prompt: Prompt, ids: Sequence[int]) -> None:
-    shown = list(ids).count(bundle.media_token_id)
-    if shown != len(prompt.images):
+    count = list(ids).count(bundle.media_token_id)
+    if count != len(prompt.images):
         raise ModelError(
-            f"a prompt shows {shown} images and has {len(prompt.images)}",
+            f"a prompt shows {count} images and has {len(prompt.images)}",
             value=prompt.text[:200],
             where=prompt.key or None,
             next_step=f"write one {IMAGE_TOKEN} per image",

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.original import KeyReport
-    from polite_flamingo.model.settings import LoraSettings
+from polite_flamingo.io import publishing, read_json, write_atomic
+from polite_flamingo.model.bundle import named_tensors
+from polite_flamingo.model.card import render_card
+from polite_flamingo.model.checkpoint import (
+    CARD,
+    TRAINING,
+    collect_trainables,
+    count_values,
+    load_trainables,
+    save_trainables,
+    trained_resolution,
+)
+from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
+from polite_flamingo.model.lora import merge_lora
+from polite_flamingo.model.original import KeyReport, load_original
+from polite_flamingo.model.settings import LoraSettings
 
 
 def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = None) -> dict[str, Any]:
@@ -30,19 +41,6 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
     Raises:
         ModelError: `out` is in use, or a part does not load.
     """
-    from polite_flamingo.model.bundle import named_tensors
-    from polite_flamingo.model.card import render_card
-    from polite_flamingo.model.checkpoint import (
-        CARD,
-        TRAINING,
-        collect_trainables,
-        count_values,
-        load_trainables,
-        trained_resolution,
-    )
-    from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
-    from polite_flamingo.model.lora import merge_lora
-
     if out.exists() and any(out.iterdir()):
         raise ModelError("the folder to export to is not empty", where=out, next_step="name a new folder")
     bundle = load_flamingo(base, resolution=trained_resolution(trainables))
@@ -50,7 +48,6 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
     learned, lora = count_values(collect_trainables(bundle)), bundle.lora
     if lora is not None:
         merge_lora(bundle)
-    save_flamingo(bundle, out)
     card = render_card(
         name or trainables.name,
         whole=True,
@@ -59,7 +56,9 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
         lora=None if lora is None else asdict(lora),
         configuration=read_json(trainables / TRAINING) if (trainables / TRAINING).is_file() else None,
     )
-    (out / CARD).write_text(card, encoding="utf-8")
+    with publishing(out) as staging:
+        save_flamingo(bundle, staging)
+        write_atomic(staging / CARD, card)
     return {
         "folder": str(out),
         "parameters": sum(tensor.numel() for tensor in named_tensors(bundle.model).values()),
@@ -82,13 +81,11 @@ def import_model(
     Raises:
         ModelError: `out` is in use, or the checkpoint is refused.
     """
-    from polite_flamingo.model.checkpoint import save_trainables
-    from polite_flamingo.model.flamingo import load_flamingo
-    from polite_flamingo.model.original import load_original
-
     if out.exists() and any(out.iterdir()):
         raise ModelError("the folder to import to is not empty", where=out, next_step="move it away first")
     bundle = load_flamingo(base)
     report = load_original(bundle, checkpoint, lora=lora, needs=needs)
-    save_trainables(bundle, out, configuration={"checkpoint": checkpoint.name, "loaded": report.matched})
+    with publishing(out) as staging:
+        configuration = {"checkpoint": checkpoint.name, "loaded": report.matched}
+        save_trainables(bundle, staging, configuration=configuration, name=out.name)
     return report

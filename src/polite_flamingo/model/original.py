@@ -76,7 +76,7 @@ def load_original(
     _prepare_lora(bundle, tensors, lora, path)
     known = spellings(bundle)
     model = {known[name]: p for name, p in bundle.model.named_parameters(remove_duplicate=False)}
-    found: dict[str, torch.Tensor] = {}
+    matches: dict[str, torch.Tensor] = {}
     unknown: list[str] = []
     wrong: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
     skipped = 0
@@ -87,16 +87,16 @@ def load_original(
             skipped += not is_weight(name)
         elif not _fits(tensor, model[name], name, len(bundle.tokenizer)):
             wrong.append((key, tuple(tensor.shape), tuple(model[name].shape)))
-        elif name in found and not torch.equal(found[name], tensor):
+        elif name in matches and not torch.equal(matches[name], tensor):
             raise ModelError("the checkpoint holds two versions of one tensor", value=key, where=path)
         else:
-            found[name] = tensor
-    matched = Counter(group_of(name) for name in found)
-    missing = Counter(group_of(name) for name in model if name not in found)
+            matches[name] = tensor
+    matched = Counter(group_of(name) for name in matches)
+    missing = Counter(group_of(name) for name in model if name not in matches)
     report = KeyReport(dict(matched), dict(missing), tuple(unknown), skipped)
     _refuse(report, wrong, needs, bundle, path)
     with torch.no_grad():
-        for name, tensor in found.items():
+        for name, tensor in matches.items():
             if ".lora_" not in name and name not in bundle.base:
                 bundle.base[name] = model[name].detach().cpu().clone()
             model[name][: len(tensor)].copy_(tensor) if tensor.ndim else model[name].copy_(tensor)
@@ -118,12 +118,12 @@ def infer_config(tensors: Mapping[str, torch.Tensor], where: object = None) -> F
     cross = _one(tensors, r"gated_cross_attn_layers?\..*?attn\.to_q\.weight$", where).shape[0]
     depth = 1 + max(int(m[1]) for name in tensors if (m := re.search(r"perceiver\.layers\.(\d+)\.", name)))
     layer = r"\.(\d+)\.gated_cross_attn_layer\.|gated_cross_attn_layers\.(\d+)\."
-    places = sorted({int(m[1] or m[2]) for name in tensors if (m := re.search(layer, name))})
-    every = places[0] + 1
-    if places != [every * (i + 1) - 1 for i in range(len(places))] or inner % DIM_HEAD or cross % DIM_HEAD:
+    blocks = sorted({int(m[1] or m[2]) for name in tensors if (m := re.search(layer, name))})
+    every = blocks[0] + 1
+    if blocks != [every * (i + 1) - 1 for i in range(len(blocks))] or inner % DIM_HEAD or cross % DIM_HEAD:
         raise ModelError(
             "the checkpoint's connector is not OpenFlamingo's",
-            value={"cross-attention before blocks": places, "widths": (inner, cross)},
+            value={"cross-attention before blocks": blocks, "widths": (inner, cross)},
             where=where,
         )
     return FlamingoConfig(
@@ -182,8 +182,8 @@ def _refuse(
             where=path,
             next_step="the model must have the checkpoint's language model, tower and sizes",
         )
-    wanted = needs if needs is not None else ["xattn", *(["lora"] if bundle.lora is not None else [])]
-    nothing = [group for group in wanted if not report.matched.get(group)]
+    required = needs if needs is not None else ["xattn", *(["lora"] if bundle.lora is not None else [])]
+    nothing = [group for group in required if not report.matched.get(group)]
     if nothing:
         raise ModelError(
             f"the checkpoint's {' and '.join(nothing)} matched nothing",

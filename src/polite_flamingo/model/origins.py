@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ModelError, did_you_mean
-from polite_flamingo.io import hash_file, read_json, write_json
+from polite_flamingo.io import hash_file, publishing, read_json, write_json
 
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
 KINDS = ("packaged", "local:<folder>", "pypi:<package>", "hub:<id>@<revision>")
@@ -49,9 +49,9 @@ def materialise(origin: str, name: str, folder: Path) -> None:
         )
     if not source.is_dir():
         raise ModelError("model folder does not exist", value=str(source), where=f"backbones.{name}")
-    shutil.rmtree(folder, ignore_errors=True)
     if (source / ADAPTER).is_file():
-        merge_adapter(source, folder)
+        with publishing(folder) as staging:
+            merge_adapter(source, staging)
         return
     files = [p for pattern in WEIGHTS for p in source.rglob(pattern)]
     if not files:
@@ -61,10 +61,11 @@ def materialise(origin: str, name: str, folder: Path) -> None:
             where=f"backbones.{name}",
             next_step="safetensors or GGUF weights are needed; pickled weights are refused",
         )
-    for path in files:
-        target = folder / path.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+    with publishing(folder) as staging:
+        for path in files:
+            target = staging / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def find_checkpoint(origin: str) -> Path:
@@ -142,11 +143,11 @@ def verify_packaged(name: str) -> None:
         raise ModelError("no such packaged model", value=name, next_step=did_you_mean(name, manifest["files"]))
     for relative, expected in manifest["files"][name].items():
         path = PACKAGED / name / relative
-        found = hash_file(path) if path.is_file() else "missing"
-        if found != expected:
+        actual = hash_file(path) if path.is_file() else "missing"
+        if actual != expected:
             raise ModelError(
                 "a shipped weight file is not the one that was trained",
-                value=found,
+                value=actual,
                 where=path,
                 next_step="reinstall the package, or train anew with `make backbones`",
             )

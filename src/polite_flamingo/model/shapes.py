@@ -6,17 +6,24 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from polite_flamingo.errors import ModelError, did_you_mean
+from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.io import read_json
+from polite_flamingo.model.architecture import join
 from polite_flamingo.model.bases import CHECKPOINTS, LANGUAGE, VISION
+from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 from polite_flamingo.model.config import DECODER_LAYERS, CrossAttention, FlamingoConfig, Perceiver
-from polite_flamingo.model.origins import PACKAGED, package_folder
-
-if TYPE_CHECKING:
-    from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.model.settings import LoraSettings
+from polite_flamingo.model.freezing import GROUPS
+from polite_flamingo.model.layouts import read_tensors
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.original import infer_config
+from polite_flamingo.model.origins import PACKAGED, find_checkpoint, package_folder
+from polite_flamingo.model.settings import LoraSettings
+from polite_flamingo.model.tower import VisionTower
 
 SPECIAL_TOKENS = 3  # <image>, <|endofchunk|>, <PAD>
 
@@ -39,7 +46,7 @@ class Blueprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ParameterCounts:
     """Parameters, in values.
 
     Args:
@@ -83,14 +90,16 @@ def blueprint(origin: str) -> Blueprint:
     config = FlamingoConfig(10, Perceiver(depth=2, num_latents=16), CrossAttention())  # as model.assemble
     if checkpoint:
         config = _connector(checkpoint[0])
-    seen = _listed(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
+    tower = _listed(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
     if _name(language) not in LANGUAGE:
-        return Blueprint(read_json(_folder(language) / "config.json"), seen, config, SPECIAL_TOKENS)
+        return Blueprint(read_json(_folder(language) / "config.json"), tower, config, SPECIAL_TOKENS)
     read = dict(LANGUAGE[_name(language)])
-    return Blueprint(read, seen, config, max(0, read.pop("tokens") + SPECIAL_TOKENS - read["vocab_size"]))
+    return Blueprint(read, tower, config, max(0, read.pop("tokens") + SPECIAL_TOKENS - read["vocab_size"]))
 
 
-def count(plan: Blueprint, groups: Sequence[str], lora: LoraSettings | None, resolution: int | None = None) -> Counts:
+def count(
+    plan: Blueprint, groups: Sequence[str], lora: LoraSettings | None, resolution: int | None = None
+) -> ParameterCounts:
     """Instantiate the architecture without memory and count.
 
     Args:
@@ -99,10 +108,6 @@ def count(plan: Blueprint, groups: Sequence[str], lora: LoraSettings | None, res
         lora: Settings of the adapters, if the model has any.
         resolution: Side of the images in pixels; None: the tower's own.
     """
-    from polite_flamingo.model.bundle import named_tensors
-    from polite_flamingo.model.freezing import GROUPS
-    from polite_flamingo.model.lora import inject_lora
-
     bundle = skeleton(plan, resolution)
     if lora is not None:
         inject_lora(bundle, lora)
@@ -114,29 +119,23 @@ def count(plan: Blueprint, groups: Sequence[str], lora: LoraSettings | None, res
     parts = {
         group: matching(group) for group in ("vision", "lm", "embeddings", "perceiver", "xattn", "xattn_ff", "lora")
     }
-    return Counts(parts, {group: matching(group) for group in groups}, sum(sizes.values()))
+    return ParameterCounts(parts, {group: matching(group) for group in groups}, sum(sizes.values()))
 
 
 def skeleton(plan: Blueprint, resolution: int | None = None) -> FlamingoBundle:
     """The model itself on the meta device: shapes without values, nothing can be computed with it."""
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel
-
-    from polite_flamingo.images import ImagePreprocessor
-    from polite_flamingo.model.architecture import join
-    from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.model.tower import VisionTower
 
     language = {k: v for k, v in plan.language.items() if k not in ("model_type", "quantization_config")}
     language["vocab_size"] = language["vocab_size"] + plan.new_tokens
     config = AutoConfig.for_model(plan.language["model_type"], **language)
-    seen = {**plan.vision, **({} if resolution is None else {"image_size": resolution})}
+    tower_config = {**plan.vision, **({} if resolution is None else {"image_size": resolution})}
     path = plan.config.decoder_layers
     if path == "auto":
         path = DECODER_LAYERS[config.model_type]
     with torch.device("meta"):
         lm = AutoModelForCausalLM.from_config(config)
-        vision: Any = CLIPVisionModel(CLIPVisionConfig(**seen))
+        vision: Any = CLIPVisionModel(CLIPVisionConfig(**tower_config))
         vision = getattr(vision, "vision_model", vision)
         media = config.vocab_size - 1
         model = join(lm, vision, plan.config, layers=path, media=media, chunk=media - 1)
@@ -174,9 +173,6 @@ def _connector(origin: str) -> FlamingoConfig:
     if origin.startswith("hub:"):
         listed: FlamingoConfig = _listed(origin, CHECKPOINTS)
         return listed
-    from polite_flamingo.model.layouts import read_tensors
-    from polite_flamingo.model.original import infer_config
-    from polite_flamingo.model.origins import find_checkpoint
 
     file = find_checkpoint(origin)
     return infer_config(read_tensors(file), file)
@@ -206,5 +202,5 @@ def _folder(origin: str, packaged: str = "") -> Path:
 
 def _clip_config(folder: Path) -> Mapping[str, Any]:
     values = read_json(folder / "config.json")
-    found: Mapping[str, Any] = values.get("vision_config", values)
-    return {k: v for k, v in found.items() if k not in ("model_type", "architectures", "transformers_version")}
+    config: Mapping[str, Any] = values.get("vision_config", values)
+    return {k: v for k, v in config.items() if k not in ("model_type", "architectures", "transformers_version")}

@@ -117,12 +117,12 @@ def image_slots(
     rows: Sequence[Row], media: Callable[[Sequence[str]], torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents (B, T_img, n, d) of the images of rows, and how many images each row shows (B)."""
-    place = {image: i for i, image in enumerate(dict.fromkeys(image for row in rows for image in row.images))}
-    latents = media(list(place))
+    order = {image: i for i, image in enumerate(dict.fromkeys(image for row in rows for image in row.images))}
+    latents = media(list(order))
     most = max(1, max(len(row.images) for row in rows))
-    index = [[*(place[image] for image in row.images), *[0] * (most - len(row.images))] for row in rows]
-    shown = torch.tensor([len(row.images) for row in rows], device=latents.device)
-    return latents[torch.tensor(index, device=latents.device)], shown
+    index = [[*(order[image] for image in row.images), *[0] * (most - len(row.images))] for row in rows]
+    counts = torch.tensor([len(row.images) for row in rows], device=latents.device)
+    return latents[torch.tensor(index, device=latents.device)], counts
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -135,18 +135,18 @@ def out_of_memory(error: BaseException) -> bool:
 
 def _take(waiting: list[Row], batch: _Slots, budget: int | None) -> list[Row]:
     """The next rows for the free slots, as many as one prefill and the token budget hold; at least one if idle."""
-    taken: list[Row] = []
+    entering: list[Row] = []
     spent = sum(len(row.ids) + row.limit for row in batch.rows)
     longest = 0
-    while waiting and len(taken) < batch.free:
+    while waiting and len(entering) < batch.free:
         row = waiting[-1]
         longest = max(longest, len(row.ids))
         spent += len(row.ids) + row.limit
         crowded = budget is not None and spent > budget
-        if (taken or batch.rows) and (crowded or longest * (len(taken) + 1) > PREFILL_TOKENS):
+        if (entering or batch.rows) and (crowded or longest * (len(entering) + 1) > PREFILL_TOKENS):
             break
-        taken.append(waiting.pop())
-    return taken
+        entering.append(waiting.pop())
+    return entering
 
 
 def _common_prefix(prompts: Sequence[list[int]], media_token: int) -> list[int]:
@@ -280,12 +280,12 @@ class _Slots:
         width = max(map(len, tails))
         pad = self._bundle.tokenizer.pad_token_id
         ids = torch.tensor([[*tail, *[pad] * (width - len(tail))] for tail in tails], device=device)
-        media, shown = image_slots(rows, self._media)
+        media, counts = image_slots(rows, self._media)
         self._cache.read(start, count, past + width)
         hidden = self._forward(ids, media, past)
         last = torch.tensor([len(tail) - 1 for tail in tails], device=device)
         self._lengths[start : start + count] = last + 1 + past
-        self._keep_last_image(shown, start)
+        self._keep_last_image(counts, start)
         return self._lm.get_output_embeddings()(hidden[torch.arange(count, device=device), last])
 
     def _forward(self, ids: torch.Tensor, media: torch.Tensor, past: int) -> torch.Tensor:
@@ -310,21 +310,21 @@ class _Slots:
             use_cache=True,
         ).last_hidden_state
 
-    def _keep_last_image(self, shown: torch.Tensor, start: int) -> None:
+    def _keep_last_image(self, counts: torch.Tensor, start: int) -> None:
         """Store keys and values of the last image of the rows just read."""
-        count = len(shown)
+        count = len(counts)
         for number, attention in enumerate(self._attentions):
             key, value = attention.kept()
             latents = self._bundle.config.perceiver.num_latents
-            last = (shown - 1).clamp_min(0)
-            row = torch.arange(count, device=shown.device)
+            last = (counts - 1).clamp_min(0)
+            row = torch.arange(count, device=counts.device)
             pair = [x.unflatten(2, (-1, latents))[row, :, last] for x in (key, value)]
             if number == len(self._seen):
                 self._seen.append((pair[0].new_zeros(self._slots, *pair[0].shape[1:]),) * 2)
                 self._seen[number] = (self._seen[number][0], self._seen[number][0].clone())
             for store, new in zip(self._seen[number], pair, strict=True):
                 store[start : start + count] = new
-        blind = shown == 0 if self._bundle.config.attend_previous else torch.ones_like(shown, dtype=torch.bool)
+        blind = counts == 0 if self._bundle.config.attend_previous else torch.ones_like(counts, dtype=torch.bool)
         self._blind[start : start + count] = blind
 
     def _choose(self, logits: torch.Tensor, start: int) -> list[Row]:
@@ -355,7 +355,7 @@ class _Slots:
         """Take rows out; the last rows move into the holes."""
         if not ended:
             return []
-        gone = [self.rows[slot] for slot in ended]
+        leaving = [self.rows[slot] for slot in ended]
         left = len(self.rows) - len(ended)
         holes = [slot for slot in ended if slot < left]
         out = set(ended)
@@ -371,4 +371,4 @@ class _Slots:
                 self.rows[hole] = self.rows[mover]
         del self.rows[left:]
         self.in_flight = list(self.rows)
-        return gone
+        return leaving

@@ -109,11 +109,11 @@ def position_code(patches: int, width: int, grid: int | None = None) -> torch.Te
         raise ModelError(
             "a position code needs a square grid of patches and a width divisible by 4", value=(patches, width)
         )
-    place = torch.arange(side, dtype=torch.float32)
+    coordinate = torch.arange(side, dtype=torch.float32)
     if grid is not None and grid != side:
-        place = (place + 0.5) * grid / side - 0.5
+        coordinate = (coordinate + 0.5) * grid / side - 0.5
     frequency = 1.0 / 100 ** (torch.arange(width // 4, dtype=torch.float32) / max(width // 4, 1))
-    angle = place[:, None] * frequency
+    angle = coordinate[:, None] * frequency
     wave = torch.cat([angle.sin(), angle.cos()], dim=1)
     rows = wave[:, None].expand(side, side, -1)
     columns = wave[None].expand(side, side, -1)
