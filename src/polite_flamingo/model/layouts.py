@@ -41,6 +41,7 @@ _OPEN_CLIP = (
 )
 _IN_PROJ = re.compile(r"^transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)$")
 VISION = "vision_encoder."
+PICKLES = (b"PK", b"\x80")  # a zip of PyTorch's, a bare pickle; a text asks for nothing
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -85,11 +86,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _cause(path: Path, error: Exception) -> str:
     """What a pickle asks for that is no tensor, else how the file begins: a web page, a pointer of Git LFS."""
-    request = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if request:
-        return f"asks for {request[1]}"
     with open(path, "rb") as file:
-        return f"{type(error).__name__}; the file begins with {file.read(32)!r}"
+        head = file.read(32)
+    request = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if request and head.startswith(PICKLES):
+        return f"asks for {request[1]}"
+    return f"{type(error).__name__}; the file begins with {head!r}"
 
 
 def spellings(bundle: FlamingoBundle) -> dict[str, str]:

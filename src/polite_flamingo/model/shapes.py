@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cachetools import LRUCache, cached
 
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor
@@ -108,10 +109,7 @@ def count(
         lora: Settings of the adapters, if the model has any.
         resolution: Side of the images in pixels; None: the tower's own.
     """
-    bundle = skeleton(plan, resolution)
-    if lora is not None:
-        inject_lora(bundle, lora)
-    sizes = {name: tensor.numel() for name, tensor in named_tensors(bundle.model).items()}
+    sizes = _tensor_sizes(plan, lora, resolution)
 
     def matching(group: str) -> int:
         return sum(size for name, size in sizes.items() if re.search(GROUPS[group], name))
@@ -120,6 +118,16 @@ def count(
         group: matching(group) for group in ("vision", "lm", "embeddings", "perceiver", "xattn", "xattn_ff", "lora")
     }
     return ParameterCounts(parts, {group: matching(group) for group in groups}, sum(sizes.values()))
+
+
+@cached(LRUCache(16), key=lambda *build: repr(build))  # the trainings of a profile mostly share one build
+def _tensor_sizes(plan: Blueprint, lora: LoraSettings | None, resolution: int | None) -> dict[str, int]:
+    """Number of values of every tensor, by name."""
+    bundle = skeleton(plan, resolution)
+    if lora is not None:
+        with torch.device("meta"):
+            inject_lora(bundle, lora)
+    return {name: tensor.numel() for name, tensor in named_tensors(bundle.model).items()}
 
 
 def skeleton(plan: Blueprint, resolution: int | None = None) -> FlamingoBundle:
