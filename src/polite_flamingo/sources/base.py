@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 
 T = TypeVar("T")
 SHOWN = 200  # characters of an offending value kept in quarantine
+
+
+class Licensed(Protocol):
+    """What a sample takes from its reader."""
+
+    @property
+    def name(self) -> str:
+        """Registry name."""
+
+    @property
+    def licence(self) -> str:
+        """Licence of the annotations."""
 
 
 class Source(Protocol):
@@ -51,6 +63,41 @@ def attempt(source: str, file: str, row: object, make: Callable[..., Sample], *a
     except DataError as error:
         value = "" if error.value is None else str(error.value)[:SHOWN]
         return Reject(source, file, str(row), error.what, value)
+
+
+def single_turn(
+    reader: Licensed,
+    split: str,
+    sample_id: str,
+    task: Task,
+    *,
+    question: str,
+    answer: str,
+    images: Sequence[Image] = (),
+    extras: Mapping[str, Any] | None = None,
+) -> Sample:
+    """The sample of one question, asked of all of its images, and the raw answer.
+
+    Args:
+        reader: Gives name and licence.
+        split: Split as the dataset names it.
+        sample_id: ``name/split/official id``.
+        task: What is asked.
+        question: Question, request or instruction.
+        answer: The annotation.
+        images: Shown before the question.
+        extras: The sample's extras.
+    """
+    return Sample(
+        id=sample_id,
+        source=reader.name,
+        split=split,
+        licence=reader.licence,
+        task=task,
+        turns=(Turn("human", question, tuple(range(len(images)))), Turn("assistant", answer)),
+        images=tuple(images),
+        extras={} if extras is None else extras,
+    )
 
 
 def need(row: object, key: str, kind: type[T]) -> T:

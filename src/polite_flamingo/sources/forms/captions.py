@@ -8,8 +8,8 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION, draw_request
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, Source, attempt, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, Source, attempt, need, single_turn
 from polite_flamingo.sources.forms.files import open_file, relative
 from polite_flamingo.sources.forms.karpathy import karpathy_images, raw_sentences
 
@@ -32,13 +32,13 @@ def caption_sample(
     """
     sample_id = f"{reader.name}/{split}/{official}"
     request = draw_request(CAPTION, seed=seed, sample_id=sample_id)
-    return Sample(
-        id=sample_id,
-        source=reader.name,
-        split=split,
-        licence=reader.licence,
-        task=Task.CAPTION,
-        turns=(Turn("human", request, (0,)), Turn("assistant", "\n".join(captions))),
+    return single_turn(
+        reader,
+        split,
+        sample_id,
+        Task.CAPTION,
+        question=request,
+        answer="\n".join(captions),
         images=(image,),
         extras={"captions": list(captions), **extras},
     )

@@ -10,8 +10,8 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import DETECT, draw_request
 from polite_flamingo.prompts.templates import captions_and_boxes
-from polite_flamingo.records import Image, Sample, Task, Turn
-from polite_flamingo.sources.base import Source
+from polite_flamingo.records import Image, Sample, Task
+from polite_flamingo.sources.base import Source, single_turn
 from polite_flamingo.sources.readers.coco import DECIMALS
 
 Box = list[Any]  # [name, x1, y1, x2, y2], normalised to 0..1
@@ -80,13 +80,13 @@ def detection_sample(source: Source, split: str, image_id: str, image: Image, bo
         raise DataError("image has no objects", value=image.path)
     sample_id = f"{source.name}/{split}/{image_id}"
     request = draw_request(DETECT, seed=seed, sample_id=sample_id)
-    return Sample(
-        id=sample_id,
-        source=source.name,
-        split=split,
-        licence=source.licence,
-        task=Task.CAPTION,
-        turns=(Turn("human", request, (0,)), Turn("assistant", counts_and_boxes(boxes))),
+    return single_turn(
+        source,
+        split,
+        sample_id,
+        Task.CAPTION,
+        question=request,
+        answer=counts_and_boxes(boxes),
         images=(image,),
         extras={"captions": [count_sentence(boxes)], "boxes": boxes},
     )

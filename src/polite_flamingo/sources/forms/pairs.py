@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polite_flamingo.prompts.requests import draw_request
-from polite_flamingo.records import Image, Sample, Task, Turn
-from polite_flamingo.sources.base import Source
+from polite_flamingo.records import Image, Sample, Task
+from polite_flamingo.sources.base import Source, single_turn
 
 
 class Ids:
@@ -43,13 +43,6 @@ def pair_sample(
     sample_id = f"{source.name}/{split}/{pair_id}"
     request = draw_request(pool, seed=seed, sample_id=sample_id)
     more: Mapping[str, Any] = {"sentences": sentences, **extras}
-    return Sample(
-        id=sample_id,
-        source=source.name,
-        split=split,
-        licence=source.licence,
-        task=Task.CHANGE,
-        turns=(Turn("human", request, (0, 1)), Turn("assistant", "\n".join(sentences))),
-        images=images,
-        extras=more,
+    return single_turn(
+        source, split, sample_id, Task.CHANGE, question=request, answer="\n".join(sentences), images=images, extras=more
     )

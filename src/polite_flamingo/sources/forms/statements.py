@@ -7,7 +7,8 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import STATEMENT, STATEMENT_PAIR, draw_request
-from polite_flamingo.records import Image, Sample, Task, Turn
+from polite_flamingo.records import Image, Sample, Task
+from polite_flamingo.sources.base import Licensed, single_turn
 
 LABELS = {"true": True, "false": False}
 
@@ -34,7 +35,7 @@ def _number(value: Any) -> int:
 
 
 def statement_sample(
-    source: Any,
+    source: Licensed,
     split: str,
     row_id: str,
     statement: str,
@@ -58,13 +59,13 @@ def statement_sample(
     sample_id = f"{source.name}/{split}/{row_id}"
     pool = STATEMENT if len(images) == 1 else STATEMENT_PAIR
     request = draw_request(pool, seed=seed, sample_id=sample_id, statement=statement)
-    return Sample(
-        id=sample_id,
-        source=source.name,
-        split=split,
-        licence=source.licence,
-        task=Task.VQA,
-        turns=(Turn("human", request, tuple(range(len(images)))), Turn("assistant", str(label))),
-        images=tuple(images),
+    return single_turn(
+        source,
+        split,
+        sample_id,
+        Task.VQA,
+        question=request,
+        answer=str(label),
+        images=images,
         extras={"statement": statement, "answers": [], **extras},
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.choices import with_choices
 from polite_flamingo.sources.forms.files import find_all, find_one, relative
 from polite_flamingo.sources.forms.regions import derive, need_writable
@@ -74,13 +74,13 @@ class Ai2d:
             recipe = {"kind": "letters", "labels": [list(label) for label in labels]}
             image = derive(root, source, recipe, lambda picture: _draw(picture, labels))
             extras = {"derived_from": {image.path: {"image": source.path, "mark": recipe}}}
-        return Sample(
-            id=f"{self.name}/{split}/{row_id}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", with_choices(text.strip(), choices), (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{row_id}",
+            Task.VQA,
+            question=with_choices(text.strip(), choices),
+            answer=answer,
             images=(Image(image.path),),
             extras={"choices": choices, "answers": [answer], **extras},
         )

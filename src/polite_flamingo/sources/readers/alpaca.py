@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, Licensed, attempt, need, single_turn
 from polite_flamingo.sources.forms.files import find_all, find_one, read_items, read_lines, relative
 
 NO_INPUT = frozenset({"", "<noinput>", "noinput", "no input", "n/a"})
@@ -78,7 +78,7 @@ class AlpacaSeedTasks:
         )
 
 
-def instruction_sample(source: Any, split: str, row_id: str, record: Any, answers: tuple[str, ...]) -> Sample:
+def instruction_sample(source: Licensed, split: str, row_id: str, record: Any, answers: tuple[str, ...]) -> Sample:
     """The sample of one instruction row.
 
     Args:
@@ -95,11 +95,6 @@ def instruction_sample(source: Any, split: str, row_id: str, record: Any, answer
     if given.strip().lower().rstrip(".") not in NO_INPUT:
         instruction = f"{instruction}\n\n{given.strip()}"
     key = next((key for key in answers if record.get(key)), answers[0])
-    return Sample(
-        id=f"{source.name}/{split}/{row_id}",
-        source=source.name,
-        split=split,
-        licence=source.licence,
-        task=Task.TEXT,
-        turns=(Turn("human", instruction), Turn("assistant", need(record, key, str))),
+    return single_turn(
+        source, split, f"{source.name}/{split}/{row_id}", Task.TEXT, question=instruction, answer=need(record, key, str)
     )

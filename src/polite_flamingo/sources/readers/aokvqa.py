@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need, need_texts
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, need, need_texts, single_turn
 from polite_flamingo.sources.forms.answers import chosen, with_reasons
 from polite_flamingo.sources.forms.choices import with_choices
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
@@ -36,16 +36,13 @@ class Aokvqa:
         choices, answer = chosen(record, "correct_choice_idx")
         rationales = need_texts(record, "rationales")
         image = Image(find_image(root, folders, f"{split}2017", need(record, "image_id", int)))
-        return Sample(
-            id=f"{self.name}/{split}/{need(record, 'question_id', str)}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(
-                Turn("human", with_choices(need(record, "question", str), choices), (0,)),
-                Turn("assistant", with_reasons(answer, rationales)),
-            ),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{need(record, 'question_id', str)}",
+            Task.VQA,
+            question=with_choices(need(record, "question", str), choices),
+            answer=with_reasons(answer, rationales),
             images=(image,),
             extras={
                 "choices": choices,

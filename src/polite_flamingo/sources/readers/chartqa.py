@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
 
 KINDS = ("human", "augmented")
@@ -36,13 +36,13 @@ class ChartQa:
 
     def _sample(self, images: str, split: str, row_id: str, record: Any) -> Sample:
         answer = need(record, "label", str)
-        return Sample(
-            id=f"{self.name}/{split}/{row_id}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", need(record, "query", str), (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{row_id}",
+            Task.VQA,
+            question=need(record, "query", str),
+            answer=answer,
             images=(below(images, need(record, "imgname", str)),),
             extras={"answers": [answer], "question_type": "human" if "human" in row_id else "augmented"},
         )

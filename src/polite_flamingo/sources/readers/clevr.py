@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 
 ARCHIVE = "CLEVR_v1.0"  # the folder inside the official archive
@@ -38,13 +38,13 @@ class Clevr:
 
     def _sample(self, images: str, split: str, record: Any) -> Sample:
         answer = need(record, "answer", str)
-        return Sample(
-            id=f"{self.name}/{split}/{need(record, 'question_index', int)}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", need(record, "question", str), (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{need(record, 'question_index', int)}",
+            Task.VQA,
+            question=need(record, "question", str),
+            answer=answer,
             images=(below(images, need(record, "image_filename", str)),),
             extras={"answers": [answer], "question_type": str(record.get("question_family_index", ""))},
         )

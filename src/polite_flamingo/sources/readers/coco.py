@@ -11,8 +11,8 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION, draw_request
 from polite_flamingo.prompts.templates import captions_and_boxes
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_all, find_one, read_items, relative
 
 LICENCE = "annotations CC BY 4.0 (COCO Consortium); images: Flickr terms"
@@ -85,13 +85,13 @@ class Coco:
         raw = captions_and_boxes(captions, boxes, DECIMALS)
         sample_id = f"{self.name}/{split}/{record['id']}"
         request = draw_request(CAPTION, seed=seed, sample_id=sample_id)
-        return Sample(
-            id=sample_id,
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.CAPTION,
-            turns=(Turn("human", request, (0,)), Turn("assistant", raw)),
+        return single_turn(
+            self,
+            split,
+            sample_id,
+            Task.CAPTION,
+            question=request,
+            answer=raw,
             images=(image,),
             extras={"captions": captions, "boxes": boxes},
         )

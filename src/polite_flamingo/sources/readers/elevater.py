@@ -13,8 +13,8 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CLASSIFY, draw_request
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below, need, single_turn
 from polite_flamingo.sources.forms.knowledge import ClassKnowledge, read_knowledge
 from polite_flamingo.sources.forms.vision_datasets import Index, describe, locate, open_index
 
@@ -87,13 +87,13 @@ class Elevater:
         lines = [f"{c.name}: {text}" for c in classes for text in c.texts]
         sample_id = f"{self.name}/{split}/{name}"
         request = draw_request(CLASSIFY, seed=seed, sample_id=sample_id)
-        return Sample(
-            id=sample_id,
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.CAPTION,
-            turns=(Turn("human", request, (0,)), Turn("assistant", "\n".join([caption, *lines]))),
+        return single_turn(
+            self,
+            split,
+            sample_id,
+            Task.CAPTION,
+            question=request,
+            answer="\n".join([caption, *lines]),
             images=(locate(root, images, name),),
             extras={
                 "captions": [caption],

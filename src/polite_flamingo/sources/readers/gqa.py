@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_all, read_rows, relative
 
 FOLDERS = ("", "questions/", "questions1.2/")
@@ -47,13 +47,13 @@ class Gqa:
         types = record.get("types")
         kind = types.get("structural") if isinstance(types, dict) else None
         full = record.get("fullAnswer")
-        return Sample(
-            id=f"{self.name}/{split}/{name}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", need(record, "question", str), (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{name}",
+            Task.VQA,
+            question=need(record, "question", str),
+            answer=answer,
             images=(below(images, image),),
             extras={"answers": [answer], "question_type": str(kind or "")}
             | ({"full_answer": full.strip()} if isinstance(full, str) and full.strip() else {}),

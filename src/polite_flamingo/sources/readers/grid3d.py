@@ -10,8 +10,8 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need, need_texts
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, need, need_texts, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 
 SMALL = "_small"
@@ -60,13 +60,13 @@ class Grid3d:
         number, answer = need(record, "img_idx", int), need(record, "answer", str)
         text = " ".join(need_texts(record, "question"))
         question = re.sub(r"\s+([?.,;:!])", r"\1", text)
-        return Sample(
-            id=f"{self.name}/{split}/{row}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", question[:1].upper() + question[1:], (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{row}",
+            Task.VQA,
+            question=question[:1].upper() + question[1:],
+            answer=answer,
             images=(Image(images.get(number, f"{place}/{number}.png")),),
             extras={"answers": [answer], "question_type": record.get("task")},
         )

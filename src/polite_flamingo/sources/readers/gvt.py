@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.readers.coco import find_image
 
@@ -44,13 +44,13 @@ class Gvt:
             image = below(f"{vcr}/vcr1images", need(record, "image_id", str))
         else:
             image = Image(find_image(root, (coco,), "val2017", need(record, "image_id", int)))
-        return Sample(
-            id=f"{self.name}/{split}/{row}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", need(record, "text_in", str), (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{row}",
+            Task.VQA,
+            question=need(record, "text_in", str),
+            answer=answer,
             images=(image,),
             extras={"answers": [answer], "question_type": KINDS.get(split.rpartition("_")[2])},
         )

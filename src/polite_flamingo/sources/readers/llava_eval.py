@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need, need_texts
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, need, need_texts, single_turn
 from polite_flamingo.sources.forms.files import find_all, read_lines, relative
 from polite_flamingo.sources.readers.coco import Box, find_image, image_number
 
@@ -93,16 +93,13 @@ class LlavaEval:
         extras: dict[str, Any] = {} if images else {"image_missing": True, "image_name": name}
         if TASKS[kind] is Task.DETAIL and number in context:
             extras["captions"], extras["boxes"] = context[number]
-        return Sample(
-            id=f"{self.name}/{split}/{number:012d}-{kind}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=TASKS[kind],
-            turns=(
-                Turn("human", need(record, "instruction", str), tuple(range(len(images)))),
-                Turn("assistant", need(record, "output", str)),
-            ),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{number:012d}-{kind}",
+            TASKS[kind],
+            question=need(record, "instruction", str),
+            answer=need(record, "output", str),
             images=images,
             extras=extras,
         )

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_rows, relative
 
 SPLITS = {"train": 1, "val": 2, "test": 3}
@@ -53,13 +53,13 @@ class OcrVqa:
 
     def _sample(self, split: str, name: str, image: Image, row: Any) -> Sample:
         answer = need(row, "answer", str)
-        return Sample(
-            id=f"{self.name}/{split}/{name}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", need(row, "question", str), (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{name}",
+            Task.VQA,
+            question=need(row, "question", str),
+            answer=answer,
             images=(image,),
             extras={"answers": [answer]},
         )

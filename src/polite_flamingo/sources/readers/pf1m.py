@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, need, single_turn
 from polite_flamingo.sources.forms.files import read_items, relative
 from polite_flamingo.sources.forms.interchange import record_files
 from polite_flamingo.sources.forms.pictures import Pictures
@@ -68,13 +68,13 @@ class Pf1mJson:
         }
         if record.get("filtered_paragraphs"):
             extras["cut"] = need(record, "filtered_paragraphs", list)
-        return Sample(
-            id=sample_id,
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=task_of(record),
-            turns=(Turn("human", instruction, tuple(range(len(images)))), Turn("assistant", record["output"])),
+        return single_turn(
+            self,
+            split,
+            sample_id,
+            task_of(record),
+            question=instruction,
+            answer=record["output"],
             images=images,
             extras=extras,
         )

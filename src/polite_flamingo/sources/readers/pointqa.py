@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import POINTED, draw_request
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_items, read_rows, relative
 from polite_flamingo.sources.forms.places import first_existing
 from polite_flamingo.sources.forms.regions import Mark, derived_from, draw_colour, draw_region, need_writable
@@ -136,15 +136,8 @@ class PointQa:
             extras["derived_from"] = derived_from(drawn, image, mark)
             question = draw_request(POINTED, seed=seed, sample_id=sample_id, mark=mark.words, question=question)
             image = drawn
-        return Sample(
-            id=sample_id,
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", question, (0,)), Turn("assistant", answer)),
-            images=(image,),
-            extras=extras,
+        return single_turn(
+            self, split, sample_id, Task.VQA, question=question, answer=answer, images=(image,), extras=extras
         )
 
 

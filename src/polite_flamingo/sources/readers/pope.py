@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_lines, relative
 from polite_flamingo.sources.readers.coco import find_image, image_number
 
@@ -40,13 +40,13 @@ class Pope:
         number = image_number(image.path)
         if number is not None:
             image = Image(find_image(root, (coco,), "val2014", number))
-        return Sample(
-            id=f"{self.name}/{split}/{need(record, 'question_id', int)}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", need(record, "text", str), (0,)), Turn("assistant", answer)),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{need(record, 'question_id', int)}",
+            Task.VQA,
+            question=need(record, "text", str),
+            answer=answer,
             images=(image,),
             extras={"answers": [answer], "question_type": split},
         )

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import REGION, draw_request
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, Source, attempt, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, Source, attempt, need, single_turn
 from polite_flamingo.sources.forms.files import find_all, find_one, read_items, read_rows, relative
 from polite_flamingo.sources.forms.pickles import load_plain
 from polite_flamingo.sources.forms.regions import Mark, derived_from, draw_colour, draw_region, need_writable
@@ -113,13 +113,13 @@ def region_sample(
     mark = Mark(kind, draw_colour(seed, sample_id), (x, y, x + width, y + height))
     drawn = draw_region(root, image, mark)
     request = draw_request(REGION, seed=seed, sample_id=sample_id, mark=mark.words)
-    return Sample(
-        id=sample_id,
-        source=reader.name,
-        split=split,
-        licence=reader.licence,
-        task=Task.CAPTION,
-        turns=(Turn("human", request, (0,)), Turn("assistant", "\n".join(expressions))),
+    return single_turn(
+        reader,
+        split,
+        sample_id,
+        Task.CAPTION,
+        question=request,
+        answer="\n".join(expressions),
         images=(drawn,),
         extras={"captions": list(expressions), "derived_from": dict(derived_from(drawn, image, mark))},
     )

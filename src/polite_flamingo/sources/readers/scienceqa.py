@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.answers import chosen, with_reasons
 from polite_flamingo.sources.forms.files import find_one, read_rows, relative
 
@@ -60,16 +60,13 @@ class ScienceQa:
         images: tuple[Image, ...] = ()
         if record.get("image") is not None:
             images = (below(f"{base}/images/{need(record, 'split', str)}", f"{name}/{need(record, 'image', str)}"),)
-        return Sample(
-            id=f"{self.name}/{split}/{name}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA if images else Task.TEXT,
-            turns=(
-                Turn("human", "\n".join(lines), tuple(range(len(images)))),
-                Turn("assistant", with_reasons(answer, ["\n".join(reasons)] if reasons else [])),
-            ),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{name}",
+            Task.VQA if images else Task.TEXT,
+            question="\n".join(lines),
+            answer=with_reasons(answer, ["\n".join(reasons)] if reasons else []),
             images=images,
             extras={
                 "choices": choices,

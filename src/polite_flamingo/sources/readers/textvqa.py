@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, below, need, need_texts
+from polite_flamingo.records import Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, below, need, need_texts, single_turn
 from polite_flamingo.sources.forms.answers import majority
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 
@@ -36,13 +36,13 @@ class TextVqa:
 
     def _sample(self, images: str, split: str, record: Any) -> Sample:
         answers = need_texts(record, "answers")
-        return Sample(
-            id=f"{self.name}/{split}/{need(record, 'question_id', int)}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", need(record, "question", str), (0,)), Turn("assistant", majority(answers))),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{need(record, 'question_id', int)}",
+            Task.VQA,
+            question=need(record, "question", str),
+            answer=majority(answers),
             images=(below(images, f"{need(record, 'image_id', str)}.jpg"),),
             extras={"answers": answers},
         )

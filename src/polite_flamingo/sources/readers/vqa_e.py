@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import attempt, need, single_turn
 from polite_flamingo.sources.forms.answers import majority, with_reasons
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.readers.coco import find_image
@@ -43,16 +43,13 @@ class VqaE:
             need(record, "multiple_choice_answer", str) if "multiple_choice_answer" in record else majority(answers)
         )
         explanation = _explanation(record)
-        return Sample(
-            id=f"{self.name}/{split}/{image_id}-{row}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(
-                Turn("human", need(record, "question", str), (0,)),
-                Turn("assistant", with_reasons(answer, [explanation])),
-            ),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{image_id}-{row}",
+            Task.VQA,
+            question=need(record, "question", str),
+            answer=with_reasons(answer, [explanation]),
             images=(Image(find(image_id)),),
             extras={
                 "answers": answers,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.sources.base import SHOWN, attempt, need, single_turn
 from polite_flamingo.sources.forms.answers import given_answers, majority
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.join import join
@@ -74,13 +74,13 @@ class Vqav2:
         if question is None:
             raise DataError("annotation of an unknown or repeated question", value=question_id)
         text = need(question, "question", str)
-        return Sample(
-            id=f"{self.name}/{split}/{question_id}",
-            source=self.name,
-            split=split,
-            licence=self.licence,
-            task=Task.VQA,
-            turns=(Turn("human", text, (0,)), Turn("assistant", self._answer(record))),
+        return single_turn(
+            self,
+            split,
+            f"{self.name}/{split}/{question_id}",
+            Task.VQA,
+            question=text,
+            answer=self._answer(record),
             images=(image(need(question, "image_id", int)),),
             extras=self._extras(record),
         )
