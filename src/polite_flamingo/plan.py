@@ -7,14 +7,19 @@ they assume is part of the answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.model.bases import MEGABYTES
-from polite_flamingo.params import Params
+from polite_flamingo.params import Lora, Params
 from polite_flamingo.sources.registry import catalogue
 from polite_flamingo.train.memory import Workload, flops_per_token, memory
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.settings import LoraSettings
+    from polite_flamingo.model.shapes import Blueprint, Counts
 
 TOKENS_PER_SAMPLE = 160  # LLaVA's answers and PF-1M's rewrites, prompt included
 SUPERVISED_SHARE = 0.5  # of a dialogue's tokens
@@ -22,6 +27,21 @@ PAPER_SAMPLES = {"instruction": 300_000, "annotation": 1_170_000}  # responses (
 KEPT_SHARE = 975_782 / 1_170_000  # Table 6 over the annotations rewritten (section 3.3)
 PAPER = {"stage1": 0.29e9, "stage2": 0.1e9}  # section 4.3: values trained in stages 1 and 2
 GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What of a training decides its cost; `mixture` is None for the rewriter, which learns one pair per sequence."""
+
+    name: str
+    trainable: Sequence[str]
+    lora: LoraSettings
+    quantize: str
+    resolution: int | None
+    context_length: int
+    epochs: float
+    global_batch_size: int
+    mixture: Mapping[str, float] | None = None
 
 
 def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str, Any]:
@@ -38,69 +58,24 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
         ConfigError: `backbones.flamingo` names parts that are none.
         PoliteFlamingoError: the sizes of a part are not known.
     """
-    from polite_flamingo.model.settings import LoraSettings
-    from polite_flamingo.model.shapes import blueprint, count
-
-    base = params.backbones.flamingo
-    if base.startswith("build:") and "|" not in base:
-        raise ConfigError(
-            "a base that is built needs its parts",
-            value=base,
-            where="backbones.flamingo",
-            next_step="write build:<language model>|<vision tower>, and |<checkpoint> where there is one",
-        )
     runtime = params.runtime
     rate = tokens_per_second or runtime.tokens_per_second
-    made = blueprint(base)
-    data = _data(params)
-    warnings: list[str] = list(data.pop("warnings"))
-    trainings: dict[str, Any] = {}
-    for name, settings, lora, parts in _trainings(params):
-        counts = count(
-            made,
-            settings["trainable"],
-            LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout),
-            None if name == "rewriter" else params.tune.resolution,
-        )
-        examples, tokens = _examples(params, name, settings, {part: data[part] for part in parts})
-        quantized = counts.parts["lm"] - counts.parts["embeddings"] if lora.quantize == "nf4" else 0
-        work = Workload(
-            frozen=counts.total - counts.learned,
-            quantized=quantized,
-            learned=counts.learned,
-            blocks=made.language.get("num_hidden_layers", 1),
-            width=made.language["hidden_size"],
-            vocabulary=made.language["vocab_size"] + made.new_tokens,
-            tokens=runtime.micro_batch_size * settings["context_length"],
-            supervised=int(runtime.micro_batch_size * settings["context_length"] * SUPERVISED_SHARE),
-            bf16=runtime.dtype == "bfloat16",
-            checkpointing=runtime.gradient_checkpointing,
-            processes=runtime.processes,
-            zero=int(runtime.distributed[-1]) if runtime.distributed.startswith("zero") else 0,
-        )
-        needed = memory(work)
-        steps = max(1, round(examples * settings["epochs"] / settings["global_batch_size"]))
-        trainings[name] = {
-            "trainable": dict(counts.trainable),
-            "learned": counts.learned,
-            "total": counts.total,
-            "share": counts.learned / counts.total,
-            "paper": PAPER.get(name),
-            "memory": needed,
-            "examples": examples,
-            "tokens": tokens,
-            "steps": steps,
-            "flops_per_token": flops_per_token(counts.total, counts.learned, checkpointing=work.checkpointing),
-            "hours": None if rate is None else tokens / rate / runtime.processes / 3600,
-            "checkpoint_bytes": counts.learned * 4,
-        }
-        if runtime.device_gb is not None and needed["total"] > runtime.device_gb * GB:
+    base = _blueprint(params.backbones.flamingo)
+    data, warnings = _data(params)
+    counts = _counts(base, list(_trainings(params)))
+    trainings = {
+        training.name: _needs(params, training, base, its_counts, data, rate) for training, its_counts in counts
+    }
+    for name, needs in trainings.items():
+        memory_gb = needs["memory"]["total"] / GB
+        if runtime.device_gb is not None and memory_gb > runtime.device_gb:
             warnings.append(
-                f"{name}: about {needed['total'] / GB:.0f} GB per device, which has {runtime.device_gb:g}: lower "
+                f"{name}: about {memory_gb:.0f} GB per device, which has {runtime.device_gb:g}: lower "
                 "runtime.micro_batch_size, turn on runtime.gradient_checkpointing, or shard (runtime.distributed)"
             )
     if rate is None:
         warnings.append("no hours: give --tokens-per-second, or runtime.tokens_per_second in the profile")
+    _, last = counts[-1]
     return {
         "profile": params.profile,
         "base": params.backbones.flamingo,
@@ -108,7 +83,7 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
         "distributed": runtime.distributed,
         "dtype": runtime.dtype,
         "tokens_per_second": rate,
-        "model": {**counts.parts, "total": counts.total},
+        "model": {**last.parts, "total": last.total},
         "data": data,
         "trainings": trainings,
         "downloads": _downloads(params),
@@ -121,21 +96,109 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
     }
 
 
-def _trainings(params: Params) -> list[tuple[str, dict[str, Any], Any, Sequence[str]]]:
-    """Name, settings, LoRA and parts of the data of every training of the profile."""
-    found: list[tuple[str, dict[str, Any], Any, Sequence[str]]] = [
-        ("rewriter", {**params.rewriter.model_dump(), "trainable": ["lora"]}, params.rewriter.lora, ("instruction",))
-    ]
+def _blueprint(base: str) -> Blueprint:
+    from polite_flamingo.model.shapes import blueprint
+
+    if base.startswith("build:") and "|" not in base:
+        raise ConfigError(
+            "a base that is built needs its parts",
+            value=base,
+            where="backbones.flamingo",
+            next_step="write build:<language model>|<vision tower>, and |<checkpoint> where there is one",
+        )
+    return blueprint(base)
+
+
+def _trainings(params: Params) -> Iterator[_Training]:
+    """Every training of the profile, in their order."""
+    rewriter, tune = params.rewriter, params.tune
+    yield _Training(
+        "rewriter",
+        ["lora"],
+        _lora(rewriter.lora),
+        rewriter.lora.quantize,
+        None,
+        rewriter.context_length,
+        rewriter.epochs,
+        rewriter.global_batch_size,
+    )
     for name in ("stage1", "stage2", "stage3"):
-        stage = getattr(params.tune, name)
-        if name == "stage1" and params.tune.skip_stage1:
+        stage = getattr(tune, name)
+        if name == "stage1" and tune.skip_stage1:
             continue
-        found.append((name, stage.model_dump(), params.tune.lora, tuple(stage.mixture)))
-    return found
+        yield _Training(
+            name,
+            stage.trainable,
+            _lora(tune.lora),
+            tune.lora.quantize,
+            tune.resolution,
+            stage.context_length,
+            stage.epochs,
+            stage.global_batch_size,
+            stage.mixture,
+        )
 
 
-def _data(params: Params) -> dict[str, Any]:
-    """Samples per part, from the profile's limits and the catalogue; where nobody knows, the paper's totals."""
+def _lora(settings: Lora) -> LoraSettings:
+    from polite_flamingo.model.settings import LoraSettings
+
+    return LoraSettings(r=settings.r, alpha=settings.alpha, dropout=settings.dropout)
+
+
+def _counts(base: Blueprint, trainings: Sequence[_Training]) -> list[tuple[_Training, Counts]]:
+    """Parameter counts of every training; an architecture that several share is built once."""
+    from polite_flamingo.model.freezing import GROUPS
+    from polite_flamingo.model.shapes import count
+
+    built: dict[tuple[LoraSettings, int | None], Counts] = {}
+    counts = []
+    for training in trainings:
+        key = training.lora, training.resolution
+        if key not in built:
+            built[key] = count(base, list(GROUPS), *key)
+        whole = built[key]
+        counts.append((training, replace(whole, trainable={g: whole.trainable[g] for g in training.trainable})))
+    return counts
+
+
+def _needs(
+    params: Params, training: _Training, base: Blueprint, counts: Counts, data: Mapping[str, int], rate: float | None
+) -> dict[str, Any]:
+    """Memory, steps, operations and hours of one training."""
+    runtime = params.runtime
+    examples, tokens = _examples(params, training, data)
+    work = Workload(
+        frozen=counts.total - counts.learned,
+        quantized=counts.parts["lm"] - counts.parts["embeddings"] if training.quantize == "nf4" else 0,
+        learned=counts.learned,
+        blocks=base.language.get("num_hidden_layers", 1),
+        width=base.language["hidden_size"],
+        vocabulary=base.language["vocab_size"] + base.new_tokens,
+        tokens=runtime.micro_batch_size * training.context_length,
+        supervised=int(runtime.micro_batch_size * training.context_length * SUPERVISED_SHARE),
+        bf16=runtime.dtype == "bfloat16",
+        checkpointing=runtime.gradient_checkpointing,
+        processes=runtime.processes,
+        zero=int(runtime.distributed[-1]) if runtime.distributed.startswith("zero") else 0,
+    )
+    return {
+        "trainable": dict(counts.trainable),
+        "learned": counts.learned,
+        "total": counts.total,
+        "share": counts.learned / counts.total,
+        "paper": PAPER.get(training.name),
+        "memory": memory(work),
+        "examples": examples,
+        "tokens": tokens,
+        "steps": max(1, round(examples * training.epochs / training.global_batch_size)),
+        "flops_per_token": flops_per_token(counts.total, counts.learned, checkpointing=work.checkpointing),
+        "hours": None if rate is None else tokens / rate / runtime.processes / 3600,
+        "checkpoint_bytes": counts.learned * 4,
+    }
+
+
+def _data(params: Params) -> tuple[dict[str, int], list[str]]:
+    """Samples per part (the profile's limits, the catalogue; where nobody knows, the paper's totals) and warnings."""
     counts: dict[str, int] = {}
     warnings: list[str] = []
     for role, paper in PAPER_SAMPLES.items():
@@ -153,7 +216,7 @@ def _data(params: Params) -> dict[str, Any]:
             total = limit
         counts[role] = total
     kept = round(counts["annotation"] * KEPT_SHARE)
-    return {**counts, "pf1m": kept, "raw": kept, "warnings": warnings}
+    return {**counts, "pf1m": kept, "raw": kept}, warnings
 
 
 def _rows(params: Params, source: Any) -> int | None:
@@ -165,15 +228,15 @@ def _rows(params: Params, source: Any) -> int | None:
     return source.limit if known is None else min(source.limit, known)
 
 
-def _examples(params: Params, name: str, settings: dict[str, Any], parts: dict[str, int]) -> tuple[int, int]:
+def _examples(params: Params, training: _Training, data: Mapping[str, int]) -> tuple[int, int]:
     """Sequences of one epoch, and tokens of all: one pair per sequence, or dialogues of several samples."""
-    if name == "rewriter":
-        samples = round(sum(parts.values()) * (1 - params.distort.held_out_share))
-        return samples, round(samples * 2 * TOKENS_PER_SAMPLE * settings["epochs"])
-    samples = sum(round(parts[part] * ratio) for part, ratio in settings["mixture"].items())
-    fitting = max(1, settings["context_length"] // TOKENS_PER_SAMPLE)
+    if training.mixture is None:
+        samples = round(data["instruction"] * (1 - params.distort.held_out_share))
+        return samples, round(samples * 2 * TOKENS_PER_SAMPLE * training.epochs)
+    samples = sum(round(data[part] * ratio) for part, ratio in training.mixture.items())
+    fitting = max(1, training.context_length // TOKENS_PER_SAMPLE)
     dialogues = math.ceil(samples / min(fitting, params.tune.multiturn.max_turns))
-    return dialogues, round(samples * TOKENS_PER_SAMPLE * settings["epochs"])
+    return dialogues, round(samples * TOKENS_PER_SAMPLE * training.epochs)
 
 
 def _downloads(params: Params) -> dict[str, Any]:
@@ -201,19 +264,19 @@ def _downloads(params: Params) -> dict[str, Any]:
     }
 
 
-def render(found: dict[str, Any]) -> str:
+def render(forecast: dict[str, Any]) -> str:
     """The plan on one screen."""
     heads = {"learns": 10, "of": 9, "paper": 9, "GB/device": 11, "steps": 9, "tokens": 9, "hours": 8}
     lines = [
-        f"profile {found['profile']}: {found['base']}",
-        f"  {found['processes']} process(es), {found['distributed']}, {found['dtype']}",
+        f"profile {forecast['profile']}: {forecast['base']}",
+        f"  {forecast['processes']} process(es), {forecast['distributed']}, {forecast['dtype']}",
         "",
-        "model    " + "  ".join(f"{name} {_short(n)}" for name, n in found["model"].items() if n),
-        "samples  " + "  ".join(f"{name} {n:,}" for name, n in found["data"].items() if name != "raw"),
+        "model    " + "  ".join(f"{name} {_short(n)}" for name, n in forecast["model"].items() if n),
+        "samples  " + "  ".join(f"{name} {n:,}" for name, n in forecast["data"].items() if name != "raw"),
         "",
         f"{'training':<10}" + "".join(f"{head:>{width}}" for head, width in heads.items()) + "  what learns",
     ]
-    for name, one in found["trainings"].items():
+    for name, one in forecast["trainings"].items():
         lines.append(
             f"{name:<10}{_short(one['learned']):>10}{_short(one['total']):>9}{_short(one['paper']):>9}"
             f"{one['memory']['total'] / GB:>11.1f}{one['steps']:>9,}{_short(one['tokens']):>9}"
@@ -222,7 +285,7 @@ def render(found: dict[str, Any]) -> str:
         )
         parts = ", ".join(f"{k} {v / GB:.1f}" for k, v in one["memory"].items() if k != "total")
         lines.append(f"{'':<10}memory per device, GB: {parts}")
-    downloads = found["downloads"]
+    downloads = forecast["downloads"]
     lines += ["", "downloads"]
     for name, size in downloads["models_mb"].items():
         lines.append(f"  {name:<70}{'size unknown' if size is None else f'{size:,} MB':>14}")
@@ -233,8 +296,8 @@ def render(found: dict[str, Any]) -> str:
     without = downloads["datasets_without_size"]
     if without:
         lines.append(f"  {len(without)} datasets of unpublished size (`polite-flamingo sources` knows what is here)")
-    lines += ["", "assumed  " + "; ".join(f"{k} {v}" for k, v in found["assumed"].items())]
-    lines += [f"warning: {line}" for line in found["warnings"]]
+    lines += ["", "assumed  " + "; ".join(f"{k} {v}" for k, v in forecast["assumed"].items())]
+    lines += [f"warning: {line}" for line in forecast["warnings"]]
     return "\n".join(lines)
 
 
