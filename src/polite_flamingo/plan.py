@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError
@@ -19,7 +19,7 @@ from polite_flamingo.train.memory import Workload, flops_per_token, memory
 
 if TYPE_CHECKING:
     from polite_flamingo.model.settings import LoraSettings
-    from polite_flamingo.model.shapes import Blueprint, Counts
+    from polite_flamingo.model.shapes import Blueprint, ParameterCounts
 
 TOKENS_PER_SAMPLE = 160  # LLaVA's answers and PF-1M's rewrites, prompt included
 SUPERVISED_SHARE = 0.5  # of a dialogue's tokens
@@ -58,14 +58,16 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
         ConfigError: `backbones.flamingo` names parts that are none.
         PoliteFlamingoError: the sizes of a part are not known.
     """
+    from polite_flamingo.model.shapes import count
+
     runtime = params.runtime
     rate = tokens_per_second or runtime.tokens_per_second
     base = _blueprint(params.backbones.flamingo)
     data, warnings = _data(params)
-    counts = _counts(base, list(_trainings(params)))
-    trainings = {
-        training.name: _needs(params, training, base, its_counts, data, rate) for training, its_counts in counts
-    }
+    trainings: dict[str, dict[str, Any]] = {}
+    for training in _trainings(params):
+        counts = count(base, training.trainable, training.lora, training.resolution)
+        trainings[training.name] = _needs(params, training, base, counts, data, rate)
     for name, needs in trainings.items():
         memory_gb = needs["memory"]["total"] / GB
         if runtime.device_gb is not None and memory_gb > runtime.device_gb:
@@ -75,7 +77,6 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
             )
     if rate is None:
         warnings.append("no hours: give --tokens-per-second, or runtime.tokens_per_second in the profile")
-    _, last = counts[-1]
     return {
         "profile": params.profile,
         "base": params.backbones.flamingo,
@@ -83,7 +84,7 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
         "distributed": runtime.distributed,
         "dtype": runtime.dtype,
         "tokens_per_second": rate,
-        "model": {**last.parts, "total": last.total},
+        "model": {**counts.parts, "total": counts.total},
         "data": data,
         "trainings": trainings,
         "downloads": _downloads(params),
@@ -145,24 +146,13 @@ def _lora(settings: Lora) -> LoraSettings:
     return LoraSettings(r=settings.r, alpha=settings.alpha, dropout=settings.dropout)
 
 
-def _counts(base: Blueprint, trainings: Sequence[_Training]) -> list[tuple[_Training, Counts]]:
-    """Parameter counts of every training; an architecture that several share is built once."""
-    from polite_flamingo.model.freezing import GROUPS
-    from polite_flamingo.model.shapes import count
-
-    built: dict[tuple[LoraSettings, int | None], Counts] = {}
-    counts = []
-    for training in trainings:
-        key = training.lora, training.resolution
-        if key not in built:
-            built[key] = count(base, list(GROUPS), *key)
-        whole = built[key]
-        counts.append((training, replace(whole, trainable={g: whole.trainable[g] for g in training.trainable})))
-    return counts
-
-
 def _needs(
-    params: Params, training: _Training, base: Blueprint, counts: Counts, data: Mapping[str, int], rate: float | None
+    params: Params,
+    training: _Training,
+    base: Blueprint,
+    counts: ParameterCounts,
+    data: Mapping[str, int],
+    rate: float | None,
 ) -> dict[str, Any]:
     """Memory, steps, operations and hours of one training."""
     runtime = params.runtime
