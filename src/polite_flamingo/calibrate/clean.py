@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -55,17 +55,17 @@ class Offer:
 
 def another_caption(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """One caption is the rewrite, or two as paragraphs; the others (with the boxes) are the annotation."""
-    captions = [str(caption) for caption in sample.extras.get("captions", ())]
+    captions = _texts(sample, "captions")
     if sample.task is not Task.CAPTION or len(captions) < 2:
         return None
     paragraphs = 2 if len(captions) > 3 and rng.random() < 0.5 else 1
     kept = [sentence(captions.pop(rng.randrange(len(captions)))) for _ in range(paragraphs)]
-    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), "\n\n".join(kept)
+    return _annotation(captions, sample), "\n\n".join(kept)
 
 
 def another_request(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """One request for the edit is the rewrite, the others are the annotation."""
-    sentences = [str(sentence) for sentence in sample.extras.get("sentences", ())]
+    sentences = _texts(sample, "sentences")
     if len(sentences) < 2:
         return None
     kept = sentences.pop(rng.randrange(len(sentences)))
@@ -74,10 +74,10 @@ def another_request(sample: Sample, rng: Random) -> tuple[str, str] | None:
 
 def description(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """The published description is the rewrite, captions and boxes are the annotation."""
-    captions = [str(caption) for caption in sample.extras.get("captions", ())]
+    captions = _texts(sample, "captions")
     if sample.task is not Task.DETAIL or not captions:
         return None
-    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS), sample.response
+    return _annotation(captions, sample), sample.response
 
 
 def full_sentence(sample: Sample, rng: Random) -> tuple[str, str] | None:
@@ -97,25 +97,25 @@ def verdict(sample: Sample, rng: Random) -> tuple[str, str] | None:
 def third_rationale(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """The answer with one rationale is the rewrite, the answer with the others is the annotation."""
     answer = str(sample.extras.get("short_answer", ""))
-    rationales = [str(text) for text in sample.extras.get("rationales", ())]
+    rationales = _texts(sample, "rationales")
     if not answer or len(rationales) < 2:
         return None
-    told = rationales.pop(rng.randrange(len(rationales)))
+    rationale = rationales.pop(rng.randrange(len(rationales)))
     opening = rng.choice(("The answer is {}.", "The best answer is {}.", "It is {}.")).format(answer)
-    return f"Answer: {answer}. {' '.join(rationales)}", f"{opening} {sentence(told)}"
+    return f"Answer: {answer}. {' '.join(rationales)}", f"{opening} {sentence(rationale)}"
 
 
 def explanation(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """The published explanation is the rewrite, if its last sentence holds the answer; the bare answer is raw."""
     answer = str(sample.extras.get("short_answer", "")).rstrip(".")
-    rationales = [str(text) for text in sample.extras.get("rationales", ())]
+    rationales = _texts(sample, "rationales")
     if sample.task is not Task.VQA or not answer or not rationales or len(rationales[-1].split()) > MAX_WORDS:
         return None
-    told = rationales[-1].strip()
-    last = re.split(r"(?<=[.!?])\s+", told)[-1]
+    text = rationales[-1].strip()
+    last = re.split(r"(?<=[.!?])\s+", text)[-1]
     if answer.lower() not in last.lower():
         return None
-    return f"Answer: {answer}.", told
+    return f"Answer: {answer}.", text
 
 
 OFFERS = (
@@ -137,7 +137,7 @@ OFFERS = (
 def clean_rewrites(
     root: Path, *, seed: int, per_offer: int = 200, offers: Iterable[Offer] = OFFERS
 ) -> Iterator[Rewrite]:
-    """Yield right rewrites of the datasets found below `root`; datasets that are not there are passed over.
+    """Yield right rewrites of the datasets below `root`; datasets that are not there are passed over.
 
     Args:
         root: Data root.
@@ -148,7 +148,7 @@ def clean_rewrites(
     Raises:
         DataError: none of them is there.
     """
-    found = 0
+    total = 0
     for offer in offers:
         if not (root / offer.folder).is_dir():
             continue
@@ -159,11 +159,11 @@ def clean_rewrites(
             ]  # fmt: skip
         except DataError:
             continue  # another split of the dataset lies there
-        made = [rewrite for sample in samples if (rewrite := _made(sample, offer.rule, root, seed)) is not None]
-        drawn = Random(f"{seed}:{offer.source}:{offer.split}:clean").sample(made, min(per_offer, len(made)))
-        found += len(drawn)
+        rewrites = [rewrite for sample in samples if (rewrite := _rewrite(sample, offer.rule, root, seed)) is not None]
+        drawn = Random(f"{seed}:{offer.source}:{offer.split}:clean").sample(rewrites, min(per_offer, len(rewrites)))
+        total += len(drawn)
         yield from sorted(drawn, key=lambda rewrite: rewrite.id)
-    if not found:
+    if not total:
         raise DataError(
             "no dataset that offers right rewrites",
             where=root,
@@ -171,22 +171,21 @@ def clean_rewrites(
         )
 
 
-def _made(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | None:
-    made = rule(sample, Random(f"{seed}:{sample.id}:clean"))
-    if made is None:
+def _annotation(captions: list[str], sample: Sample) -> str:
+    return captions_and_boxes(captions, sample.extras.get("boxes") or [], DECIMALS)
+
+
+def _texts(sample: Sample, name: str) -> list[str]:
+    """Texts that the dataset has of one kind; new, so that one may be taken out."""
+    return [str(text) for text in sample.extras.get(name, ())]
+
+
+def _rewrite(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | None:
+    texts = rule(sample, Random(f"{seed}:{sample.id}:clean"))
+    if texts is None:
         return None
-    raw, rewritten = made
-    shown = all((root / image.path).is_file() for image in sample.images)
-    return Rewrite(
-        id=sample.id,
-        source=sample.source,
-        split=sample.split,
-        licence=sample.licence,
-        task=sample.task,
-        instruction=sample.instruction,
-        images=sample.images if shown else (),
-        raw_answer=raw,
-        rewritten=rewritten,
-        finish_reason="stop",
-        extras={name: sample.extras[name] for name in KEPT if name in sample.extras},
-    )
+    raw_answer, rewritten = texts
+    has_images = all((root / image.path).is_file() for image in sample.images)
+    extras = {name: sample.extras[name] for name in KEPT if name in sample.extras}
+    rewrite = sample.answered(rewritten, extras=extras)
+    return replace(rewrite, raw_answer=raw_answer, images=sample.images if has_images else ())

@@ -81,10 +81,10 @@ _IMPERATIVE = re.compile(rf"^(?:please )?(?:{_EDITS})\b", re.IGNORECASE)
 
 def change_number(text: str, context: str, rng: Random) -> str | None:
     """Replace one number (digits up to 999 or two … twelve) by another the context does not name."""
-    found = list(_NUMBER.finditer(text))
-    if not found:
+    numbers = list(_NUMBER.finditer(text))
+    if not numbers:
         return None
-    match = rng.choice(found)
+    match = rng.choice(numbers)
     was = match[0].lower()
     named = {m[0].lower() for m in _NUMBER.finditer(context)} | {was}
     if was.isdigit():
@@ -151,8 +151,8 @@ def truncate(text: str, context: str, rng: Random) -> str | None:
     """Stop in mid-sentence, after a word that cannot end one, in the second to fifth sixth of the text."""
     ends = [match.end() for match in re.finditer(r"\S+", text)]
     words = text.lower().split()
-    places = [i for i in range(max(1, len(ends) // 6), 5 * len(ends) // 6) if words[i] in _OPEN]
-    return text[: ends[rng.choice(places)]] if places else None
+    ends_open = [i for i in range(max(1, len(ends) // 6), 5 * len(ends) // 6) if words[i] in _OPEN]
+    return text[: ends[rng.choice(ends_open)]] if ends_open else None
 
 
 CORRUPTIONS: dict[str, Corruption] = {

@@ -26,8 +26,8 @@ def curves(report: Mapping[str, Any]) -> Figure:
     entries = len(report["curves"]) + len(report["limits"])
     figure = _figure(10.5, 4.0 + 0.17 * entries)
     roc, pr = figure.subplots(1, 2)
-    for place, (name, curve) in enumerate(report["curves"].items()):
-        colour, line = COLOURS[place % len(COLOURS)], LINES[place % len(LINES)]
+    for index, (name, curve) in enumerate(report["curves"].items()):
+        colour, line = COLOURS[index % len(COLOURS)], LINES[index % len(LINES)]
         area, average = curve["auc"], curve["average_precision"]
         n = curve["corrupted"] + curve["clean"]
         label = f"{name} (n = {n}): {_range(area)}"
@@ -63,11 +63,11 @@ def recalls(report: Mapping[str, Any]) -> Figure:
     figure = _figure(7.6, 1.9 + 0.55 * (len(kinds) + 1))
     axes = figure.subplots()
     rows = ["clean records kept", *kinds]
-    for place, (name, found) in enumerate(sets.items()):
-        values = [found["clean_kept"], *(found["recall_by_kind"][kind] for kind in kinds)]
-        heights = [len(rows) - 1 - i + 0.14 * ((len(sets) - 1) / 2 - place) for i in range(len(rows))]
+    for index, (name, rates) in enumerate(sets.items()):
+        values = [rates["clean_kept"], *(rates["recall_by_kind"][kind] for kind in kinds)]
+        heights = [len(rows) - 1 - i + 0.14 * ((len(sets) - 1) / 2 - index) for i in range(len(rows))]
         known = [(v, y) for v, y in zip(values, heights, strict=True) if v["value"] is not None]
-        colour = COLOURS[place]
+        colour = COLOURS[index]
         axes.hlines(
             [y for _, y in known],
             [_low(v) for v, _ in known],
@@ -90,22 +90,22 @@ def recalls(report: Mapping[str, Any]) -> Figure:
 @styled
 def keep_rates(report: Mapping[str, Any]) -> Figure:
     """Share of each source that one filter alone keeps, against its threshold."""
-    shown = report["keep_rates"]
-    columns = min(2, len(shown)) or 1
-    rows = max(1, -(-len(shown) // columns))
+    keep_rates_of = report["keep_rates"]
+    columns = min(2, len(keep_rates_of)) or 1
+    rows = max(1, -(-len(keep_rates_of) // columns))
     figure = _figure(5.2 * columns, 3.4 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
-    sources = sorted({source for found in shown.values() for source in found})
-    for axes in grid.flat[len(shown) :]:
+    sources = sorted({source for rates in keep_rates_of.values() for source in rates})
+    for axes in grid.flat[len(keep_rates_of) :]:
         axes.set_visible(False)
-    for axes, (name, found) in zip(grid.flat, shown.items(), strict=False):
-        for source, line in found.items():
-            place = sources.index(source)
+    for axes, (name, rates) in zip(grid.flat, keep_rates_of.items(), strict=False):
+        for source, line in rates.items():
+            index = sources.index(source)
             axes.plot(
                 line["thresholds"],
                 line["kept"],
-                LINES[place % len(LINES)],
-                color=COLOURS[place % len(COLOURS)],
+                LINES[index % len(LINES)],
+                color=COLOURS[index % len(COLOURS)],
                 label=source,
             )
         for thresholds, limits in report["limits"].items():

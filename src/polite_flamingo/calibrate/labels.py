@@ -24,7 +24,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledRecord:
     """A scored rewrite and the truth about it.
 
     Args:
@@ -40,19 +40,19 @@ class Labelled:
     group: str
 
 
-def from_world(world: GroundTruth, scored: Iterable[Rewrite]) -> Iterator[Labelled]:
+def from_world(world: GroundTruth, scored: Iterable[Rewrite]) -> Iterator[LabelledRecord]:
     """Label by ground truth; records it cannot judge are left out."""
     for rewrite in scored:
         texts = cut_texts(rewrite, rewrite.scores.get("clip_logits")) or [rewrite.rewritten]
-        judged = [found for text in texts if (found := world.judge_rewrite(rewrite, text)) is not None]
+        judged = [judgement for text in texts if (judgement := world.judge_rewrite(rewrite, text)) is not None]
         if len(judged) < len(texts):
             continue
-        corrupted = tuple(found.corrupted for found in judged)
+        corrupted = tuple(judgement.corrupted for judgement in judged)
         kind = str(rewrite.extras.get("probe") or NATURAL) if corrupted[0] else CLEAN
-        yield Labelled(rewrite, corrupted, kind, rewrite.id.partition("!")[0])
+        yield LabelledRecord(rewrite, corrupted, kind, rewrite.id.partition("!")[0])
 
 
-def from_people(file: Path, scored: Iterable[Rewrite]) -> Iterator[Labelled]:
+def from_people(file: Path, scored: Iterable[Rewrite]) -> Iterator[LabelledRecord]:
     """Label by a CSV file with the columns ``id`` and ``label`` ("clean" or "corrupted", also 0 and 1).
 
     Raises:
@@ -64,7 +64,7 @@ def from_people(file: Path, scored: Iterable[Rewrite]) -> Iterator[Labelled]:
         if rewrite.id in labels:
             missing.pop(rewrite.id, None)
             wrong = labels[rewrite.id]
-            yield Labelled(rewrite, (wrong,), HUMAN if wrong else CLEAN, rewrite.id)
+            yield LabelledRecord(rewrite, (wrong,), HUMAN if wrong else CLEAN, rewrite.id)
     if missing:
         raise DataError(
             f"{len(missing)} labelled record(s) are not among the scored ones",
@@ -108,16 +108,16 @@ def inject(clean: Sequence[Rewrite], seed: int) -> list[Rewrite]:
         rng = Random(f"{seed}:{rewrite.id}:inject")
         kinds = rng.sample(list(CORRUPTIONS), len(CORRUPTIONS))
         kinds.sort(key=used.__getitem__)
-        made = corrupt(rewrite.rewritten, f"{rewrite.raw_answer}\n{rewrite.instruction}", rng, kinds)
-        if made is not None:
-            text, kind = made
+        corruption = corrupt(rewrite.rewritten, f"{rewrite.raw_answer}\n{rewrite.instruction}", rng, kinds)
+        if corruption is not None:
+            text, kind = corruption
             used[kind] += 1
             extras = {**rewrite.extras, "probe": kind}
             copies.append(replace(rewrite, id=rewrite.id + INJECTED, rewritten=text, extras=extras))
     return copies
 
 
-def from_injected(clean: Mapping[str, Rewrite], scored: Iterable[Rewrite]) -> Iterator[Labelled]:
+def from_injected(clean: Mapping[str, Rewrite], scored: Iterable[Rewrite]) -> Iterator[LabelledRecord]:
     """Label scored right rewrites and their `inject`-ed copies.
 
     A copy is right again once the paragraphs that are not in the right text are cut.
@@ -131,4 +131,4 @@ def from_injected(clean: Mapping[str, Rewrite], scored: Iterable[Rewrite]) -> It
         right = set(clean[group].paragraphs)
         texts = cut_texts(rewrite, rewrite.scores.get("clip_logits")) or [rewrite.rewritten]
         wrong = tuple(not right.issuperset(replace(rewrite, rewritten=text).paragraphs) for text in texts)
-        yield Labelled(rewrite, wrong, str(rewrite.extras["probe"]) if wrong[0] else CLEAN, group)
+        yield LabelledRecord(rewrite, wrong, str(rewrite.extras["probe"]) if wrong[0] else CLEAN, group)

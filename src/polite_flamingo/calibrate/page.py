@@ -58,18 +58,18 @@ def summary(report: Mapping[str, Any]) -> str:
         f"{records['total']} labelled records, {records['corrupted']} corrupted; figures for {report['prevalence']:.1%}"
         " corrupted before filtering",
     ]
-    for name, found in report["chain"].items():
+    for name, rates in report["chain"].items():
         lines.append(
-            f"{name:>10}: caught {_share(found['recall'])}, clean kept {_share(found['clean_kept'])},"
-            f" corrupted after {_share(found['corrupted_after'])}"
+            f"{name:>10}: caught {_share(rates['recall'])}, clean kept {_share(rates['clean_kept'])},"
+            f" corrupted after {_share(rates['corrupted_after'])}"
         )
     chosen = report["suggested"]
     lines.append("suggested (chosen on one half, measured on the other):")
     lines += [f"{name:>35}: {value}" for name, value in chosen["overrides"].items()] or ["    nothing to change"]
-    found = chosen["held_out"]["suggested"]
+    rates = chosen["held_out"]["suggested"]
     lines.append(
-        f"            caught {_share(found['recall'])}, clean kept {_share(found['clean_kept'])},"
-        f" corrupted after {_share(found['corrupted_after'])}; target {_met(chosen['held_out_met'])}"
+        f"            caught {_share(rates['recall'])}, clean kept {_share(rates['clean_kept'])},"
+        f" corrupted after {_share(rates['corrupted_after'])}; target {_met(chosen['held_out_met'])}"
     )
     return "\n".join(lines)
 
@@ -85,28 +85,28 @@ def _records(report: Mapping[str, Any]) -> str:
 
 
 def _models(report: Mapping[str, Any]) -> str:
-    models = [f"{name} `{found['origin']}`" for name, found in report.get("models", {}).items()]
+    models = [f"{name} `{model['origin']}`" for name, model in report.get("models", {}).items()]
     accuracy = report.get("models", {}).get("nli", {}).get("accuracy")
     if accuracy is None:
         return f"Scored with {', '.join(models)}." if models else ""
-    found = report["models"]["nli"]
+    model = report["models"]["nli"]
     return (
-        f"Scored with {', '.join(models)}. NLI was trained on {found['train_pairs']:,.0f} pairs; on "
-        f"{found['held_out_pairs']:,.0f} held-out pairs its accuracy is {accuracy:.1%} (most frequent label "
-        f"{found['majority']:.1%})."
+        f"Scored with {', '.join(models)}. NLI was trained on {model['train_pairs']:,.0f} pairs; on "
+        f"{model['held_out_pairs']:,.0f} held-out pairs its accuracy is {accuracy:.1%} (most frequent label "
+        f"{model['majority']:.1%})."
     )
 
 
 def _filters(report: Mapping[str, Any]) -> str:
     sets = report["filters"]
     rows, idle = [], []
-    for found in zip(*sets.values(), strict=True):  # one filter under every set of thresholds
-        name = found[0]["filter"].replace("_", " ")
-        if not any(_takes(row) for row in found):
+    for same_filter in zip(*sets.values(), strict=True):  # one filter under every set of thresholds
+        name = same_filter[0]["filter"].replace("_", " ")
+        if not any(_takes(row) for row in same_filter):
             idle.append(name)
             continue
         alike: dict[tuple[str, ...], list[str]] = {}
-        for thresholds, row in zip(sets, found, strict=True):
+        for thresholds, row in zip(sets, same_filter, strict=True):
             shares = (_share(row[figure]) for figure in ("recall", "clean_kept", "precision"))
             alike.setdefault((f"{row['corrupted']} / {row['clean']}", *shares), []).append(thresholds)
         rows += [[name, ", ".join(names), *values] for values, names in alike.items()]
@@ -120,30 +120,30 @@ def _takes(row: Mapping[str, Any]) -> bool:
 
 def _areas(report: Mapping[str, Any]) -> str:
     rows = [
-        [name, str(found["corrupted"] + found["clean"]), _number(found["auc"]), _number(found["average_precision"])]
-        for name, found in report["curves"].items()
+        [name, str(rates["corrupted"] + rates["clean"]), _number(rates["auc"]), _number(rates["average_precision"])]
+        for name, rates in report["curves"].items()
     ]
     return _table(["score", "records", "area under ROC", "average precision"], rows)
 
 
 def _chain(report: Mapping[str, Any]) -> str:
     held = report["suggested"]["held_out"]
-    rows = [["all records", name, *_chain_row(found)] for name, found in report["chain"].items()]
-    rows += [["without injected errors", name, *_chain_row(found)] for name, found in report["own"].items()]
-    rows += [["held-out half", name, *_chain_row(found)] for name, found in held.items()]
+    rows = [["all records", name, *_chain_row(rates)] for name, rates in report["chain"].items()]
+    rows += [["without injected errors", name, *_chain_row(rates)] for name, rates in report["own"].items()]
+    rows += [["held-out half", name, *_chain_row(rates)] for name, rates in held.items()]
     return _table(["chain on", "thresholds", "records", "caught", "clean kept", "precision", "corrupted after"], rows)
 
 
-def _chain_row(found: Mapping[str, Any]) -> list[str]:
-    shares = [_share(found[name]) for name in ("recall", "clean_kept", "precision", "corrupted_after")]
-    return [str(found["corrupted"] + found["clean"]), *shares]
+def _chain_row(rates: Mapping[str, Any]) -> list[str]:
+    shares = [_share(rates[name]) for name in ("recall", "clean_kept", "precision", "corrupted_after")]
+    return [str(rates["corrupted"] + rates["clean"]), *shares]
 
 
 def _kinds(report: Mapping[str, Any]) -> str:
     sets = report["chain"]
     kinds = next(iter(sets.values()))["recall_by_kind"]
     rows = [
-        [kind.replace("_", " "), str(value["n"]), *(_share(found["recall_by_kind"][kind]) for found in sets.values())]
+        [kind.replace("_", " "), str(value["n"]), *(_share(rates["recall_by_kind"][kind]) for rates in sets.values())]
         for kind, value in kinds.items()
     ]
     return _table(["what is wrong", "records", *(f"caught, {name}" for name in sets)], rows)

@@ -37,8 +37,8 @@ class Resamples:
 
         if not groups:
             return cls(np.ones((1, 0)))
-        _, places = np.unique(np.asarray(groups), return_inverse=True)
-        drawn = [counts[:, places] for counts in resample_counts(int(places.max()) + 1, resamples, seed, purpose)]
+        _, positions = np.unique(np.asarray(groups), return_inverse=True)
+        drawn = [counts[:, positions] for counts in resample_counts(int(positions.max()) + 1, resamples, seed, purpose)]
         return cls(np.concatenate([np.ones((1, len(groups))), *drawn]))
 
     def rate(self, hit: Mask, among: Mask) -> Floats:
@@ -47,8 +47,8 @@ class Resamples:
 
         whole = self.weights[:, among].sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found: Floats = self.weights[:, among & hit].sum(axis=1) / whole
-        return found
+            value: Floats = self.weights[:, among & hit].sum(axis=1) / whole
+        return value
 
 
 def interval(values: Floats, n: int) -> Interval:
@@ -71,8 +71,8 @@ def precision(recall: Floats, cost: Floats, prevalence: Floats | float) -> Float
 
     right = prevalence * recall
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = right / (right + (1.0 - prevalence) * cost)
-    return found
+        value: Floats = right / (right + (1.0 - prevalence) * cost)
+    return value
 
 
 def corrupted_after(recall: Floats, cost: Floats, prevalence: Floats | float) -> Floats:
@@ -81,8 +81,8 @@ def corrupted_after(recall: Floats, cost: Floats, prevalence: Floats | float) ->
 
     wrong = prevalence * (1.0 - recall)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = wrong / (wrong + (1.0 - prevalence) * (1.0 - cost))
-    return found
+        value: Floats = wrong / (wrong + (1.0 - prevalence) * (1.0 - cost))
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +141,14 @@ def curve(suspicion: Floats, corrupted: Mask, draws: Resamples, prevalence: floa
     areas = ((recall + before) / 2 * steps_right).sum(axis=1)
     averages = np.nansum(exact * steps_up, axis=1)
     averages[np.isnan(recall[:, -1])] = np.nan
-    shown = np.unique(np.linspace(0, len(last) - 1, min(CURVE_POINTS, len(last))).astype(int))
+    points = np.unique(np.linspace(0, len(last) - 1, min(CURVE_POINTS, len(last))).astype(int))
     return Curve(
         interval(areas, wrong + right),
         interval(averages, wrong + right),
-        tuple(np.round(values[last][shown], 4).tolist()),
-        tuple(np.round(recall[0, shown], 4).tolist()),
-        tuple(np.round(cost[0, shown], 4).tolist()),
-        tuple(np.round(exact[0, shown], 4).tolist()),
+        tuple(np.round(values[last][points], 4).tolist()),
+        tuple(np.round(recall[0, points], 4).tolist()),
+        tuple(np.round(cost[0, points], 4).tolist()),
+        tuple(np.round(exact[0, points], 4).tolist()),
         wrong,
         right,
     )
@@ -160,5 +160,5 @@ def _cumulated(weights: Floats, last: Ints) -> Floats:
 
     sums = np.cumsum(weights, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = sums[:, last] / sums[:, -1:]
-    return found
+        value: Floats = sums[:, last] / sums[:, -1:]
+    return value

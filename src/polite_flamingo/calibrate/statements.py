@@ -15,9 +15,9 @@ def state(question: str, answer: str) -> str | None:
     >>> state("How many cats are there in the image?", "2")
     'There are 2 cats in the image.'
     """
-    asked = " ".join(question.split()).rstrip("? ")
+    question_text = " ".join(question.split()).rstrip("? ")
     answer = answer.strip().rstrip(".").lower()
-    return _yes_or_no(asked, answer) if answer in ("yes", "no") else _open(asked, answer)
+    return _yes_or_no(question_text, answer) if answer in ("yes", "no") else _open(question_text, answer)
 
 
 def confirm(statement: str, rng: Random) -> str:
@@ -41,31 +41,31 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _yes_or_no(asked: str, answer: str) -> str | None:
+def _yes_or_no(question_text: str, answer: str) -> str | None:
     said, negative = answer.capitalize(), answer == "no"
-    if match := _match(r"(is|are) there (.+)", asked):
+    if match := _match(r"(is|are) there (.+)", question_text):
         return f"{said}, there {match[1].lower()} {'not ' if negative else ''}{match[2]}."
-    if match := _match(r"does (.+?) exist (.+)", asked):
+    if match := _match(r"does (.+?) exist (.+)", question_text):
         thing = match[1]
         many = thing.endswith("s") and not thing.endswith(("ss", "us"))
         some = "no " if negative else "" if many else "an " if thing[0] in "aeiou" else "a "
         return f"{said}, there {'are' if many else 'is'} {some}{thing} {match[2]}."
-    if match := _match(rf"(is|are|was|were) ({_SUBJECT}) (.+)", asked):
+    if match := _match(rf"(is|are|was|were) ({_SUBJECT}) (.+)", question_text):
         return f"{said}, {match[2].lower()} {match[1].lower()}{' not' if negative else ''} {match[3]}."
     return None
 
 
-def _open(asked: str, answer: str) -> str | None:
-    if match := _match(r"how many (.+?) are (?:there )?(.+)", asked):
+def _open(question_text: str, answer: str) -> str | None:
+    if match := _match(r"how many (.+?) are (?:there )?(.+)", question_text):
         if answer in ("1", "one"):
             return f"The number of {match[1]} {match[2]} is {answer}."
         return f"There are {'no' if answer == '0' else answer} {match[1]} {match[2]}."
-    if match := _match(r"what (?:kind|type|sort) of (.+?) (is|are) (.+)", asked):
+    if match := _match(r"what (?:kind|type|sort) of (.+?) (is|are) (.+)", question_text):
         return f"The {match[1]} {match[2].lower()} {answer}."
-    if match := _match(r"(?:what|who|what colou?r) (is|are) (.+)", asked):
+    if match := _match(r"(?:what|who|what colou?r) (is|are) (.+)", question_text):
         return f"{sentence(match[2]).rstrip('.')} {match[1].lower()} {answer}."
     return None
 
 
-def _match(pattern: str, asked: str) -> re.Match[str] | None:
-    return re.fullmatch(pattern, asked, re.IGNORECASE)
+def _match(pattern: str, question_text: str) -> re.Match[str] | None:
+    return re.fullmatch(pattern, question_text, re.IGNORECASE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.calibrate.labels import CLEAN
 from polite_flamingo.calibrate.rates import Resamples, corrupted_after, curve, interval, precision
 from polite_flamingo.calibrate.suggest import Suggestion, Target, halves, suggest
-from polite_flamingo.calibrate.verdicts import LabelledTable, Outcome, limits, outcomes, suspicion, suspicions
+from polite_flamingo.calibrate.verdicts import LabelledDecision, LabelledTable, limits, outcomes, suspicion, suspicions
 from polite_flamingo.filter.chain import KEPT, ORDER, Thresholds
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ NAMES = {  # thresholds the search moves -> their names in params.yaml
     "reject_yes_no_flipped": "filter.yes_no.reject_flipped",
 }
 EXAMPLES = 6  # of records gained and lost
-SHOWN = 300  # characters of a text in an example
+EXAMPLE_CHARACTERS = 300  # characters of a text in an example
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StudySettings:
     """How to measure.
 
     Args:
@@ -48,7 +48,7 @@ class Settings:
 
 
 def study(
-    table: LabelledTable, present: Mapping[str, Thresholds], start: Thresholds, settings: Settings
+    table: LabelledTable, present: Mapping[str, Thresholds], start: Thresholds, settings: StudySettings
 ) -> dict[str, Any]:
     """Measure the filters and suggest thresholds.
 
@@ -66,8 +66,8 @@ def study(
     share = float(table.corrupted.mean()) if settings.prevalence is None else settings.prevalence
     target = Target(settings.max_corrupted, settings.min_clean, share)
     chosen_on, measured_on = halves(table)
-    found = suggest(chosen_on, start, target)
-    all_sets = {**present, "suggested": found.thresholds}
+    suggestion = suggest(chosen_on, start, target)
+    all_sets = {**present, "suggested": suggestion.thresholds}
     held_out = {name: _chain(measured_on, thresholds, settings, share) for name, thresholds in all_sets.items()}
     own = _own(table)
     own_share = 0.0 if own is None else float(own.corrupted.mean())
@@ -83,12 +83,12 @@ def study(
         "keep_rates": keep_rates(table, start),
         "suggested": {
             "target": {"max_corrupted": target.max_corrupted, "min_clean": target.min_clean},
-            "found": {**asdict(found), "thresholds": asdict(found.thresholds)},
-            "overrides": overrides(found.thresholds, start),
+            "found": {**asdict(suggestion), "thresholds": asdict(suggestion.thresholds)},
+            "overrides": overrides(suggestion.thresholds, start),
             "held_out": held_out,
             "held_out_met": _met(held_out["suggested"], target),
         },
-        "changes": changes(table, start, found),
+        "changes": changes(table, start, suggestion),
         "thresholds": {name: asdict(thresholds) for name, thresholds in present.items()},
         "limits": {
             name: {score: limits(score, thresholds) for score in _suspicions(table, thresholds)}
@@ -145,12 +145,12 @@ def keep_rates(table: LabelledTable, thresholds: Thresholds) -> dict[str, dict[s
     return result
 
 
-def changes(table: LabelledTable, old: Thresholds, found: Suggestion) -> dict[str, Any]:
+def changes(table: LabelledTable, old: Thresholds, suggestion: Suggestion) -> dict[str, Any]:
     """Records the suggestion would keep or drop beside the present thresholds, with examples."""
     import numpy as np
 
     before = outcomes(table, old)[2]
-    after = outcomes(table, found.thresholds)[2]
+    after = outcomes(table, suggestion.thresholds)[2]
     was, now = before.failed == KEPT, after.failed == KEPT
     return {
         "gained": _examples(table, np.flatnonzero(~was & now), before.failed),
@@ -158,9 +158,9 @@ def changes(table: LabelledTable, old: Thresholds, found: Suggestion) -> dict[st
     }
 
 
-def _examples(table: LabelledTable, places: Any, failed: Any) -> dict[str, Any]:
-    records = [table.records[i] for i in places]
-    step = max(1, len(places) // EXAMPLES)
+def _examples(table: LabelledTable, positions: Any, failed: Any) -> dict[str, Any]:
+    records = [table.records[i] for i in positions]
+    step = max(1, len(positions) // EXAMPLES)
     return {
         "records": len(records),
         "corrupted": sum(record.corrupted[0] for record in records),
@@ -170,11 +170,11 @@ def _examples(table: LabelledTable, places: Any, failed: Any) -> dict[str, Any]:
                 "id": table.records[i].rewrite.id,
                 "kind": table.records[i].kind,
                 "filter": ORDER[int(failed[i])],
-                "instruction": table.records[i].rewrite.instruction[:SHOWN],
-                "raw_answer": table.records[i].rewrite.raw_answer[:SHOWN],
-                "rewritten": table.records[i].rewrite.rewritten[:SHOWN],
+                "instruction": table.records[i].rewrite.instruction[:EXAMPLE_CHARACTERS],
+                "raw_answer": table.records[i].rewrite.raw_answer[:EXAMPLE_CHARACTERS],
+                "rewritten": table.records[i].rewrite.rewritten[:EXAMPLE_CHARACTERS],
             }
-            for i in list(places)[::step][:EXAMPLES]
+            for i in list(positions)[::step][:EXAMPLES]
         ],
     }
 
@@ -190,11 +190,13 @@ def _counts(table: LabelledTable) -> dict[str, Any]:
     }
 
 
-def _draws(table: LabelledTable, settings: Settings, purpose: str) -> Resamples:
+def _draws(table: LabelledTable, settings: StudySettings, purpose: str) -> Resamples:
     return Resamples.draw(table.groups, resamples=settings.resamples, seed=settings.seed, purpose=purpose)
 
 
-def _filters(table: LabelledTable, thresholds: Thresholds, settings: Settings, share: float) -> list[dict[str, Any]]:
+def _filters(
+    table: LabelledTable, thresholds: Thresholds, settings: StudySettings, share: float
+) -> list[dict[str, Any]]:
     draws = _draws(table, settings, "filters")
     _, alone, _ = outcomes(table, thresholds)
     return [
@@ -202,33 +204,33 @@ def _filters(table: LabelledTable, thresholds: Thresholds, settings: Settings, s
     ]  # every filter over the same resamples
 
 
-def _chain(table: LabelledTable, thresholds: Thresholds, settings: Settings, share: float) -> dict[str, Any]:
+def _chain(table: LabelledTable, thresholds: Thresholds, settings: StudySettings, share: float) -> dict[str, Any]:
     import numpy as np
 
     draws = _draws(table, settings, "chain")
     chain, _, _ = outcomes(table, thresholds)
     kinds = np.array(table.kinds)
-    found = _rates(table, chain, draws, share)
-    found["recall_by_kind"] = {
+    rates = _rates(table, chain, draws, share)
+    rates["recall_by_kind"] = {
         kind: interval(draws.rate(chain.taken, kinds == kind), int((kinds == kind).sum())).to_json()
         for kind in sorted(set(table.kinds) - {CLEAN})
     }
     sources = np.array([record.rewrite.source for record in table.records])
-    found["by_source"] = {
+    rates["by_source"] = {
         source: {
             "recall": interval(*_rate(draws, chain.taken, table.corrupted & (sources == source))).to_json(),
             "clean_kept": interval(*_rate(draws, ~chain.taken, ~table.corrupted & (sources == source))).to_json(),
         }
         for source in sorted(set(sources.tolist()))
     }
-    return found
+    return rates
 
 
 def _rate(draws: Resamples, hit: Mask, among: Mask) -> tuple[Any, int]:
     return draws.rate(hit, among), int(among.sum())
 
 
-def _rates(table: LabelledTable, outcome: Outcome, draws: Resamples, share: float) -> dict[str, Any]:
+def _rates(table: LabelledTable, outcome: LabelledDecision, draws: Resamples, share: float) -> dict[str, Any]:
     wrong, right = outcome.applies & table.corrupted, outcome.applies & ~table.corrupted
     recall, cost = draws.rate(outcome.taken, wrong), draws.rate(outcome.taken, right)
     n = int(wrong.sum() + right.sum())
@@ -246,15 +248,15 @@ def _suspicions(table: LabelledTable, thresholds: Thresholds) -> dict[str, Any]:
     return suspicions(table, outcomes(table, thresholds)[2].verdicts)
 
 
-def _curves(table: LabelledTable, thresholds: Thresholds, settings: Settings, share: float) -> dict[str, Any]:
+def _curves(table: LabelledTable, thresholds: Thresholds, settings: StudySettings, share: float) -> dict[str, Any]:
     draws = _draws(table, settings, "curves")
-    found = {}
+    measured_curves = {}
     for name, values in _suspicions(table, thresholds).items():
         measured = curve(values, table.corrupted, draws, share)
         if measured is not None:
-            found[name] = {
+            measured_curves[name] = {
                 **asdict(measured),
                 "auc": measured.auc.to_json(),
                 "average_precision": measured.average_precision.to_json(),
             }
-    return found
+    return measured_curves

@@ -39,7 +39,7 @@ Move = Callable[[Thresholds], Iterator[Thresholds]]  # the thresholds with anoth
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is wanted of the chain.
+    """What the chain shall reach.
 
     Args:
         max_corrupted: Largest share of corrupted records among the kept.
@@ -54,7 +54,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Thresholds found.
+    """Thresholds that were searched for.
 
     Args:
         thresholds: The suggestion.
@@ -101,9 +101,9 @@ def suggest(table: LabelledTable, start: Thresholds, target: Target) -> Suggesti
     return Suggestion(best, round(corrupted, 6), round(1 - float(cost), 6), met)
 
 
-def _back(found: Thresholds, start: Thresholds) -> list[Callable[[Thresholds], Thresholds]]:
+def _back(best: Thresholds, start: Thresholds) -> list[Callable[[Thresholds], Thresholds]]:
     """Ways to put one threshold back to its present value."""
-    old, new = dict(start.min_cosine_per_task), dict(found.min_cosine_per_task)
+    old, new = dict(start.min_cosine_per_task), dict(best.min_cosine_per_task)
     ways: list[Callable[[Thresholds], Thresholds]] = [
         partial(_with_task, task=task, value=old.get(task)) for task in sorted(old.keys() | new.keys())
     ]
@@ -174,9 +174,9 @@ def _moves(table: LabelledTable) -> tuple[list[Move], list[Move]]:
         if not np.isnan(values).all():
             truth.append(_task_sts(task, _steps(values, 2)))
     logits = table.batch.numbers("clip_logits")
-    shown = logits.values[np.repeat(table.batch.captions & (logits.lengths > 1), logits.lengths)]
-    if len(shown):
-        truth.append(_each("min_clip_logit", _steps(shown, 1)))
+    logits_of_paragraphs = logits.values[np.repeat(table.batch.captions & (logits.lengths > 1), logits.lengths)]
+    if len(logits_of_paragraphs):
+        truth.append(_each("min_clip_logit", _steps(logits_of_paragraphs, 1)))
     if (table.batch.numbers("nli").lengths > 0).any():
         truth.append(_each("nli_reject", NLI_CHOICES))
     return truth, [_each(name, values) for name, values in CHECKS.items()]

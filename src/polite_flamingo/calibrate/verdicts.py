@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.calibrate.labels import Labelled
+from polite_flamingo.calibrate.labels import LabelledRecord
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import KEPT, Decisions, Thresholds, decide_all
 from polite_flamingo.filter.columns import Batch
@@ -38,13 +38,13 @@ class LabelledTable:
         after: At ``[i, k]``, whether text i is wrong when k paragraphs are cut; the last value repeated.
     """
 
-    records: tuple[Labelled, ...]
+    records: tuple[LabelledRecord, ...]
     batch: Batch
     corrupted: Mask
     after: Mask
 
     @classmethod
-    def of(cls, records: Sequence[Labelled]) -> LabelledTable:
+    def of(cls, records: Sequence[LabelledRecord]) -> LabelledTable:
         """Put records into arrays.
 
         Raises:
@@ -61,14 +61,14 @@ class LabelledTable:
         rows = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
         most = max(len(record.corrupted) for record in records)
         after = [[*r.corrupted, *[r.corrupted[-1]] * (most - len(r.corrupted))] for r in records]
-        found = np.array(after, dtype=bool)
-        return cls(tuple(records), Batch(rows[0]), found[:, 0], found)
+        wrong = np.array(after, dtype=bool)
+        return cls(tuple(records), Batch(rows[0]), wrong[:, 0], wrong)
 
-    def take(self, places: Ints) -> LabelledTable:
-        """The records at some places."""
-        rows = self.batch.rows.take(places)
+    def take(self, positions: Ints) -> LabelledTable:
+        """The records at some positions."""
+        rows = self.batch.rows.take(positions)
         return LabelledTable(
-            tuple(self.records[i] for i in places), Batch(rows), self.corrupted[places], self.after[places]
+            tuple(self.records[i] for i in positions), Batch(rows), self.corrupted[positions], self.after[positions]
         )
 
     @property
@@ -83,7 +83,7 @@ class LabelledTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LabelledDecision:
     """What the chain or one filter does.
 
     Args:
@@ -95,19 +95,25 @@ class Outcome:
     taken: Mask
 
 
-def outcomes(table: LabelledTable, thresholds: Thresholds) -> tuple[Outcome, dict[str, Outcome], Decisions]:
-    """Outcome of the chain, of every filter alone, and the decisions."""
+def outcomes(
+    table: LabelledTable, thresholds: Thresholds
+) -> tuple[LabelledDecision, dict[str, LabelledDecision], Decisions]:
+    """What the chain does, what every filter alone does, and the decisions."""
     import numpy as np
 
     decisions = decide_all(table.batch, thresholds)
     rows = np.arange(len(table.records))
     wrong_now = table.after[rows, np.minimum(decisions.cut, table.after.shape[1] - 1)]
     changed = wrong_now != table.corrupted
-    alone: dict[str, Outcome] = {}
-    for name, found in decisions.verdicts.items():
-        applies = ~np.isnan(found.score) | (found.rejected if name != "unfinished" else np.ones(len(rows), dtype=bool))
-        alone[name] = Outcome(applies, found.rejected | changed if name == "paragraphs" else found.rejected)
-    chain = Outcome(np.ones(len(rows), dtype=bool), (decisions.failed != KEPT) | changed)
+    alone: dict[str, LabelledDecision] = {}
+    for name, verdicts in decisions.verdicts.items():
+        applies = ~np.isnan(verdicts.score) | (
+            verdicts.rejected if name != "unfinished" else np.ones(len(rows), dtype=bool)
+        )
+        alone[name] = LabelledDecision(
+            applies, verdicts.rejected | changed if name == "paragraphs" else verdicts.rejected
+        )
+    chain = LabelledDecision(np.ones(len(rows), dtype=bool), (decisions.failed != KEPT) | changed)
     return chain, alone, decisions
 
 
@@ -120,16 +126,16 @@ def suspicions(table: LabelledTable, verdicts: Mapping[str, Any]) -> dict[str, F
     """
     import numpy as np
 
-    found: dict[str, Floats] = {}
+    suspicion_of: dict[str, Floats] = {}
     for name, result in verdicts.items():
         if name == "nli":
-            found.update(_nli(table.batch))
+            suspicion_of.update(_nli(table.batch))
         elif name == "sts":
             for task in (task for task in Task if task.is_caption):
-                found[f"sts: {task}"] = np.where(table.batch.among("task", [task]), -result.score, np.nan)
+                suspicion_of[f"sts: {task}"] = np.where(table.batch.among("task", [task]), -result.score, np.nan)
         elif name not in ("length", "unfinished"):  # two-sided, and no score
-            found[name] = -result.score if name in LOWER_IS_WORSE else result.score
-    return {name: values for name, values in found.items() if not np.isnan(values).all()}
+            suspicion_of[name] = -result.score if name in LOWER_IS_WORSE else result.score
+    return {name: values for name, values in suspicion_of.items() if not np.isnan(values).all()}
 
 
 def limits(name: str, thresholds: Thresholds) -> float | None:
@@ -159,11 +165,11 @@ def _nli(batch: Batch) -> dict[str, Floats]:
     applies = batch.questions & (lists.lengths == len(LABELS))
     logits = lists.values[lists.starts[applies, None] + np.arange(len(LABELS))]
     contradiction, entailment, neutral = (logits[:, LABELS.index(name)] for name in _NLI_ORDER)
-    found = {}
+    margins = {}
     for name, margin in (
         ("nli: contradiction", contradiction - np.maximum(entailment, neutral)),
         ("nli: not entailed", np.maximum(contradiction, neutral) - entailment),
     ):
-        found[name] = np.full(len(batch), np.nan)
-        found[name][applies] = margin
-    return found
+        margins[name] = np.full(len(batch), np.nan)
+        margins[name][applies] = margin
+    return margins

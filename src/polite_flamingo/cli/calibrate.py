@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from polite_flamingo.cli.command import CommonOptions, share, verb
-from polite_flamingo.cli.options import FILE, as_json, existing_file, model_origin
+from polite_flamingo.cli.options import FILE, as_json, existing_file, model_origin, show
 from polite_flamingo.environment import stay_offline
+from polite_flamingo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from polite_flamingo.calibrate.labels import LabelledRecord
+    from polite_flamingo.filter.chain import Thresholds
+    from polite_flamingo.params import Params
 
 
 @verb(
@@ -60,28 +68,111 @@ def calibrate(
     **origins: str | None,
 ) -> None:
     """Measure the filters on labelled records, suggest thresholds."""
-    from polite_flamingo.calibrate.run import Wanted, run, text_of
-    from polite_flamingo.calibrate.study import Settings
+    from polite_flamingo.calibrate.page import summary
+    from polite_flamingo.calibrate.run import calibrate as measure
+    from polite_flamingo.calibrate.run import write_calibration
+    from polite_flamingo.calibrate.study import StudySettings
+    from polite_flamingo.stages.filter import thresholds_of
     from polite_flamingo.tracking import start_tracker
 
     params = options.load()
     for name, file in (("labels", labels), ("page", page)):
         if file is not None:
             existing_file(file, f"--{name}")
-    chosen = {name: model_origin(name, model) for name, model in origins.items() if model}
-    models: dict[str, Any] = {
-        name: f"local:{model}" if Path(model).is_dir() else model for name, model in chosen.items()
-    }
-    wanted = Wanted(
-        parts=tuple(dict.fromkeys(parts or (["labels"] if labels else ["world"]))),
-        labels=labels,
-        settings=Settings(max_corrupted, min_clean, prevalence, params.evaluate.bootstrap_samples, params.seed),
-        page=page,
-        **models,
+    chosen = {name: _origin(name, model) for name, model in origins.items() if model}
+    parts = tuple(dict.fromkeys(parts or (["labels"] if labels else ["world"])))
+    _check(parts, labels)
+    settings = StudySettings(max_corrupted, min_clean, prevalence, params.evaluate.bootstrap_samples, params.seed)
+    stay_offline(params.runtime.threads, list(chosen.values()))
+    logged = {"filter": params.filter.model_dump(mode="json"), "calibrate": chosen}
+    paper, profile = paper_thresholds(params), thresholds_of(params.filter)
+    reports: dict[str, Any] = {}
+    with start_tracker(params.runtime.tracking, stage="calibrate", profile=params.profile, settings=logged) as tracker:
+        for part in parts:
+            records, made = _records(part, params, labels, chosen)
+            reports[part] = {**measure(part, records, paper, profile, settings), **made}
+            write_calibration(part, reports[part], params.reports / "calibration", markdown=page, tracker=tracker)
+    show(reports, lambda all_parts: "\n\n".join(f"{part}\n{summary(one)}" for part, one in all_parts.items()), as_json)
+
+
+def paper_thresholds(params: Params) -> Thresholds:
+    """The thresholds of params.yaml, without what the profile replaces."""
+    from polite_flamingo.stages.filter import thresholds_of
+
+    values = params.filter.model_dump()
+    for name, (paper, _) in params.overridden.items():
+        section, *keys = name.split(".")
+        if section == "filter":
+            inner = values
+            for key in keys[:-1]:
+                inner = inner[key]
+            inner[keys[-1]] = paper
+    return thresholds_of(type(params.filter).model_validate(values))
+
+
+def _origin(name: str, model: str) -> str:
+    origin = model_origin(name, model)
+    return f"local:{origin}" if Path(origin).is_dir() else origin
+
+
+def _check(parts: tuple[str, ...], labels: Path | None) -> None:
+    from polite_flamingo.calibrate.run import PARTS
+
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise ConfigError("unknown kind of labelled records", value=unknown, next_step=f"some of {', '.join(PARTS)}")
+    if ("labels" in parts) != (labels is not None):
+        raise ConfigError("the part `labels` and the option --labels belong together", next_step="give both or none")
+
+
+def _records(
+    part: str, params: Params, labels: Path | None, origins: Mapping[str, str]
+) -> tuple[list[LabelledRecord], dict[str, Any]]:
+    """Labelled records of a part, and how they were made."""
+    from polite_flamingo.calibrate.labels import from_people, from_world
+    from polite_flamingo.io import read_shards
+    from polite_flamingo.records import Rewrite
+    from polite_flamingo.world.truth import load_ground_truth
+
+    if part == "real":
+        return _real_records(params, origins)
+    scored = (Rewrite.from_row(row) for row in read_shards(params.data / "scored"))
+    if labels is not None and part == "labels":
+        return list(from_people(labels, scored)), {}
+    truth = load_ground_truth(params.image_root)
+    if truth is None:
+        step = "use a profile with a rendered world, or --labels"
+        if params.world is not None:
+            step = "run `polite-flamingo run --until score` first"
+        raise DataError("no ground truth", where=params.image_root, next_step=step)
+    return list(from_world(truth, scored)), {}
+
+
+def _real_records(params: Params, chosen: Mapping[str, str]) -> tuple[list[LabelledRecord], dict[str, Any]]:
+    """Records of real datasets, scored by the stage `score` under a profile of their own."""
+    from polite_flamingo.calibrate.real import ABSENT, ORIGINS, real_records
+    from polite_flamingo.params import DATA_ROOT_VARIABLE
+    from polite_flamingo.stages import score
+    from polite_flamingo.tracking.base import NullTracker
+
+    root = Path(os.environ.get(DATA_ROOT_VARIABLE) or params.data_root or "")
+    if not root.is_dir() or root == Path():
+        raise ConfigError(
+            "no data root", value=None if root == Path() else str(root), next_step="pass --data-root with real datasets"
+        )
+    origins = {**ORIGINS, **chosen}
+    own = params.model_copy(
+        update={
+            "profile": f"{params.profile}/calibration",
+            "world": None,
+            "data_root": str(root),
+            "backbones": type(params.backbones)(flamingo=ABSENT, reward=ABSENT, **origins),
+        }
     )
-    stay_offline(params.runtime.threads, list(models.values()))
-    settings = {"filter": params.filter.model_dump(mode="json"), "calibrate": models}
-    with start_tracker(
-        params.runtime.tracking, stage="calibrate", profile=params.profile, settings=settings
-    ) as tracker:
-        print(text_of(run(params, tracker, wanted), as_json))
+    return real_records(
+        root,
+        origins,
+        seed=params.seed,
+        data=own.data,
+        models=own.models,
+        score=lambda: score.run(own, NullTracker()),
+    )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from random import Random
 
-from polite_flamingo.calibrate.labels import CLEAN, Labelled
+from polite_flamingo.calibrate.labels import CLEAN, LabelledRecord
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.columns import COLUMNS
 
@@ -15,12 +15,14 @@ def rewrite(name: str, task: Task = Task.CAPTION, text: str = "A cat.", **scores
     return Rewrite(name, "coco", "val", "", task, "Q?", images, "raw", text, "stop", {}, {**EMPTY, **scores})
 
 
-def labelled(name: str, wrong: bool, task: Task = Task.CAPTION, kind: str = "negated", **scores: object) -> Labelled:
+def labelled(
+    name: str, wrong: bool, task: Task = Task.CAPTION, kind: str = "negated", **scores: object
+) -> LabelledRecord:
     record = replace(rewrite(name, task, **scores), extras={"probe": kind} if wrong and "!" in name else {})
-    return Labelled(record, (wrong,), kind if wrong else CLEAN, name.partition("!")[0])
+    return LabelledRecord(record, (wrong,), kind if wrong else CLEAN, name.partition("!")[0])
 
 
-def twins(count: int = 200, seed: int = 5) -> list[Labelled]:
+def twins(count: int = 200, seed: int = 5) -> list[LabelledRecord]:
     """Captions and answers with a corrupted copy each: STS lower, contradiction more likely."""
     rng = Random(seed)
     records = []

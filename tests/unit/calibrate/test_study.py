@@ -9,9 +9,9 @@ import pytest
 from tests.unit.calibrate.scored import labelled, rewrite, twins
 
 from polite_flamingo.calibrate import figures, page
-from polite_flamingo.calibrate.labels import Labelled
+from polite_flamingo.calibrate.labels import LabelledRecord
 from polite_flamingo.calibrate.rates import Resamples, corrupted_after, curve, interval, precision
-from polite_flamingo.calibrate.study import Settings, study
+from polite_flamingo.calibrate.study import StudySettings, study
 from polite_flamingo.calibrate.suggest import Target, halves, suggest
 from polite_flamingo.calibrate.verdicts import LabelledTable, outcomes
 from polite_flamingo.errors import DataError
@@ -72,9 +72,9 @@ def test_cutting_the_wrong_paragraph_catches_a_record_and_cutting_a_right_one_lo
     scores = {"clip_logits": [20.0, 5.0], "sts": 0.9, "sts_by_cut": [0.9, 0.9], "repeated_share_by_cut": [0.0, 0.0],
               "boxes_by_cut": [0, 0]}  # fmt: skip
     text = "A cat.\n\nA bus."
-    mended = Labelled(rewrite("mended", text=text, **scores), (True, False), "invented", "mended")
-    spoilt = Labelled(rewrite("spoilt", text=text, **scores), (False, True), "clean", "spoilt")
-    fine = Labelled(rewrite("fine", text=text, **scores), (False, False), "clean", "fine")
+    mended = LabelledRecord(rewrite("mended", text=text, **scores), (True, False), "invented", "mended")
+    spoilt = LabelledRecord(rewrite("spoilt", text=text, **scores), (False, True), "clean", "spoilt")
+    fine = LabelledRecord(rewrite("fine", text=text, **scores), (False, False), "clean", "fine")
     table = LabelledTable.of([mended, spoilt, fine])
     chain, alone, decisions = outcomes(table, Thresholds())
     assert (decisions.failed == -1).all()
@@ -116,7 +116,7 @@ def test_twins_are_in_the_same_half() -> None:
 @pytest.fixture(scope="module")
 def report() -> dict[str, object]:
     present = {"paper": Thresholds(), "profile": replace(Thresholds(), min_cosine=0.6)}
-    return study(LabelledTable.of(twins()), present, present["profile"], Settings(prevalence=0.1, resamples=50))
+    return study(LabelledTable.of(twins()), present, present["profile"], StudySettings(prevalence=0.1, resamples=50))
 
 
 def test_a_study_says_what_chain_and_filters_do(report: dict[str, object]) -> None:
