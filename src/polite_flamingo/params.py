@@ -1,7 +1,9 @@
 """Typed view of params.yaml joined with one profile; every problem is reported at once.
 
-The paper's values live in params.yaml, the machine's and the data's in ``configs/profiles/<name>.yaml``. The profile's
-``overrides`` tree may replace values of params.yaml; nothing else overlaps.
+The paper's values are the defaults of the components' settings, which this module composes; params.yaml is written from
+them (``python -m polite_flamingo.params``) and is what users edit and DVC watches. The machine's and the data's values
+live in ``configs/profiles/<name>.yaml``, whose ``overrides`` tree may replace values of params.yaml; nothing else
+overlaps. A value set in params.yaml that a profile replaces would have no effect, and is refused.
 """
 
 from __future__ import annotations
@@ -9,328 +11,107 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
 
+from polite_flamingo.distort.settings import DistortSettings
 from polite_flamingo.errors import ConfigError, did_you_mean
-from polite_flamingo.sources.selection import SourceSpec
+from polite_flamingo.evaluate.settings import EvaluateSettings
+from polite_flamingo.filter.chain import FilterSettings
+from polite_flamingo.io import write_atomic
+from polite_flamingo.jobs.repair import RepairPolicy
+from polite_flamingo.jobs.settings import RuntimeSettings
+from polite_flamingo.model.settings import BackboneSettings, DecodingSettings
+from polite_flamingo.params_file import render, section_of
+from polite_flamingo.quality.settings import QualitySettings
+from polite_flamingo.scorers.settings import ScoreSettings
+from polite_flamingo.settings import Settings
+from polite_flamingo.sources.selection import SourceLimits, SourceSpec
+from polite_flamingo.train.settings import RewriterTraining, TuneSettings
+from polite_flamingo.world.settings import WorldSettings
 
 DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
-DEEPSPEED = Path("configs/deepspeed")
+HEAD = """\
+What the paper decides (Chen et al., arXiv 2307.01003). Each value cites its section, table, figure or the authors'
+released code ("readme"); "ours" marks a choice where the paper is silent (reasons in docs/paper_index.md).
+What a machine or a small data set decides lives in configs/profiles/${profile}.yaml, whose `overrides` tree may
+replace values of this file; `polite-flamingo params` prints the result and what was replaced.
+Written from the schema: `python -m polite_flamingo.params` brings comments and new keys up to date, not the values.
+"""
+REPLACED = (  # keys of a profile's `overrides` that dvc.yaml names, so that every profile has them, though empty
+    "distort", "rewriter", "generation", "score", "filter", "tune.common", "tune.stage1", "tune.stage2", "tune.stage3",
+    "evaluate", "quality",
+)  # fmt: skip
+NOT_REPLACED = {"tune.skip_stage1"}  # no key of its own in REPLACED: a profile's value would re-run nothing
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class RewriterSettings(RewriterTraining):
+    """Training and use of the rewriter (section 3.2, appendix A)."""
 
-
-Share = Field(ge=0.0, le=1.0)
-Trainable = Literal["lora", "perceiver", "xattn", "vision"]
-
-
-class Lora(_Section):
-    r: int = Field(gt=0)
-    alpha: int = Field(gt=0)
-    dropout: float = Share
-    quantize: Literal["none", "nf4"]
-    start_from: str | None
-
-
-class LlmRewrite(_Section):
-    command_probability: float = Share
-
-
-class TextNoise(_Section):
-    level_probability: float = Share
-
-
-class Boxes(_Section):
-    decimals: int = Field(ge=0, le=6)
-
-
-class Weights(_Section):
-    llm_rewrite: float = Field(ge=0)
-    text_noise: float = Field(ge=0)
-    retrieve_boxes: float = Field(ge=0)
-
-
-class Distort(_Section):
-    assignment: Literal["weighted", "all"]
-    weights: Weights
-    llm_rewrite: LlmRewrite
-    text_noise: TextNoise
-    boxes: Boxes
-    held_out_share: float = Share
-
-
-class Validation(_Section):
-    share: float = Field(ge=0, lt=1)
-    every: int = Field(ge=0)
-    patience: int = Field(ge=0)
-
-
-class Training(_Section):
-    learning_rate: float = Field(gt=0)
-    context_length: int = Field(gt=0)
-    epochs: float = Field(gt=0)
-
-
-class Repair(_Section):
-    attempts: int = Field(ge=0)
-    max_repeated_share: float = Share
-    max_boxes: int = Field(ge=0)
-
-
-class Rewriter(Training):
-    lora: Lora
-    scheduler: Literal["constant", "cosine"]
-    warmup_steps: int = Field(ge=0)
-    global_batch_size: int = Field(gt=0)
-    max_grad_norm: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    validation: Validation
-    repair: Repair
-
-
-class Generation(_Section):
-    """Decoding settings, as in the authors' inferencer."""
-
-    max_new_tokens: int = Field(gt=0)
-    num_beams: int = Field(gt=0)
-    do_sample: bool
-    temperature: float = Field(gt=0)
-    top_k: int = Field(ge=0)
-    top_p: float = Field(gt=0, le=1)
-    length_penalty: float
-    no_repeat_ngram_size: int = Field(ge=0)
-
-
-class Score(_Section):
-    clip_mode: Literal["paper", "fixed"]
-
-
-class LengthFilter(_Section):
-    min_words: int = Field(ge=0)
-    max_words: int = Field(gt=0)
-
-
-class ChangeFilter(_Section):
-    max_rouge_l: float = Share
-
-
-class StsFilter(_Section):
-    min_cosine: float = Field(ge=-1, le=1)
-    per_task: dict[Literal["caption", "change", "detail"], float]
-
-
-class ParagraphFilter(_Section):
-    min_clip_logit: float
-
-
-class NliFilter(_Section):
-    reject: list[Literal["contradiction", "entailment", "neutral"]]
-
-
-class RepetitionFilter(_Section):
-    max_share: float = Share
-
-
-class LeakedBoxesFilter(_Section):
-    max_boxes: int = Field(ge=0)
-
-
-class UnsupportedObjectsFilter(_Section):
-    max_objects: int | None = Field(default=None, ge=0)
-
-
-class NumbersFilter(_Section):
-    max_changed: int | None = Field(default=None, ge=0)
-
-
-class YesNoFilter(_Section):
-    reject_flipped: bool = False
-
-
-class NearDuplicatesFilter(_Section):
-    max_similarity: float | None = Field(default=None, ge=0, le=1)
-
-
-class TemplateFilter(_Section):
-    max_share: float | None = Field(default=None, gt=0, le=1)
-
-
-class Filter(_Section):
-    length: LengthFilter
-    change: ChangeFilter
-    sts: StsFilter
-    paragraphs: ParagraphFilter
-    nli: NliFilter
-    repetition: RepetitionFilter
-    leaked_boxes: LeakedBoxesFilter
-    unsupported_objects: UnsupportedObjectsFilter
-    numbers: NumbersFilter
-    yes_no: YesNoFilter
-    near_duplicates: NearDuplicatesFilter
-    template: TemplateFilter
-
-
-class Multiturn(_Section):
-    mode: Literal["paper", "fit"]
-    max_turns: int = Field(gt=0)
-    max_images: int = Field(gt=0)
-
-
-class Stage(Training):
-    trainable: list[Trainable]
-    global_batch_size: int = Field(gt=0)
-    mixture: dict[Literal["instruction", "pf1m", "raw"], float]
-
-
-class Tune(_Section):
-    seed: int | None
-    data: Literal["pf1m", "raw"]
-    skip_stage1: bool
-    resolution: int | None = Field(gt=0)
-    lora: Lora
-    scheduler: Literal["constant", "cosine"]
-    warmup_steps: int = Field(ge=0)
-    max_grad_norm: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    validation: Validation
-    multiturn: Multiturn
-    mixing: Literal["ratio", "sqrt"]
-    stage1: Stage
-    stage2: Stage
-    stage3: Stage
-
-
-class Evaluate(_Section):
-    models: list[Literal["annotation", "raw", "stage1", "stage2", "stage3", "stage3_without_image"]] = Field(
-        min_length=1
+    repair: RepairPolicy = Field(
+        RepairPolicy(),
+        description="ours: a rewrite that is unchanged, repetitive, unfinished or leaks boxes is tried again",
     )
-    bootstrap_samples: int = Field(gt=0)
-    max_new_tokens: int = Field(gt=0)
-    do_sample: bool
-    temperature: float = Field(gt=0)
 
 
-class KeepRange(_Section):
-    default: tuple[float, float]
-    per_source: dict[str, tuple[float, float]]
-    min_records: int = Field(ge=1)
+class Paper(Settings):
+    """The content of params.yaml."""
 
-    @field_validator("default", "per_source")
-    @classmethod
-    def _ordered(cls, value: Any) -> Any:
-        for low, high in value.values() if isinstance(value, dict) else [value]:
-            if not 0 <= low <= high <= 1:
-                raise ValueError("a range is [lowest, highest] share kept, between 0 and 1")
-        return value
-
-
-class Quality(_Section):
-    max_rejected_share: float = Share
-    min_kept_share: float = Share
-    keep_range: KeepRange
-
-
-class Scenes(_Section):
-    train: int = Field(gt=0)
-    val: int = Field(gt=0)
-    test: int = Field(gt=0)
-    out_of_domain: int = Field(gt=0)
-
-
-class World(_Section):
-    image_size: int = Field(ge=16, le=512)
-    scenes: Scenes
+    profile: str = Field(
+        "tiny",
+        description="tiny | smol | single_gpu | paper_8xa100, or the name of your own file in configs/profiles/",
+    )
+    seed: int = Field(42, description="authors' training scripts")
+    distort: DistortSettings = Field(DistortSettings(), description="section 3.1")
+    rewriter: RewriterSettings = Field(RewriterSettings(), description="section 3.2, appendix A")
+    generation: DecodingSettings = Field(DecodingSettings(), description="readme: inferencer(...) defaults")
+    score: ScoreSettings = Field(ScoreSettings(), description='section 3.3, readme "Filtering Rewritten Responses"')
+    filter: FilterSettings = Field(FilterSettings(), description="section 3.3, Figure 10, in this order")
+    tune: TuneSettings = Field(
+        TuneSettings(),
+        description="section 4.3, Table 4, Figure 5 (the U); Figure 9's ablations change these values "
+        "(docs/ablations.md); names of the authors' runs: docs/paper_index.md",
+    )
+    evaluate: EvaluateSettings = Field(EvaluateSettings(), description="section 5")
+    second_generation: list[str] = Field(
+        [],
+        description="section 5.4: profiles that train the next rewriter from the assistant, e.g. [tiny]; [] is off",
+    )
+    quality: QualitySettings = Field(QualitySettings(), description="ours: gates between the stages")
 
 
-class Limits(_Section):
-    annotation: int | None = None
-    evaluation: int | None = None
-    instruction: int | None = None
-    probes: int = 0
+class Profile(Settings):
+    """The content of a profile, its `overrides` aside."""
 
-
-class Backbones(_Section):
-    flamingo: str
-    clip: str
-    nli: str
-    reward: str
-    sts: str
-
-
-class Endpoint(_Section):
-    """Treatment of an ``openai:`` backend (jobs/backends/endpoint.py)."""
-
-    concurrency: int = Field(default=8, gt=0)
-    timeout: float = Field(default=120, gt=0)
-    attempts: int = Field(default=6, gt=0)
-    longest_wait: float = Field(default=900, ge=0)
-    price_in: float = Field(default=0, ge=0)
-    price_out: float = Field(default=0, ge=0)
-
-
-class Runtime(_Section):
-    device: str
-    dtype: Literal["float32", "bfloat16"]
-    threads: int = Field(gt=0)
-    micro_batch_size: int = Field(gt=0)
-    distributed: Literal["none", "ddp", "zero1", "zero2", "zero3"] = "none"
-    processes: int = Field(default=1, gt=0)
-    gradient_checkpointing: bool = False
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    generation_batch_size: int = Field(gt=0)
-    token_budget: int | None = Field(default=None, gt=0)
-    compile: bool = False
-    engine: Literal["local", "ray"] = "local"
-    workers: int = Field(default=1, gt=0)
-    gpus_per_worker: float = Field(default=0, ge=0)
-    shared: str | None = None
-    endpoint: Endpoint = Field(default_factory=Endpoint)
-    tokens_per_second: float | None = Field(default=None, gt=0)
-    device_gb: float | None = Field(default=None, gt=0)
-    tracking: Literal["mlflow", "none"]
-
-    @property
-    def deepspeed(self) -> Path | None:
-        """DeepSpeed's configuration file, for the ZeRO stages."""
-        return DEEPSPEED / f"{self.distributed}.json" if self.distributed.startswith("zero") else None
-
-
-class Params(_Section):
-    """Everything a stage may ask for, resolved."""
-
-    profile: str
-    seed: int
-    distort: Distort
-    rewriter: Rewriter
-    generation: Generation
-    score: Score
-    filter: Filter
-    tune: Tune
-    evaluate: Evaluate
-    second_generation: list[str]
-    quality: Quality
     data_root: str | None
-    world: World | None = None
+    world: WorldSettings | None = None
     sources: list[SourceSpec]
-    limits: Limits
-    backbones: Backbones
+    limits: SourceLimits
+    backbones: BackboneSettings
     distortion_backend: str
     rewriter_backend: str
-    runtime: Runtime
+    runtime: RuntimeSettings
+
+
+class Params(Paper, Profile):
+    """Everything a stage may ask for, resolved."""
+
     overridden: dict[str, tuple[Any, Any]] = Field(default_factory=dict)  # dotted key -> (paper's value, profile's)
 
-    def provenance(self, section: str) -> dict[str, Any]:
-        """What lies beside trained weights: profile, seed, base model and the resolved values of a section."""
+    def provenance(self, section: str, keys: set[str] | None = None) -> dict[str, Any]:
+        """What lies beside trained weights: profile, seed, base model and the resolved values of a section.
+
+        Args:
+            section: Name of the section.
+            keys: Those of its keys that the training reads; None: all.
+        """
         return {
             "profile": self.profile,
             "seed": self.seed,
             "backbone": self.backbones.flamingo,
-            section: getattr(self, section).model_dump(mode="json"),
+            section: getattr(self, section).model_dump(mode="json", include=keys),
         }
 
     @property
@@ -350,8 +131,8 @@ class Params(_Section):
 
     @property
     def tune_seed(self) -> int:
-        """Seed of the U: `tune.seed` where it is set, else the run's."""
-        return self.seed if self.tune.seed is None else self.tune.seed
+        """Seed of the U: `tune.common.seed` where it is set, else the run's."""
+        return self.seed if self.tune.common.seed is None else self.tune.common.seed
 
     @property
     def image_root(self) -> Path:
@@ -366,21 +147,22 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
     """Read params.yaml and its profile.
 
     Args:
-        path: The params file; profiles lie beside it in ``configs/profiles``.
+        path: The params file; profiles lie beside it in ``configs/profiles``. What it leaves out has its default.
         profile: Use this profile instead of the one named in the file.
 
     Raises:
-        ConfigError: names every unknown key and bad value at once.
+        ConfigError: names every unknown key and bad value, and every value without effect, at once.
     """
-    base = _read_yaml(path)
-    name = profile or base.get("profile", "tiny")
+    written = _read_yaml(path)
+    default = defaults()
+    name = profile or written.get("profile", default["profile"])
     folder = path.parent / "configs" / "profiles"
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known:
         raise ConfigError("unknown profile", value=name, where=folder, next_step=did_you_mean(str(name), known))
     machine = _read_yaml(folder / f"{name}.yaml")
     overrides = machine.pop("overrides", None) or {}
-    shared = sorted(set(base) & set(machine))
+    shared = sorted(set(Paper.model_fields) & set(machine))
     if shared:
         raise ConfigError(
             "a profile repeats a key of params.yaml",
@@ -389,8 +171,9 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
             next_step="put it under `overrides`",
         )
     problems: list[str] = []
-    overridden: dict[str, tuple[Any, Any]] = {}
-    merged = _merge(base, overrides, "", overridden, problems)
+    base = _filled(Paper, default, written)
+    merged, overridden = _replaced(Paper, base, overrides, problems)
+    problems += _without_effect(default, overridden)
     try:
         params = Params(**{**merged, **machine, "profile": name, "overridden": overridden})
     except ValidationError as error:
@@ -405,44 +188,90 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
     return params
 
 
-def changed(params: Params, assignments: Sequence[str], section: str) -> Params:
-    """The parameters with some values of one section replaced.
+def changed(params: Params, changes: Mapping[str, Any]) -> Params:
+    """The parameters with some values replaced; `params` stays as it is.
 
     Args:
-        params: Resolved parameters; they stay as they are.
-        assignments: ``section.key.key=value``, the value as YAML.
-        section: Name of the section, e.g. ``filter``.
+        params: Resolved parameters.
+        changes: Dotted name -> value.
 
     Raises:
         ConfigError: names every unknown key and bad value at once.
     """
     problems: list[str] = []
     values = params.model_dump()
+    for dotted, value in changes.items():
+        *parents, last = dotted.split(".")
+        tree: dict[str, Any] = {last: value}
+        for parent in reversed(parents):
+            tree = {parent: tree}
+        values, _ = _replaced(Params, values, tree, problems, "")
+    result = params
+    try:
+        result = Params(**values)
+    except ValidationError as error:
+        problems += [explain_problem(e) for e in error.errors()]
+    if problems:
+        raise ConfigError(
+            f"{len(problems)} problem(s) in the changes:\n    " + "\n    ".join(problems),
+            next_step="`polite-flamingo params` shows every value",
+        )
+    return result
+
+
+def parse_changes(assignments: Sequence[str], section: str | None = None) -> dict[str, Any]:
+    """What `changed` takes, from ``key.key=value`` with the value as YAML.
+
+    Args:
+        assignments: As written on the command line.
+        section: Where all keys must lie, e.g. ``filter``; None: anywhere.
+
+    Raises:
+        ConfigError: names every assignment that is none.
+    """
+    problems: list[str] = []
+    changes: dict[str, Any] = {}
+    form = "KEY=VALUE" if section is None else f"{section}.key=value"
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         keys = dotted.strip().split(".")
-        if not equals or keys[0] != section or len(keys) < 2:
-            problems.append(f"{assignment}: write {section}.key=value")
+        if not equals or (section is not None and (keys[0] != section or len(keys) < 2)):
+            problems.append(f"{assignment}: write {form}")
             continue
         try:
-            tree: Any = yaml.safe_load(text)
+            changes[dotted.strip()] = yaml.safe_load(text)
         except yaml.YAMLError:
             problems.append(f"{assignment}: the value is not valid YAML")
-            continue
-        for key in reversed(keys):
-            tree = {key: tree}
-        values = _merge(values, tree, "", {}, problems)
-    try:
-        made = type(params)(**values)
-    except ValidationError as error:
-        problems += [explain_problem(e) for e in error.errors()]
-        made = params
     if problems:
         raise ConfigError(
-            f"{len(problems)} problem(s) in the changes:\n    " + "\n    ".join(problems).replace("overrides.", ""),
-            next_step=f"`polite-flamingo params` shows every {section} value",
+            f"{len(problems)} problem(s) in the changes:\n    " + "\n    ".join(problems),
+            where="--set",
+            next_step="`polite-flamingo params` shows every value",
         )
-    return made
+    return changes
+
+
+def defaults() -> dict[str, Any]:
+    """The paper's values, as params.yaml holds them."""
+    return Paper().model_dump()
+
+
+def missing_keys(profile: Path) -> list[str]:
+    """Keys that dvc.yaml reads of every profile and this one lacks."""
+    values = _read_yaml(profile)
+    missing = [name for name in Profile.model_fields if name != "runtime" and name not in values]
+    for dotted in REPLACED:
+        inner: Any = values.get("overrides")
+        for key in dotted.split("."):
+            inner = inner.get(key) if isinstance(inner, Mapping) and key in inner else None
+        if inner is None:
+            missing.append(f"overrides.{dotted}")
+    return missing
+
+
+def rendered(path: Path = Path("params.yaml")) -> str:
+    """The text params.yaml should have: its own values, the defaults of what it leaves out, the schema's comments."""
+    return render(Paper, _filled(Paper, defaults(), _read_yaml(path)), HEAD)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -457,27 +286,54 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-_WHOLE = ("mixture", "per_task", "per_source")  # mappings whose keys are free: an override replaces them as a whole
+def _filled(schema: type[Settings], default: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a file, with defaults where it says nothing; unknown keys stay, to be named as problems."""
+    filled = {**default, **written}
+    for name, value in written.items():
+        section = section_of(schema, name)
+        if section is not None and isinstance(value, Mapping):
+            filled[name] = _filled(section, default[name], value)
+    return filled
 
 
-def _merge(
+def _replaced(
+    schema: type[Settings],
     base: Mapping[str, Any],
     overrides: Mapping[str, Any],
-    prefix: str,
-    overridden: dict[str, tuple[Any, Any]],
     problems: list[str],
-) -> dict[str, Any]:
+    prefix: str = "overrides.",
+) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+    """`base` with the values of `overrides`, and what they replace: dotted key -> (value in `base`, new value)."""
     merged = dict(base)
+    replaced: dict[str, tuple[Any, Any]] = {}
     for key, value in overrides.items():
-        dotted = f"{prefix}{key}"
+        section = section_of(schema, key)
         if key not in base:
-            problems.append(f"overrides.{dotted}: no such parameter ({did_you_mean(key, base)})")
-        elif isinstance(base[key], Mapping) and isinstance(value, Mapping) and key not in _WHOLE:
-            merged[key] = _merge(base[key], value, f"{dotted}.", overridden, problems)
+            problems.append(f"{prefix}{key}: no such parameter ({did_you_mean(key, base)})")
+        elif section is not None and isinstance(value, Mapping) and isinstance(base[key], Mapping):
+            merged[key], inner = _replaced(section, base[key], value, problems, f"{prefix}{key}.")
+            replaced |= {f"{key}.{name}": pair for name, pair in inner.items()}
+        elif f"{prefix}{key}".removeprefix("overrides.") in NOT_REPLACED and prefix.startswith("overrides."):
+            problems.append(f"{prefix}{key}: is set in params.yaml alone")
         else:
             merged[key] = value
-            overridden[dotted] = (base[key], value)
-    return merged
+            replaced[key] = (base[key], value)
+    return merged, replaced
+
+
+def _without_effect(default: Mapping[str, Any], overridden: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Values set in params.yaml that the profile replaces by others."""
+    problems = []
+    for dotted, (written, own) in overridden.items():
+        usual: Any = default
+        for key in dotted.split("."):
+            usual = usual[key]
+        if written not in (usual, own):
+            problems.append(
+                f"{dotted}: {written!r} in params.yaml has no effect: the profile sets overrides.{dotted} to {own!r}; "
+                f"change it there, or take it out there"
+            )
+    return problems
 
 
 def explain_problem(error: Any) -> str:
@@ -496,3 +352,7 @@ def explain_problem(error: Any) -> str:
     if error["type"] == "model_type":
         return f"{location}: has keys of its own; write {location}.<key> (got {error.get('input')!r})"
     return f"{location}: {error['msg']} (got {error.get('input')!r})"
+
+
+if __name__ == "__main__":
+    write_atomic(Path("params.yaml"), rendered())

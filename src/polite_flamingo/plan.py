@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.model.bases import MEGABYTES
-from polite_flamingo.params import Lora, Params
+from polite_flamingo.params import Params
 from polite_flamingo.sources.registry import catalogue
 from polite_flamingo.train.memory import Workload, flops_per_token, memory
 
@@ -116,7 +116,7 @@ def _trainings(params: Params) -> Iterator[_Training]:
     yield _Training(
         "rewriter",
         ["lora"],
-        _lora(rewriter.lora),
+        rewriter.lora,
         rewriter.lora.quantize,
         None,
         rewriter.context_length,
@@ -130,20 +130,14 @@ def _trainings(params: Params) -> Iterator[_Training]:
         yield _Training(
             name,
             stage.trainable,
-            _lora(tune.lora),
-            tune.lora.quantize,
-            tune.resolution,
+            tune.common.lora,
+            tune.common.lora.quantize,
+            tune.common.resolution,
             stage.context_length,
             stage.epochs,
             stage.global_batch_size,
             stage.mixture,
         )
-
-
-def _lora(settings: Lora) -> LoraSettings:
-    from polite_flamingo.model.settings import LoraSettings
-
-    return LoraSettings(r=settings.r, alpha=settings.alpha, dropout=settings.dropout)
 
 
 def _needs(
@@ -225,7 +219,7 @@ def _examples(params: Params, training: _Training, data: Mapping[str, int]) -> t
         return samples, round(samples * 2 * TOKENS_PER_SAMPLE * training.epochs)
     samples = sum(round(data[part] * ratio) for part, ratio in training.mixture.items())
     fitting = max(1, training.context_length // TOKENS_PER_SAMPLE)
-    dialogues = math.ceil(samples / min(fitting, params.tune.multiturn.max_turns))
+    dialogues = math.ceil(samples / min(fitting, params.tune.common.multiturn.max_turns))
     return dialogues, round(samples * TOKENS_PER_SAMPLE * training.epochs)
 
 

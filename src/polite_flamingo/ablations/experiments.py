@@ -17,13 +17,13 @@ from typing import Any
 import yaml
 
 from polite_flamingo.ablations.clone import require_commit
-from polite_flamingo.ablations.variants import BASE, Variant, assignments, changed
+from polite_flamingo.ablations.variants import BASE, Variant, assignments
 from polite_flamingo.errors import PoliteFlamingoError
 from polite_flamingo.io import fingerprint
 from polite_flamingo.launch.pipeline_run import pipeline_environment
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import folder_of, project_of
-from polite_flamingo.params import Params
+from polite_flamingo.params import Params, changed
 
 DVC = (sys.executable, "-m", "dvc")
 STAGES = ("tune_stage1", "tune_stage2", "tune_stage3", "evaluate")
@@ -36,7 +36,7 @@ class Experiment:
 
     Args:
         variant: What is changed.
-        seed: `tune.seed`.
+        seed: `tune.common.seed`.
         changes: All parameters that differ from the profile's.
         name: Name of the DVC experiment.
     """
@@ -59,7 +59,7 @@ def experiments(
     Args:
         params: The profile's parameters.
         variants: What to change.
-        seeds: Values of `tune.seed`.
+        seeds: Values of `tune.common.seed`.
         extra: Changes made to every experiment, such as smaller budgets.
         recipe_seeds: More seeds for the recipe alone.
     """
@@ -68,7 +68,7 @@ def experiments(
     for variant in variants:
         more = recipe_seeds if variant.name == BASE else ()
         for seed in dict.fromkeys((*seeds, *more)):
-            changes = {**extra, **variant.changes, "tune.seed": seed, "evaluate.models": list(variant.stages)}
+            changes = {**extra, **variant.changes, "tune.common.seed": seed, "evaluate.models": list(variant.stages)}
             resolved = changed(params, changes).model_dump(mode="json", exclude={"runtime", "overridden"})
             name = f"{variant.name}-seed{seed}-{fingerprint(inputs, resolved)[:8]}"
             planned.append(Experiment(variant, seed, changes, name))

@@ -99,7 +99,7 @@ def summarise(files: Iterable[Path], *, resamples: int, seed: int) -> dict[str, 
                 if name != BASE and paired:
                     figure["difference"] = _figure(paired, resamples=resamples, seed=seed, purpose=f"{purpose}:paired")
                 stages[stage][metric] = figure
-        changes = {k: v for k, v in reports[0]["changes"].items() if k not in ("tune.seed", "evaluate.models")}
+        changes = {k: v for k, v in reports[0]["changes"].items() if k not in ("tune.common.seed", "evaluate.models")}
         summary[name] = {
             "label": reports[0]["label"],
             "seeds": sorted(r["seed"] for r in reports),

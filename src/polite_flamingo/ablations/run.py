@@ -34,7 +34,7 @@ def run_ablations(
     Args:
         params: The profile's parameters.
         names: Variants; None runs all.
-        seeds: Values of `tune.seed`.
+        seeds: Values of `tune.common.seed`.
         jobs: Experiments side by side.
         extra: Changes made to every experiment.
         page: Markdown file that gets tables and figures.

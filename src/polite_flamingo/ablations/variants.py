@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.io import read_json
-from polite_flamingo.params import Params, explain_problem
+from polite_flamingo.params import Params
 
 BASE = "base"
 
@@ -44,13 +42,13 @@ def variants(params: Params) -> list[Variant]:
     stage2 = params.tune.stage2
     return [
         Variant(BASE, "recipe", {}, ("stage1", "stage2", "stage3")),
-        Variant("resolution_low", f"resolution {low}", {"tune.resolution": low}),
-        Variant("resolution_high", f"resolution {high}", {"tune.resolution": high}),
+        Variant("resolution_low", f"resolution {low}", {"tune.common.resolution": low}),
+        Variant("resolution_high", f"resolution {high}", {"tune.common.resolution": high}),
         Variant("vit", "ViT unfrozen", {"tune.stage2.trainable": _with(stage2.trainable, "vision")}),
         Variant("lora_stage2", "LoRA in stage 2", {"tune.stage2.trainable": _with(stage2.trainable, "lora")}),
         Variant("epochs", "epochs × 2", {"tune.stage2.epochs": 2 * stage2.epochs}),
         Variant("no_stage1", "no stage 1", {"tune.skip_stage1": True}),
-        Variant("raw", "raw annotations", {"tune.data": "raw"}),
+        Variant("raw", "raw annotations", {"tune.common.data": "raw"}),
     ]
 
 
@@ -65,32 +63,6 @@ def chosen(params: Params, names: Sequence[str] | None) -> list[Variant]:
         if name not in known:
             raise ConfigError("unknown variant", value=name, next_step=did_you_mean(name, known))
     return [variant for name, variant in known.items() if names is None or name in names or name == BASE]
-
-
-def changed(params: Params, changes: Mapping[str, Any]) -> Params:
-    """Parameters with `changes` (dotted names) made.
-
-    Raises:
-        ConfigError: a parameter does not exist, or a value does not fit it.
-    """
-    values = params.model_dump()
-    for dotted, value in changes.items():
-        *parents, last = dotted.split(".")
-        section: Any = values
-        for part in parents:
-            section = section.get(part) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last not in section:
-            raise ConfigError("no such parameter", value=dotted, next_step="`polite-flamingo params` lists them")
-        section[last] = value
-    try:
-        return Params.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(
-            "a value does not fit its parameter",
-            value="; ".join(explain_problem(problem) for problem in error.errors()),
-            where="--set",
-            next_step="`polite-flamingo params` shows every value",
-        ) from None
 
 
 def assignments(params: Params, changes: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,6 @@ import click
 
 from polite_flamingo.cli.command import CommonOptions, SeveralValues, count, positive, verb
 from polite_flamingo.cli.options import FILE, existing_file
-from polite_flamingo.errors import ConfigError
 
 
 @verb("ablations", "--dry-run", "--variants vit epochs --seeds 1 2")
@@ -39,8 +38,9 @@ def ablations(
 ) -> None:
     """Train and measure the variants of Figure 9 as DVC experiments."""
     from polite_flamingo.ablations.run import planned, run_ablations
+    from polite_flamingo.params import parse_changes
 
-    extra = dict(map(_setting, changes))
+    extra = parse_changes(changes)
     if page is not None:
         existing_file(page, "--page")
     params = options.load()
@@ -53,16 +53,3 @@ def ablations(
         print(planned(params, **selected, extra=extra))
     else:
         print(run_ablations(params, **selected, jobs=jobs, extra=extra, page=page))
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """Key and value of ``KEY=VALUE``."""
-    import yaml
-
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise ConfigError("a setting has no value", value=text, next_step="write KEY=VALUE")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError("the value is not valid YAML", value=text, where="--set") from None

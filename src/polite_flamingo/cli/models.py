@@ -34,16 +34,14 @@ def export_model(options: CommonOptions, out: Path, stage: str) -> None:
 def import_model(options: CommonOptions, checkpoint: Path, stage: str, lora_only: bool) -> None:
     """A checkpoint of the original code (.pt) as one of this profile's models."""
     from polite_flamingo.model.hub import import_model
-    from polite_flamingo.model.settings import LoraSettings
 
     params = options.load()
     existing_file(checkpoint, "CHECKPOINT")
-    lora = (params.rewriter if stage == "rewriter" else params.tune).lora
     report = import_model(
         params.models / "backbones" / "flamingo",
         checkpoint,
         params.models / stage,
-        lora=LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout),
+        lora=(params.rewriter if stage == "rewriter" else params.tune.common).lora,
         needs=("lora",) if lora_only else None,
     )
     print(report)

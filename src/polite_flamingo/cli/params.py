@@ -9,15 +9,9 @@ import click
 from polite_flamingo.cli.command import CommonOptions, verb
 from polite_flamingo.errors import ConfigError, PoliteFlamingoError
 
-# what DVC's templating needs in every profile, though it may be empty
-PROFILE_KEYS = (
-    "data_root", "world", "sources", "limits", "backbones", "distortion_backend", "rewriter_backend", "overrides",
-)  # fmt: skip
-OVERRIDE_KEYS = ("distort", "rewriter", "generation", "score", "filter", "tune", "evaluate", "quality")
-
 
 @verb("params")
-@click.option("--check", is_flag=True, help="check every profile instead")
+@click.option("--check", is_flag=True, help="check params.yaml and every profile instead")
 @click.pass_obj
 def params(options: CommonOptions, check: bool) -> None:
     """The resolved parameters, and which of the paper's values the profile replaces."""
@@ -35,23 +29,22 @@ def params(options: CommonOptions, check: bool) -> None:
 
 
 def _check_profiles(path: Path) -> None:
-    import yaml
-
-    from polite_flamingo.params import load_params
+    from polite_flamingo.params import load_params, missing_keys, rendered
 
     problems = []
     files = sorted((path.parent / "configs" / "profiles").glob("*.yaml"))
     for file in files:
         try:
             load_params(path, file.stem)
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
         except PoliteFlamingoError as error:
             problems.append(str(error))
             continue
-        missing = [key for key in PROFILE_KEYS if key not in values]
-        missing += [f"overrides.{key}" for key in OVERRIDE_KEYS if key not in (values.get("overrides") or {})]
-        if missing:
+        if missing := missing_keys(file):
             problems.append(f"{file}: lacks {', '.join(missing)}, which dvc.yaml reads (null or {{}} will do)")
+    if not problems and path.read_text(encoding="utf-8") != rendered(path):
+        problems.append(
+            f"{path}: comments or keys are not the schema's; `python -m polite_flamingo.params` writes them"
+        )
     if problems:
         raise ConfigError("profiles with problems:\n" + "\n".join(problems))
     print(f"{path} and {len(files)} profiles: {', '.join(file.stem for file in files)}: fine")

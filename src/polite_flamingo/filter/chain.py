@@ -11,21 +11,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from polite_flamingo.filter.change import ChangeFilter
+from pydantic import Field
+
+from polite_flamingo.filter.change import ChangeFilter, ChangeSettings
 from polite_flamingo.filter.columns import Batch, Verdicts
-from polite_flamingo.filter.contradiction import ContradictionFilter
-from polite_flamingo.filter.length import LengthFilter
+from polite_flamingo.filter.contradiction import ContradictionFilter, NliSettings
+from polite_flamingo.filter.length import LengthFilter, LengthSettings
 from polite_flamingo.filter.limits import (
+    LeakedBoxesSettings,
+    NumbersSettings,
+    RepetitionSettings,
+    UnsupportedObjectsSettings,
+    YesNoSettings,
     leaked_boxes,
     numbers_changed,
     repetition,
     unsupported_objects,
     yes_no_flipped,
 )
-from polite_flamingo.filter.paragraphs import ParagraphEditor, without_cuts
-from polite_flamingo.filter.sts import StsFilter
+from polite_flamingo.filter.near_duplicates import NearDuplicatesSettings
+from polite_flamingo.filter.paragraphs import ParagraphEditor, ParagraphSettings, without_cuts
+from polite_flamingo.filter.sts import StsFilter, StsSettings
+from polite_flamingo.filter.template import TemplateSettings
 from polite_flamingo.filter.unfinished import UnfinishedFilter
 from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints
@@ -58,6 +68,35 @@ class Filter(Protocol):
     def judge_all(self, batch: Batch) -> Verdicts:
         """The same verdicts on many."""
         ...
+
+
+class FilterSettings(Settings):
+    """Settings of all filters, in the order of Figure 10; then ours."""
+
+    length: LengthSettings = Field(LengthSettings(), description="Figure 10 names a length filter, bounds are ours")
+    change: ChangeSettings = Field(ChangeSettings(), description="Figure 10 names a change filter, criterion is ours")
+    sts: StsSettings = StsSettings()
+    paragraphs: ParagraphSettings = Field(
+        ParagraphSettings(), description="section 3.3: paragraphs below 17.0 are cut (captions)"
+    )
+    nli: NliSettings = Field(NliSettings(), description="section 3.3: contradiction is dropped (VQA)")
+    repetition: RepetitionSettings = Field(RepetitionSettings(), description="ours: share of words in repeated 4-grams")
+    leaked_boxes: LeakedBoxesSettings = Field(
+        LeakedBoxesSettings(), description="ours: bounding boxes left in a rewrite"
+    )
+    unsupported_objects: UnsupportedObjectsSettings = Field(
+        UnsupportedObjectsSettings(), description="the last five: ours, beyond the paper, off while null or false"
+    )
+    numbers: NumbersSettings = Field(NumbersSettings(), description="numbers that annotation and rewrite do not share")
+    yes_no: YesNoSettings = Field(
+        YesNoSettings(), description="yes where the annotation says no, or the other way round"
+    )
+    near_duplicates: NearDuplicatesSettings = Field(
+        NearDuplicatesSettings(), description="MinHash similarity of answers within a source"
+    )
+    template: TemplateSettings = Field(
+        TemplateSettings(), description="share of a source's records that may begin with the same words"
+    )
 
 
 @dataclass(frozen=True, slots=True)

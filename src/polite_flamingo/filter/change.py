@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
 
 from polite_flamingo.filter.columns import Batch, Verdicts, number
 from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.settings import Settings, Share
+
+
+class ChangeSettings(Settings):
+    """Bound of the similarity with the raw answer."""
+
+    inline: ClassVar[bool] = True
+    max_rouge_l: Share = Field(0.95, description="ours")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from polite_flamingo.filter.columns import Batch, Verdicts, numbers
 from polite_flamingo.records import Rewrite, Task, Verdict
 from polite_flamingo.scorers.nli import LABELS, nli_label
+from polite_flamingo.settings import Settings
 
 CONTRADICTION = LABELS.index("contradiction")
+
+
+class NliSettings(Settings):
+    """Labels that are rejected."""
+
+    inline: ClassVar[bool] = True
+    reject: list[Literal["contradiction", "entailment", "neutral"]] = Field(
+        ["contradiction"], description="section 3.3: contradiction is dropped (VQA)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
 
 from polite_flamingo.filter.columns import Batch, Verdicts, number
 from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.settings import Settings
+
+
+class LengthSettings(Settings):
+    """Bounds of the number of words, both included."""
+
+    inline: ClassVar[bool] = True
+    min_words: int = Field(3, ge=0, description="ours")
+    max_words: int = Field(400, gt=0, description="ours")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
 
 from polite_flamingo.filter.columns import Batch, Verdicts, number
 from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.settings import Settings, Share
+
+
+class RepetitionSettings(Settings):
+    """Bound of the repetition."""
+
+    inline: ClassVar[bool] = True
+    max_share: Share = Field(0.3, description="ours: share of words in repeated 4-grams")
+
+
+class LeakedBoxesSettings(Settings):
+    """Bound of the boxes."""
+
+    inline: ClassVar[bool] = True
+    max_boxes: int = Field(0, ge=0, description="ours: bounding boxes left in a rewrite")
+
+
+class UnsupportedObjectsSettings(Settings):
+    """Bound of the objects that nothing supports."""
+
+    inline: ClassVar[bool] = True
+    max_objects: int | None = Field(None, ge=0, description="ours; null: off")
+
+
+class NumbersSettings(Settings):
+    """Bound of the numbers changed."""
+
+    inline: ClassVar[bool] = True
+    max_changed: int | None = Field(None, ge=0, description="ours; null: off")
+
+
+class YesNoSettings(Settings):
+    """Whether an answer may be turned round."""
+
+    inline: ClassVar[bool] = True
+    reject_flipped: bool = Field(False, description="ours; false: off")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,28 @@ So the scores of the text after the cut are known for every threshold: columns `
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.columns import Batch, Verdicts, by_cut, number, numbers
 from polite_flamingo.records import Rewrite, Task, Verdict
 from polite_flamingo.scorers.columns import BY_CUT
 from polite_flamingo.scorers.text import BREAK
+from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Floats, Ints, Mask
 
 ALL_CUT = "paragraphs: all cut"
+
+
+class ParagraphSettings(Settings):
+    """Lowest logit of a paragraph that stays."""
+
+    inline: ClassVar[bool] = True
+    min_clip_logit: float = Field(17.0, description="100 x cosine; section 3.3: paragraphs below 17.0 are cut")
 
 
 @dataclass(frozen=True, slots=True)

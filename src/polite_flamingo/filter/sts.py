@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
 
 from polite_flamingo.filter.columns import Batch, Verdicts, number
 from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.settings import Settings
+
+
+class StsSettings(Settings):
+    """Lowest similarity of captions."""
+
+    min_cosine: float = Field(0.40, ge=-1, le=1, description="section 3.3: below 0.40 is dropped (captions)")
+    per_task: dict[Literal["caption", "change", "detail"], float] = Field(
+        {}, description="ours: another threshold for caption, change or detail"
+    )
 
 
 @dataclass(frozen=True, slots=True)

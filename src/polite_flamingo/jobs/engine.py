@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -43,7 +43,7 @@ BATCHES_PER_CALL = 4  # a call to the backend is this many of its batches, so th
 CALLS_AHEAD = 4  # calls prepared ahead of the model
 FAILED_CALLS = 3  # calls in a row without a single answer that end a run
 REPORT_SECONDS = 10.0  # pace of the tracker's figures
-NO_REPAIR = RepairPolicy()
+NO_REPAIR = RepairPolicy(attempts=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def run(
         StorageError: the disk is full, read-only or failing; everything finished is intact.
         ModelError: the backend answers nothing any more.
     """
-    setting = json.dumps([executor.identity, asdict(policy)], sort_keys=True)
+    setting = json.dumps([executor.identity, policy.model_dump()], sort_keys=True)
     images = Images(image_root, image_threads)
     progress = Progress(total)
     shards = 0

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.jobs.backends import Backend, Place, load_backend
-from polite_flamingo.jobs.backends.endpoint import EndpointOptions
 from polite_flamingo.jobs.engine import Executor, LocalExecutor
 from polite_flamingo.params import Params
 
@@ -39,7 +38,7 @@ def make_executor(params: Params, spec: str, settings: GenerationSettings) -> Ex
         compiled=runtime.compile,
         base=(params.models / "backbones" / "flamingo").resolve(),
         rewriter=(params.models / "rewriter").resolve(),
-        endpoint=EndpointOptions(**runtime.endpoint.model_dump()),
+        endpoint=runtime.endpoint,
         cache=Path(".work", "answers").resolve(),
     )
 

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from polite_flamingo.jobs.backends.base import Backend, Request, failed
 from polite_flamingo.scorers.text import count_boxes, repeated_share
+from polite_flamingo.settings import Settings, Share
 
 if TYPE_CHECKING:
     from polite_flamingo.records import Generated
@@ -20,19 +23,16 @@ if TYPE_CHECKING:
 DONE, RAW, FAILED, BROKEN = "done", "raw", "failed", "broken"
 
 
-@dataclass(frozen=True, slots=True)
-class RepairPolicy:
-    """When an answer is generated again.
+class RepairPolicy(Settings):
+    """When an answer is generated again, with another seed."""
 
-    Args:
-        attempts: Further tries per record; 0: answers are taken as they come.
-        max_repeated_share: Share of words in repeated 4-grams above which a text is repetitive.
-        max_boxes: Bounding boxes above which a text leaks them.
-    """
-
-    attempts: int = 0
-    max_repeated_share: float = 0.3
-    max_boxes: int = 0
+    attempts: int = Field(
+        2, ge=0, description="further tries per record; then the raw answer is kept with the reason; 0: none"
+    )
+    max_repeated_share: Share = Field(
+        0.3, description="share of words in repeated 4-grams above which a text is repetitive"
+    )
+    max_boxes: int = Field(0, ge=0, description="bounding boxes above which a text leaks them")
 
     def fault(self, request: Request, generated: Generated) -> str | None:
         """Name of the first fault of an answer; None: it is fine."""

@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def save_trainables(
     with replacing(folder / WEIGHTS) as tmp:
         save_file(tensors, tmp)
     bundle.tokenizer.save_pretrained(folder)
-    lora = None if bundle.lora is None else asdict(bundle.lora)
+    lora = None if bundle.lora is None else bundle.lora.model_dump()
     settings = json.loads(json.dumps(dict(configuration or {}), default=str))
     write_json(folder / TRAINING, settings)
     card = render_card(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
         whole=True,
         base=bundle.base_hash,
         tensors=learned,
-        lora=None if lora is None else asdict(lora),
+        lora=None if lora is None else lora.model_dump(),
         configuration=read_json(trainables / TRAINING) if (trainables / TRAINING).is_file() else None,
     )
     with publishing(out) as staging:

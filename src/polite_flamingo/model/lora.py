@@ -67,7 +67,7 @@ def inject_lora(
         layer.to(bundle.device)
     bundle.model.requires_grad_(False)
     bundle.model.eval()
-    bundle.lora = settings
+    bundle.lora = LoraSettings.of(settings)
     if start_from is not None:
         load_adapter(bundle, Path(start_from))
     return len(layers)

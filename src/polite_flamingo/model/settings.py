@@ -1,41 +1,58 @@
-"""Settings of decoding and of LoRA. Imports no PyTorch."""
+"""Settings of the models: where they come from, their adapters, their decoding."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from polite_flamingo.settings import Settings, Share
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationSettings:
-    """Decoding settings with the defaults of the authors' inferencer.
+class LoraSettings(Settings):
+    """Shape of the adapters on attention and feed-forward of the decoder (appendix A)."""
 
-    Args:
-        max_new_tokens: Most tokens of a continuation.
-        num_beams: Beams; 1 for greedy or plain sampling.
-        do_sample: Sample instead of taking the best.
-        temperature: Divides the logits when sampling.
-        top_k: Sample from the k best; 0: all.
-        top_p: Sample from the smallest set with this probability.
-        length_penalty: Exponent of the length in beam scores.
-        no_repeat_ngram_size: n-grams of this size never repeat; 0: off.
-        seed: Decides, with a prompt's key, its random numbers.
-    """
+    r: int = Field(64, gt=0, description="rank, appendix A")
+    alpha: int = Field(64, gt=0, description="scale numerator, authors' tuning_config")
+    dropout: Share = Field(0.0, description="authors' tuning_config")
 
-    max_new_tokens: int = 1024
-    num_beams: int = 3
-    do_sample: bool = True
-    temperature: float = 1.0
-    top_k: int = 20
-    top_p: float = 0.9
-    length_penalty: float = 1.0
-    no_repeat_ngram_size: int = 3
+
+class AdapterSettings(LoraSettings):
+    """The adapters of a training, what they start from and what they lie on."""
+
+    inline: ClassVar[bool] = True
+    quantize: Literal["none", "nf4"] = Field(
+        "none", description="ours: nf4 keeps the frozen decoder in four bits (QLoRA; extra `qlora`, a GPU)"
+    )
+    start_from: str | None = Field(
+        None, description="folder of an adapter in PEFT's format (appendix A: Guanaco's); null: fresh adapters"
+    )
+
+
+class DecodingSettings(Settings):
+    """Decoding, with the defaults of the authors' inferencer."""
+
+    max_new_tokens: int = Field(1024, gt=0, description="most tokens of a continuation")
+    num_beams: int = Field(3, gt=0, description="1: greedy or plain sampling")
+    do_sample: bool = Field(True, description="sample instead of taking the best")
+    temperature: float = Field(1.0, gt=0, description="divides the logits when sampling")
+    top_k: int = Field(20, ge=0, description="sample from the k best; 0: all")
+    top_p: float = Field(0.9, gt=0, le=1, description="sample from the smallest set with this probability")
+    length_penalty: float = Field(1.0, description="exponent of the length in beam scores")
+    no_repeat_ngram_size: int = Field(3, ge=0, description="n-grams of this size never repeat; 0: off")
+
+
+class GenerationSettings(DecodingSettings):
+    """Decoding settings and the seed that decides, with a prompt's key, its random numbers."""
+
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LoraSettings:
-    """Rank, scale numerator and dropout of the adapters (appendix A: rank 64)."""
+class BackboneSettings(Settings):
+    """Where each model comes from: packaged | local:<folder> | pypi:<package> | hub:<id>@<revision>; or none."""
 
-    r: int = 64
-    alpha: int = 64
-    dropout: float = 0.0
+    flamingo: str
+    clip: str
+    nli: str
+    reward: str
+    sts: str

@@ -7,32 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from polite_flamingo.records import Sample
+from polite_flamingo.settings import Settings
 from polite_flamingo.sources.base import Source
 
 ROLES = ("instruction", "annotation", "evaluation")
 
 
-class SourceSpec(BaseModel):
-    """One reader to run: its registry name, the folder below the data root, and the role of what it yields.
+class SourceSpec(Settings):
+    """One reader to run."""
 
-    Attributes:
-        name: Dataset of the catalogue, or ``package.module:Class`` of a reader of your own.
-        folder: The dataset's folder below the data root.
-        role: What its samples are for.
-        split: Split as the dataset names it.
-        limit: Most samples taken of it; None: as many as the role's limit allows.
-    """
+    name: str = Field(description="dataset of the catalogue, or package.module:Class of a reader of your own")
+    folder: str = Field(description="the dataset's, below the data root")
+    role: Literal["instruction", "annotation", "evaluation"] = Field(description="what its samples are for")
+    split: str = Field(description="as the dataset names it")
+    limit: int | None = Field(None, description="most samples taken of it; null: as many as the role's limit allows")
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    folder: str
-    role: Literal["instruction", "annotation", "evaluation"]
-    split: str
-    limit: int | None = None
+class SourceLimits(Settings):
+    """Records drawn per role, seeded; null: all."""
+
+    annotation: int | None = None
+    evaluation: int | None = None
+    instruction: int | None = None
+    probes: int = Field(0, description="corrupted copies that measure the filters, where the truth is known")
 
 
 @dataclass(slots=True)

@@ -118,7 +118,7 @@ def _reviser(params: Params, name: str, generation: str) -> Callable[[Sequence[R
         dtype=runtime.dtype,
         trainables=params.models / name,
     )
-    settings = GenerationSettings(**params.generation.model_dump(), seed=params.seed)
+    settings = GenerationSettings.of(params.generation, seed=params.seed)
     return lambda drafts: revise(
         bundle,
         drafts,

@@ -150,14 +150,7 @@ class _Work:
 
         params = self.params
         weights = params.models / name
-        decoding = {
-            **params.generation.model_dump(),
-            "max_new_tokens": params.evaluate.max_new_tokens,
-            "do_sample": params.evaluate.do_sample,
-            "temperature": params.evaluate.temperature,
-            "seed": params.seed,
-        }
-        settings = GenerationSettings(**decoding)
+        settings = GenerationSettings.of(params.generation, params.evaluate, seed=params.seed)
         bundle: list[Any] = []
 
         def answer(chunk: list[Sample]) -> list[Rewrite]:

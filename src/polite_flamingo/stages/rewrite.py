@@ -25,7 +25,7 @@ from polite_flamingo.io import Row, count_shards, read_shards, write_json, write
 from polite_flamingo.jobs import engine
 from polite_flamingo.jobs.executors import make_executor
 from polite_flamingo.jobs.journal import storage_errors
-from polite_flamingo.jobs.repair import DONE, RAW, Outcome, RepairPolicy
+from polite_flamingo.jobs.repair import DONE, RAW, Outcome
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Rewrite, Sample
 from polite_flamingo.tracking.base import Tracker
@@ -59,7 +59,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             executor,
             journal=journal,
             image_root=params.image_root,
-            policy=RepairPolicy(**params.rewriter.repair.model_dump()),
+            policy=params.rewriter.repair,
             total=total,
             label="rewrite",
             tracker=tracker,
@@ -99,7 +99,7 @@ def rewriting_settings(params: Params) -> GenerationSettings:
     """How the rewriter decodes."""
     from polite_flamingo.model.settings import GenerationSettings
 
-    return GenerationSettings(**params.generation.model_dump(), seed=params.seed)
+    return GenerationSettings.of(params.generation, seed=params.seed)
 
 
 def make_probes(world: GroundTruth, rewrites: Sequence[Rewrite], count: int, seed: int) -> list[Rewrite]:

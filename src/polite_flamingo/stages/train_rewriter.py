@@ -51,7 +51,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     from polite_flamingo.model.flamingo import load_flamingo
     from polite_flamingo.model.freezing import set_trainable
     from polite_flamingo.model.lora import inject_lora, merge_lora
-    from polite_flamingo.model.settings import GenerationSettings, LoraSettings
+    from polite_flamingo.model.settings import GenerationSettings
     from polite_flamingo.scorers.rouge import rouge_l
     from polite_flamingo.train.group import join_processes, leave_processes
     from polite_flamingo.train.loop import train
@@ -74,8 +74,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
         attention=runtime.attention,
     )
     if bundle.lora is None:
-        lora = LoraSettings(r=settings.lora.r, alpha=settings.lora.alpha, dropout=settings.lora.dropout)
-        inject_lora(bundle, lora, seed=params.seed, start_from=settings.lora.start_from)
+        inject_lora(bundle, settings.lora, seed=params.seed, start_from=settings.lora.start_from)
     trainable = set_trainable(bundle, ["lora"])
     bundle.checkpoint_activations(runtime.gradient_checkpointing)
 
@@ -94,14 +93,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     result = train(
         bundle,
         data,
-        TrainSettings(
-            **settings.model_dump(exclude={"lora", "context_length", "repair", "validation"}),
-            seed=params.seed,
-            validate_every=settings.validation.every,
-            patience=settings.validation.patience,
-            micro_batch_size=runtime.micro_batch_size,
-            bf16=runtime.dtype == "bfloat16",
-        ),
+        TrainSettings.of(settings, runtime, seed=params.seed, bf16=runtime.dtype == "bfloat16"),
         TrainingRun(
             f"{name}-{params.profile}",
             params.image_root,
@@ -123,7 +115,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     revised = revise(
         bundle,
         held_out,
-        GenerationSettings(**params.generation.model_dump(), seed=params.seed),
+        GenerationSettings.of(params.generation, seed=params.seed),
         image_root=params.image_root,
         batch_size=runtime.generation_batch_size,
         progress="revise held-out",

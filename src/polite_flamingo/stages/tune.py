@@ -26,6 +26,12 @@ logger = logging.getLogger(__name__)
 
 Which = Literal["stage1", "stage2", "stage3", "raw"]
 BEFORE: dict[str, str | None] = {"stage1": None, "stage2": "stage1", "stage3": "stage2", "raw": None}
+READ = {  # keys of `tune` that each training reads, as in dvc.yaml
+    "stage1": {"common", "skip_stage1", "stage1"},
+    "stage2": {"common", "stage2"},
+    "stage3": {"common", "stage3"},
+    "raw": {"common", "skip_stage1", "stage1", "stage2"},
+}
 
 
 def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
@@ -57,20 +63,20 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         device=params.runtime.device,
         trainables=None if before is None else params.models / before,
         merge=False,
-        resolution=params.tune.resolution,
-        quantize=params.tune.lora.quantize,
+        resolution=params.tune.common.resolution,
+        quantize=params.tune.common.lora.quantize,
         attention=params.runtime.attention,
     )
     bundle.checkpoint_activations(params.runtime.gradient_checkpointing)
     if which == "raw":
         report: dict[str, Any] = _tune_raw(params, tracker, bundle)
     else:
-        report = _tune(params, tracker, bundle, which, raw=params.tune.data == "raw", name=f"tune_{which}")
+        report = _tune(params, tracker, bundle, which, raw=params.tune.common.data == "raw", name=f"tune_{which}")
     if not leave_processes():
         return report
     folder = params.models / which
     shutil.rmtree(folder, ignore_errors=True)
-    save_trainables(bundle, folder, configuration=params.provenance("tune"))
+    save_trainables(bundle, folder, configuration=params.provenance("tune", READ[which]))
     write_json(params.reports / f"tune_{which}.json", report)
     return report
 
@@ -82,7 +88,7 @@ def _tune_raw(params: Params, tracker: Tracker, bundle: Any) -> dict[str, Any]:
 
     key = fingerprint(
         bundle.base_hash,
-        params.tune.model_dump(),
+        params.tune.model_dump(include=READ["raw"]),
         params.tune_seed,
         params.data / "samples" / "instruction",
         params.data / "pf1m" / "kept",
@@ -114,18 +120,16 @@ def _tune(
     """Train one stage in place; `name` is that of its figures and unfinished work."""
     from polite_flamingo.model.freezing import set_trainable
     from polite_flamingo.model.lora import inject_lora
-    from polite_flamingo.model.settings import LoraSettings
     from polite_flamingo.train.loop import train
     from polite_flamingo.train.mixture import StageData, raw_mixture
     from polite_flamingo.train.settings import Distribution, TrainingRun, TrainSettings
 
     tune, runtime, seed = params.tune, params.runtime, params.tune_seed
-    settings = getattr(tune, stage)
+    common, settings = tune.common, getattr(tune, stage)
     mixture = raw_mixture(settings.mixture) if raw else dict(settings.mixture)
     skipped = stage == "stage1" and tune.skip_stage1
     if bundle.lora is None and ("lora" in settings.trainable or skipped):
-        lora = LoraSettings(r=tune.lora.r, alpha=tune.lora.alpha, dropout=tune.lora.dropout)
-        inject_lora(bundle, lora, seed=seed, start_from=tune.lora.start_from)
+        inject_lora(bundle, common.lora, seed=seed, start_from=common.lora.start_from)
     if skipped:
         (params.reports / name).mkdir(parents=True, exist_ok=True)
         return {"skipped": True, "steps": 0}
@@ -137,11 +141,11 @@ def _tune(
         mixture,
         seed=seed,
         context_length=settings.context_length,
-        max_turns=tune.multiturn.max_turns,
-        max_images=tune.multiturn.max_images,
-        mode=tune.multiturn.mode,
-        mixing=tune.mixing,
-        validation_share=tune.validation.share,
+        max_turns=common.multiturn.max_turns,
+        max_images=common.multiturn.max_images,
+        mode=common.multiturn.mode,
+        mixing=common.mixing,
+        validation_share=common.validation.share,
     )
     first = data.epoch(0)
     figures = {"examples": len(first), "truncated": first.truncated, "skipped": first.skipped}
@@ -149,20 +153,7 @@ def _tune(
     result = train(
         bundle,
         data,
-        TrainSettings(
-            learning_rate=settings.learning_rate,
-            epochs=settings.epochs,
-            global_batch_size=settings.global_batch_size,
-            scheduler=tune.scheduler,
-            warmup_steps=tune.warmup_steps,
-            max_grad_norm=tune.max_grad_norm,
-            weight_decay=tune.weight_decay,
-            seed=seed,
-            validate_every=tune.validation.every,
-            patience=tune.validation.patience,
-            micro_batch_size=runtime.micro_batch_size,
-            bf16=runtime.dtype == "bfloat16",
-        ),
+        TrainSettings.of(common, settings, runtime, seed=seed, bf16=runtime.dtype == "bfloat16"),
         TrainingRun(
             f"{name}-{params.profile}",
             params.image_root,

@@ -49,7 +49,7 @@ def train(
         examples: The sequences, or what draws them for every epoch.
         settings: See `TrainSettings`.
         run: Where it runs and who watches.
-        validation: Sequences for ``settings.validate_every``.
+        validation: Sequences for ``settings.validation.every``.
 
     Raises:
         DataError: no example, a batch without a supervised token, or a broken image.
@@ -60,7 +60,7 @@ def train(
     tensors = _learned(bundle, run.label)
     data = as_training_data(examples)
     steps = _steps(data, settings, run.label)
-    if settings.validate_every and not validation:
+    if settings.validation.every and not validation:
         raise DataError("no example to validate with", where=run.label, next_step="hold a greater share out")
     micro_batches(settings, world_size())  # before anything is loaded
     requested = identity(
@@ -69,7 +69,7 @@ def train(
         bundle=bundle,
         tensors=tensors,
         data=data.identity,
-        validation=as_training_data(validation).identity if settings.validate_every else None,
+        validation=as_training_data(validation).identity if settings.validation.every else None,
         steps=steps,
         world=world_size(),
     )
@@ -113,7 +113,7 @@ class _Training:
             settings,
             image_root=self.run.image_root,
             start=state.position,
-            steps=0 if state.has_stalled(settings.patience) else self.steps - resumed,
+            steps=0 if state.has_stalled(settings.validation.patience) else self.steps - resumed,
             rank=learner.rank,
             world=learner.world,
         )
@@ -128,12 +128,14 @@ class _Training:
                 progress.update(1)
                 progress.set_postfix(loss=f"{state.losses[-1]:.3f}", refresh=False)
                 with meter.paused():
-                    if settings.validate_every and (state.step % settings.validate_every == 0 or self._is_last(state)):
+                    if settings.validation.every and (
+                        state.step % settings.validation.every == 0 or self._is_last(state)
+                    ):
                         self._validate(state, meter)
                     if checkpoint:
                         with clock:
                             self.unfinished.save(learner, state)
-                if state.has_stalled(settings.patience):
+                if state.has_stalled(settings.validation.patience):
                     LOG.info("%s: stopped at step %d, no better validation since", label, state.step)
                     break
         seconds = time.monotonic() - started
@@ -172,12 +174,12 @@ class _Training:
         state.validation.append((state.step, loss))
         meter.validated(state.step, loss)
         LOG.info("%s: validation loss %.4f at step %d", self.run.label, loss, state.step)
-        if self.learner.settings.patience and state.best[0] == state.step:
+        if self.learner.settings.validation.patience and state.best[0] == state.step:
             self.unfinished.save_best(self.learner)
 
     def _go_back_to_best(self, state: TrainingState) -> int:
         """Put the best validated weights back, with early stop; the step whose weights the model has now."""
-        best = state.best[0] if self.learner.settings.patience and state.validation else state.step
+        best = state.best[0] if self.learner.settings.validation.patience and state.validation else state.step
         if best != state.step:
             self.unfinished.restore_best(self.learner)
         return best

@@ -96,13 +96,13 @@ def identity(
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return {
-        **{name: value for name, value in asdict(settings).items() if name not in MACHINE},
+        **{name: value for name, value in settings.model_dump().items() if name not in MACHINE},
         "strategy": distribution.strategy,
         "processes": world,
         "base model": bundle.base_hash,
         "resolution": bundle.resolution,
         "quantized": bundle.quantized,
-        "lora": None if bundle.lora is None else asdict(bundle.lora),
+        "lora": None if bundle.lora is None else bundle.lora.model_dump(),
         "start weights": digest.hexdigest()[:24],
         "data": data,
         "validation data": validation,

@@ -5,48 +5,162 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from polite_flamingo.model.settings import AdapterSettings
+from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
     from polite_flamingo.tracking.base import Tracker
 
 Strategy = Literal["none", "ddp", "zero1", "zero2", "zero3"]
+Trainable = Literal["lora", "perceiver", "xattn", "vision"]
+Part = Literal["instruction", "pf1m", "raw"]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """Settings of one training.
+class ValidationSettings(Settings):
+    """Sequences held out to validate a training (ours)."""
 
-    Args:
-        learning_rate: Peak learning rate of AdamW.
-        epochs: Passes over the data, may be fractional.
-        global_batch_size: Sequences per optimizer step over all processes.
-        scheduler: After the linear warm-up: constant, or cosine to zero.
-        warmup_steps: Optimizer steps of the warm-up.
-        max_grad_norm: Gradients are clipped to this norm.
-        weight_decay: AdamW's; biases, norms and gates are spared.
-        seed: Decides order and dropout.
-        validate_every: Optimizer steps between two losses on the validation examples, 0: none.
-        patience: Validations without a better loss before the training stops and goes back to its best weights,
-            0: never.
-        micro_batch_size: Sequences per forward pass of a process (the machine's; changes nothing but rounding).
-        bf16: Compute in bfloat16; what learns stays float32.
-        checkpoint_seconds: Least time between checkpoints (the machine's); they take 5 % of the time at most.
-    """
+    inline: ClassVar[bool] = True
+    share: float = Field(0.0, ge=0, lt=1, description="share of the data, of every part of a mixture")
+    every: int = Field(0, ge=0, description="optimizer steps between two losses on them; 0: none")
+    patience: int = Field(
+        0,
+        ge=0,
+        description="validations without a better loss before the training stops and goes back to its best weights; "
+        "0: never",
+    )
 
-    learning_rate: float
-    epochs: float
-    global_batch_size: int
-    scheduler: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
-    max_grad_norm: float = 1.0
-    weight_decay: float = 0.0
-    seed: int = 42
-    validate_every: int = 0
-    patience: int = 0
-    micro_batch_size: int = 16
-    bf16: bool = False
-    checkpoint_seconds: float = 30.0
+
+class OptimizerSettings(Settings):
+    """Schedule of AdamW and what bounds it."""
+
+    scheduler: Literal["constant", "cosine"] = Field(
+        "constant", description="authors' scripts; after the linear warm-up: constant, or cosine to zero"
+    )
+    warmup_steps: int = Field(100, ge=0, description="authors' scripts; optimizer steps")
+    max_grad_norm: float = Field(1.0, gt=0, description="ours; gradients are clipped to this norm")
+    weight_decay: float = Field(0.0, ge=0, description="ours; biases, norms and gates are spared")
+    validation: ValidationSettings = Field(
+        ValidationSettings(),
+        description="ours: share of the data held out to validate; every N steps; stop after `patience` validations "
+        "without a better loss (0: never) and keep the best weights",
+    )
+
+
+class PassSettings(Settings):
+    """How fast and how often a training goes over its data."""
+
+    learning_rate: float = Field(gt=0, description="names of the authors' runs; peak, of AdamW")
+    global_batch_size: int = Field(gt=0, description="names of the authors' runs; sequences per optimizer step")
+    epochs: float = Field(gt=0, description="names of the authors' runs; passes over the data, may be fractional")
+
+
+class RewriterTraining(OptimizerSettings, PassSettings):
+    """Training of the rewriter (section 3.2, appendix A)."""
+
+    lora: AdapterSettings = Field(
+        AdapterSettings(),
+        description="appendix A: rank 64, on attention and FFN; alpha: authors' tuning_config; quantize (ours): nf4 is "
+        "QLoRA, the frozen decoder in four bits (extra `qlora`, a GPU); start_from: folder of an adapter in PEFT's "
+        "format (appendix A: Guanaco's)",
+    )
+    learning_rate: float = Field(
+        1.0e-4, gt=0, description="authors' 1,024-token scripts (Table 4 was not available to us)"
+    )
+    global_batch_size: int = Field(256, gt=0, description="Table 4")
+    context_length: int = Field(1024, gt=0, description="authors' scripts; tokens")
+    epochs: float = Field(3, gt=0, description="ours")
+
+
+class DialogueSettings(Settings):
+    """Joining records to dialogues (section 4.4)."""
+
+    mode: Literal["paper", "fit"] = Field(
+        "paper", description="paper: fill at random; fit (ours): the fullest dialogues, each turn sees its own image"
+    )
+    max_turns: int = Field(32, gt=0, description="authors' scripts")
+    max_images: int = Field(16, gt=0, description="authors' scripts")
+
+
+class TuneCommon(OptimizerSettings):
+    """What the three stages of the U and the comparison on raw annotations share."""
+
+    seed: int | None = Field(None, description="ours: another draw of data order, dropout and LoRA; null: `seed`")
+    data: Literal["pf1m", "raw"] = Field(
+        "pf1m", description="Figure 9: raw puts the raw annotations in the place of PF-1M in every mixture"
+    )
+    resolution: int | None = Field(
+        None, gt=0, description="Figure 9: side of the images in pixels; null: the vision tower's own"
+    )
+    lora: AdapterSettings = Field(AdapterSettings(), description="appendix A; as in `rewriter`")
+    multiturn: DialogueSettings = Field(DialogueSettings(), description="section 4.4")
+    mixing: Literal["ratio", "sqrt"] = Field(
+        "ratio", description="authors' code: ratio, or sqrt (data sets weigh by the square root of their size)"
+    )
+
+
+class StageSettings(PassSettings):
+    """One stage of the U."""
+
+    trainable: list[Trainable] = Field(description="section 4.3, appendix A; the connector's FFN stays frozen")
+    context_length: int = Field(gt=0, description="names of the authors' runs; tokens (at 196 few turns are joined)")
+    mixture: dict[Part, float] = Field(description="section 4.3: weight of each part of the data")
+
+
+class TuneSettings(Settings):
+    """Training of the assistant: the U (section 4.3, Table 4, Figure 5)."""
+
+    common: TuneCommon = Field(TuneCommon(), description="of all stages")
+    skip_stage1: bool = Field(False, description="Figure 9: true starts stage 2 from the base")
+    stage1: StageSettings = Field(
+        StageSettings(
+            trainable=["lora"],
+            global_batch_size=256,
+            learning_rate=1.0e-4,
+            context_length=1024,
+            epochs=1,
+            mixture={"instruction": 1.0, "pf1m": 1.0},
+        ),
+        description="section 4.3: language model only, through LoRA, on high-quality instructions and PF-1M",
+    )
+    stage2: StageSettings = Field(
+        StageSettings(
+            trainable=["perceiver", "xattn"],
+            global_batch_size=1024,
+            learning_rate=1.0e-4,
+            context_length=196,
+            epochs=3,
+            mixture={"pf1m": 1.0},
+        ),
+        description="section 4.3: the connector, on PF-1M alone",
+    )
+    stage3: StageSettings = Field(
+        StageSettings(
+            trainable=["lora"],
+            global_batch_size=256,
+            learning_rate=1.0e-5,
+            context_length=1024,
+            epochs=1,
+            mixture={"instruction": 1.0, "pf1m": 1.0},
+        ),
+        description="section 4.3: LoRA again, at a tenth of the learning rate of stage 1",
+    )
+
+
+class TrainSettings(OptimizerSettings, PassSettings):
+    """Settings of one training; `TrainSettings.of` takes them from a stage's, the common ones and the machine's."""
+
+    seed: int = Field(42, description="decides order and dropout")
+    micro_batch_size: int = Field(
+        16, gt=0, description="sequences per forward pass of a process (the machine's; changes nothing but rounding)"
+    )
+    bf16: bool = Field(False, description="compute in bfloat16; what learns stays float32")
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="least time between checkpoints (the machine's); they take 5 % of the time at most"
+    )
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of optimizer step `step` (0-based) of `total`."""

@@ -24,6 +24,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from polite_flamingo.errors import ImageError, ModelError
 from polite_flamingo.io import fingerprint
 from polite_flamingo.jobs.backends.base import ERROR, Request
@@ -40,6 +42,7 @@ from polite_flamingo.jobs.backends.chat_completion import (
 )
 from polite_flamingo.jobs.backends.kept_answers import KeptAnswers
 from polite_flamingo.prompts.rewriting import rewriting_messages
+from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
     import httpx
@@ -57,35 +60,24 @@ _SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
 _TELL_EVERY = 10.0  # seconds between two lines about repeated tries
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointOptions:
-    """How an endpoint is treated.
+class EndpointOptions(Settings):
+    """How an endpoint is treated."""
 
-    Args:
-        concurrency: Requests at the same time, at most.
-        timeout: Seconds for one whole answer, however slowly it drips in.
-        attempts: Tries per request, at most.
-        pause: Seconds before the second try, at most; the bound doubles each time.
-        longest_pause: Bound of the growing pauses, seconds.
-        longest_wait: Longest ``Retry-After`` that is waited for, seconds; above it the run ends.
-        give_up_after: Requests failing in a row, all tries used, after which the endpoint counts as gone.
-        image_edge: Longest edge of an image sent, pixels.
-        image_bytes: Largest JPEG sent, bytes.
-        price_in: Price of a million prompt tokens, in whatever currency.
-        price_out: Price of a million answered tokens.
-    """
-
-    concurrency: int = 8
-    timeout: float = 120.0
-    attempts: int = 6
-    pause: float = 1.0
-    longest_pause: float = 60.0
-    longest_wait: float = 900.0
-    give_up_after: int = 24
-    image_edge: int = 1024
-    image_bytes: int = 1024 * 1024
-    price_in: float = 0.0
-    price_out: float = 0.0
+    concurrency: int = Field(8, gt=0, description="requests at the same time, at most")
+    timeout: float = Field(120, gt=0, description="seconds for one whole answer, however slowly it drips in")
+    attempts: int = Field(6, gt=0, description="tries per request, at most")
+    pause: float = Field(1, gt=0, description="seconds before the second try, at most; the bound doubles each time")
+    longest_pause: float = Field(60, gt=0, description="bound of the growing pauses, seconds")
+    longest_wait: float = Field(
+        900, ge=0, description="longest `Retry-After` that is waited for, seconds; above it the run ends"
+    )
+    give_up_after: int = Field(
+        24, gt=0, description="requests failing in a row, all tries used, after which the endpoint counts as gone"
+    )
+    image_edge: int = Field(1024, gt=0, description="longest edge of an image sent, pixels")
+    image_bytes: int = Field(1024 * 1024, gt=0, description="largest JPEG sent, bytes")
+    price_in: float = Field(0, ge=0, description="price of a million prompt tokens, in whatever currency")
+    price_out: float = Field(0, ge=0, description="price of a million answered tokens")
 
 
 @dataclass(slots=True)
@@ -164,7 +156,7 @@ class EndpointBackend:
         )
         self.usage = Usage()
         self.batch_size = 4 * self._options.concurrency  # slow answers hold up the end of a batch only
-        sent = {k: v for k, v in asdict(settings).items() if k in _SENT}
+        sent = settings.model_dump(include=_SENT)
         images = [self._options.image_edge, self._options.image_bytes]
         self.identity = fingerprint("openai", self._url, model, rewriting_messages("{}", "{}", 1), sent, images)
 

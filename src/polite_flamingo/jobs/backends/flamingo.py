@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,9 @@ class FlamingoBackend:
         self._compiled = compiled
         self._bundle: Any = None
         self.batch_size = batch_size
-        self.identity = fingerprint("flamingo", base, rewriter, rewriter_prompt("{}", "{}", 1), asdict(settings), dtype)
+        self.identity = fingerprint(
+            "flamingo", base, rewriter, rewriter_prompt("{}", "{}", 1), settings.model_dump(), dtype
+        )
 
     def generate(self, requests: Sequence[Request]) -> list[Generated]:
         """Rewrite every draft; a repair samples, from other random numbers than the first try."""
@@ -68,7 +69,7 @@ class FlamingoBackend:
             places = [i for i, request in enumerate(requests) if (request.attempt > 0) is repairs]
             if not places:
                 continue
-            settings = replace(self._settings, do_sample=True) if repairs else self._settings
+            settings = self._settings.model_copy(update={"do_sample": True}) if repairs else self._settings
             prompts = [flamingo_prompt(bundle.tokenizer, requests[i]) for i in places]
             made = generate(
                 bundle,

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ class HuggingFaceBackend:
         self.batch_size = batch_size
         weights = Path(name) if Path(name).is_dir() else self._commit()
         form = rewriting_messages("{}", "{}", 1)
-        self.identity = fingerprint("huggingface", weights, form, asdict(settings), dtype)
+        self.identity = fingerprint("huggingface", weights, form, settings.model_dump(), dtype)
 
     def generate(self, requests: Sequence[Request]) -> list[Generated]:
         """Answer every request; a batch holds requests with as many images and about as much text."""
