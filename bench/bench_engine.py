@@ -73,7 +73,7 @@ def measure(count: int, root: Path) -> dict[str, float]:
             LocalExecutor(Stub(), CALL),
             journal=root / "journal",
             image_root=root / "images",
-            policy=RepairPolicy(2),
+            policy=RepairPolicy(attempts=2),
             total=count,
         )
         figures[f"{name}_seconds"] = round(time.perf_counter() - started, 2)

@@ -218,6 +218,7 @@ def looped(
         epochs=steps * batch / len(data.epoch(0)),
         global_batch_size=batch,
         micro_batch_size=micro,
+        warmup_steps=0,
         seed=1,
         bf16=bf16,
     )

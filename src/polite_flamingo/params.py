@@ -253,7 +253,7 @@ def parse_changes(assignments: Sequence[str], section: str | None = None) -> dic
 
 def defaults() -> dict[str, Any]:
     """The paper's values, as params.yaml holds them."""
-    return Paper().model_dump()
+    return Paper().model_dump(mode="json")
 
 
 def missing_keys(profile: Path) -> list[str]:

@@ -19,7 +19,7 @@ from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.tracking.base import NullTracker
 from polite_flamingo.train.data import Example, FixedExamples
 from polite_flamingo.train.loop import train
-from polite_flamingo.train.settings import TrainingRun, TrainSettings
+from polite_flamingo.train.settings import TrainingRun, TrainSettings, ValidationSettings
 from polite_flamingo.train.validation import mean_loss
 
 SETTINGS = TrainSettings(learning_rate=3e-3, epochs=4, global_batch_size=4, warmup_steps=2, checkpoint_seconds=0.0)
@@ -99,7 +99,9 @@ def test_micro_batches_change_nothing_but_rounding(micro_flamingo_folder, image_
     for micro in (4, 1):
         one = load_flamingo(micro_flamingo_folder)
         set_trainable(one, ["perceiver", "xattn"])
-        settings = TrainSettings(1e-3, 1, 4, micro_batch_size=micro)
+        settings = TrainSettings(
+            learning_rate=1e-3, epochs=1, global_batch_size=4, warmup_steps=0, micro_batch_size=micro
+        )
         made.append((run(one, image_root, tmp_path / str(micro), settings=settings).losses, weights(one)))
     assert made[0][0] == pytest.approx(made[1][0], rel=1e-4)
     assert all(torch.allclose(made[0][1][n], made[1][1][n], atol=2e-4) for n in made[0][1])
@@ -192,7 +194,7 @@ def test_the_time_without_data_is_measured(bundle, image_root, tmp_path):
 
 def test_a_validation_loss_is_measured_every_so_often_and_drawn(bundle, image_root, tmp_path):
     plain = run(load_like(bundle), image_root, tmp_path / "plain")
-    settings = replace(SETTINGS, validate_every=3)
+    settings = TrainSettings.of(SETTINGS, validation=ValidationSettings(every=3))
     result = run(bundle, image_root, tmp_path, settings=settings, validation=examples(bundle)[:3])
     assert [step for step, _ in result.validation] == [3, 6, 8]
     assert result.losses == plain.losses
@@ -202,7 +204,9 @@ def test_a_validation_loss_is_measured_every_so_often_and_drawn(bundle, image_ro
 
 def test_without_a_better_validation_the_training_stops_with_its_best_weights(bundle, image_root, tmp_path):
     wrong = [replace(e, labels=tuple(-100 if label == -100 else 7 for label in e.labels)) for e in examples(bundle)]
-    settings = replace(SETTINGS, learning_rate=3e-2, epochs=20, warmup_steps=0, validate_every=1, patience=2)
+    settings = TrainSettings.of(
+        SETTINGS, learning_rate=3e-2, epochs=20, warmup_steps=0, validation=ValidationSettings(every=1, patience=2)
+    )
     result = run(bundle, image_root, tmp_path, settings=settings, validation=wrong)
     assert result.steps == len(result.losses) < 40
     assert result.best_step == min(result.validation, key=lambda found: found[1])[0] == result.steps - 2
@@ -212,7 +216,7 @@ def test_without_a_better_validation_the_training_stops_with_its_best_weights(bu
 
 def test_validation_without_examples_is_refused(bundle, image_root, tmp_path):
     with pytest.raises(DataError, match="validate"):
-        run(bundle, image_root, tmp_path, settings=replace(SETTINGS, validate_every=1))
+        run(bundle, image_root, tmp_path, settings=TrainSettings.of(SETTINGS, validation=ValidationSettings(every=1)))
 
 
 def test_the_tracker_gets_what_a_run_is_judged_by(bundle, image_root, tmp_path):
@@ -224,7 +228,7 @@ def test_the_tracker_gets_what_a_run_is_judged_by(bundle, image_root, tmp_path):
             self.rows.append((step, values))
 
     tracker = Rows()
-    settings = replace(SETTINGS, epochs=6, validate_every=12)
+    settings = TrainSettings.of(SETTINGS, epochs=6, validation=ValidationSettings(every=12))
     # a subclass of the null tracker is not silent: only the null tracker itself costs nothing
     result = run(bundle, image_root, tmp_path, settings=settings, validation=examples(bundle)[:2], tracker=tracker)
     rows = [(step, values) for step, values in tracker.rows if "t/loss" in values]
@@ -249,15 +253,15 @@ def test_a_tower_that_learns_moves_with_text_only_batches_too(micro_flamingo_fol
 
 
 def test_learning_rate_warms_up_then_stays_or_falls():
-    constant = TrainSettings(1.0, 1, 1, warmup_steps=4)
-    cosine = TrainSettings(1.0, 1, 1, scheduler="cosine", warmup_steps=4)
+    constant = TrainSettings(learning_rate=1.0, epochs=1, global_batch_size=1, warmup_steps=4)
+    cosine = TrainSettings(learning_rate=1.0, epochs=1, global_batch_size=1, scheduler="cosine", warmup_steps=4)
     assert [constant.rate(s, 10) for s in (0, 3, 4, 9)] == [0.25, 1.0, 1.0, 1.0]
     assert cosine.rate(4, 10) == 1.0
     assert cosine.rate(9, 10) < 0.1
 
 
 def test_bfloat16_computes_but_the_weights_stay_float32(bundle, image_root, tmp_path):
-    settings = TrainSettings(3e-3, 1, 4, bf16=True)
+    settings = TrainSettings(learning_rate=3e-3, epochs=1, global_batch_size=4, warmup_steps=0, bf16=True)
     assert run(bundle, image_root, tmp_path, settings=settings).steps == 2
     assert {t.dtype for t in trainable_tensors(bundle).values()} == {torch.float32}
     bundle.cast("bfloat16")

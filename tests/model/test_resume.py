@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -16,10 +14,15 @@ from polite_flamingo.tracking.base import NullTracker
 from polite_flamingo.train.data import Example
 from polite_flamingo.train.loop import train
 from polite_flamingo.train.resume import Unfinished, single_writer
-from polite_flamingo.train.settings import TrainingRun, TrainSettings
+from polite_flamingo.train.settings import TrainingRun, TrainSettings, ValidationSettings
 
 SETTINGS = TrainSettings(
-    learning_rate=3e-3, epochs=4, global_batch_size=4, warmup_steps=2, validate_every=2, checkpoint_seconds=0.0
+    learning_rate=3e-3,
+    epochs=4,
+    global_batch_size=4,
+    warmup_steps=2,
+    validation=ValidationSettings(every=2),
+    checkpoint_seconds=0.0,
 )
 
 
@@ -95,7 +98,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(fresh, image_root, tmp_path, monk
 
 
 def test_a_run_killed_while_it_waits_for_a_better_loss_stops_at_the_same_step(fresh, image_root, tmp_path, monkeypatch):
-    settings = replace(SETTINGS, learning_rate=0.2, epochs=10, validate_every=1, patience=3)
+    settings = TrainSettings.of(
+        SETTINGS, learning_rate=0.2, epochs=10, validation=ValidationSettings(every=1, patience=3)
+    )
     whole, again = fresh(), fresh()
     straight = run(whole, image_root, tmp_path / "straight", settings)
     assert straight.steps < 20
@@ -117,7 +122,7 @@ def test_a_run_killed_while_it_waits_for_a_better_loss_stops_at_the_same_step(fr
 def test_a_changed_setting_refuses_and_names_both_values(fresh, image_root, tmp_path, monkeypatch, change, named):
     run_until(3, monkeypatch, fresh(), image_root, tmp_path)
     with pytest.raises(ModelError, match="step 3 of 8") as caught:
-        run(fresh(), image_root, tmp_path, replace(SETTINGS, **change))
+        run(fresh(), image_root, tmp_path, TrainSettings.of(SETTINGS, **change))
     assert "->" in caught.value.value[named]
     assert "rm -r" in caught.value.next_step
 
@@ -145,12 +150,12 @@ def test_a_refused_run_can_be_discarded(fresh, image_root, tmp_path, monkeypatch
 
     run_until(3, monkeypatch, fresh(), image_root, tmp_path)
     shutil.rmtree(tmp_path / "work" / "t" / "unfinished")
-    assert run(fresh(), image_root, tmp_path, replace(SETTINGS, seed=1)).resumed_from == 0
+    assert run(fresh(), image_root, tmp_path, TrainSettings.of(SETTINGS, seed=1)).resumed_from == 0
 
 
 def test_another_micro_batch_goes_on_with_the_run(fresh, image_root, tmp_path, monkeypatch):
     run_until(3, monkeypatch, fresh(), image_root, tmp_path)
-    assert run(fresh(), image_root, tmp_path, replace(SETTINGS, micro_batch_size=2)).resumed_from == 3
+    assert run(fresh(), image_root, tmp_path, TrainSettings.of(SETTINGS, micro_batch_size=2)).resumed_from == 3
 
 
 def test_a_checkpoint_counts_only_once_it_is_whole(fresh, image_root, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from polite_flamingo.train.data import Example
 from polite_flamingo.train.group import leave_processes
 from polite_flamingo.train.loop import train
 from polite_flamingo.train.resume import Unfinished
-from polite_flamingo.train.settings import Distribution, TrainingRun, TrainSettings
+from polite_flamingo.train.settings import Distribution, TrainingRun, TrainSettings, ValidationSettings
 from polite_flamingo.train.validation import mean_loss
 
 torch.set_num_threads(1)
@@ -51,8 +51,8 @@ def save(self, learner, state):
         os.kill(os.getpid(), signal.SIGKILL)
 Unfinished.save = save
 settings = TrainSettings(
-    3e-3, epochs=4, global_batch_size=8, warmup_steps=2, weight_decay=0.01, micro_batch_size=2,
-    validate_every=4, patience=9, checkpoint_seconds=0.0,
+    learning_rate=3e-3, epochs=4, global_batch_size=8, warmup_steps=2, weight_decay=0.01, micro_batch_size=2,
+    validation=ValidationSettings(every=4, patience=9), checkpoint_seconds=0.0,
 )
 config = Path("configs/deepspeed") / f"{strategy}.json" if strategy.startswith("zero") else None
 out = root / strategy

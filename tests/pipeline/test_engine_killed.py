@@ -38,7 +38,7 @@ for index in range(0, {RECORDS}, 7):
 stub = Stub(log=out / "log", delay={SECONDS_PER_CALL})
 (out / "started").touch()
 executor = LocalExecutor(stub, {CALL})
-run(asked, executor, journal=out / "journal", image_root=out, policy=RepairPolicy(1), shard_size={SHARD})
+run(asked, executor, journal=out / "journal", image_root=out, policy=RepairPolicy(attempts=1), shard_size={SHARD})
 """
 
 

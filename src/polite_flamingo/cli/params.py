@@ -42,9 +42,7 @@ def _check_profiles(path: Path) -> None:
         if missing := missing_keys(file):
             problems.append(f"{file}: lacks {', '.join(missing)}, which dvc.yaml reads (null or {{}} will do)")
     if not problems and path.read_text(encoding="utf-8") != rendered(path):
-        problems.append(
-            f"{path}: comments or keys are not the schema's; `python -m polite_flamingo.params` writes them"
-        )
+        problems.append(f"{path}: not as the schema has it; `python -m polite_flamingo.params` writes it anew")
     if problems:
         raise ConfigError("profiles with problems:\n" + "\n".join(problems))
     print(f"{path} and {len(files)} profiles: {', '.join(file.stem for file in files)}: fine")

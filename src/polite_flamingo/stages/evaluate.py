@@ -167,7 +167,7 @@ class _Work:
 
         out = name if with_images else BLIND
         chosen = self.samples if samples is None else samples
-        return self._answers(out, chosen, answer, weights, decoding, with_images)
+        return self._answers(out, chosen, answer, weights, settings.model_dump(), with_images)
 
     def judges_report(self) -> dict[str, Any]:
         """Which models judged: their source in the profile and the fingerprint of their weights."""

@@ -21,14 +21,14 @@ from tqdm import tqdm
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.pf1m import Pf1mWriter
-from polite_flamingo.filter.chain import Decision, Thresholds, decide
+from polite_flamingo.filter.chain import Decision, FilterSettings, Thresholds, decide
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import decision_row, schema
 from polite_flamingo.filter.sets import ALL, judge_sets, switched_on
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import count_rows
 from polite_flamingo.io import Row, count_shards, read_shards, write_json, write_shard
-from polite_flamingo.params import Filter, Params
+from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report
 from polite_flamingo.tracking.base import Tracker
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 ROWS_PER_SHARD = 10_000
 
 
-def thresholds_of(settings: Filter) -> Thresholds:
+def thresholds_of(settings: FilterSettings) -> Thresholds:
     """Plain thresholds from the `filter` section of the parameters."""
     return Thresholds(
         min_words=settings.length.min_words,

@@ -14,7 +14,7 @@ from polite_flamingo.errors import ConfigError
 from polite_flamingo.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[3]
-VARIANTS = [Variant("base", "recipe", {}, ("stage1",)), Variant("raw", "raw", {"tune.data": "raw"})]
+VARIANTS = [Variant("base", "recipe", {}, ("stage1",)), Variant("raw", "raw", {"tune.common.data": "raw"})]
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def test_dvc_runs_the_stages_one_by_one_in_a_copy_and_measures_what_is_needed(pa
     assert words[3:7] == ["exp", "run", "--temp", "--single-item"]
     assert words[-4:] == ["tune_stage1@tiny", "tune_stage2@tiny", "tune_stage3@tiny", "evaluate@tiny"]
     for setting in (
-        "params.yaml:tune.data=raw",
-        "params.yaml:tune.seed=7",
+        "params.yaml:tune.common.data=raw",
+        "params.yaml:tune.common.seed=7",
         "params.yaml:evaluate.models=[stage2,stage3]",
     ):
         assert setting in words

@@ -27,9 +27,9 @@ def _report(folder: Path, variant: str, seed: int, level: float, stages: tuple[s
             "label": variant,
             "seed": seed,
             "changes": {
-                "tune.seed": seed,
+                "tune.common.seed": seed,
                 "evaluate.models": [],
-                **({} if variant == "base" else {"tune.data": "raw"}),
+                **({} if variant == "base" else {"tune.common.data": "raw"}),
             },
             "scores": {stage: dict.fromkeys(METRICS, scores) for stage in stages},
         },
@@ -81,8 +81,8 @@ def test_the_tables_show_the_u_the_variants_and_clear_differences(files: list[Pa
     text = tables(_summary(files))
     assert "| in domain | stage 1 | 56.0 | 57.0 | 58.0 | 57.0 | 1.0 |" in text
     assert "**\N{MINUS SIGN}20.0 (\N{MINUS SIGN}20.0 to \N{MINUS SIGN}20.0)**" in text
-    assert "`tune.data: raw`" in text
-    assert "tune.seed" not in text
+    assert "`tune.common.data: raw`" in text
+    assert "tune.common.seed" not in text
 
 
 def test_a_difference_whose_seeds_disagree_is_not_bold(files: list[Path], tmp_path: Path) -> None:

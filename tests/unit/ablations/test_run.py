@@ -71,12 +71,12 @@ def test_a_dry_run_shows_one_command_per_experiment(project: Path, capsys: pytes
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("dvc exp run --temp --single-item --name ") for line in lines)
-    assert "params.yaml:tune.data=raw" in lines[3]
-    assert "params.yaml:tune.seed=5" in lines[3]
+    assert "params.yaml:tune.common.data=raw" in lines[3]
+    assert "params.yaml:tune.common.seed=5" in lines[3]
 
 
 def test_a_setting_without_a_value_is_a_users_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ablations", "--dry-run", "--set", "tune.seed"]) == USER_ERROR
+    assert main(["ablations", "--dry-run", "--set", "tune.common.seed"]) == USER_ERROR
     assert "KEY=VALUE" in capsys.readouterr().err
 
 

@@ -122,7 +122,7 @@ def test_whatever_an_answer_depends_on_no_stale_work_is_reused(tmp_path, change)
             for i, r in enumerate(asked)
         ]
     second = Stub(identity="other" if change == "identity" else "stub")
-    policy = RepairPolicy(attempts=1) if change == "policy" else RepairPolicy()
+    policy = RepairPolicy(attempts=1) if change == "policy" else RepairPolicy(attempts=0)
     assert go(asked, second, tmp_path, policy=policy).restored == 0
     assert len(second.asked) == 20
 
@@ -237,7 +237,7 @@ def test_progress_reaches_the_tracker_and_the_bar(tmp_path, monkeypatch, capsys)
             pass
 
     asked = [*requests(8), Request("x", "?", "never:unchanged"), Request("y", "?", "once:empty")]
-    go(asked, Stub(delay=0.01), tmp_path, total=10, label="rewrite", tracker=Tracker(), policy=RepairPolicy(1))
+    go(asked, Stub(delay=0.01), tmp_path, total=10, label="rewrite", tracker=Tracker(), policy=RepairPolicy(attempts=1))
     assert [step for step, _ in seen] == sorted(step for step, _ in seen)
     assert seen[-1][0] == 10
     assert {"records_per_second", "tokens_per_second", "failed"} <= set(seen[-1][1])
@@ -277,6 +277,6 @@ def test_the_manifest_names_every_sealed_shard(tmp_path):
 def test_a_call_halves_until_the_bad_record_is_alone():
     stub = Stub()
     asked = [*requests(7), Request("bad", "?", "crash")]
-    answers = answer_safely(stub, asked, RepairPolicy())
+    answers = answer_safely(stub, asked, RepairPolicy(attempts=0))
     assert [a.status for a in answers] == ["done"] * 7 + ["failed"]
     assert stub.calls == [8, 4, 4, 2, 2, 1, 1]

@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def backend(url: str, root: Path, settings: GenerationSettings = GREEDY, **given: Any) -> EndpointBackend:
-    bounds = {name: given.pop(name) for name in list(given) if name in EndpointOptions.__dataclass_fields__}
+    bounds = {name: given.pop(name) for name in list(given) if name in EndpointOptions.model_fields}
     options = EndpointOptions(**{"pause": 0.001, "timeout": 5.0, **bounds})
     return EndpointBackend(url, "some-model", settings, image_root=root, options=options, **given)
 

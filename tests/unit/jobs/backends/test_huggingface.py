@@ -22,7 +22,7 @@ m.content %}{% if p.type == 'image' %}<image>{% else %}{{ p.text }}{% endif %}{%
 loop.last or m.role != 'assistant' %}</{{ m.role }}>{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>\
 {% endif %}"""
 GREEDY = GenerationSettings(max_new_tokens=8, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
-SAMPLED = replace(GREEDY, do_sample=True, top_k=0, top_p=1.0)
+SAMPLED = GenerationSettings.of(GREEDY, do_sample=True, top_k=0, top_p=1.0)
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 REQUESTS = [
     Request("a", "What color?", "red", ("0.png",)),
@@ -133,7 +133,7 @@ def test_sampled_answers_follow_seed_key_and_attempt_alone(llava: Path, images: 
     assert together == [backend.generate([request])[0] for request in REQUESTS]
     assert together[0] != backend.generate([replace(REQUESTS[0], key="other")])[0]
     assert together[0] != backend.generate([replace(REQUESTS[0], attempt=1)])[0]
-    assert together[0] != made(llava, images, replace(SAMPLED, seed=1)).generate(REQUESTS[:1])[0]
+    assert together[0] != made(llava, images, GenerationSettings.of(SAMPLED, seed=1)).generate(REQUESTS[:1])[0]
 
 
 def test_a_repair_samples_although_the_settings_are_greedy(llava: Path, images: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_prompt_that_fills_the_context_is_that_records_error(images: Path, tmp
 
 def test_a_row_with_little_room_does_not_cut_the_others(images: Path, tmp_path: Path) -> None:
     save_llama(tmp_path, room=64)
-    settings = replace(GREEDY, max_new_tokens=20)
+    settings = GenerationSettings.of(GREEDY, max_new_tokens=20)
     requests = [Request(str(n), messages=({"role": "user", "content": "red " * n},)) for n in (1, 45)]
     together = made(tmp_path, images, settings).generate(requests)
     assert together == [made(tmp_path, images, settings).generate([r])[0] for r in requests]
@@ -231,7 +231,7 @@ def test_a_row_with_little_room_does_not_cut_the_others(images: Path, tmp_path: 
 def test_a_language_model_distorts_each_prompt_by_its_own_randomness(llama: Path, images: Path) -> None:
     prompts = [DistortionPrompt("What color?", "The car is red."), DistortionPrompt("How many?", "Two cars.")]
     requests = [Request(key, messages=tuple(p.messages)) for key, p in zip("abcb", prompts * 2, strict=True)]
-    backend = made(llama, images, replace(GREEDY, do_sample=True))
+    backend = made(llama, images, GenerationSettings.of(GREEDY, do_sample=True))
     drafts = backend.generate(requests)
     assert drafts[1] == drafts[3]
     assert drafts[0] != drafts[2]

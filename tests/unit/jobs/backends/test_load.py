@@ -105,7 +105,7 @@ def test_the_flamingo_takes_no_chat_messages(flamingo: Backend) -> None:
 def test_the_flamingos_identity_follows_weights_and_settings_but_not_the_batch(place: Place, flamingo: Backend) -> None:
     assert place.rewriter is not None
     assert load_backend("flamingo", GREEDY, replace(place, batch_size=9)).identity == flamingo.identity
-    assert load_backend("flamingo", replace(GREEDY, seed=1), place).identity != flamingo.identity
+    assert load_backend("flamingo", GenerationSettings.of(GREEDY, seed=1), place).identity != flamingo.identity
     config = place.rewriter / "config.json"
     before = config.read_text()
     config.write_text(before + " ")
