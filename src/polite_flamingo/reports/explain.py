@@ -17,23 +17,23 @@ from polite_flamingo.params import Params
 from polite_flamingo.scorers.nli import LABELS
 
 ROLES = ("annotation", "instruction", "evaluation")
-SHOWN_IDS = 8
+MAX_IDS = 8
 AT_LEAST = ("sts", "paragraphs")  # filters that reject what is below their threshold
-EXTRAS_SHOWN = 200  # characters of one extra
+EXTRA_CHARACTERS = 200  # characters of one extra
 
 
-def explain(params: Params, wanted: str) -> str:
+def explain(params: Params, name: str) -> str:
     """Tell what happened to a record.
 
     Args:
         params: Resolved parameters; their profile's outputs are read.
-        wanted: A record's id, or a part of it that no other record's id has.
+        name: A record's id, or a part of it that no other record's id has.
 
     Raises:
         DataError: no record, or more than one, goes by that name; the message lists near ones.
     """
     data = params.data
-    record = _resolve(params, wanted)
+    record = _resolve(params, name)
     lines = [record, ""]
     for role in ROLES:
         for row in _rows(data / "samples" / role, "id", record):
@@ -83,10 +83,10 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
     for name, value in sorted(scores.items()):
         if value is None or name.endswith("_by_cut"):
             continue
-        shown = _value(value)
+        text = _value(value)
         if name == "nli":
-            shown = ", ".join(f"{label} {_value(logit)}" for label, logit in zip(LABELS, value, strict=True))
-        lines.append(f"  {name:<20} {shown}")
+            text = ", ".join(f"{label} {_value(logit)}" for label, logit in zip(LABELS, value, strict=True))
+        lines.append(f"  {name:<20} {text}")
         if cut := (scores.get(f"{name}_by_cut") or [])[1:]:
             lowest = "lowest paragraph" if len(cut) == 1 else f"1 to {len(cut)} lowest paragraphs"
             lines[-1] += f"  (without the {lowest}: {', '.join(map(_value, cut))})"
@@ -110,14 +110,14 @@ def _verdicts(decision: Mapping[str, Any], cut: int) -> list[str]:
         score, threshold, passed = (decision[name][part] for part in ("score", "threshold", "passed"))
         applies = not passed or score is not None or name == "unfinished"
         if not passed:
-            said = "FAILED" if name == decision["failed"] else "failed too"
+            state = "FAILED" if name == decision["failed"] else "failed too"
         elif not applies:
-            said = "-"
+            state = "-"
         else:
-            said = "off" if threshold is None else f"cuts {cut}" if name == "paragraphs" and cut else "passed"
-        shown = "" if score is None else f"{score:.0f}" if score == int(score) else _value(score)
+            state = "off" if threshold is None else f"cuts {cut}" if name == "paragraphs" and cut else "passed"
+        number = "" if score is None else f"{score:.0f}" if score == int(score) else _value(score)
         limit = _threshold(name, threshold) if applies else "does not apply"
-        lines.append(f"  {said:<10} {name:<19} {shown:>8}  {limit}")
+        lines.append(f"  {state:<10} {name:<19} {number:>8}  {limit}")
     return lines
 
 
@@ -133,7 +133,7 @@ def _threshold(name: str, value: Any) -> str:
     return f"{'at least' if name in AT_LEAST else 'at most'} {value}"
 
 
-def _resolve(params: Params, wanted: str) -> str:
+def _resolve(params: Params, name: str) -> str:
     known: dict[str, None] = {}
     for folder in (*(params.data / "samples" / role for role in ROLES), params.data / "rewrites"):
         if folder.is_dir():
@@ -141,16 +141,16 @@ def _resolve(params: Params, wanted: str) -> str:
     if not known and not (params.data / "samples").is_dir():
         raise DataError("no records yet", where=params.data, next_step="run `make demo` or `polite-flamingo download`")
     quarantined = {str(row["row"]) for row in _quarantined(params.data)}
-    if wanted in known or wanted in quarantined:
-        return wanted
-    matches = [name for name in known if wanted.lower() in name.lower()]
+    if name in known or name in quarantined:
+        return name
+    matches = [record for record in known if name.lower() in record.lower()]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        listed = ", ".join(matches[:SHOWN_IDS]) + (", …" if len(matches) > SHOWN_IDS else "")
-        raise DataError(f"{len(matches)} records match", value=wanted, next_step=f"give more of the id: {listed}")
-    near = difflib.get_close_matches(wanted, list(known), n=SHOWN_IDS, cutoff=0.4) or list(known)[:3]
-    raise DataError("no such record", value=wanted, where=params.data, next_step=f"near ones: {', '.join(near)}")
+        listed = ", ".join(matches[:MAX_IDS]) + (", …" if len(matches) > MAX_IDS else "")
+        raise DataError(f"{len(matches)} records match", value=name, next_step=f"give more of the id: {listed}")
+    near = difflib.get_close_matches(name, list(known), n=MAX_IDS, cutoff=0.4) or list(known)[:3]
+    raise DataError("no such record", value=name, where=params.data, next_step=f"near ones: {', '.join(near)}")
 
 
 def _quarantined(data: Path, record: str | None = None) -> Iterator[Row]:
@@ -166,8 +166,8 @@ def _rows(folder: Path, column: str, value: str) -> list[Row]:
     files = [str(path) for path in sorted(folder.glob("part-*.parquet"))]
     if not files:
         return []
-    found: list[Row] = ds.dataset(files).to_table(filter=ds.field(column) == value).to_pylist()
-    return found
+    rows: list[Row] = ds.dataset(files).to_table(filter=ds.field(column) == value).to_pylist()
+    return rows
 
 
 def _text(name: str, text: str) -> list[str]:
@@ -184,4 +184,4 @@ def _value(value: Any) -> str:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= EXTRAS_SHOWN else text[:EXTRAS_SHOWN] + "…"
+    return text if len(text) <= EXTRA_CHARACTERS else text[:EXTRA_CHARACTERS] + "…"

@@ -12,7 +12,7 @@ from polite_flamingo.params import Params
 Figures = dict[str, Any]
 
 TUNED = ("raw", "stage1", "stage2", "stage3")
-SHOWN = {
+COLUMNS = {
     "qa_in_domain": "in domain",
     "qa_in_domain_without_image": "no image",
     "qa_out_of_domain": "out of dom.",
@@ -62,9 +62,9 @@ def render_report(report: Figures) -> str:
         kept = ", ".join(f"{count} {role}" for role, count in stages["download"].get("kept", {}).items())
         lines.append(_line("samples", f"{kept}; {stages['download'].get('rejected', 0)} rows in quarantine"))
     if "distort" in stages:
-        made = {name: counts["made"] for name, counts in stages["distort"].get("strategies", {}).items()}
-        made_text = ", ".join(f"{count} {name}" for name, count in made.items())
-        lines.append(_line("pairs", f"{stages['distort'].get('pairs')} ({made_text})"))
+        pairs = {name: counts["made"] for name, counts in stages["distort"].get("strategies", {}).items()}
+        strategies = ", ".join(f"{count} {name}" for name, count in pairs.items())
+        lines.append(_line("pairs", f"{stages['distort'].get('pairs')} ({strategies})"))
     if "rewriter" in report:
         lines.append(
             _line("rewriter", f"Rouge-L gain on held-out pairs {_number(report['rewriter'].get('rouge_l_gain'))}")
@@ -76,7 +76,7 @@ def render_report(report: Figures) -> str:
     if report["checks"]:
         gates = ", ".join(f"{name} {check['checks']} checks" for name, check in report["checks"].items())
         lines.append(_line("gates", gates))
-    lines += ["", "Where to look"] + [f"  {name:<20}{place}" for name, place in report["where"].items()]
+    lines += ["", "Where to look"] + [f"  {name:<20}{target}" for name, target in report["where"].items()]
     return "\n".join(lines)
 
 
@@ -102,26 +102,26 @@ def first_records(params: Params, count: int) -> str:
 
 
 def _headline(stages: Mapping[str, Figures]) -> Figures:
-    found: Figures = {}
+    headline: Figures = {}
     if "train_rewriter" in stages:
-        found["rewriter"] = stages["train_rewriter"]
+        headline["rewriter"] = stages["train_rewriter"]
     if "rewrite" in stages:
-        found["rewrite"] = dict(stages["rewrite"])
+        headline["rewrite"] = dict(stages["rewrite"])
     if "filter" in stages:
         filtered = stages["filter"]
-        found["rewrite"] = {"answer_preserved": filtered["answer_preserved_before"], **found.get("rewrite", {})}
-        found["pf1m"] = {"records": filtered["kept"], "answer_preserved": filtered["answer_preserved_after"]}
-        found["reward"] = filtered["reward"]
-        found["filter"] = {name: filtered[name] for name in FILTERED} | {
+        headline["rewrite"] = {"answer_preserved": filtered["answer_preserved_before"], **headline.get("rewrite", {})}
+        headline["pf1m"] = {"records": filtered["kept"], "answer_preserved": filtered["answer_preserved_after"]}
+        headline["reward"] = filtered["reward"]
+        headline["filter"] = {name: filtered[name] for name in FILTERED} | {
             "dropped": {row["filter"]: row["dropped"] for row in filtered["filters"]}
         }
     if "evaluate" in stages:
-        found["tune"] = {
+        headline["tune"] = {
             model: {name: interval["value"] for name, interval in figures.items()}
             for model, figures in stages["evaluate"]["models"].items()
         }
-        found["tune"]["win_rate"] = stages["evaluate"]["win_rate"]
-    return found
+        headline["tune"]["win_rate"] = stages["evaluate"]["win_rate"]
+    return headline
 
 
 def _pf1m_lines(report: Figures) -> list[str]:
@@ -145,11 +145,11 @@ def _pf1m_lines(report: Figures) -> list[str]:
 
 
 def _tune_lines(tune: Mapping[str, Figures]) -> list[str]:
-    lines = ["", _line("tuned on", _row(SHOWN.values()))]
+    lines = ["", _line("tuned on", _row(COLUMNS.values()))]
     for model in ("annotation", *TUNED):
         if model in tune:
             label = {"annotation": "(annotations)", "raw": "raw annotations"}.get(model, model)
-            lines.append(_line(label, _row(_number(tune[model].get(name)) for name in SHOWN)))
+            lines.append(_line(label, _row(_number(tune[model].get(name)) for name in COLUMNS)))
     return [*lines, ""]
 
 

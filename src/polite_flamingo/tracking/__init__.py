@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from polite_flamingo.tracking.base import NullTracker, Tracker
 
-__all__ = ["NullTracker", "Tracker", "start_tracker"]
-
 
 @contextmanager
 def start_tracker(kind: str, *, stage: str, profile: str, settings: Mapping[str, object]) -> Iterator[Tracker]:

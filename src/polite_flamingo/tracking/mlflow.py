@@ -29,7 +29,7 @@ from polite_flamingo.io import read_jsonl, write_jsonl
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 EXPERIMENT = "polite-flamingo"
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -127,8 +127,8 @@ def track_outputs() -> int:
 
 def runs_page() -> str:
     """Path of the page that lists our runs in the MLflow UI (which opens on a page about language models)."""
-    found = _guarded("experiment", lambda: _client().get_experiment_by_name(EXPERIMENT))
-    return "/#/experiments" if found is None else f"/#/experiments/{found.experiment_id}/runs"
+    experiment = _guarded("experiment", lambda: _client().get_experiment_by_name(EXPERIMENT))
+    return "/#/experiments" if experiment is None else f"/#/experiments/{experiment.experiment_id}/runs"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -171,9 +171,9 @@ def _open(stage: str, profile: str, settings: Mapping[str, object]) -> tuple[Mlf
         _guarded("md5 of the outputs", lambda: _tag_outputs(client))
     tags = {**git_tags(), "profile": profile}
     key = pipeline_key()
-    found = client.search_runs([experiment_id], f"tags.pipeline = '{key}' and tags.kind = 'pipeline'", max_results=1)
-    if found:
-        parent = found[0].info.run_id
+    runs = client.search_runs([experiment_id], f"tags.pipeline = '{key}' and tags.kind = 'pipeline'", max_results=1)
+    if runs:
+        parent = runs[0].info.run_id
         client.update_run(parent, status="RUNNING")
     else:
         name = f"{profile} {time.strftime('%Y-%m-%d %H:%M:%S')}"
@@ -262,5 +262,5 @@ def _guarded(what: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except Exception as error:  # recording must never stop a stage
-        log.warning("MLflow: %s was not recorded (%s: %s)", what, type(error).__name__, error)
+        LOG.warning("MLflow: %s was not recorded (%s: %s)", what, type(error).__name__, error)
         return None

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from polite_flamingo.environment import PIPELINE_VARIABLE
-from polite_flamingo.tracking import NullTracker, start_tracker
 from polite_flamingo.tracking import mlflow as tracking
+from polite_flamingo.tracking import start_tracker
+from polite_flamingo.tracking.base import NullTracker
 
 PROJECT = Path(__file__).resolve().parents[3]
 
