@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from tests.model.micro import build_micro
@@ -17,6 +19,20 @@ def micro_flamingo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("micro_flamingo")
     save_flamingo(build_micro(), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def loaded_micro(micro_flamingo_folder: Path) -> Any:
+    """The micro Flamingo loaded from its folder, for `micro` to copy."""
+    from polite_flamingo.model.flamingo import load_flamingo
+
+    return load_flamingo(micro_flamingo_folder)
+
+
+@pytest.fixture
+def micro(loaded_micro: Any) -> Any:
+    """A loaded micro Flamingo that a test may change."""
+    return deepcopy(loaded_micro)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from tests.model.micro import micro_tokenizer, micro_vision, with_open_gates
@@ -36,7 +38,12 @@ def language_model(family: str, vocabulary: int) -> Any:
 
 
 def build_family(family: str, *, seed: int = 0, attend_previous: bool = True, heads: int = 2, dim_head: int = 8) -> Any:
-    """A micro bundle with open gates."""
+    """A micro bundle with open gates, the caller's own; equal ones are built once."""
+    return deepcopy(_build(family, seed, attend_previous, heads, dim_head))
+
+
+@cache
+def _build(family: str, seed: int, attend_previous: bool, heads: int, dim_head: int) -> Any:
     import torch
 
     from polite_flamingo.model.bundle import build_flamingo

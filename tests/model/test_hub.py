@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ SETTINGS = {"seed": 7, "tune": {"stage2": {"learning_rate": 1e-4, "where": Path(
 
 
 @pytest.fixture
-def trained(micro_flamingo_folder, tmp_path):
-    bundle = load_flamingo(micro_flamingo_folder)
+def trained(loaded_micro, tmp_path):
+    bundle = deepcopy(loaded_micro)
     inject_lora(bundle, LoraSettings(r=4, alpha=4))
     set_trainable(bundle, ["perceiver", "xattn"])
     with torch.no_grad():
@@ -120,13 +121,16 @@ def test_a_flamingo_is_built_with_the_connector_of_a_checkpoint(old, tmp_path):
     assert bundle.config.attend_previous is not old
 
 
-@pytest.mark.parametrize(
-    ("tail", "message"),
-    [("|local:none.pt", "does not exist"), ("|x:y", "unknown origin"), ("|a|b", "two or three"), ("|a|b|c", "three")],
-)
-def test_wrong_parts_are_named(tail, message, tmp_path):
-    with pytest.raises(ModelError, match=message):
-        assemble_flamingo("local:a|local:b" + tail, tmp_path / "out", seed=1)
+def test_wrong_parts_are_named(tmp_path):
+    for tail, message in (
+        ("|local:none.pt", "does not exist"),
+        ("|x:y", "unknown origin"),
+        ("|a|b", "two or three"),
+        ("|a|b|c", "three"),
+        ("|a|attend_previous=false|c", "three"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            assemble_flamingo("local:a|local:b" + tail, tmp_path / "out", seed=1)
 
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

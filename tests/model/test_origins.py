@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import hash_file, write_json
@@ -62,9 +63,7 @@ def test_an_adapter_is_saved_with_its_bases_origin_and_merged_into_a_plain_model
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
-    from polite_flamingo.world.training.tokenizer import train_tokenizer
-
-    tokenizer = train_tokenizer(1, "pair")
+    tokenizer = micro_tokenizer()
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     base = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=3, **sizes)).eval()
     base.save_pretrained(tmp_path / "base")
