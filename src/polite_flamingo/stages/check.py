@@ -1,6 +1,7 @@
 """The gates `check_raw`, `check_distorted`, `check_rewritten` and `check_pf1m`: shards -> frame -> suite -> verdict.
 
-A gate that holds writes ``reports/P/checks/check_<name>.json``, which the stages after it depend on; one that fails
+A gate that holds writes ``reports/P/checks/check_<name>.json``, and ``check_<name>.ok`` with always the same content:
+the stages after it depend on that one, so that other figures of a gate that holds re-run nothing. A gate that fails
 raises and writes nothing but the Data Docs.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.filter.chain import ORDER
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import fates, telling
-from polite_flamingo.io import Row, read_json, read_jsonl, read_shards, write_json
+from polite_flamingo.io import Row, read_json, read_jsonl, read_shards, write_atomic, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.quality import suites
 from polite_flamingo.quality.check import NAMED_ROWS, Finding, Outcome, at_least, at_most, run_suite
@@ -26,6 +27,7 @@ from polite_flamingo.tracking.base import Tracker
 if TYPE_CHECKING:
     import pandas as pd
 
+HOLDS = "the gate holds\n"
 TELLING = 10  # records named of a source outside its range
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     outcome.require(docs / "index.html")
     report = outcome.to_json()
     write_json(params.reports / "checks" / f"check_{which}.json", report)
+    write_atomic(params.reports / "checks" / f"check_{which}.ok", HOLDS)
     log.info("%s: %d records, %d checks hold", which, outcome.records, len(outcome.findings))
     return report
 
