@@ -14,7 +14,7 @@ from typing import Any, Self
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.images import image_bytes
 from polite_flamingo.records import Sample
-from polite_flamingo.sources.forms.archives import SUFFIXES
+from polite_flamingo.sources.readers.webdataset import SUFFIXES
 
 SHARD_RECORDS = 10_000
 SHARD_BYTES = 1024 * 1024 * 1024

@@ -3,7 +3,7 @@ import pytest
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Task
 from polite_flamingo.sources.forms import files
-from polite_flamingo.sources.readers.coco import find_image, image_number, read_context
+from polite_flamingo.sources.forms.coco import find_image, image_number, read_context
 
 
 @pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])

@@ -54,3 +54,8 @@ def with_reasons(answer: str, reasons: Iterable[str]) -> str:
     """Raw answer of the data sets with rationales: ``Answer: ….`` and the reasons."""
     end = "" if answer.endswith((".", "!", "?")) else "."
     return " ".join((f"Answer: {answer}{end}", *reasons))
+
+
+def with_choices(question: str, choices: Sequence[str]) -> str:
+    """``Question? a, b, or c?``, the form of A-OKVQA's questions here."""
+    return f"{question} {', '.join(choices[:-1])}, or {choices[-1]}?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,14 @@ def group_lines(
             if parsed is not None and (chosen is None or parsed[0] in chosen):
                 found.setdefault(parsed[0], (number, []))[1].append(" ".join(parsed[1].split()))
     yield from ((number, name, captions) for name, (number, captions) in found.items())
+
+
+def token_line(line: str) -> tuple[str, str]:
+    """Image name and caption of a line ``NAME.jpg#N<TAB>caption``, the form of Flickr8k and Flickr30k."""
+    match = re.fullmatch(r"(.+)#\d+\t(.*\S.*)", line)
+    if match is None:
+        raise DataError("line is not 'NAME#N<TAB>caption'")
+    return match.group(1), match.group(2)
 
 
 def decode(raw: bytes) -> str:

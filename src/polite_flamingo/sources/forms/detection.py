@@ -12,8 +12,8 @@ from polite_flamingo.prompts.requests import DETECT, draw_request
 from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.records import Image, Sample, Task
 from polite_flamingo.sources.base import Source, single_turn
-from polite_flamingo.sources.readers.coco import DECIMALS
 
+DECIMALS = 3  # of box coordinates in a raw answer, as in the published PF-1M
 Box = list[Any]  # [name, x1, y1, x2, y2], normalised to 0..1
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2, pixels
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple
@@ -53,53 +53,73 @@ def join(
     Raises:
         DataError: the temporary database cannot be written.
     """
-    coming = iter(left)
-    near: dict[Hashable, list[Any]] = {}  # in the order in which they came
-    held = 0
     with closing(_Far()) as far:
+        unpaired = _Unpaired(left, key_left, window, far)
         try:
             for record in right:
                 try:
-                    wanted = key_right(record)
+                    key = key_right(record)
                 except DataError as problem:
                     yield Pair(None, record, problem)
-                    continue
-                partner = far.take(wanted)
-                if partner is None and wanted in near:
-                    partner = near[wanted].pop(0)
-                    held -= 1
-                    if not near[wanted]:
-                        del near[wanted]
-                while partner is None and (candidate := next(coming, None)) is not None:
-                    try:
-                        key = key_left(candidate)
-                    except DataError as problem:
-                        yield Pair(candidate, None, problem)
-                        continue
-                    if key == wanted:
-                        partner = candidate
-                        break
-                    near.setdefault(key, []).append(candidate)
-                    held += 1
-                    if held > window:
-                        for oldest in list(islice(near, len(near) // 2 + 1)):
-                            held -= len(near[oldest])
-                            far.put(oldest, near.pop(oldest))
-                yield Pair(partner, record)
-            for lonely in far.rest():
-                yield Pair(lonely, None)
+                else:
+                    partner = yield from unpaired.partner(key)
+                    yield Pair(partner, record)
+            yield from (Pair(record, None) for record in far.rest())
         except sqlite3.Error as error:
             hint = "see that the disk of the temporary files has room (TMPDIR)"
             raise DataError("annotations cannot be joined on disk", value=str(error), next_step=hint) from None
-    for records in near.values():
-        yield from (Pair(lonely, None) for lonely in records)
-    for candidate in coming:
-        try:
-            key_left(candidate)
-        except DataError as problem:
-            yield Pair(candidate, None, problem)
-        else:
-            yield Pair(candidate, None)
+    yield from unpaired.rest()
+
+
+class _Unpaired:
+    """The left side: records that came before their partners, those last come in memory, and those still to come."""
+
+    def __init__(self, records: Iterable[Any], key: Callable[[Any], Hashable], window: int, far: _Far) -> None:
+        self._coming = iter(records)
+        self._key = key
+        self._window = window
+        self._far = far
+        self._near: dict[Hashable, list[Any]] = {}  # in the order in which they came
+        self._count = 0  # records in it
+
+    def partner(self, key: Hashable) -> Generator[Pair, None, Any]:
+        """Return the first record of a key, None if there is none; records without a key are yielded on the way."""
+        partner = self._far.take(key)
+        if partner is None and key in self._near:
+            partner = self._near[key].pop(0)
+            self._count -= 1
+            if not self._near[key]:
+                del self._near[key]
+        while partner is None and (candidate := next(self._coming, None)) is not None:
+            try:
+                own = self._key(candidate)
+            except DataError as problem:
+                yield Pair(candidate, None, problem)
+                continue
+            if own == key:
+                return candidate
+            self._keep(own, candidate)
+        return partner
+
+    def rest(self) -> Iterator[Pair]:
+        """What found no partner, but for what went to the disk."""
+        for records in self._near.values():
+            yield from (Pair(record, None) for record in records)
+        for record in self._coming:
+            try:
+                self._key(record)
+            except DataError as problem:
+                yield Pair(record, None, problem)
+            else:
+                yield Pair(record, None)
+
+    def _keep(self, key: Hashable, record: Any) -> None:
+        self._near.setdefault(key, []).append(record)
+        self._count += 1
+        if self._count > self._window:
+            for oldest in list(islice(self._near, len(self._near) // 2 + 1)):
+                self._count -= len(self._near[oldest])
+                self._far.put(oldest, self._near.pop(oldest))
 
 
 class _Far:

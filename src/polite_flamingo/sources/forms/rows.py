@@ -16,7 +16,7 @@ from polite_flamingo.io import read_json
 from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import SHOWN
 from polite_flamingo.sources.forms.files import open_file, read_items, read_lines, relative, stop_if_looking, unreadable
-from polite_flamingo.sources.forms.places import is_file
+from polite_flamingo.sources.forms.paths import is_file
 
 FIELD_LIMIT = 64 * 1024 * 1024  # characters of one CSV field
 LINE_LIMIT = 16 * 1024 * 1024  # bytes of a first line that may be a row

@@ -15,7 +15,7 @@ from polite_flamingo.images import resolve_image
 from polite_flamingo.records import Image, Reject
 from polite_flamingo.sources.base import SHOWN, below, need
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
-from polite_flamingo.sources.forms.places import first_existing, is_file
+from polite_flamingo.sources.forms.paths import first_existing, is_file
 
 
 class Index(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from polite_flamingo.records import Image
 from polite_flamingo.sources.base import below
-from polite_flamingo.sources.forms.places import first_existing
+from polite_flamingo.sources.forms.paths import first_existing
 
 FOLDER = "visual_genome"  # below the data root
 PARTS = ("VG_100K", "VG_100K_2")

@@ -14,7 +14,7 @@ from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import SHOWN, attempt, below
 from polite_flamingo.sources.forms.detection import Corners, detection_sample, normalise, number
 from polite_flamingo.sources.forms.files import find_one, relative
-from polite_flamingo.sources.forms.places import first_existing
+from polite_flamingo.sources.forms.paths import first_existing
 
 SPLITS = ("train", "val", "trainval", "test")
 

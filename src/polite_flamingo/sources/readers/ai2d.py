@@ -10,7 +10,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
-from polite_flamingo.sources.forms.choices import with_choices
+from polite_flamingo.sources.forms.answers import with_choices
 from polite_flamingo.sources.forms.files import find_all, find_one, relative
 from polite_flamingo.sources.forms.regions import derive, need_writable
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, Licensed, attempt, need, single_turn
+from polite_flamingo.sources.base import SHOWN, attempt, need
 from polite_flamingo.sources.forms.files import find_all, find_one, read_items, read_lines, relative
-
-NO_INPUT = frozenset({"", "<noinput>", "noinput", "no input", "n/a"})
+from polite_flamingo.sources.forms.instructions import instruction_sample
 
 
 class Alpaca:
@@ -76,25 +75,3 @@ class AlpacaSeedTasks:
         return instruction_sample(
             self, split, row_id, {**instance, "instruction": record.get("instruction")}, ("output",)
         )
-
-
-def instruction_sample(source: Licensed, split: str, row_id: str, record: Any, answers: tuple[str, ...]) -> Sample:
-    """The sample of one instruction row.
-
-    Args:
-        source: The reader it belongs to (its name and licence are used).
-        split: Split or label.
-        row_id: Last part of the sample id.
-        record: The row.
-        answers: Keys the answer may have, first wins.
-    """
-    instruction = need(record, "instruction", str)
-    given = record.get("input") or ""
-    if not isinstance(given, str):
-        raise DataError("'input' is not of type str", value=given)
-    if given.strip().lower().rstrip(".") not in NO_INPUT:
-        instruction = f"{instruction}\n\n{given.strip()}"
-    key = next((key for key in answers if record.get(key)), answers[0])
-    return single_turn(
-        source, split, f"{source.name}/{split}/{row_id}", Task.TEXT, question=instruction, answer=need(record, key, str)
-    )

@@ -8,10 +8,9 @@ from typing import Any
 
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, need, need_texts, single_turn
-from polite_flamingo.sources.forms.answers import chosen, with_reasons
-from polite_flamingo.sources.forms.choices import with_choices
+from polite_flamingo.sources.forms.answers import chosen, with_choices, with_reasons
+from polite_flamingo.sources.forms.coco import find_image
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
-from polite_flamingo.sources.readers.coco import find_image
 
 
 class Aokvqa:

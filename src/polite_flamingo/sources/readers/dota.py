@@ -13,7 +13,7 @@ from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below
 from polite_flamingo.sources.forms.detection import Corners, detection_sample, normalise, number
 from polite_flamingo.sources.forms.files import relative
-from polite_flamingo.sources.forms.places import first_existing
+from polite_flamingo.sources.forms.paths import first_existing
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below
-from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, karpathy_samples, stem
+from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, karpathy_samples, stem, token_line
 from polite_flamingo.sources.forms.files import find_all, find_one, relative
-from polite_flamingo.sources.readers.flickr8k import token_line
 
 FOLDERS = ("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images")  # official one first
 LINES = ("results_20130124.token", "results.csv", "flickr30k_images/results.csv")

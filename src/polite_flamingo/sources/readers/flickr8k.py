@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below
-from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, stem
+from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, stem, token_line
 from polite_flamingo.sources.forms.files import find_one, relative
 
 FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")  # the first spelling is the official one
 LISTS = {"train": "trainImages", "dev": "devImages", "test": "testImages"}
-
-
-def token_line(line: str) -> tuple[str, str]:
-    """Image name and caption of a line ``NAME.jpg#N<TAB>caption``, also the form of Flickr30k."""
-    match = re.fullmatch(r"(.+)#\d+\t(.*\S.*)", line)
-    if match is None:
-        raise DataError("line is not 'NAME#N<TAB>caption'")
-    return match.group(1), match.group(2)
 
 
 class Flickr8k:

@@ -8,7 +8,7 @@ from pathlib import Path
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import attempt
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
-from polite_flamingo.sources.readers.alpaca import instruction_sample
+from polite_flamingo.sources.forms.instructions import instruction_sample
 
 PATTERNS = (
     "gpteacher*.json",

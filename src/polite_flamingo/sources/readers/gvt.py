@@ -8,8 +8,8 @@ from typing import Any
 
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below, need, single_turn
+from polite_flamingo.sources.forms.coco import find_image
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
-from polite_flamingo.sources.readers.coco import find_image
 
 KINDS = {"oc": "count", "mci": "yes/no"}
 VCR = "vcr"

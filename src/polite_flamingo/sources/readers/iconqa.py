@@ -9,8 +9,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt, below, need
-from polite_flamingo.sources.forms.answers import chosen
-from polite_flamingo.sources.forms.choices import with_choices
+from polite_flamingo.sources.forms.answers import chosen, with_choices
 
 KINDS = ("choose_txt", "choose_img", "fill_in_blank")
 PLACES = ("iconqa", "iconqa_data/iconqa", "")

@@ -10,7 +10,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import attempt
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
-from polite_flamingo.sources.readers.alpaca import instruction_sample
+from polite_flamingo.sources.forms.instructions import instruction_sample
 
 FILES = {"en": "instinwild_en.json", "ch": "instinwild_ch.json"}
 

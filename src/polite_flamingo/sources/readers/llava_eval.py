@@ -9,8 +9,9 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, need, need_texts, single_turn
+from polite_flamingo.sources.forms.coco import find_image, image_number
+from polite_flamingo.sources.forms.detection import Box
 from polite_flamingo.sources.forms.files import find_all, read_lines, relative
-from polite_flamingo.sources.readers.coco import Box, find_image, image_number
 
 TASKS = {"conv": Task.DIALOGUE, "detail": Task.DETAIL, "complex": Task.REASONING}
 _Lines = Iterator[tuple[str, int, Any]]  # file, line number, value

@@ -10,8 +10,9 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt, need
+from polite_flamingo.sources.forms.coco import find_image, image_number, read_context
+from polite_flamingo.sources.forms.detection import Box
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
-from polite_flamingo.sources.readers.coco import Box, find_image, image_number, read_context
 
 KINDS = {"conversation": Task.DIALOGUE, "detail": Task.DETAIL, "complex_reasoning": Task.REASONING}
 MIXED = "llava_instruct"  # the three in one file, which does not say what is what: all of it is taken for dialogue

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task
+from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below, need
 from polite_flamingo.sources.forms.files import find_one, read_lines, relative
+from polite_flamingo.sources.forms.paths import first_existing
 from polite_flamingo.sources.forms.statements import statement_sample, truth
 
 
@@ -39,8 +40,8 @@ class Nlvr:
     def _sample(self, root: Path, beside: str, split: str, record: Any, seed: int) -> Sample:
         official, statement = need(record, "identifier", str), need(record, "sentence", str)
         name = f"{split}-{official}-0.png"
-        places = (f"{beside}/images/{_directory(record)}".rstrip("/"), f"{beside}/images")
-        image = _first(root, places, name)
+        folders = (f"{beside}/images/{_directory(record)}".rstrip("/"), f"{beside}/images")
+        image = first_existing(root, [below(folder, name) for folder in folders])
         return statement_sample(self, split, official, statement, truth(record), (image,), seed, {})
 
 
@@ -73,8 +74,8 @@ class Nlvr2:
             raise DataError("'identifier' is not <split>-<set>-<pair>-<sentence>", value=official)
         stem, directory = match.group(1), _directory(record)
         bases = [f"{folder}/images/{split}", f"{folder}/{split}", f"{folder}/images"]
-        places = [f"{base}/{directory}" for base in bases if directory] + bases
-        images = [_first(root, places, f"{stem}-img{side}.png") for side in (0, 1)]
+        folders = [f"{base}/{directory}" for base in bases if directory] + bases
+        images = [first_existing(root, [below(each, f"{stem}-img{side}.png") for each in folders]) for side in (0, 1)]
         return statement_sample(self, split, official, statement, truth(record), images, seed, {})
 
 
@@ -83,9 +84,3 @@ def _directory(record: Any) -> str:
     if not isinstance(value, int | str | None):
         raise DataError("'directory' is neither text nor number", value=value)
     return "" if value is None else str(value)
-
-
-def _first(root: Path, places: Any, name: str) -> Image:
-    """The image in the first of the places that has it; in the first of all where none has."""
-    images = [below(place, name) for place in places]
-    return next((image for image in images if (root / image.path).is_file()), images[0])

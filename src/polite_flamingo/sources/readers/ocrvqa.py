@@ -11,6 +11,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_rows, relative
+from polite_flamingo.sources.forms.paths import first_existing
 
 SPLITS = {"train": 1, "val": 2, "test": 3}
 SAVED_AS = (".jpg", ".png")  # some download scripts save every cover like this
@@ -72,8 +73,4 @@ def _image(root: Path, images: str, key: str, url: str) -> Image:
         ending = ""
     if not ending:
         raise DataError("'imageURL' has no file ending", value=url)
-    official = below(images, key + ending)
-    for image in (official, *(below(images, key + saved) for saved in SAVED_AS)):
-        if (root / image.path).is_file():
-            return image
-    return official
+    return first_existing(root, [below(images, key + each) for each in (ending, *SAVED_AS)])

@@ -13,7 +13,7 @@ from polite_flamingo.prompts.requests import POINTED, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_items, read_rows, relative
-from polite_flamingo.sources.forms.places import first_existing
+from polite_flamingo.sources.forms.paths import first_existing
 from polite_flamingo.sources.forms.regions import Mark, derived_from, draw_colour, draw_region, need_writable
 from polite_flamingo.sources.forms.visual_genome import FOLDER as GENOME
 from polite_flamingo.sources.forms.visual_genome import find_vg_image
@@ -60,6 +60,17 @@ PARTS: Mapping[str, Part] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question and one of the points it is about."""
+
+    row: str
+    sample_id: str
+    image: str
+    record: Any
+    point: Any
+
+
 class PointQa:
     """PointQA, one sample per question and point (Table 6, row PointQA, 2307.01003).
 
@@ -98,46 +109,30 @@ class PointQa:
             if not isinstance(questions, list):
                 yield Reject(self.name, where, name, "image has no list of questions", type(questions).__name__)
                 continue
-            for index, record in enumerate(questions):
-                place = f"{name}[{index}]"
-                points = _points(self.name, where, place, part, record)
-                if isinstance(points, Reject):
-                    yield points
-                    continue
-                for number, point in enumerate(points):
-                    row = f"{place}.points[{number}]" if part.points == "many" else place
-                    own = f"{name}-{index}-{number}" if part.points == "many" else f"{name}-{index}"
-                    sample_id = f"{self.name}/{split}/{own}"
-                    args = (root, find, part, split, sample_id, name, record, point, seed)
-                    yield attempt(self.name, where, row, self._sample, *args)
+            for item in _questions(self.name, where, split, part, name, questions):
+                if isinstance(item, Reject):
+                    yield item
+                else:
+                    yield attempt(self.name, where, item.row, self._sample, root, find, part, split, item, seed)
         for name in sorted(chosen):
             yield Reject(self.name, where, name, "image of the split is not in the file")
 
     def _sample(
-        self,
-        root: Path,
-        find: Callable[[str], Image],
-        part: Part,
-        split: str,
-        sample_id: str,
-        name: str,
-        record: Any,
-        point: Any,
-        seed: int,
+        self, root: Path, find: Callable[[str], Image], part: Part, split: str, item: _Question, seed: int
     ) -> Sample:
-        question = need(record, part.question, str)
-        answer = need(point, "ans", str) if part.points == "many" else _answer(record, part)
-        image = find(name)
+        question = need(item.record, part.question, str)
+        answer = need(item.point, "ans", str) if part.points == "many" else _answer(item.record, part)
+        image = find(item.image)
         extras: dict[str, Any] = {"answers": [answer], "question_type": split.partition("_")[0]}
         if part.points != "none":
-            tip = (need(point, "x", float), need(point, "y", float))
-            mark = Mark("arrow", draw_colour(seed, sample_id), tip)
+            tip = (need(item.point, "x", float), need(item.point, "y", float))
+            mark = Mark("arrow", draw_colour(seed, item.sample_id), tip)
             drawn = draw_region(root, image, mark)
             extras["derived_from"] = derived_from(drawn, image, mark)
-            question = draw_request(POINTED, seed=seed, sample_id=sample_id, mark=mark.words, question=question)
+            question = draw_request(POINTED, seed=seed, sample_id=item.sample_id, mark=mark.words, question=question)
             image = drawn
         return single_turn(
-            self, split, sample_id, Task.VQA, question=question, answer=answer, images=(image,), extras=extras
+            self, split, item.sample_id, Task.VQA, question=question, answer=answer, images=(image,), extras=extras
         )
 
 
@@ -151,6 +146,23 @@ def _part(split: str) -> Part:
 
 def _listed(file: Path) -> set[str]:
     return {str(name) for name in read_items(file)}
+
+
+def _questions(
+    source: str, where: str, split: str, part: Part, image: str, questions: list[Any]
+) -> Iterator[_Question | Reject]:
+    """The questions on an image, one per point."""
+    for index, record in enumerate(questions):
+        row, own = f"{image}[{index}]", f"{image}-{index}"
+        points = _points(source, where, row, part, record)
+        if isinstance(points, Reject):
+            yield points
+        elif part.points == "many":
+            for number, point in enumerate(points):
+                sample_id = f"{source}/{split}/{own}-{number}"
+                yield _Question(f"{row}.points[{number}]", sample_id, image, record, point)
+        else:
+            yield _Question(row, f"{source}/{split}/{own}", image, record, points[0])
 
 
 def _points(source: str, where: str, row: str, part: Part, record: Any) -> list[Any] | Reject:

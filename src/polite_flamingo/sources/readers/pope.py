@@ -9,8 +9,8 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below, need, single_turn
+from polite_flamingo.sources.forms.coco import find_image, image_number
 from polite_flamingo.sources.forms.files import find_one, read_lines, relative
-from polite_flamingo.sources.readers.coco import find_image, image_number
 
 
 class Pope:

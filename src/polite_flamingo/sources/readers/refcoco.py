@@ -10,10 +10,10 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.forms.coco import find_image
+from polite_flamingo.sources.forms.expressions import SUBSET, PixelBox, pixel_box, region_sample
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
 from polite_flamingo.sources.forms.regions import need_writable
-from polite_flamingo.sources.readers.coco import find_image
-from polite_flamingo.sources.readers.refcocog import SUBSET, Box, pixel_box, region_sample
 
 
 class Refcoco:
@@ -42,7 +42,7 @@ class Refcoco:
             raise DataError("no file of this split", value=split, where=root / folder, next_step=f"add {split}.json")
         file = own or files[0]
         where = relative(root, file)
-        found: dict[str, tuple[int, Any, list[str]]] = {}
+        objects: dict[str, tuple[int, Any, list[str]]] = {}
         for row, record in enumerate(read_items(file, None if own else split)):
             try:
                 name, sentence = need(record, "img_id", str), " ".join(need(record, "sents", str).split())
@@ -50,14 +50,21 @@ class Refcoco:
             except DataError as error:
                 yield Reject(self.name, where, str(row), error.what, str(error.value)[:SHOWN])
                 continue
-            found.setdefault(name, (row, box, []))[2].append(sentence)
+            objects.setdefault(name, (row, box, []))[2].append(sentence)
         need_writable(root)
-        for name, (row, box, sentences) in found.items():
+        for name, (row, box, sentences) in objects.items():
             args = (root, (folder, coco), split, name, box, sentences, seed)
             yield attempt(self.name, where, row, self._sample, *args)
 
     def _sample(
-        self, root: Path, folders: tuple[str, str], split: str, name: str, box: Box, sentences: list[str], seed: int
+        self,
+        root: Path,
+        folders: tuple[str, str],
+        split: str,
+        name: str,
+        box: PixelBox,
+        sentences: list[str],
+        seed: int,
     ) -> Sample:
         match = re.fullmatch(r"COCO_train2014_(\d{12})_\d+", name)
         if match is None:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
-from typing import Any, Literal
+from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import REGION, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, Source, attempt, need, single_turn
+from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.forms.coco import find_image
+from polite_flamingo.sources.forms.expressions import SUBSET, PixelBox, pixel_box, region_sample
 from polite_flamingo.sources.forms.files import find_all, find_one, read_items, read_rows, relative
 from polite_flamingo.sources.forms.pickles import load_plain
-from polite_flamingo.sources.forms.regions import Mark, derived_from, draw_colour, draw_region, need_writable
-from polite_flamingo.sources.readers.coco import find_image
-
-SUBSET = "train2014"  # all images of the RefCOCO family are of COCO's train2014
-KINDS: tuple[Literal["box", "circle"], ...] = ("box", "circle")
-Box = tuple[float, float, float, float]  # x, y, width, height in pixels
+from polite_flamingo.sources.forms.regions import need_writable
 
 
 @dataclass(slots=True)
@@ -31,7 +26,7 @@ class _Object:
     annotation: int
     image: int
     expressions: list[str] = field(default_factory=list)
-    box: Box | None = None
+    box: PixelBox | None = None
 
 
 class Refcocog:
@@ -78,63 +73,6 @@ class Refcocog:
             raise DataError("object has no box", value=thing.annotation)
         image = Image(find_image(root, folders, SUBSET, thing.image))
         return region_sample(self, root, split, thing.official, image, thing.box, thing.expressions, seed)
-
-
-def region_sample(
-    reader: Source,
-    root: Path,
-    split: str,
-    official: object,
-    image: Image,
-    box: Sequence[float],
-    expressions: Sequence[str],
-    seed: int,
-) -> Sample:
-    """One object, marked on its image by a coloured box or circle that the instruction names (appendix B).
-
-    Args:
-        reader: Gives name and licence.
-        root: Data root; the drawn image is written below it.
-        split: Split as the dataset names it.
-        official: The record's official id, last part of the sample's id.
-        image: The image as COCO has it.
-        box: ``x, y, width, height`` in pixels.
-        expressions: What is said of the object.
-        seed: Seed of colour, kind of mark and wording, each together with the sample's id.
-
-    Raises:
-        DataError: there are no expressions, the box is none or lies outside the image, or the image does not decode.
-    """
-    if not expressions:
-        raise DataError("object has no expression", value=official)
-    sample_id = f"{reader.name}/{split}/{official}"
-    kind = Random(f"{seed}:{sample_id}:mark").choice(KINDS)
-    x, y, width, height = box
-    mark = Mark(kind, draw_colour(seed, sample_id), (x, y, x + width, y + height))
-    drawn = draw_region(root, image, mark)
-    request = draw_request(REGION, seed=seed, sample_id=sample_id, mark=mark.words)
-    return single_turn(
-        reader,
-        split,
-        sample_id,
-        Task.CAPTION,
-        question=request,
-        answer="\n".join(expressions),
-        images=(drawn,),
-        extras={"captions": list(expressions), "derived_from": dict(derived_from(drawn, image, mark))},
-    )
-
-
-def pixel_box(record: Any) -> Box:
-    """``bbox`` of a record: x, y, width, height in pixels.
-
-    Raises:
-        DataError: it is not four numbers.
-    """
-    box = need(record, "bbox", list)
-    if len(box) != 4 or not all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e6 for v in box):
-        raise DataError("'bbox' is not four numbers", value=box)
-    return box[0], box[1], box[2], box[3]
 
 
 def _partition(root: Path, folder: str, split: str) -> tuple[str, str]:
@@ -222,12 +160,12 @@ def _instances(root: Path, folder: str, coco: str) -> Path:
 
 def _add_boxes(file: Path, objects: Collection[_Object]) -> None:
     """Take the objects' boxes from COCO's instances; what is broken there leaves its object without one."""
-    wanted: dict[int, list[_Object]] = {}
+    by_annotation: dict[int, list[_Object]] = {}
     for thing in objects:
-        wanted.setdefault(thing.annotation, []).append(thing)
+        by_annotation.setdefault(thing.annotation, []).append(thing)
     for record in read_items(file, "annotations"):
         number = record.get("id") if isinstance(record, dict) else None
-        for thing in wanted.get(number, ()) if isinstance(number, int) else ():
+        for thing in by_annotation.get(number, ()) if isinstance(number, int) else ():
             try:
                 thing.box = pixel_box(record)
             except DataError:

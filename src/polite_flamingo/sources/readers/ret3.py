@@ -10,7 +10,7 @@ from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import below
 from polite_flamingo.sources.forms.captions import karpathy_samples
 from polite_flamingo.sources.forms.files import find_all
-from polite_flamingo.sources.forms.places import first_existing
+from polite_flamingo.sources.forms.paths import first_existing
 
 
 class _RemoteSensing:

@@ -11,7 +11,7 @@ from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below, need, need_texts
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.pairs import Ids, pair_sample
-from polite_flamingo.sources.forms.places import first_existing
+from polite_flamingo.sources.forms.paths import first_existing
 
 
 class SpotTheDiff:

@@ -11,7 +11,7 @@ from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import SHOWN, attempt, below, need
 from polite_flamingo.sources.forms.captions import caption_sample
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
-from polite_flamingo.sources.forms.places import first_existing
+from polite_flamingo.sources.forms.paths import first_existing
 
 _Image = tuple[int, dict[str, None]]  # first row, captions
 

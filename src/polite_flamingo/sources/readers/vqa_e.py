@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, need, single_turn
 from polite_flamingo.sources.forms.answers import majority, with_reasons
+from polite_flamingo.sources.forms.coco import image_finder
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
-from polite_flamingo.sources.readers.coco import find_image
-from polite_flamingo.sources.readers.vqav2 import REMEMBERED
 
 
 class VqaE:
@@ -31,11 +29,11 @@ class VqaE:
         """Read ``VQA-E_<split>_set.json``; images of COCO 2014 are looked for in `coco`."""
         file = find_one(root, folder, f"VQA-E_{split}_set*.json")
         where = relative(root, file)
-        find = lru_cache(REMEMBERED)(partial(find_image, root, (folder, coco), f"{split}2014"))
+        find = image_finder(root, (folder, coco), f"{split}2014")
         for row, record in enumerate(read_items(file)):
             yield attempt(self.name, where, row, self._sample, find, split, row, record)
 
-    def _sample(self, find: Any, split: str, row: int, record: Any) -> Sample:
+    def _sample(self, find: Callable[[int], Image], split: str, row: int, record: Any) -> Sample:
         # the readme says image_id, the files say img_id
         image_id = need(record, "image_id" if isinstance(record, dict) and "image_id" in record else "img_id", int)
         answers = _answers(record)
@@ -50,7 +48,7 @@ class VqaE:
             Task.VQA,
             question=need(record, "question", str),
             answer=with_reasons(answer, [explanation]),
-            images=(Image(find(image_id)),),
+            images=(find(image_id),),
             extras={
                 "answers": answers,
                 "short_answer": answer,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import SHOWN, attempt, need, single_turn
 from polite_flamingo.sources.forms.answers import given_answers, majority
+from polite_flamingo.sources.forms.coco import image_finder
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.join import join
-from polite_flamingo.sources.readers.coco import find_image
 
 OFFICIAL_SPLITS = frozenset({"train", "val", "test", "test-dev"})
-REMEMBERED = 4096  # images whose place is kept at hand: questions on one image stand together
 
 
 class Vqav2:
@@ -45,10 +43,7 @@ class Vqav2:
         answers_file = find_one(root, folder, f"{self.prefix}mscoco_{subset}_annotations*.json")
         questions_name, answers_name = relative(root, questions_file), relative(root, answers_file)
 
-        @lru_cache(REMEMBERED)
-        def image(image_id: int) -> Image:
-            return Image(find_image(root, (folder, coco), subset, image_id))
-
+        image = image_finder(root, (folder, coco), subset)
         pairs = join(
             enumerate(read_items(questions_file, "questions")),
             enumerate(read_items(answers_file, "annotations")),
@@ -66,8 +61,9 @@ class Vqav2:
                 )
             else:
                 row, record = annotation
-                asked = None if question is None else question[1]
-                yield attempt(self.name, answers_name, row, self._sample, image, split, asked, record)
+                yield attempt(
+                    self.name, answers_name, row, self._sample, image, split, question and question[1], record
+                )
 
     def _sample(self, image: Callable[[int], Image], split: str, question: Any, record: Any) -> Sample:
         question_id = need(record, "question_id", int)

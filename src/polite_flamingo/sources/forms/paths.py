@@ -1,4 +1,4 @@
-"""Where an image lies, for datasets whose releases and mirrors put it in different folders."""
+"""Paths of images, for datasets whose releases and mirrors put them in different folders."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from polite_flamingo.records import Image
 
 
-def first_existing(root: Path, places: Sequence[Image]) -> Image:
-    """The first of `places` with a file below `root`; where there is none, the first of all, its official place."""
-    return next((image for image in places if is_file(root / image.path)), places[0])
+def first_existing(root: Path, candidates: Sequence[Image]) -> Image:
+    """The first of `candidates` with a file below `root`; where there is none, the first of all, its official path."""
+    return next((image for image in candidates if is_file(root / image.path)), candidates[0])
 
 
 def is_file(path: Path) -> bool:

@@ -14,7 +14,7 @@ from polite_flamingo.images import MAX_IMAGE_BYTES
 from polite_flamingo.records import Reject, Task, Turn
 from polite_flamingo.sources.base import SHOWN
 from polite_flamingo.sources.forms.files import open_file, relative, unreadable
-from polite_flamingo.sources.forms.interchange import Heard, Interchange, hear_conversations
+from polite_flamingo.sources.forms.interchange import Content, Interchange, parse_conversations
 from polite_flamingo.sources.forms.pictures import EXTENSIONS
 
 SUFFIXES = frozenset({*EXTENSIONS.values(), "jpeg", "tiff"})
@@ -37,16 +37,16 @@ class Webdataset(Interchange):
             record = problem if problem is not None else _record(members)
             yield key, record if isinstance(record, dict) else Reject(self.name, where, key, record)
 
-    def _heard(self, record: Any) -> Heard:
+    def _parse(self, record: Any) -> Content:
         if "conversations" in record:
-            return hear_conversations(record)
+            return parse_conversations(record)
         caption = record.get("caption")
         if not isinstance(caption, str) or not caption.strip():
             raise DataError("sample has neither conversations nor a caption", value=sorted(record))
         if not record["images"]:
             raise DataError("caption of no image", value=caption)
         answer = " ".join(caption.split())
-        return Heard((Turn("assistant", answer),), record["images"], {"captions": [answer]}, Task.CAPTION)
+        return Content((Turn("assistant", answer),), record["images"], {"captions": [answer]}, Task.CAPTION)
 
 
 def _record(members: dict[str, bytes]) -> dict[str, Any] | str:

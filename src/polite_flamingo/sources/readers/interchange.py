@@ -1,0 +1,109 @@
+"""The forms people keep instruction data in, as inputs: LLaVA, ShareGPT with images, messages, Data-Juicer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.records import Task, Turn
+from polite_flamingo.sources.base import need
+from polite_flamingo.sources.forms.conversations import (
+    DJ_END,
+    DJ_IMAGE,
+    IMAGE_TAG,
+    ROLES,
+    SYSTEM,
+    hear,
+    read_dj,
+    unmarked,
+)
+from polite_flamingo.sources.forms.interchange import Content, Interchange, listed, parse_conversations
+
+
+class LlavaJson(Interchange):
+    """LLaVA: ``{id, image: path or list, conversations: [{from, value}]}``, ``<image>`` in the text."""
+
+    name = "llava_json"
+
+    def _parse(self, record: Any) -> Content:
+        return parse_conversations(record)
+
+
+class SharegptJson(Interchange):
+    """ShareGPT as LLaMA-Factory and ms-swift read it: LLaVA's turns, and ``images: [path, …]``."""
+
+    name = "sharegpt_json"
+
+    def _parse(self, record: Any) -> Content:
+        return parse_conversations(record)
+
+
+class MessagesJson(Interchange):
+    """Messages: ``messages: [{role, content: text or parts}]`` and ``images: [path or bytes, …]``."""
+
+    name = "messages_json"
+    patterns = (*Interchange.patterns, "*.parquet", "data/*.parquet")
+
+    def _parse(self, record: Any) -> Content:
+        images = listed(record.get("images"))
+        turns: list[Turn] = []
+        extras: dict[str, Any] = {}
+        shown = 0
+        for message in need(record, "messages", list):
+            role = need(message, "role", str)
+            text, indices, shown = _content(message.get("content"), images, shown)
+            if role == SYSTEM and not turns and not indices:
+                extras["system"] = text
+            elif role not in ROLES:
+                raise DataError("message is of nobody known", value=role)
+            else:
+                turns.append(Turn(ROLES[role], text, indices))
+        if turns and images and not any(turn.images for turn in turns):
+            turns[0] = Turn(turns[0].role, turns[0].text, tuple(range(len(images))))
+        unseen = set(range(len(images))) - {index for turn in turns for index in turn.images}
+        if unseen:
+            raise DataError("image is shown in no message", value=sorted(unseen))
+        return Content(tuple(turns), images, extras)
+
+
+class DatajuicerJsonl(Interchange):
+    """Data-Juicer: ``{text, images}`` with ``<__dj__image>``; a text in which nobody speaks is a caption."""
+
+    name = "datajuicer_jsonl"
+
+    def _parse(self, record: Any) -> Content:
+        text, images = need(record, "text", str), listed(record.get("images"))
+        text = record["text"]
+        tag = DJ_IMAGE if DJ_IMAGE in text else IMAGE_TAG
+        said = read_dj(text)
+        if said:
+            return Content(hear(said, len(images), tag), images)
+        answer = hear([("assistant", text.replace(DJ_END, ""))], len(images), tag)[0].text.strip()
+        return Content((Turn("assistant", answer),), images, {"captions": [answer]}, Task.CAPTION)
+
+
+def _content(content: Any, images: list[Any], shown: int) -> tuple[str, tuple[int, ...], int]:
+    """Text of a message, the images in it, and how many have been shown by now; adds images that stand in it."""
+    if isinstance(content, str):
+        marks = content.count(IMAGE_TAG)
+        return unmarked(content), tuple(range(shown, shown + marks)), shown + marks
+    if not isinstance(content, list):
+        raise DataError("'content' is neither text nor a list", value=content)
+    texts: list[str] = []
+    indices: list[int] = []
+    for part in content:
+        kind = need(part, "type", str)
+        if kind == "text":
+            texts.append(part["text"] if isinstance(part.get("text"), str) else need(part, "text", str))
+        elif kind == "image":
+            index, inline = part.get("index"), part.get("image")
+            if inline is not None:
+                index = len(images)
+                images.append(inline)
+            elif not isinstance(index, int):
+                index = shown
+            indices.append(index)
+            shown += 1
+        else:
+            raise DataError("part of a message is neither text nor image", value=kind)
+    return "\n".join(texts), tuple(indices), shown
