@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate import vqa
 from polite_flamingo.evaluate.bootstrap import Figure, bootstrap_mean
-from polite_flamingo.evaluate.captioning import Scorer, best_rouge_l, best_sts, references
+from polite_flamingo.evaluate.captioning import best_rouge_l, best_sts, references
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
@@ -25,9 +25,32 @@ from polite_flamingo.world.truth import GroundTruth
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
     from polite_flamingo.model.settings import GenerationSettings
+    from polite_flamingo.scorers.nli import NliScorer
+    from polite_flamingo.scorers.reward import RewardScorer
+    from polite_flamingo.scorers.sts import StsScorer
 
 MEASURED = (Task.CAPTION, Task.CHANGE, Task.VQA)
 BLIND = "without_image"  # extras key of an answer given without seeing the images
+
+STAGES = ("stage1", "stage2", "stage3")
+BASELINE = "raw"  # tuned on raw annotations
+MODELS = (BASELINE, *STAGES)
+ANNOTATION = "annotation"  # the raw annotation itself as an answer
+BLIND_MODEL = "stage3"
+BLIND_ANSWERS = f"{BLIND_MODEL}_{BLIND}"  # the same model asked without the images
+
+DEFINITIONS = {
+    "qa_in_domain": "share of answers that entail the annotated one by the NLI judge (section 5), in-domain questions",
+    "qa_in_domain_exact": "share of answers that give the true answer by the rendered world's ground truth",
+    "qa_in_domain_without_image": "qa_in_domain of stage 3 with the image removed from the prompt",
+    "qa_out_of_domain": "as qa_in_domain, on sources or splits no training annotation came from",
+    "caption_rouge_l": "Rouge-L (F, Porter stemmer) with the closest annotated caption",
+    "caption_sts": "cosine of sentence embeddings with the closest annotated caption",
+    "change_rouge_l": "Rouge-L (F, Porter stemmer) with all annotated changes together",
+    "change_sts": "cosine of sentence embeddings with all annotated changes together",
+    "reward": "mean score of the reward model, no unit",
+    "win_rate": "share of samples on which the row's reward beats the column's, ties half",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +61,13 @@ class Judges:
         sts: Semantic similarity of two texts.
         nli: Logits of contradiction, entailment and neutral.
         reward: Politeness.
-        world: Ground truth of a rendered world; None on real data.
+        truth: Ground truth of a rendered world; None on real data.
     """
 
-    sts: Scorer
-    nli: Scorer
-    reward: Scorer
-    world: GroundTruth | None = None
+    sts: StsScorer
+    nli: NliScorer
+    reward: RewardScorer
+    truth: GroundTruth | None = None
 
 
 def question_of(
@@ -58,10 +81,10 @@ def question_of(
         clean: Takes a tokenizer's special tokens out of the question, so that no data poses as an image.
     """
     first = sample.turns[0]
-    asked = Turn(first.role, clean(first.text), first.images)
+    question = Turn(first.role, clean(first.text), first.images)
     if not with_images:
-        return assistant_prompt(vqa.blind([asked])), ()
-    return assistant_prompt([asked]), tuple(sample.images[i].path for i in asked.images)
+        return assistant_prompt(vqa.blind([question])), ()
+    return assistant_prompt([question]), tuple(sample.images[i].path for i in question.images)
 
 
 def as_answer(sample: Sample, text: str, finish_reason: str = "stop", *, with_images: bool = True) -> Rewrite:
@@ -112,9 +135,10 @@ def judge(answers: Sequence[Rewrite], judges: Judges) -> list[Rewrite]:
     similar = best_sts([answers[i] for i in described], captions, judges.sts)
     for i, texts, sts in zip(described, captions, similar, strict=True):
         scores[i].update(rouge_l=best_rouge_l(answers[i].rewritten, texts), sts=sts)
-    asked = [i for i, answer in enumerate(answers) if answer.task.is_vqa]
-    for i, logits in zip(asked, judges.nli.score([answers[i] for i in asked]), strict=True):
-        verdict = judges.world.judge_rewrite(answers[i]) if judges.world is not None else None
+    questions = [i for i, answer in enumerate(answers) if answer.task.is_vqa]
+    for i, logits in zip(questions, judges.nli.score([answers[i] for i in questions]), strict=True):
+        assert logits is not None, "questions always have logits"
+        verdict = judges.truth.judge_rewrite(answers[i]) if judges.truth is not None else None
         scores[i].update(
             nli=[float(value) for value in logits],
             entailed=vqa.is_entailed(logits),
@@ -140,13 +164,47 @@ def measure(
         right by ground truth), ``caption_rouge_l``, ``caption_sts``, ``change_rouge_l``, ``change_sts`` and
         ``reward``; a figure nothing was measured for has n = 0.
     """
-    found = outcomes(answers, seen_sources=seen_sources)
+    scores = outcomes(answers, seen_sources=seen_sources)
     return {
         name: bootstrap_mean(
             list(values.values()), resamples=resamples, seed=seed, purpose=f"{purpose}:{name}"
         ).to_json()
-        for name, values in found.items()
+        for name, values in scores.items()
     }
+
+
+def measure_all(
+    answers: Mapping[str, Sequence[Rewrite]],
+    blind: Sequence[Rewrite] | None,
+    *,
+    seen_sources: Collection[str],
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Figure]]:
+    """Figures of every model; of the annotation only its reward.
+
+    Args:
+        answers: Scored answers by model, and of the annotation.
+        blind: Answers of `BLIND_MODEL` to in-domain questions without their images, if there are any.
+        seen_sources: As in `measure`.
+        resamples: Likewise.
+        seed: Likewise.
+    """
+    models = {
+        name: measure(scored, seen_sources=seen_sources, resamples=resamples, seed=seed, purpose=name)
+        for name, scored in answers.items()
+    }
+    if ANNOTATION in models:
+        models[ANNOTATION] = {"reward": models[ANNOTATION]["reward"]}
+    if blind is not None:
+        unseen = measure(
+            blind, seen_sources=seen_sources, resamples=resamples, seed=seed, purpose=f"{BLIND_MODEL}:without_image"
+        )
+        models.setdefault(BLIND_MODEL, {}).update(
+            qa_in_domain_without_image=unseen["qa_in_domain"],
+            qa_in_domain_without_image_exact=unseen["qa_in_domain_exact"],
+        )
+    return models
 
 
 def outcomes(answers: Iterable[Rewrite], *, seen_sources: Collection[str]) -> dict[str, dict[str, float]]:

@@ -2,6 +2,11 @@
 
 The paper gives plain means (section 5); the intervals are ours. Percentile bootstrap over samples, 95 %. Questions
 about the same image count as separate samples, so the intervals are a little too narrow where a set asks many of them.
+
+Why not `scipy.stats.bootstrap`: it draws single observations and keeps the draws to itself, while calibration draws
+groups of records and takes many rates from the same draws (`resample_counts`); it refuses a single observation; and the
+25 win rates of 1,000 samples take it 240 ms and 200 MB, `bootstrap_means` 30 ms and 24 MB, measured with ``timeit`` on
+``v = default_rng(0).random((25, 1000)); bootstrap((v,), np.mean, axis=1, n_resamples=1000, method="percentile")``.
 """
 
 from __future__ import annotations

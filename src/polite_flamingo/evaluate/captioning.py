@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.rouge import rouge_l
 
-
-class Scorer(Protocol):
-    """A scorer of section 3.3: one value per rewrite, None where it does not apply."""
-
-    def score(self, rewrites: Sequence[Rewrite]) -> Sequence[Any]:
-        """Score `rewrites` in their order."""
+if TYPE_CHECKING:
+    from polite_flamingo.scorers.sts import StsScorer
 
 
 def references(raw_answer: str, extras: Mapping[str, Any]) -> list[str]:
@@ -29,8 +25,8 @@ def references(raw_answer: str, extras: Mapping[str, Any]) -> list[str]:
         raw_answer: Captions one per line, then possibly boxes (the published form of PF-1M).
         extras: The sample's extras; ``captions`` is preferred.
     """
-    given = [text.strip() for text in extras.get("captions") or () if text.strip()]
-    return given or [line.strip() for line in raw_answer.split(BOX_SENTENCE)[0].splitlines() if line.strip()]
+    captions = [text.strip() for text in extras.get("captions") or () if text.strip()]
+    return captions or [line.strip() for line in raw_answer.split(BOX_SENTENCE)[0].splitlines() if line.strip()]
 
 
 def best_rouge_l(answer: str, captions: Sequence[str]) -> float:
@@ -38,7 +34,7 @@ def best_rouge_l(answer: str, captions: Sequence[str]) -> float:
     return max((rouge_l(answer, caption) for caption in captions), default=0.0)
 
 
-def best_sts(answers: Sequence[Rewrite], captions: Sequence[Sequence[str]], sts: Scorer) -> list[float | None]:
+def best_sts(answers: Sequence[Rewrite], captions: Sequence[Sequence[str]], sts: StsScorer) -> list[float | None]:
     """Cosine of each answer with the closest of its captions, all scored in one call.
 
     Args:

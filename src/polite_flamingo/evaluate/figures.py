@@ -5,11 +5,16 @@ Equal numbers give equal bytes (`evaluate.drawing`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polite_flamingo.evaluate.answers import ANNOTATION, BASELINE, MODELS, STAGES, rewards_by_id
 from polite_flamingo.evaluate.bootstrap import Figure as Number
 from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, ORANGE, RED, canvas, styled, true_minus
+from polite_flamingo.io import read_json, read_shards
+from polite_flamingo.records import Rewrite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +32,56 @@ TITLES = {
 }
 
 
+def draw_all(
+    folder: Path,
+    answers: Mapping[str, Sequence[Rewrite]],
+    models: Mapping[str, Mapping[str, Any]],
+    rates: WinRates | None,
+    *,
+    kept: Path,
+    filter_report: Path,
+) -> Iterator[Path]:
+    """Draw every figure there is data for; yields the files.
+
+    Args:
+        folder: Gets the PNGs.
+        answers: Scored answers by model, and of the annotation.
+        models: Figures of the models (`evaluate.answers.measure_all`).
+        rates: Who beats whom.
+        kept: Shards of the rewritten annotations that passed the filters, where that stage has run.
+        filter_report: Its report.
+    """
+    rewards = {name: list(rewards_by_id(scored).values()) for name, scored in answers.items()}
+    annotated = {name: rewards.pop(name) for name in (ANNOTATION,) if name in rewards}
+    yield reward_distributions(
+        folder / "reward_distributions.png", {**annotated, "rewritten": kept_rewards(kept), **rewards}
+    )
+    if rates is not None:
+        yield win_rate_map(folder / "win_rate.png", rates)
+    tuned = [name for name in MODELS if name in answers]
+    accuracy, politeness = ({name: models[name][figure] for name in tuned} for figure in ("qa_in_domain", "reward"))
+    yield u_curve(folder / "u_curve.png", accuracy, politeness, STAGES, BASELINE)
+    waterfall = dropped_by_filter(filter_report)
+    if waterfall is not None:
+        yield filter_waterfall(folder / "filter_waterfall.png", *waterfall)
+
+
+def kept_rewards(folder: Path) -> list[float]:
+    """Rewards of the rewritten annotations that passed the filters; none where that stage has not run."""
+    if not folder.is_dir():
+        return []
+    rewards = (json.loads(row["scores"]).get("reward") for row in read_shards(folder, ["scores"]))
+    return [float(reward) for reward in rewards if reward is not None]
+
+
+def dropped_by_filter(path: Path) -> tuple[int, list[tuple[str, int]]] | None:
+    """Records before the filters and dropped by each, in the order of the filters; None without a report."""
+    if not path.is_file():
+        return None
+    report = read_json(path)
+    return int(report["records"]), [(row["filter"], int(row["dropped"])) for row in report["filters"]]
+
+
 @styled
 def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
     """How the reward is distributed (section 5, politeness): one violin per kind of answer.
@@ -36,27 +91,27 @@ def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
     """
     import numpy as np
 
-    shown = {name: np.asarray(values, dtype=float) for name, values in rewards.items() if len(values)}
-    figure, axes = canvas(7.2, 1.6 + 0.62 * len(shown))
-    places = list(range(len(shown), 0, -1))
+    drawn = {name: np.asarray(values, dtype=float) for name, values in rewards.items() if len(values)}
+    figure, axes = canvas(7.2, 1.6 + 0.62 * len(drawn))
+    rows = list(range(len(drawn), 0, -1))
     bodies: Any = axes.violinplot(
-        list(shown.values()), positions=places, orientation="horizontal", widths=0.85, showextrema=False
+        list(drawn.values()), positions=rows, orientation="horizontal", widths=0.85, showextrema=False
     )["bodies"]
-    for name, body in zip(shown, bodies, strict=True):
+    for name, body in zip(drawn, bodies, strict=True):
         body.set(facecolor=_colour(name), edgecolor=_colour(name), alpha=0.35, linewidth=1.0)
-    for place, (name, values) in zip(places, shown.items(), strict=True):
+    for row, (name, values) in zip(rows, drawn.items(), strict=True):
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-        axes.plot([low, high], [place, place], color=_colour(name), linewidth=3.5, solid_capstyle="butt")
-        axes.plot(middle, place, "o", color="white", markeredgecolor=_colour(name), markeredgewidth=1.6, markersize=6)
+        axes.plot([low, high], [row, row], color=_colour(name), linewidth=3.5, solid_capstyle="butt")
+        axes.plot(middle, row, "o", color="white", markeredgecolor=_colour(name), markeredgewidth=1.6, markersize=6)
         axes.annotate(
             true_minus(middle, ".2f"),
-            (middle, place),
+            (middle, row),
             xytext=(0, 7),
             textcoords="offset points",
             ha="center",
             fontsize=9,
         )
-    axes.set_yticks(places, [f"{TITLES.get(name, name)}\nn = {len(values)}" for name, values in shown.items()])
+    axes.set_yticks(rows, [f"{TITLES.get(name, name)}\nn = {len(values)}" for name, values in drawn.items()])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=GRID)
     axes.set(title="Reward of the answers", xlabel="reward (no unit; dot: median, bar: middle half)")
@@ -130,9 +185,9 @@ def filter_waterfall(start: int, dropped: Sequence[tuple[str, int]]) -> Figure:
         minus = "\N{MINUS SIGN}" if count else ""
         rows.append((name.replace("_", " "), left, count, ORANGE, f"{minus}{count:,}, {left:,} left"))
     rows.append(("kept", 0, left, GREEN, f"{left:,} ({left / start if start else 0.0:.1%})"))
-    for place, (_, begin, width, colour, label) in enumerate(reversed(rows)):
-        axes.barh(place, width, left=begin, height=0.68, color=colour)
-        axes.annotate(label, (begin + width, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+    for row, (_, begin, width, colour, label) in enumerate(reversed(rows)):
+        axes.barh(row, width, left=begin, height=0.68, color=colour)
+        axes.annotate(label, (begin + width, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, max(start, 1) * 1.22)
@@ -152,12 +207,15 @@ def _curve(
     label: str,
     form: str,
 ) -> None:
-    shown = [(i, value) for i, name in enumerate(stages) if (value := _triple(numbers.get(name))) is not None]
-    if shown:
+    measured = [(i, value) for i, name in enumerate(stages) if (value := _triple(numbers.get(name))) is not None]
+    if measured:
         axes.errorbar(
-            [i for i, _ in shown],
-            [value for _, (value, _, _) in shown],
-            yerr=[[max(v - low, 0.0) for _, (v, low, _) in shown], [max(high - v, 0.0) for _, (v, _, high) in shown]],
+            [i for i, _ in measured],
+            [value for _, (value, _, _) in measured],
+            yerr=[
+                [max(v - low, 0.0) for _, (v, low, _) in measured],
+                [max(high - v, 0.0) for _, (v, _, high) in measured],
+            ],
             color=colour,
             marker="o",
             markersize=7,
@@ -165,7 +223,7 @@ def _curve(
             capsize=4,
             label="stages",
         )
-    for i, (mean, _, high) in shown:
+    for i, (mean, _, high) in measured:
         axes.annotate(
             true_minus(mean, form), (i, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
         )
@@ -179,7 +237,7 @@ def _curve(
     axes.margins(y=0.2)
     axes.grid(axis="y", color=GRID)
     axes.set(title=title, ylabel=label)
-    if shown or raw is not None:
+    if measured or raw is not None:
         axes.legend(frameon=False, fontsize=9, loc="best")
 
 

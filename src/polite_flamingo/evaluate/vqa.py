@@ -2,7 +2,7 @@
 
 A natural language inference model reads ``"<model's answer>" is the answer to the question: "<question>"`` as premise
 and the same sentence about the annotated answer as hypothesis; "entailment" as the most likely label is a success.
-Where a rendered world knows the truth, the answer is also judged by that (`evaluate.ground_truth`).
+Where a rendered world knows the truth, the answer is also judged by that (`world.truth`).
 """
 
 from __future__ import annotations

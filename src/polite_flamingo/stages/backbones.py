@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from typing import Any
 
@@ -13,8 +12,6 @@ from polite_flamingo.io import fingerprint, read_json, write_json
 from polite_flamingo.model.origins import PACKAGED, materialise
 from polite_flamingo.params import Params
 from polite_flamingo.tracking.base import Tracker
-
-log = logging.getLogger(__name__)
 
 
 def run(params: Params, tracker: Tracker) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from polite_flamingo.errors import DataError
 
@@ -96,13 +97,7 @@ def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int, epochs:
                     schedule.step()
                     bar.update()
                     bar.set_postfix(loss=f"{loss.item():.3f}")
-    model.eval()
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(held_out), 64):
-            chunk = held_out[start : start + 64]
-            guess = model(**_encode(tokenizer, chunk)).logits.argmax(-1)
-            right += int((guess == torch.tensor([p[2] for p in chunk])).sum())
+    right = _count_right(model, tokenizer, held_out)
     for path in folder.iterdir():
         if path.name in ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"):
             path.unlink()  # no longer a sentence encoder
@@ -115,6 +110,20 @@ def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int, epochs:
         "train_pairs": float(len(train)),
         "held_out_pairs": float(len(held_out)),
     }
+
+
+def _count_right(model: Any, tokenizer: Any, pairs: list[tuple[str, str, int]]) -> int:
+    """Pairs whose label the model finds."""
+    import torch
+
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for start in range(0, len(pairs), 64):
+            chunk = pairs[start : start + 64]
+            guess = model(**_encode(tokenizer, chunk)).logits.argmax(-1)
+            right += int((guess == torch.tensor([p[2] for p in chunk])).sum())
+    return right
 
 
 def _index(label: str, where: str) -> int:
@@ -132,8 +141,8 @@ def _batches(pairs: list[tuple[str, str, int]], rng: Random) -> Iterator[list[tu
         yield [pairs[i] for i in batch]
 
 
-def _encode(tokenizer: object, pairs: list[tuple[str, str, int]]) -> dict[str, object]:
-    return tokenizer(  # type: ignore[operator]
+def _encode(tokenizer: Any, pairs: list[tuple[str, str, int]]) -> Any:
+    return tokenizer(
         [p[0] for p in pairs],
         [p[1] for p in pairs],
         return_tensors="pt",

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image as PILImage
 
 from polite_flamingo.errors import ConfigError, DataError, ImageError, ModelError
-from polite_flamingo.evaluate.answers import Judges, as_answer
+from polite_flamingo.evaluate import figures, model_answers
+from polite_flamingo.evaluate.answers import MODELS, Judges, as_answer
 from polite_flamingo.io import count_shards, read_shards, write_json, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
@@ -81,13 +82,13 @@ class Run:
         PILImage.new("RGB", (8, 8), "red").save(raw / "a.png")
         write_jsonl(raw / "ground_truth.jsonl", [{"image": "a.png", "objects": [{"color": "red", "shape": "circle"}]}])
         self.samples(SAMPLES)
-        for name in (*evaluate.MODELS, "backbones/flamingo", "backbones/nli", "backbones/sts", "backbones/reward"):
+        for name in (*MODELS, "backbones/flamingo", "backbones/nli", "backbones/sts", "backbones/reward"):
             (self.params.models / name).mkdir(parents=True)
             (self.params.models / name / "weights").write_text(name)
-        monkeypatch.setattr(evaluate._Work, "_load", lambda _, weights: weights.name)
+        monkeypatch.setattr(model_answers.ModelAnswers, "_load", lambda _, weights: weights.name)
         panel = Judges(Longest(), Contains(), Longest(), load_ground_truth(raw))
-        monkeypatch.setattr(evaluate._Work, "_judge_panel", lambda _: panel)
-        monkeypatch.setattr(evaluate, "ask", self.ask)
+        monkeypatch.setattr(model_answers.ModelAnswers, "judges", panel)
+        monkeypatch.setattr(model_answers, "ask", self.ask)
 
     def samples(self, samples: Sequence[Sample]) -> None:
         write_shards(self.params.data / "samples" / "evaluation", [s.to_row() for s in samples])
@@ -201,4 +202,4 @@ def test_the_waterfall_is_drawn_from_the_report_of_the_filters(run: Run) -> None
     write_json(run.params.reports / "filter.json", {"records": 9, "filters": filters})
     run()
     assert (run.params.reports / "figures" / "filter_waterfall.png").is_file()
-    assert evaluate._dropped(run.params.reports / "filter.json") == (9, [("length", 2), ("nli", 1)])
+    assert figures.dropped_by_filter(run.params.reports / "filter.json") == (9, [("length", 2), ("nli", 1)])
