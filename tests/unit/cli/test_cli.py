@@ -85,88 +85,77 @@ def test_the_environment_may_name_the_device(
     assert stage_calls[0][0].runtime.device == "cuda"
 
 
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["filter", "--profile", "tinny"], ["unknown profile", "'tinny'", "did you mean 'tiny'"]),
-        (["filter", "--device", "tpu"], ["unknown device", "'tpu'", "cuda"]),
-        (["filter", "--data-root", "nowhere"], ["data root is no folder", "'nowhere'"]),
-        (["filter", "--params", "other.yaml"], ["file does not exist", "other.yaml"]),
-        (["report"], ["nothing to report", "make demo"]),
-        (["explain", "coco/train/1"], ["no records yet", "make demo"]),
-    ],
-)
-def test_a_users_mistake_ends_with_status_2_and_no_traceback(
-    project: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
-) -> None:
-    assert cli.main(argv) == cli.USER_ERROR
-    shown = capsys.readouterr().err
-    assert shown.startswith("error: ")
-    assert "Traceback" not in shown
-    assert [word for word in words if word not in shown] == []
+MISTAKES: list[tuple[list[str], list[str]]] = [
+    (["filter", "--profile", "tinny"], ["unknown profile", "'tinny'", "did you mean 'tiny'"]),
+    (["filter", "--device", "tpu"], ["unknown device", "'tpu'", "cuda"]),
+    (["filter", "--data-root", "nowhere"], ["data root is no folder", "'nowhere'"]),
+    (["filter", "--params", "other.yaml"], ["file does not exist", "other.yaml"]),
+    (["report"], ["nothing to report", "make demo"]),
+    (["explain", "coco/train/1"], ["no records yet", "make demo"]),
+    (["plan", "--profile", "tinny"], ["unknown profile", "did you mean 'tiny'"]),
+    (["plan", "--device", "cuda:x"], ["unknown device", "'cuda:x'"]),
+    (["plan", "--profile", "unbuilt"], ["needs its parts", "'build:hub'", "backbones.flamingo"]),
+    (["plan", "--profile", "headless"], ["backbones.flamingo: is missing"]),
+    (["whatif", "--set", "filter.sts.min_cosin=0.5"], ["did you mean 'min_cosine'"]),
+    (["whatif", "--set", "filter.sts=0.5"], ["filter.sts: has keys of its own"]),
+    (["whatif"], ["no score table", "polite-flamingo score"]),
+    (["rescore", "missing.json"], ["file does not exist", "'missing.json'"]),
+    (["rescore", "params.yaml", "--scorers", "sts", "--sts", "nowhere"], ["model folder does not exist", "--sts"]),
+    (["rescore", "params.yaml", "--scorers", "rogue"], ["unknown scorer", "did you mean 'rouge'"]),
+    (["calibrate", "--labels", "configs"], ["a folder, not a file", "--labels"]),
+    (["calibrate", "--page", "missing.md"], ["file does not exist", "--page"]),
+    (["calibrate", "real", "--nli", "nowhere"], ["model folder does not exist", "--nli"]),
+    (["filtering-report", "--out", "configs"], ["a folder, not a file", "--out"]),
+    (["filtering-report"], ["nothing has been filtered", "polite-flamingo filter"]),
+    (["ablations", "--page", "missing.md"], ["file does not exist", "--page"]),
+    (["ablations", "--set", "tune.stage1.epochs=[1"], ["not valid YAML", "tune.stage1.epochs"]),
+    (["ablations", "--set", "tune.stage1.epochs"], ["tune.stage1.epochs", "KEY=VALUE"]),
+    (["export-model", "params.yaml"], ["file cannot be used", "params.yaml"]),
+    (["export-model", "new"], ["model folder lacks a part", "models/tiny/backbones/flamingo"]),
+    (["import-model", "--stage", "raw", "missing.pt"], ["file does not exist", "missing.pt"]),
+    (["import-model", "--stage", "raw", "configs"], ["a folder, not a file", "CHECKPOINT"]),
+]
+OUT_OF_RANGE: list[tuple[list[str], str]] = [
+    (["plan", "--tokens-per-second", "-5"], "'-5' is no number above 0"),
+    (["plan", "--tokens-per-second", "nan"], "'nan' is no number above 0"),
+    (["plan", "--tokens-per-second", "fast"], "'fast' is no number above 0"),
+    (["whatif", "--examples", "-1"], "'-1' is no count"),
+    (["report", "--records", "0"], "'0' is no number above 0"),
+    (["calibrate", "--max-corrupted", "3"], "'3' is no share"),
+    (["calibrate", "--prevalence", "nan"], "'nan' is no share"),
+    (["ablations", "--jobs", "0"], "'0' is no number above 0"),
+    (["ablations", "--seeds", "1", "x"], "'x' is no count"),
+    (["filtering-report", "--examples", "some"], "'some' is no count"),
+    (["export-model", "new", "--stage", "stage9"], "'stage9' is not one of"),
+    (["import-model", "x.pt"], "Missing option '--stage'"),
+]
+UNKNOWN_WORDS: list[tuple[list[str], list[str]]] = [
+    (["exlain"], ["No such command 'exlain'", "'explain'", "--help"]),
+    (["tune-stage9"], ["No such command", "tune_stage1"]),
+    (["report", "--jsn"], ["No such option", "--json"]),
+    (["explain"], ["Missing argument 'ID'", "polite-flamingo explain --help"]),
+    ([], ["Verbs:", "--help"]),
+]
 
 
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["plan", "--profile", "tinny"], ["unknown profile", "did you mean 'tiny'"]),
-        (["plan", "--device", "cuda:x"], ["unknown device", "'cuda:x'"]),
-        (["plan", "--profile", "unbuilt"], ["needs its parts", "'build:hub'", "backbones.flamingo"]),
-        (["plan", "--profile", "headless"], ["backbones.flamingo: is missing"]),
-        (["whatif", "--set", "filter.sts.min_cosin=0.5"], ["did you mean 'min_cosine'"]),
-        (["whatif", "--set", "filter.sts=0.5"], ["filter.sts: has keys of its own"]),
-        (["whatif"], ["no score table", "polite-flamingo score"]),
-        (["rescore", "missing.json"], ["file does not exist", "'missing.json'"]),
-        (["rescore", "params.yaml", "--scorers", "sts", "--sts", "nowhere"], ["model folder does not exist", "--sts"]),
-        (["rescore", "params.yaml", "--scorers", "rogue"], ["unknown scorer", "did you mean 'rouge'"]),
-        (["calibrate", "--labels", "configs"], ["a folder, not a file", "--labels"]),
-        (["calibrate", "--page", "missing.md"], ["file does not exist", "--page"]),
-        (["calibrate", "real", "--nli", "nowhere"], ["model folder does not exist", "--nli"]),
-        (["filtering-report", "--out", "configs"], ["a folder, not a file", "--out"]),
-        (["filtering-report"], ["nothing has been filtered", "polite-flamingo filter"]),
-        (["ablations", "--page", "missing.md"], ["file does not exist", "--page"]),
-        (["ablations", "--set", "tune.stage1.epochs=[1"], ["not valid YAML", "tune.stage1.epochs"]),
-        (["ablations", "--set", "tune.stage1.epochs"], ["no value", "KEY=VALUE"]),
-        (["export-model", "params.yaml"], ["file cannot be used", "params.yaml"]),
-        (["export-model", "new"], ["model folder lacks a part", "models/tiny/backbones/flamingo"]),
-        (["import-model", "--stage", "raw", "missing.pt"], ["file does not exist", "missing.pt"]),
-        (["import-model", "--stage", "raw", "configs"], ["a folder, not a file", "CHECKPOINT"]),
-    ],
-)
-def test_wrong_input_of_the_looking_verbs_is_told_with_its_place(
-    project: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
+def test_a_mistake_ends_with_status_2_and_is_told_with_its_place(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny = (project / "configs" / "profiles" / "tiny.yaml").read_text()
     for name, flamingo in (("unbuilt", '  flamingo: "build:hub"\n'), ("headless", "")):
         path = project / "configs" / "profiles" / f"{name}.yaml"
         path.write_text(tiny.replace("  flamingo: packaged\n", flamingo))
-    assert cli.main(argv) == cli.USER_ERROR
-    shown = capsys.readouterr().err
-    assert [word for word in words if word not in shown] == []
+    for argv, words in MISTAKES:
+        assert cli.main(argv) == cli.USER_ERROR, argv
+        message = capsys.readouterr().err
+        assert message.startswith("error: ") and "Traceback" not in message, argv
+        assert [word for word in words if word not in message] == [], argv
 
 
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["plan", "--tokens-per-second", "-5"], "'-5' is no number above 0"),
-        (["plan", "--tokens-per-second", "nan"], "'nan' is no number above 0"),
-        (["plan", "--tokens-per-second", "fast"], "'fast' is no number above 0"),
-        (["whatif", "--examples", "-1"], "'-1' is no count"),
-        (["report", "--records", "0"], "'0' is no number above 0"),
-        (["calibrate", "--max-corrupted", "3"], "'3' is no share"),
-        (["calibrate", "--prevalence", "nan"], "'nan' is no share"),
-        (["ablations", "--jobs", "0"], "'0' is no number above 0"),
-        (["ablations", "--seeds", "1", "x"], "'x' is no count"),
-        (["filtering-report", "--examples", "some"], "'some' is no count"),
-        (["export-model", "new", "--stage", "stage9"], "'stage9' is not one of"),
-        (["import-model", "x.pt"], "Missing option '--stage'"),
-    ],
-)
-def test_an_option_out_of_its_range_ends_with_status_2(
-    project: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: str
-) -> None:
-    assert cli.main(argv) == cli.USER_ERROR
-    assert words in capsys.readouterr().err
+def test_an_option_out_of_its_range_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, words in OUT_OF_RANGE:
+        assert cli.main(argv) == cli.USER_ERROR, argv
+        assert words in capsys.readouterr().err, argv
 
 
 def test_what_the_system_says_about_a_file_is_no_traceback(
@@ -233,22 +222,11 @@ def test_several_values_may_follow_one_option(monkeypatch: pytest.MonkeyPatch) -
     assert (doctor["root"], doctor["evaluation"]) == (Path("data/raw"), ("coco", "vqa"))
 
 
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["exlain"], ["No such command 'exlain'", "'explain'", "--help"]),
-        (["tune-stage9"], ["No such command", "tune_stage1"]),
-        (["report", "--jsn"], ["No such option", "--json"]),
-        (["explain"], ["Missing argument 'ID'", "polite-flamingo explain --help"]),
-        ([], ["Verbs:", "--help"]),
-    ],
-)
-def test_an_unknown_word_is_named_with_what_was_meant(
-    argv: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(argv) == cli.USER_ERROR
-    told = capsys.readouterr().err
-    assert [word for word in words if word not in told] == []
+def test_an_unknown_word_is_named_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, words in UNKNOWN_WORDS:
+        assert cli.main(argv) == cli.USER_ERROR, argv
+        message = capsys.readouterr().err
+        assert [word for word in words if word not in message] == [], argv
 
 
 def test_what_stands_after_the_verb_wins(project: Path, stage_calls: list[Any]) -> None:

@@ -70,7 +70,7 @@ def write_report(
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """A table whose first cells are headings, each with a line of `notes` below if there are any."""
 
     head: Sequence[str]
@@ -79,7 +79,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class FilterFigure:
     """The histogram of one filter's scores.
 
     Args:
@@ -178,7 +178,7 @@ def _tiles(collected: Collected) -> list[tuple[str, str]]:
     ]
 
 
-def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) -> Table:
+def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) -> PageTable:
     head = ["source", "records", "kept", "kept share", *(charts.title(name) for name in taking)]
     rows = [
         [
@@ -190,10 +190,10 @@ def _source_table(sources: Mapping[str, Counter[str]], taking: Sequence[str]) ->
         ]
         for source, c in sources.items()
     ]
-    return Table(head, rows)
+    return PageTable(head, rows)
 
 
-def _filter_table(collected: Collected) -> Table:
+def _filter_table(collected: Collected) -> PageTable:
     total = collected.total
     left = total["records"]
     rows, notes = [], []
@@ -203,26 +203,26 @@ def _filter_table(collected: Collected) -> Table:
         counts = (collected.applied[name], total[name], collected.alone[name], left)
         rows.append([charts.title(name), *(f"{count:,}" for count in counts)])
         notes.append("; ".join(_threshold(scores, len(used) > 1) for scores in used))
-    return Table(["filter and threshold", "applies", "took", "alone", "left"], rows, notes)
+    return PageTable(["filter and threshold", "applies", "took", "alone", "left"], rows, notes)
 
 
-def _alike_table(sets: Mapping[str, Any]) -> Table | None:
+def _alike_table(sets: Mapping[str, Any]) -> PageTable | None:
     """How much the answers of a source repeat each other."""
     rows = []
     for source, answers in sets.items():
         opening, share = answers["openings"][0] if answers["openings"] else ("", 0.0)
         near = f"{answers['near_duplicate_share']:.1%}"
         rows.append([source, near, f"{share:.1%}", f"“{opening}”" if opening else "-"])
-    return Table(["source", "near-duplicates", "begin alike", "with"], rows) if rows else None
+    return PageTable(["source", "near-duplicates", "begin alike", "with"], rows) if rows else None
 
 
-def _figure(collected: Collected, name: str, threshold: str, data: charts.Histogram) -> Figure:
+def _figure(collected: Collected, name: str, threshold: str, data: charts.Histogram) -> FilterFigure:
     scores = collected.scores[name, threshold]
     several = sum(of == name for of, _ in collected.scores) > 1
     axis = charts.AXES[name][1] if name in charts.AXES else charts.title(name)
     beyond = "" if all(data.low <= cut <= data.high for cut in data.cuts) else " (beyond the axis)"
     caption = f"{axis}. Threshold: {_threshold(scores, several)}{beyond}."
-    return Figure(charts.title(name), f"{name} {threshold}", charts.draw(name, data), caption, data.peak())
+    return FilterFigure(charts.title(name), f"{name} {threshold}", charts.draw(name, data), caption, data.peak())
 
 
 def _threshold(scores: Scores, with_tasks: bool) -> str:
