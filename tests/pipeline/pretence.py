@@ -15,8 +15,8 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
-# Stands for the package in the stages' commands: writes what dvc.yaml says the stage writes, different every time, but
-# what is named in same.txt as it always is. A stamp is always the same.
+# Stands for the package in the stages' commands: writes what dvc.yaml says the stage writes, different every time, except
+# for stamps and for what same.txt names.
 STAND_IN = """\
 import json, pathlib, sys, time, uuid
 stage, profile = sys.argv[1], sys.argv[sys.argv.index("--profile") + 1] if "--profile" in sys.argv else ""

@@ -12,7 +12,7 @@ from tests.pipeline.closure import code_of_stage, uncovered
 from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
 from polite_flamingo.launch.project import project_of
-from polite_flamingo.pipeline import BY_NAME, CURATE, FULL, SECOND_GENERATION, TUNE
+from polite_flamingo.pipeline import BY_NAME, FULL, SECOND_GENERATION, TUNE
 
 
 def _params(stage: dict[str, Any]) -> list[str]:
@@ -94,8 +94,12 @@ def test_gates_stand_before_what_uses_the_data() -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy after its first `dvc repro`."""
     copy = Copy(tmp_path_factory.mktemp("finished"))
+    (copy.root / "same.txt").write_text("data/tiny/pf1m/kept")
     assert set(copy.ran()) == {f"{name}@tiny" for name in FULL}
     return copy.root
+
+
+AFTER_FILTER = [f"{name}@tiny" for name in ("filter", "check_pf1m", *TUNE, "evaluate")]
 
 
 @pytest.fixture
@@ -113,9 +117,6 @@ def test_naming_a_profile_turns_its_second_generation_on(pipeline: Copy) -> None
     assert pipeline.ran() == [f"{name}@tiny" for name in SECOND_GENERATION]
 
 
-AFTER_FILTER = [f"{name}@tiny" for name in ("filter", "check_pf1m", *TUNE, "evaluate")]
-
-
 @pytest.mark.pipeline
 def test_a_second_run_does_nothing(pipeline: Copy) -> None:
     assert pipeline.ran() == []
@@ -123,16 +124,17 @@ def test_a_second_run_does_nothing(pipeline: Copy) -> None:
 
 @pytest.mark.pipeline
 def test_another_threshold_runs_the_filter_and_what_follows_it(pipeline: Copy) -> None:
-    pipeline.edit("params.yaml", "min_cosine: 0.40", "min_cosine: 0.45")
+    (pipeline.root / "same.txt").unlink()
+    pipeline.edit("params.yaml", "min_cosine: 0.4", "min_cosine: 0.45")
     assert sorted(pipeline.ran()) == sorted(AFTER_FILTER)
 
 
 @pytest.mark.pipeline
-def test_a_profiles_own_threshold_does_the_same(pipeline: Copy) -> None:
+def test_a_threshold_that_keeps_the_same_records_trains_nothing(pipeline: Copy) -> None:
     values = yaml.safe_load((pipeline.root / "configs/profiles/tiny.yaml").read_text())
-    values["overrides"]["filter"] = {"sts": {"min_cosine": 0.123}}
+    values["overrides"]["filter"] = {"sts": {"min_cosine": 0.123}}  # a profile's own is a threshold like any other
     (pipeline.root / "configs/profiles/tiny.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    assert sorted(pipeline.ran()) == sorted(AFTER_FILTER)
+    assert pipeline.ran() == ["filter@tiny", "check_pf1m@tiny"]
 
 
 @pytest.mark.pipeline
@@ -145,9 +147,19 @@ def test_another_machine_runs_nothing(pipeline: Copy) -> None:
 
 
 @pytest.mark.pipeline
-def test_the_last_stages_learning_rate_leaves_the_first_ones_alone(pipeline: Copy) -> None:
+def test_the_last_stages_settings_leave_the_first_ones_alone(pipeline: Copy) -> None:
     pipeline.edit("params.yaml", "learning_rate: 1.0e-5", "learning_rate: 2.0e-5")
     assert sorted(pipeline.ran()) == ["evaluate@tiny", "tune_stage3@tiny"]
+    values = yaml.safe_load((pipeline.root / "configs/profiles/tiny.yaml").read_text())
+    values["overrides"]["tune"]["stage3"]["epochs"] = 99
+    (pipeline.root / "configs/profiles/tiny.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert sorted(pipeline.ran()) == ["evaluate@tiny", "tune_stage3@tiny"]
+
+
+@pytest.mark.pipeline
+def test_a_gate_that_holds_with_other_figures_re_runs_nothing_but_itself(pipeline: Copy) -> None:
+    pipeline.edit("params.yaml", "min_kept_share: 0.3", "min_kept_share: 0.2")
+    assert pipeline.ran() == ["check_pf1m@tiny"]
 
 
 @pytest.mark.pipeline
@@ -155,8 +167,10 @@ def test_another_profile_leaves_the_first_ones_state_alone(pipeline: Copy) -> No
     with project_of("smol", pipeline.root) as folder:
         side = Copy.__new__(Copy)
         side.root = folder
-        assert side.ran("check_pf1m") == [f"{name}@smol" for name in CURATE]
-        assert side.ran("check_pf1m") == []
+        assert side.ran("check_distorted") == [
+            f"{name}@smol" for name in ("download", "check_raw", "distort", "check_distorted")
+        ]
+        assert side.ran("check_distorted") == []
     assert pipeline.ran() == []  # tiny
 
 
