@@ -15,7 +15,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 
-# Stands for the package in the stages' commands: writes what dvc.yaml says the stage writes, different every time, except
+# Stands for the package in the stages' commands: writes what dvc.yaml says the stage writes, different every time but
 # for stamps and for what same.txt names.
 STAND_IN = """\
 import json, pathlib, sys, time, uuid

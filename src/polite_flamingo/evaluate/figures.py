@@ -1,4 +1,4 @@
-"""Figures of the evaluation as PNG: reward distributions, win rates, the U curve, the filter waterfall.
+"""Figures of the evaluation as PNG: reward distributions, win rates, the U curve.
 
 Equal numbers give equal bytes (`evaluate.drawing`).
 """
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.evaluate.answers import ANNOTATION, BASELINE, MODELS, STAGES, rewards_by_id
 from polite_flamingo.evaluate.bootstrap import Figure as Number
-from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, ORANGE, RED, canvas, styled, true_minus
-from polite_flamingo.io import read_json, read_shards
+from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, RED, canvas, styled, true_minus
+from polite_flamingo.io import read_shards
 from polite_flamingo.records import Rewrite
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def draw_all(
     answers: Mapping[str, Sequence[Rewrite]],
     models: Mapping[str, Mapping[str, Any]],
     rates: WinRates | None,
-    *,
     kept: Path,
-    filter_report: Path,
 ) -> Iterator[Path]:
     """Draw every figure there is data for; yields the files.
 
@@ -49,7 +47,6 @@ def draw_all(
         models: Figures of the models (`evaluate.answers.measure_all`).
         rates: Who beats whom.
         kept: Shards of the rewritten annotations that passed the filters, where that stage has run.
-        filter_report: Its report.
     """
     rewards = {name: list(rewards_by_id(scored).values()) for name, scored in answers.items()}
     annotated = {name: rewards.pop(name) for name in (ANNOTATION,) if name in rewards}
@@ -61,9 +58,6 @@ def draw_all(
     tuned = [name for name in MODELS if name in answers]
     accuracy, politeness = ({name: models[name][figure] for name in tuned} for figure in ("qa_in_domain", "reward"))
     yield u_curve(folder / "u_curve.png", accuracy, politeness, STAGES, BASELINE)
-    waterfall = dropped_by_filter(filter_report)
-    if waterfall is not None:
-        yield filter_waterfall(folder / "filter_waterfall.png", *waterfall)
 
 
 def kept_rewards(folder: Path) -> list[float]:
@@ -72,14 +66,6 @@ def kept_rewards(folder: Path) -> list[float]:
         return []
     rewards = (json.loads(row["scores"]).get("reward") for row in read_shards(folder, ["scores"]))
     return [float(reward) for reward in rewards if reward is not None]
-
-
-def dropped_by_filter(path: Path) -> tuple[int, list[tuple[str, int]]] | None:
-    """Records before the filters and dropped by each, in the order of the filters; None without a report."""
-    if not path.is_file():
-        return None
-    report = read_json(path)
-    return int(report["records"]), [(row["filter"], int(row["dropped"])) for row in report["filters"]]
 
 
 @styled
@@ -166,34 +152,6 @@ def u_curve(
     _curve(left, accuracy, stages, baseline, BLUE, "Understanding", "in-domain VQA accuracy (NLI)", ".0%")
     left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _curve(right, reward, stages, baseline, RED, "Politeness", "mean reward", ".2f")
-    return figure
-
-
-@styled
-def filter_waterfall(start: int, dropped: Sequence[tuple[str, int]]) -> Figure:
-    """Records left after each filter, in the order of Figure 10.
-
-    Args:
-        start: Records before the first filter.
-        dropped: Filter name and the records it dropped, in order.
-    """
-    figure, axes = canvas(7.6, 1.8 + 0.42 * (len(dropped) + 2))
-    left = start
-    rows: list[tuple[str, int, int, str, str]] = [("rewritten", 0, start, BLUE, f"{start:,}")]
-    for name, count in dropped:
-        left -= count
-        minus = "\N{MINUS SIGN}" if count else ""
-        rows.append((name.replace("_", " "), left, count, ORANGE, f"{minus}{count:,}, {left:,} left"))
-    rows.append(("kept", 0, left, GREEN, f"{left:,} ({left / start if start else 0.0:.1%})"))
-    for row, (_, begin, width, colour, label) in enumerate(reversed(rows)):
-        axes.barh(row, width, left=begin, height=0.68, color=colour)
-        axes.annotate(label, (begin + width, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, max(start, 1) * 1.22)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.grid(axis="x", color=GRID)
-    axes.set(title="What each filter drops", xlabel="records")
     return figure
 
 

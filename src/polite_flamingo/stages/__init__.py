@@ -33,5 +33,5 @@ def _attachments(stage: Stage, reports: Path) -> list[Path]:
     """Files of a stage that its tracked run shows."""
     figures = "figures" if stage.name == "evaluate" else f"{stage.name}*"  # tune_raw has two loss curves
     report = reports / "checks" / f"{stage.name}.json" if stage.module == "check" else reports / f"{stage.name}.json"
-    pages = [reports / "filtering.html"] if stage.name == "filter" else []
+    pages = [reports / "filtering.html", reports / "filter_waterfall.png"] if stage.name == "filter" else []
     return [path for path in [report, *pages, *sorted(reports.glob(f"{figures}/*.png"))] if path.is_file()]

@@ -31,6 +31,7 @@ from polite_flamingo.io import Row, count_shards, read_shards, write_json, write
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report
+from polite_flamingo.reports.filtering.waterfall import filter_waterfall
 from polite_flamingo.tracking.base import Tracker
 from polite_flamingo.world.truth import GroundTruth, load_ground_truth
 
@@ -107,6 +108,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "overridden": _overridden(params),
     }
     write_json(params.reports / "filter.json", report)
+    dropped = [(row["filter"], row["dropped"]) for row in report["filters"]]
+    filter_waterfall(params.reports / "filter_waterfall.png", report["records"], dropped)
     tracker.params({f"filter.{name}": value for name, value in asdict(thresholds).items()})
     tracker.metrics({name: value for name, value in report.items() if isinstance(value, int | float)})
     logger.info("kept %s of %s", report["kept"], report["records"])

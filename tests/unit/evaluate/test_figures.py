@@ -9,6 +9,7 @@ import pytest
 from polite_flamingo.evaluate import drawing, figures
 from polite_flamingo.evaluate.bootstrap import NOTHING, bootstrap_mean
 from polite_flamingo.evaluate.politeness import win_rates
+from polite_flamingo.reports.filtering.waterfall import filter_waterfall
 
 REWARDS = {
     "annotation": {str(i): -2.0 + i / 10 for i in range(20)},
@@ -25,7 +26,7 @@ def _draw_all(folder: Path) -> list[Path]:
         figures.reward_distributions(folder / "a.png", {k: list(v.values()) for k, v in REWARDS.items()}),
         figures.win_rate_map(folder / "b.png", win_rates(REWARDS, list(REWARDS), resamples=20, seed=1)),
         figures.u_curve(folder / "c.png", accuracy, accuracy, ["stage1", "stage2", "stage3"], "raw"),
-        figures.filter_waterfall(folder / "d.png", 10, [("length", 1), ("sts", 0), ("nli", 3)]),
+        filter_waterfall(folder / "d.png", 10, [("length", 1), ("sts", 0), ("nli", 3)]),
     ]
 
 
@@ -37,7 +38,7 @@ def test_equal_numbers_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_a_figure_carries_no_software_name_or_time(tmp_path: Path) -> None:
-    data = figures.filter_waterfall(tmp_path / "d.png", 3, [("length", 1)]).read_bytes()
+    data = filter_waterfall(tmp_path / "d.png", 3, [("length", 1)]).read_bytes()
     assert b"tEXt" not in data
     assert b"tIME" not in data
 
@@ -45,9 +46,9 @@ def test_a_figure_carries_no_software_name_or_time(tmp_path: Path) -> None:
 def test_the_callers_matplotlib_settings_neither_change_nor_matter(tmp_path: Path) -> None:
     import matplotlib
 
-    plain = figures.filter_waterfall(tmp_path / "plain.png", 3, [("length", 1)]).read_bytes()
+    plain = filter_waterfall(tmp_path / "plain.png", 3, [("length", 1)]).read_bytes()
     with matplotlib.rc_context({"font.size": 31, "lines.linewidth": 9}):
-        styled = figures.filter_waterfall(tmp_path / "styled.png", 3, [("length", 1)]).read_bytes()
+        styled = filter_waterfall(tmp_path / "styled.png", 3, [("length", 1)]).read_bytes()
         assert matplotlib.rcParams["font.size"] == 31
     assert styled == plain
 
@@ -59,10 +60,6 @@ def test_the_u_curve_leaves_out_what_was_not_measured(tmp_path: Path) -> None:
 
 def test_answers_of_one_reward_can_be_drawn_and_empty_kinds_are_left_out(tmp_path: Path) -> None:
     assert figures.reward_distributions(tmp_path / "a.png", {"raw": [1.0, 1.0], "rewritten": []}).is_file()
-
-
-def test_a_waterfall_of_no_records_is_drawn(tmp_path: Path) -> None:
-    assert figures.filter_waterfall(tmp_path / "d.png", 0, [("length", 0)]).is_file()
 
 
 @pytest.mark.parametrize("value, text", [(-0.5, "\N{MINUS SIGN}0.50"), (0.25, "0.25")])

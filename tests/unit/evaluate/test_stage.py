@@ -11,9 +11,9 @@ import pytest
 from PIL import Image as PILImage
 
 from polite_flamingo.errors import ConfigError, DataError, ImageError, ModelError
-from polite_flamingo.evaluate import figures, model_answers
+from polite_flamingo.evaluate import model_answers
 from polite_flamingo.evaluate.answers import MODELS, Judges, as_answer
-from polite_flamingo.io import count_shards, read_shards, write_json, write_jsonl, write_shards
+from polite_flamingo.io import count_shards, read_shards, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 from polite_flamingo.stages import evaluate
@@ -195,11 +195,3 @@ def test_a_profile_without_a_judge_is_told_which(run: Run) -> None:
     run.params = run.params.model_copy(update={"backbones": backbones})
     with pytest.raises(ConfigError, match=r"backbones\.reward"):
         run()
-
-
-def test_the_waterfall_is_drawn_from_the_report_of_the_filters(run: Run) -> None:
-    filters = [{"filter": "length", "dropped": 2}, {"filter": "nli", "dropped": 1}]
-    write_json(run.params.reports / "filter.json", {"records": 9, "filters": filters})
-    run()
-    assert (run.params.reports / "figures" / "filter_waterfall.png").is_file()
-    assert figures.dropped_by_filter(run.params.reports / "filter.json") == (9, [("length", 2), ("nli", 1)])
