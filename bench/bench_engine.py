@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from polite_flamingo.io import write_json
-from polite_flamingo.jobs.backends.base import Request
-from polite_flamingo.jobs.engine import LocalExecutor, outcomes, run
-from polite_flamingo.jobs.repair import RepairPolicy
+from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.records import Generated
+from polite_flamingo.rewrite.question import RewriteQuestion
+from polite_flamingo.rewrite.repair import REWRITES, RepairingBackend, RepairPolicy
 
 OUT = Path("reports/bench/engine.json")
 CALL = 128
@@ -35,15 +36,15 @@ class Stub:
     identity = "stub"
     batch_size = CALL // 4
 
-    def generate(self, requests: Sequence[Request]) -> list[Generated]:
+    def answer(self, questions: Sequence[RewriteQuestion]) -> list[Generated]:
         """Answer."""
         return [
             Generated(
-                r.draft if r.attempt == 0 and hash_of(r.key) % 50 == 0 else f"The answer is {r.draft}, {r.key}.",
+                q.draft if q.attempt == 0 and hash_of(q.key) % 50 == 0 else f"The answer is {q.draft}, {q.key}.",
                 "stop",
                 9,
             )
-            for r in requests
+            for q in questions
         ]
 
     def close(self) -> None:
@@ -55,33 +56,27 @@ def hash_of(key: str) -> int:
     return int(key.rpartition("/")[2])
 
 
-def made(count: int) -> Iterator[Request]:
-    """Requests with images, several questions per image."""
+def questions(count: int) -> Iterator[RewriteQuestion]:
+    """Questions with images, several questions per image."""
     for index in range(count):
         image = f"{index // QUESTIONS_PER_IMAGE % IMAGES}.jpg"
         words = " ".join(["What", "is", "in", "the", "picture"] * (index % 7 + 1))
-        yield Request(f"bench/train/{index}", f"{words}?", "rubber", (image,))
+        yield RewriteQuestion(f"bench/train/{index}", f"{words}?", "rubber", (image,))
 
 
 def measure(count: int, root: Path) -> dict[str, float]:
     """One run of `count` records and one that finds all of them done."""
     figures = {"records": float(count)}
+    job = Job(REWRITES, root / "journal", root / "images", count)
     for name in ("run", "found_done"):
         started, cpu = time.perf_counter(), time.process_time()
-        run(
-            made(count),
-            LocalExecutor(Stub(), CALL),
-            journal=root / "journal",
-            image_root=root / "images",
-            policy=RepairPolicy(attempts=2),
-            total=count,
-        )
+        run(job, questions(count), LocalExecutor(RepairingBackend(Stub(), RepairPolicy(attempts=2)), CALL))
         figures[f"{name}_seconds"] = round(time.perf_counter() - started, 2)
         figures[f"{name}_ms_per_record"] = round(1000 * (time.perf_counter() - started) / count, 4)
         figures[f"{name}_cpu_ms_per_record"] = round(1000 * (time.process_time() - cpu) / count, 4)
     figures["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    ids = [outcome.id for outcome in outcomes(root / "journal")]
-    assert ids == [request.key for request in made(count)], "every record once, in order"
+    ids = [outcome.id for outcome in job.outcomes()]
+    assert ids == [question.key for question in questions(count)], "every record once, in order"
     figures["journal_mib"] = round(sum(p.stat().st_size for p in (root / "journal").iterdir()) / 2**20, 1)
     return figures
 

@@ -21,11 +21,11 @@ from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.io import write_atomic
-from polite_flamingo.jobs.repair import RepairPolicy
 from polite_flamingo.jobs.settings import RuntimeSettings
 from polite_flamingo.model.settings import BackboneSettings, DecodingSettings
 from polite_flamingo.params_file import render, section_of
 from polite_flamingo.quality.settings import QualitySettings
+from polite_flamingo.rewrite.repair import RepairPolicy
 from polite_flamingo.scorers.settings import ScoreSettings
 from polite_flamingo.settings import Settings
 from polite_flamingo.sources.selection import SourceLimits, SourceSpec

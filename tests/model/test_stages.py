@@ -9,11 +9,12 @@ import pytest
 
 from polite_flamingo.errors import ConfigError, DataError, ModelError, QualityError
 from polite_flamingo.io import read_json, read_jsonl, read_shards, write_jsonl, write_shards
-from polite_flamingo.jobs import executors
+from polite_flamingo.jobs.backends import load
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import rewrite, train_rewriter, tune
 from polite_flamingo.tracking.base import NullTracker
+from polite_flamingo.world.probes import make_probes
 
 ROOT = Path(__file__).parents[2]
 COLORS = ("red", "blue", "green")
@@ -172,20 +173,20 @@ def test_records_without_an_answer_are_quarantined_and_tried_again_by_the_next_r
     class Endpoint(Stub):
         down = frozenset({"t/train/3", "t/train/7"})
 
-        def generate(self, asked):
-            self.asked += [(r.key, r.attempt) for r in asked]
-            return [FAULTS["error"](r) if r.key in self.down else answer(r) for r in asked]
+        def answer(self, questions):
+            self.tries += [(q.key, q.attempt) for q in questions]
+            return [FAULTS["error"](q) if q.key in self.down else answer(q) for q in questions]
 
     stub = Endpoint()
-    monkeypatch.setattr(executors, "make_backend", lambda *_: stub)
+    monkeypatch.setattr(load, "make_backend", lambda spec, settings, options, use: use(stub))
     with pytest.raises(QualityError, match=r"2 of 12.*could not be rewritten") as caught:
         rewrite.run(rewriter, NullTracker())
     assert "t/train/3: error: refused" in str(caught.value)
     assert not (rewriter.data / "rewrites").exists()
-    stub.asked, Endpoint.down = [], frozenset({"t/train/7"})
+    stub.tries, Endpoint.down = [], frozenset({"t/train/7"})
     loose = rewriter.model_copy(update={"quality": rewriter.quality.model_copy(update={"max_rejected_share": 0.1})})
     report = rewrite.run(loose, NullTracker())
-    assert sorted(key for key, _ in stub.asked) == ["t/train/3", "t/train/7"]
+    assert sorted(key for key, _ in stub.tries) == ["t/train/3", "t/train/7"]
     assert (report["rewritten"], report["lost"]) == (11, 1)
     (lost,) = read_jsonl(rewriter.data / "rewrites" / "quarantine.jsonl")
     assert (lost["row"], lost["reason"]) == ("t/train/7", "error: refused")
@@ -198,7 +199,7 @@ def test_what_repair_saved_and_gave_up_is_in_the_report_and_the_records(rewriter
     drafts = {3: "once:unchanged", 4: "never:leaked boxes", 5: "never:unchanged"}
     rows = [annotation(i, drafts.get(i)).to_row() for i in range(12)]
     write_shards(rewriter.data / "samples" / "annotation", rows)
-    monkeypatch.setattr(executors, "make_backend", lambda *_: Stub())
+    monkeypatch.setattr(load, "make_backend", lambda spec, settings, options, use: use(Stub()))
     repair = rewriter.rewriter.repair.model_copy(update={"attempts": 2})
     report = rewrite.run(
         rewriter.model_copy(update={"rewriter": rewriter.rewriter.model_copy(update={"repair": repair})}), NullTracker()
@@ -236,12 +237,12 @@ def test_probes_are_corrupted_copies_of_clean_rewrites(params):
         )
         for i in range(8)
     ]
-    probes = rewrite.make_probes(world, made, 4, seed=1)
+    probes = make_probes(world, made, 4, seed=1)
     assert len(probes) == 4
     assert all(p.id.endswith("!probe") and p.extras["probe"] == "answer_changed" for p in probes)
     assert all(world.judge_rewrite(p).corrupted for p in probes)
     assert {p.id.removesuffix("!probe") for p in probes} <= {r.id for r in made[:6]}
-    assert probes == rewrite.make_probes(world, made, 4, seed=1)
+    assert probes == make_probes(world, made, 4, seed=1)
 
 
 def test_the_stages_of_the_u_build_on_each_other(params):

@@ -43,7 +43,8 @@ def main(out: Path) -> None:
     }
     import ray
     from ray.cluster_utils import Cluster
-    from tests.unit.jobs.stub import Stub, requests
+    from tests.unit.jobs.stub import Stub, questions
+    from tests.unit.jobs.test_engine import job
 
     from polite_flamingo.jobs.engine import run
     from polite_flamingo.jobs.ray_pool import RayExecutor
@@ -75,9 +76,7 @@ def main(out: Path) -> None:
     thread.start()
     started = time.monotonic()
     try:
-        progress = run(
-            requests(RECORDS), executor, journal=out / "journal", image_root=out, shard_size=SHARD, label="ray"
-        )
+        progress = run(job(out, SHARD, label="ray"), questions(RECORDS), executor)
     finally:
         done.set()
     seconds = time.monotonic() - started

@@ -17,18 +17,16 @@ from pathlib import Path
 
 import pytest
 from tests.pipeline.cluster_job import CALL, RECORDS, SHARD
-from tests.unit.jobs.stub import Stub, requests
+from tests.unit.jobs.stub import Stub, questions
+from tests.unit.jobs.test_engine import job, shards
 
-from polite_flamingo.jobs.engine import LocalExecutor, outcomes, run
+from polite_flamingo.jobs.engine import run
+from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.jobs.ray_pool import CALLS_PER_WORKER
 
 ROOT = Path(__file__).parents[2]
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install -e '.[ray]'")
-
-
-def shards(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "lock"}
 
 
 def in_own_process(module: str, out: Path, timeout: float) -> None:
@@ -59,12 +57,12 @@ def test_a_killed_worker_and_a_stopped_node_cost_their_calls_in_flight_only(tmp_
     assert report["stranger"] == "refused for the token"
     assert report["computed"] == RECORDS
     assert report["workers_lost"] >= 2
-    assert [o.id for o in outcomes(tmp_path / "journal")] == [f"t/{i}" for i in range(RECORDS)]
+    assert [o.id for o in job(tmp_path).outcomes()] == [f"t/{i}" for i in range(RECORDS)]
     asked = Counter(line.split()[1] for line in (tmp_path / "log").read_text().splitlines())
     repeated = sum(count - 1 for count in asked.values())
     assert len(asked) == RECORDS
     assert repeated <= report["calls_lost"] * CALL
     assert report["calls_lost"] <= report["workers_lost"] * CALLS_PER_WORKER
     local = tmp_path / "local"
-    run(requests(RECORDS), LocalExecutor(Stub(), 37), journal=local, image_root=tmp_path, shard_size=SHARD)
-    assert shards(tmp_path / "journal") == shards(local)
+    run(job(local, SHARD), questions(RECORDS), LocalExecutor(Stub(), 37))
+    assert shards(tmp_path) == shards(local)

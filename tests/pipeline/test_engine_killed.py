@@ -16,7 +16,8 @@ from random import Random
 
 import pytest
 
-from polite_flamingo.jobs.engine import outcomes
+from polite_flamingo.jobs.engine import Job
+from polite_flamingo.rewrite.repair import REWRITES
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("POLITE_FLAMINGO_KILLS", "3"))
@@ -26,19 +27,20 @@ SECONDS_PER_CALL = 0.02
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from polite_flamingo.jobs.engine import LocalExecutor, run
-from polite_flamingo.jobs.repair import RepairPolicy
-from tests.unit.jobs.stub import Stub, requests
-from polite_flamingo.jobs.backends.base import Request
+from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.executor import LocalExecutor
+from polite_flamingo.rewrite.question import RewriteQuestion
+from polite_flamingo.rewrite.repair import REWRITES, RepairingBackend, RepairPolicy
+from tests.unit.jobs.stub import Stub, questions
 
 out = Path(sys.argv[1])
-asked = requests({RECORDS})
+asked = questions({RECORDS})
 for index in range(0, {RECORDS}, 7):
-    asked[index] = Request(f"t/{{index}}", "?", ("once:empty", "never:unchanged")[index % 2])
+    asked[index] = RewriteQuestion(f"t/{{index}}", "?", ("once:empty", "never:unchanged")[index % 2])
 stub = Stub(log=out / "log", delay={SECONDS_PER_CALL})
 (out / "started").touch()
-executor = LocalExecutor(stub, {CALL})
-run(asked, executor, journal=out / "journal", image_root=out, policy=RepairPolicy(attempts=1), shard_size={SHARD})
+executor = LocalExecutor(RepairingBackend(stub, RepairPolicy(attempts=1)), {CALL})
+run(Job(REWRITES, out / "journal", out, shard_size={SHARD}), asked, executor)
 """
 
 
@@ -84,7 +86,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes_and_repeats_at_mos
         process.send_signal(signal.SIGKILL)
         process.communicate()
     finish(killed)
-    found = list(outcomes(killed / "journal"))
+    found = list(Job(REWRITES, killed / "journal", killed).outcomes())
     assert [o.index for o in found] == list(range(RECORDS))
     assert [o.id for o in found] == [f"t/{i}" for i in range(RECORDS)]
     assert shards(killed) == shards(tmp_path / "straight")

@@ -33,15 +33,15 @@ SCRIPT = f"""
 import sys, time
 from pathlib import Path
 from polite_flamingo.params import load_params
-from polite_flamingo.jobs.backends.scorer import ScorerBackend
+from polite_flamingo.scorers.backend import ScorerBackend
 from polite_flamingo.stages import score
 from polite_flamingo.tracking.base import NullTracker
 
 class Slow(ScorerBackend):
     batch_size = 16
-    def generate(self, requests):
+    def answer(self, questions):
         time.sleep({SECONDS_PER_CALL})
-        return super().generate(requests)
+        return super().answer(questions)
 
 import polite_flamingo.scorers.load as scorers
 scorers.ScorerBackend = Slow

@@ -46,7 +46,9 @@ def rescore(options: CommonOptions, file: Path, scorers: str, as_json: bool, **m
     report = rescore(
         file,
         names,
-        folders=scorer_folders((name for name in names if name in SCORERS), origins, params),
+        folders=scorer_folders(
+            (name for name in names if name in SCORERS), origins, params.backbones.model_dump(), params.models
+        ),
         image_root=params.image_root,
         clip_mode=params.score.clip_mode,
         device=params.runtime.device,

@@ -1,472 +1,154 @@
-"""The engine: requests in, a sealed journal of outcomes out; on one machine or many, and through any interruption.
+"""The engine: questions in, a sealed journal of outcomes out; on one machine or many, and through any interruption.
 
-Requests stream through four steps: units get their content hash, finished ones are skipped, the images of the rest are
-checked, and batches of near-equal length go to an executor, which answers and repairs them. A thread does the
-first three steps ahead of the model. Only this process writes to the journal, so the executor may be a model in this
-process (`LocalExecutor`) or a pool of actors on a cluster (`cluster.RayExecutor`); what is in the journal is the same,
-and a job may be started on one and finished on the other.
+Questions stream through four steps: units get their content hash, finished ones are skipped, the images of the rest are
+checked, and calls of near-equal size go to an executor, which answers them. A thread does the first three steps ahead
+of the model. Only this process writes to the journal, so the executor may be a model in this process
+(`executor.LocalExecutor`) or a pool of actors on a cluster (`ray_pool.RayExecutor`); what is in the journal is the
+same, and a job may be started on one and finished on the other.
 
 Memory holds the shards being worked on, however long the input is.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Generic
 
-from polite_flamingo.errors import ImageError, ModelError, PoliteFlamingoError
-from polite_flamingo.io import chunked, read_shard
-from polite_flamingo.jobs.backends.base import ERROR, Backend, Request
+from polite_flamingo.errors import ModelError
+from polite_flamingo.io import read_shard
+from polite_flamingo.jobs.executor import Call, Executor
 from polite_flamingo.jobs.journal import SHARD_SIZE, Journal, open_journal
-from polite_flamingo.jobs.repair import BROKEN, DONE, FAILED, RAW, Answer, Outcome, RepairPolicy, answer_all
-from polite_flamingo.jobs.units import Images, Unit, units
-from polite_flamingo.records import Rewrite, RewritePair, Sample
-from polite_flamingo.tracking.base import NullTracker, Tracker
+from polite_flamingo.jobs.lookahead import lookahead
+from polite_flamingo.jobs.outcomes import FAILED, AnswerFormat, Outcome
+from polite_flamingo.jobs.planning import OpenShard, SealedShard, plan
+from polite_flamingo.jobs.progress import Progress, Report, progress_bar
+from polite_flamingo.jobs.questions import A, Failure, Q
+from polite_flamingo.jobs.units import Images
 
-if TYPE_CHECKING:
-    from polite_flamingo.model.bundle import FlamingoBundle
-    from polite_flamingo.model.settings import GenerationSettings
-    from polite_flamingo.records import Generated
-
-LOG = logging.getLogger(__name__)
-T = TypeVar("T")
-
-BATCHES_PER_CALL = 4  # a call to the backend is this many of its batches, so that rows that end make room for others
 CALLS_AHEAD = 4  # calls prepared ahead of the model
 FAILED_CALLS = 3  # calls in a row without a single answer that end a run
-REPORT_SECONDS = 10.0  # pace of the tracker's figures
-NO_REPAIR = RepairPolicy(attempts=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """One call to a backend: units of one shard. It is finished as a whole or not at all."""
-
-    shard: int
-    units: tuple[Unit, ...]
-
-    @property
-    def requests(self) -> list[Request]:
-        """What to answer."""
-        return [unit.request for unit in self.units]
-
-
-class Executor(Protocol):
-    """Whoever answers batches."""
-
-    @property
-    def identity(self) -> str:
-        """The backend's identity."""
-
-    @property
-    def call_size(self) -> int:
-        """Requests per batch."""
-
-    def map(self, batches: Iterable[Batch], policy: RepairPolicy) -> Iterator[tuple[Batch, list[Answer]]]:
-        """Answer batches, taken from the iterator only as there is room; they may come back in another order."""
-
-    def close(self) -> None:
-        """Free what is held."""
-
-
-class LocalExecutor:
-    """A backend in this process: one batch at a time, so a kill costs one.
+class Job(Generic[A]):
+    """What a job is about, and where its work lies.
 
     Args:
-        backend: The model.
-        call_size: Requests per call; None: a few of the backend's batches.
-    """
-
-    def __init__(self, backend: Backend, call_size: int | None = None) -> None:
-        self._backend = backend
-        self.identity = backend.identity
-        self.call_size = call_size or BATCHES_PER_CALL * backend.batch_size
-
-    def map(self, batches: Iterable[Batch], policy: RepairPolicy) -> Iterator[tuple[Batch, list[Answer]]]:
-        """Answer one batch after the other."""
-        for batch in batches:
-            yield batch, answer_safely(self._backend, batch.requests, policy)
-
-    def close(self) -> None:
-        """Close the backend."""
-        self._backend.close()
-
-
-@dataclass(slots=True)
-class Progress:
-    """Counts of a run so far.
-
-    Args:
-        total: Records of the whole job, where known.
-        restored: Records an earlier run finished.
-        computed: Records of this run.
-        repaired: Records whose repair gave a fine text.
-        kept_raw: Records whose repair gave up.
-        failed: Records without an answer.
-        broken: Records with an unusable image.
-        tokens: Tokens generated by this run.
-        seconds: Time of this run.
-    """
-
-    total: int | None = None
-    restored: int = 0
-    computed: int = 0
-    repaired: int = 0
-    kept_raw: int = 0
-    failed: int = 0
-    broken: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
-
-    def add(self, outcome: Outcome, *, restored: bool) -> None:
-        """Count one outcome."""
-        if restored:
-            self.restored += 1
-        else:
-            self.computed += 1
-            self.tokens += outcome.tokens
-        self.repaired += outcome.status == DONE and outcome.attempts > 0
-        self.kept_raw += outcome.status == RAW
-        self.failed += outcome.status == FAILED
-        self.broken += outcome.status == BROKEN
-        self.seconds = time.monotonic() - self._started
-
-    @property
-    def done(self) -> int:
-        """Records finished by this and earlier runs."""
-        return self.restored + self.computed
-
-    def figures(self) -> dict[str, float]:
-        """What the tracker gets."""
-        rate = self.computed / self.seconds if self.seconds else 0.0
-        figures = {
-            "records_done": float(self.done),
-            "records_per_second": rate,
-            "tokens_per_second": self.tokens / self.seconds if self.seconds else 0.0,
-            "repaired": float(self.repaired),
-            "kept_raw": float(self.kept_raw),
-            "failed": float(self.failed),
-            "broken_images": float(self.broken),
-        }
-        if self.total is not None and rate:
-            figures["seconds_remaining"] = max(0, self.total - self.done) / rate
-        return figures
-
-
-def run(
-    requests: Iterable[Request],
-    executor: Executor,
-    *,
-    journal: Path,
-    image_root: Path,
-    policy: RepairPolicy = NO_REPAIR,
-    total: int | None = None,
-    label: str | None = None,
-    tracker: Tracker | None = None,
-    shard_size: int = SHARD_SIZE,
-    image_threads: int = 2,
-) -> Progress:
-    """Answer every request once; started again after any interruption, it goes on where it was.
-
-    Args:
-        requests: What to answer, in a fixed order.
-        executor: Who answers.
-        journal: Folder of the job's journal; read the result with `outcomes`.
+        answers: The type of its answers.
+        journal: Folder of its journal.
         image_root: Folder of the image paths.
-        policy: When an answer is tried again.
-        total: Number of requests, for the progress bar.
+        total: Number of questions, for the progress bar.
         label: Name of the progress bar; None: no bar.
-        tracker: Gets rate, remaining time, repairs and failures every ten seconds.
-        shard_size: Units per shard.
         image_threads: Images checked at the same time.
+        shard_size: Units per shard.
+    """
+
+    answers: AnswerFormat[A]
+    journal: Path
+    image_root: Path
+    total: int | None = None
+    label: str | None = None
+    image_threads: int = 2
+    shard_size: int = SHARD_SIZE
+
+    def outcomes(self) -> Iterator[Outcome[A]]:
+        """Stream the outcomes of the finished job in input order."""
+        for path in sorted(self.journal.glob("part-*.parquet")):
+            yield from map(self.answers.from_row, read_shard(path))
+
+
+def run(job: Job[A], questions: Iterable[Q], executor: Executor[Q, A], report: Report | None = None) -> Progress:
+    """Answer every question once; started again after any interruption, it goes on where it was.
+
+    Args:
+        job: What the questions are part of; read the result with `Job.outcomes`.
+        questions: What to answer, in a fixed order.
+        executor: Who answers.
+        report: Gets rate, remaining time, failures and the answers' own figures every ten seconds.
 
     Raises:
         BusyError: another process works on this journal.
         StorageError: the disk is full, read-only or failing; everything finished is intact.
         ModelError: the backend answers nothing any more.
     """
-    setting = json.dumps([executor.identity, policy.model_dump()], sort_keys=True)
-    images = Images(image_root, image_threads)
-    progress = Progress(total)
-    shards = 0
+    images = Images(job.image_root, job.image_threads)
+    progress = Progress(job.total)
     with (
-        open_journal(journal, shard_size) as book,
-        _bar(progress, label, tracker or NullTracker()) as show,
-        _ahead(_plan(requests, book, images, setting, executor.call_size), CALLS_AHEAD) as planned,
+        open_journal(job.journal, job.answers, job.shard_size) as journal,
+        progress_bar(progress, job.label, report) as refresh,
+        lookahead(plan(questions, journal, images, executor.identity, executor.call_size), CALLS_AHEAD) as planned,
     ):
-        desk = _Desk(book, progress, show)
-        for batch, answers in executor.map(desk.batches(planned), policy):
-            desk.take(batch, answers)
-        shards = desk.shards
-        book.finish(shards)
+        bookkeeping: Bookkeeping[Q, A] = Bookkeeping(journal, progress, refresh)
+        for call, answers in executor.map(bookkeeping.calls(planned)):
+            bookkeeping.record(call, answers)
+        journal.finish(bookkeeping.shards)
     return progress
 
 
-def outcomes(journal: Path) -> Iterator[Outcome]:
-    """Stream the outcomes of a finished job in input order."""
-    for path in sorted(journal.glob("part-*.parquet")):
-        for row in read_shard(path):
-            yield Outcome(**row)
+class Bookkeeping(Generic[Q, A]):
+    """Keeps the open shards, appends what comes back and seals what is complete.
 
-
-def answer_safely(backend: Backend, requests: Sequence[Request], policy: RepairPolicy) -> list[Answer]:
-    """Answer requests; where a call breaks, halves of it are tried, so that one bad record costs itself only.
-
-    Raises:
-        PoliteFlamingoError: the backend as a whole is unusable; a single bad image is no such case.
+    Args:
+        journal: Where to.
+        progress: Counts every outcome.
+        refresh: Shows the progress.
     """
-    try:
-        return answer_all(backend, requests, policy)
-    except Exception as error:
-        if isinstance(error, PoliteFlamingoError) and not isinstance(error, ImageError):
-            raise
-        if len(requests) == 1:
-            LOG.warning("%s cannot be answered: %s: %s", requests[0].key, type(error).__name__, error)
-            return [Answer(FAILED, "", f"{ERROR}{type(error).__name__}: {error}"[:500])]
-        LOG.warning("a call of %d records broke and is halved: %s: %s", len(requests), type(error).__name__, error)
-    middle = len(requests) // 2
-    return [
-        *answer_safely(backend, requests[:middle], policy),
-        *answer_safely(backend, requests[middle:], policy),
-    ]
 
-
-def as_request(sample: Sample) -> Request:
-    """What to ask for an annotation: its first turn, the whole raw answer (captions, boxes) as the draft."""
-    images = tuple(sample.images[i].path for i in sample.turns[0].images)
-    return Request(key=sample.id, instruction=sample.instruction, draft=sample.response, images=images)
-
-
-def as_rewrite(sample: Sample, outcome: Outcome) -> Rewrite:
-    """Join a sample and its outcome into a record without scores; what repair did is in ``extras["repair"]``."""
-    extras = dict(sample.extras)
-    if outcome.attempts:
-        extras["repair"] = {
-            "attempts": outcome.attempts,
-            "fault": outcome.fault,
-            "kept": "raw" if outcome.status == RAW else "rewrite",
-        }
-    return sample.answered(outcome.text, outcome.finish_reason, extras)
-
-
-def revise(
-    bundle: FlamingoBundle,
-    pairs: Sequence[RewritePair],
-    settings: GenerationSettings,
-    *,
-    image_root: Path,
-    batch_size: int,
-    progress: str | None = None,
-) -> list[Generated]:
-    """Revise the drafted response of every pair with a model in memory, to compare with the original."""
-    from polite_flamingo.jobs.backends.flamingo import flamingo_prompt
-    from polite_flamingo.model.generate import generate
-
-    requests = [Request(p.id, p.instruction, p.drafted, tuple(image.path for image in p.images)) for p in pairs]
-    prompts = [flamingo_prompt(bundle.tokenizer, request) for request in requests]
-    return generate(bundle, prompts, settings, image_root=image_root, batch_size=batch_size, progress=progress)
-
-
-@dataclass(frozen=True, slots=True)
-class _Skipped:
-    """A shard an earlier run sealed."""
-
-    shard: int
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A shard with work left: its number of units and what is known already."""
-
-    shard: int
-    expected: int
-    restored: tuple[Outcome, ...]
-    broken: tuple[Outcome, ...]
-
-
-def _plan(
-    requests: Iterable[Request], book: Journal, images: Images, setting: str, call_size: int
-) -> Iterator[_Skipped | _Opened | Batch]:
-    """Cut the input into shards and what is left of them into batches of near-equal length."""
-    shards = chunked(units(requests, images=images, setting=setting), book.shard_size)
-    for shard, chunk in enumerate(shards):
-        keys = [unit.key for unit in chunk]
-        if book.sealed(shard, keys):
-            yield _Skipped(shard, tuple(book.read(shard)))
-            continue
-        restored = book.restore(shard, keys)
-        left = [unit for unit in chunk if unit.key not in restored]
-        problems = images.check([unit.request for unit in left])
-        yield _Opened(
-            shard,
-            len(chunk),
-            # equal records with equal images have equal keys, so one outcome may stand at several places
-            tuple(_placed(restored[unit.key], unit) for unit in chunk if unit.key in restored),
-            tuple(
-                Outcome(unit.index, unit.key, unit.request.key, BROKEN, finish_reason=problem)
-                for unit, problem in zip(left, problems, strict=True)
-                if problem is not None
-            ),
-        )
-        usable = [unit for unit, problem in zip(left, problems, strict=True) if problem is None]
-        usable.sort(key=lambda unit: (-unit.size, unit.index))
-        for group in chunked(usable, call_size):
-            yield Batch(shard, tuple(group))
-
-
-def _placed(outcome: Outcome, unit: Unit) -> Outcome:
-    return Outcome(**{**outcome.to_row(), "index": unit.index})
-
-
-class _Desk:
-    """Keeps the open shards, appends what comes back and seals what is complete."""
-
-    def __init__(self, book: Journal, progress: Progress, show: Callable[[], None]) -> None:
-        self._book, self._progress, self._show = book, progress, show
-        self._open: dict[int, tuple[int, dict[int, Outcome]]] = {}
-        self._silent = 0
+    def __init__(self, journal: Journal[A], progress: Progress, refresh: Callable[[], None]) -> None:
+        self._journal, self._progress, self._refresh = journal, progress, refresh
+        self._open: dict[int, tuple[int, dict[int, Outcome[A]]]] = {}  # shard -> its size, outcomes by index
+        self._failed_calls = 0
         self.shards = 0
 
-    def batches(self, planned: Iterable[_Skipped | _Opened | Batch]) -> Iterator[Batch]:
-        """Do the book-keeping of what was planned and hand on the batches."""
+    def calls(self, planned: Iterable[SealedShard[A] | OpenShard[A] | Call[Q]]) -> Iterator[Call[Q]]:
+        """Count what is known of the shards and hand on the calls."""
         for item in planned:
-            if isinstance(item, Batch):
+            if isinstance(item, Call):
                 yield item
                 continue
             self.shards = item.shard + 1
-            if isinstance(item, _Skipped):
+            if isinstance(item, SealedShard):
                 self._count(item.outcomes, restored=True)
                 continue
-            self._open[item.shard] = (item.expected, {o.index: o for o in (*item.restored, *item.broken)})
+            self._open[item.shard] = (item.size, {o.index: o for o in (*item.restored, *item.broken)})
             self._count(item.restored, restored=True)
             self._count(item.broken, restored=False)
             self._seal_if_complete(item.shard)
 
-    def take(self, batch: Batch, answers: Sequence[Answer]) -> None:
-        """Write down the answers of a batch."""
-        made = [
-            Outcome(
-                unit.index,
-                unit.key,
-                unit.request.key,
-                answer.status,
-                _encodable(answer.text),
-                _encodable(answer.finish_reason),
-                answer.tokens,
-                answer.attempts,
-                answer.fault,
-            )
-            for unit, answer in zip(batch.units, answers, strict=True)
+    def record(self, call: Call[Q], answers: Sequence[A | Failure]) -> None:
+        """Write down the answers of a call.
+
+        Raises:
+            ModelError: it is the third call in a row without any.
+        """
+        outcomes: list[Outcome[A]] = [
+            Outcome(unit.index, unit.key, unit.question.key, status=FAILED, reason=answer.reason)
+            if isinstance(answer, Failure)
+            else Outcome(unit.index, unit.key, unit.question.key, answer)
+            for unit, answer in zip(call.units, answers, strict=True)
         ]
-        self._book.append(batch.shard, made)
-        self._open[batch.shard][1].update((outcome.index, outcome) for outcome in made)
-        self._count(made, restored=False)
-        self._seal_if_complete(batch.shard)
-        self._silent = self._silent + 1 if all(outcome.status == FAILED for outcome in made) else 0
-        if self._silent >= FAILED_CALLS:
+        self._journal.append(call.shard, outcomes)
+        self._open[call.shard][1].update((outcome.index, outcome) for outcome in outcomes)
+        self._count(outcomes, restored=False)
+        self._seal_if_complete(call.shard)
+        self._failed_calls = self._failed_calls + 1 if all(o.status == FAILED for o in outcomes) else 0
+        if self._failed_calls >= FAILED_CALLS:
             raise ModelError(
                 f"the backend answered none of the last {FAILED_CALLS} calls",
-                value=made[-1].finish_reason,
-                where=made[-1].id,
+                value=outcomes[-1].reason,
+                where=outcomes[-1].id,
                 next_step="mend what the message says and start again: finished records are kept, failed ones retried",
             )
 
     def _seal_if_complete(self, shard: int) -> None:
-        expected, known = self._open[shard]
-        if len(known) == expected:
-            self._book.seal(shard, [known[index] for index in sorted(known)])
+        size, outcomes = self._open[shard]
+        if len(outcomes) == size:
+            self._journal.seal(shard, [outcomes[index] for index in sorted(outcomes)])
             del self._open[shard]
 
-    def _count(self, found: Iterable[Outcome], *, restored: bool) -> None:
-        for outcome in found:
-            self._progress.add(outcome, restored=restored)
-        self._show()
-
-
-def _encodable(text: str) -> str:
-    """`text` without lone surrogates, which an endpoint may send and no file can hold."""
-    return text.encode("utf-8", "replace").decode()
-
-
-@contextmanager
-def _ahead(items: Iterator[T], size: int) -> Iterator[Iterator[T]]:
-    """Run an iterator in a thread, at most `size` items ahead; its exception is raised at its place."""
-    made: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=size)
-    stop = threading.Event()
-
-    def put(kind: str, value: Any) -> bool:
-        while not stop.is_set():
-            try:
-                made.put((kind, value), timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:
-            put("error", error)
-
-    def taken() -> Iterator[T]:
-        while True:
-            kind, value = made.get()
-            if kind == "item":
-                yield value
-            elif kind == "end":
-                return
-            else:
-                raise value
-
-    thread = threading.Thread(target=work, name="plan", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        stop.set()
-        thread.join()
-
-
-@contextmanager
-def _bar(progress: Progress, label: str | None, tracker: Tracker) -> Iterator[Callable[[], None]]:
-    """A progress bar (rate and remaining time are of this run alone) and the tracker's steady pace."""
-    from tqdm import tqdm
-
-    reported = time.monotonic()
-    with tqdm(total=progress.total, desc=label, unit="rec", mininterval=1.0, disable=label is None) as bar:
-
-        def show() -> None:
-            nonlocal reported
-            if not bar.disable:
-                bar.initial = progress.restored
-                bar.set_postfix(_postfix(progress), refresh=False)
-                bar.update(progress.done - bar.n)
-            if time.monotonic() - reported >= REPORT_SECONDS:
-                reported = time.monotonic()
-                tracker.metrics(progress.figures(), step=progress.done)
-
-        yield show
-        show()
-        tracker.metrics(progress.figures(), step=progress.done)
-
-
-def _postfix(progress: Progress) -> Mapping[str, object]:
-    return {
-        "repaired": progress.repaired,
-        "raw": progress.kept_raw,
-        "failed": progress.failed + progress.broken,
-    }
+    def _count(self, outcomes: Iterable[Outcome[A]], *, restored: bool) -> None:
+        for outcome in outcomes:
+            self._progress.add(outcome, self._journal.answers, restored=restored)
+        self._refresh()

@@ -11,7 +11,6 @@ Rows are found again by the content hash of their unit alone, so that work of ot
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -21,30 +20,34 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
-from polite_flamingo.errors import DataError, PoliteFlamingoError, StorageError
-from polite_flamingo.io import hash_file, locked, read_json, read_shard, write_json, write_shard
-from polite_flamingo.jobs.repair import FAILED, Outcome
+from polite_flamingo.errors import DataError
+from polite_flamingo.io import Row, hash_file, locked, read_json, read_shard, write_json, write_shard
+from polite_flamingo.jobs.outcomes import FAILED, AnswerFormat, Outcome
+from polite_flamingo.jobs.questions import A
+from polite_flamingo.jobs.storage import storage_errors
 
 LOG = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 SHARD_SIZE = 2048  # units per shard; part of the format of the result, independent of machine and batch
-_MAGIC = b"PFJ1"
+_MAGIC = b"PFJ2"
 _HEADER = struct.Struct("<4sII")  # magic, payload bytes, CRC-32 of the payload
 
 
-class Journal:
+class Journal(Generic[A]):
     """An opened journal folder; use `open_journal`.
 
     Args:
         folder: Folder of the job.
+        answers: The type of its answers.
         shard_size: Units per shard.
     """
 
-    def __init__(self, folder: Path, shard_size: int = SHARD_SIZE) -> None:
+    def __init__(self, folder: Path, answers: AnswerFormat[A], shard_size: int = SHARD_SIZE) -> None:
         self.folder = folder
+        self.answers = answers
         self.shard_size = shard_size
         self._files: dict[int, int] = {}  # shard -> file descriptor of its frames
         for left in folder.glob(".*.tmp"):
@@ -64,40 +67,45 @@ class Journal:
             self._frames_path(shard).unlink(missing_ok=True)  # left by a stop right after the manifest was written
         return True
 
-    def read(self, shard: int) -> Iterator[Outcome]:
+    def read(self, shard: int) -> Iterator[Outcome[A]]:
         """Stream the outcomes of a sealed shard in input order."""
-        for row in read_shard(self._sealed_path(shard)):
-            yield Outcome(**row)
+        yield from map(self.answers.from_row, read_shard(self._sealed_path(shard)))
 
-    def restore(self, shard: int, keys: Sequence[str]) -> dict[str, Outcome]:
-        """What an earlier run finished of these units, by key; a torn tail is cut off, failed units are left out."""
-        wanted = set(keys)
-        found: dict[str, Outcome] = {}
+    def restore(self, shard: int, keys: Sequence[str]) -> dict[str, Outcome[A]]:
+        """What an earlier run finished of these units, by key; a torn tail is cut off, failed units are left out.
+
+        Rows of another format, which an earlier version or another type of answer left, count as not there.
+        """
+        rows: dict[str, Row] = {}
         if self._sealed_path(shard).is_file():
             try:
-                found = {row["key"]: Outcome(**row) for row in read_shard(self._sealed_path(shard))}
-            except (DataError, TypeError, KeyError) as error:
+                rows = {row["key"]: row for row in read_shard(self._sealed_path(shard))}
+            except (DataError, KeyError) as error:
                 LOG.warning("sealed shard is unusable and is made again: %s", error)
         frames = self._frames_path(shard)
         if frames.is_file():
             good = 0
-            for end, outcomes in _frames(frames):
-                found.update((outcome.key, outcome) for outcome in outcomes)
+            for end, appended in _frames(frames):
+                rows.update((row["key"], row) for row in appended)
                 good = end
             torn = frames.stat().st_size - good
             if torn:
                 LOG.warning("%s: %d bytes of an unfinished append cut off", frames, torn)
                 with self._guarded("cut"):
                     os.truncate(frames, good)
-        return {key: outcome for key, outcome in found.items() if key in wanted and outcome.status != FAILED}
+        outcomes: dict[str, Outcome[A]] = {}
+        for key in set(keys) & rows.keys():
+            with suppress(KeyError):
+                outcomes[key] = self.answers.from_row(rows[key])
+        return {key: outcome for key, outcome in outcomes.items() if outcome.status != FAILED}
 
-    def append(self, shard: int, outcomes: Sequence[Outcome]) -> None:
+    def append(self, shard: int, outcomes: Sequence[Outcome[A]]) -> None:
         """Add finished units to an open shard; on return they are on the disk.
 
         Raises:
             StorageError: the disk is full, read-only or failing; everything before is intact.
         """
-        rows = [outcome.to_row() for outcome in outcomes]
+        rows = [self.answers.to_row(outcome) for outcome in outcomes]
         payload = zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode(), 1)
         frame = _HEADER.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload
         with self._guarded("append"):
@@ -113,11 +121,11 @@ class Journal:
                     os.ftruncate(file, before)
                 raise
 
-    def seal(self, shard: int, outcomes: Sequence[Outcome]) -> None:
+    def seal(self, shard: int, outcomes: Sequence[Outcome[A]]) -> None:
         """Finish a shard; `outcomes` in input order, all units of it."""
         path = self._sealed_path(shard)
         with self._guarded("seal"):
-            write_shard(path, [outcome.to_row() for outcome in outcomes])
+            write_shard(path, [self.answers.to_row(outcome) for outcome in outcomes])
             entry = {
                 "key": shard_key([outcome.key for outcome in outcomes]),
                 "rows": len(outcomes),
@@ -184,13 +192,13 @@ class Journal:
         return file
 
     @contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        with storage_errors(self.folder, what):
+    def _guarded(self, operation: str) -> Iterator[None]:
+        with storage_errors(self.folder, operation):
             yield
 
 
 @contextmanager
-def open_journal(folder: Path, shard_size: int = SHARD_SIZE) -> Iterator[Journal]:
+def open_journal(folder: Path, answers: AnswerFormat[A], shard_size: int = SHARD_SIZE) -> Iterator[Journal[A]]:
     """Open a job's journal for this process alone.
 
     Raises:
@@ -201,10 +209,10 @@ def open_journal(folder: Path, shard_size: int = SHARD_SIZE) -> Iterator[Journal
         folder.mkdir(parents=True, exist_ok=True)
         lock = locked(folder / "lock", where=folder)
         lock.__enter__()
-    journal: Journal | None = None
+    journal: Journal[A] | None = None
     try:
         with storage_errors(folder, "open"):
-            journal = Journal(folder, shard_size)
+            journal = Journal(folder, answers, shard_size)
         yield journal
     finally:
         if journal is not None:
@@ -212,42 +220,13 @@ def open_journal(folder: Path, shard_size: int = SHARD_SIZE) -> Iterator[Journal
         lock.__exit__(None, None, None)
 
 
-@contextmanager
-def storage_errors(folder: Path, what: str) -> Iterator[None]:
-    """Turn what the operating system says about a disk into a `StorageError` with the next step."""
-    try:
-        yield
-    except PoliteFlamingoError:
-        raise
-    except OSError as error:
-        kind, step = _STORAGE.get(error.errno or 0, ("storage fails", "check the disk, then start again"))
-        raise StorageError(
-            f"{kind} ({what})",
-            value=os.strerror(error.errno) if error.errno else str(error),
-            where=folder,
-            next_step=f"{step}; what was finished before is intact and is not computed again",
-        ) from error
-
-
-_FULL = ("the disk is full", "free space, then start again")
-_READ_ONLY = ("the folder cannot be written", "make it writable, then start again")
-_STORAGE = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: ("the quota of the disk is used up", "free space, then start again"),
-    errno.EFBIG: ("the file would grow above the limit", "raise the limit (ulimit -f), then start again"),
-    errno.EROFS: _READ_ONLY,
-    errno.EACCES: _READ_ONLY,
-    errno.EPERM: _READ_ONLY,
-}
-
-
 def shard_key(keys: Sequence[str]) -> str:
     """Content hash of a shard's units."""
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
-def _frames(path: Path) -> Iterator[tuple[int, list[Outcome]]]:
-    """Whole frames of a file with the offset of their ends; stops before the first that is torn or damaged."""
+def _frames(path: Path) -> Iterator[tuple[int, list[Row]]]:
+    """Rows of a file's whole frames with the offsets of their ends; stops before the first that is torn or damaged."""
     with open(path, "rb") as file:
         end = 0
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
@@ -256,7 +235,7 @@ def _frames(path: Path) -> Iterator[tuple[int, list[Outcome]]]:
             if len(payload) != length or magic != _MAGIC or zlib.crc32(payload) != checksum:
                 return
             end += _HEADER.size + length
-            yield end, [Outcome(**row) for row in json.loads(zlib.decompress(payload))]
+            yield end, json.loads(zlib.decompress(payload))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rewriting on a Ray cluster: a pool of actors, each holding the model once. The only importer of Ray.
+"""Jobs on a Ray cluster: a pool of actors, each holding the model once. The only importer of Ray.
 
 The driver keeps at most two calls at each worker, so a lost worker or node costs those: they go to the others, and
 another worker is hired in its place as soon as the cluster has room. The journal stays with the driver, which makes a
@@ -9,27 +9,23 @@ its calls back.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
-from polite_flamingo.errors import ConfigError, ModelError, PoliteFlamingoError
-from polite_flamingo.jobs.backends.base import ERROR, Backend, Request
-from polite_flamingo.jobs.engine import BATCHES_PER_CALL, Batch, answer_safely
-from polite_flamingo.jobs.repair import FAILED, Answer, RepairPolicy
-from polite_flamingo.jobs.shared import ImageCache, Shared
+from polite_flamingo.errors import ConfigError, ModelError
+from polite_flamingo.jobs.executor import BATCHES_PER_CALL, Call
+from polite_flamingo.jobs.questions import A, Backend, Failure, Q
+from polite_flamingo.jobs.ray_cluster import connect, prepare_environment, worker_error
+from polite_flamingo.jobs.shared import Shared
+from polite_flamingo.jobs.worker import Worker
 
 LOG = logging.getLogger(__name__)
 
-ADDRESS_VARIABLE = "RAY_ADDRESS"
-LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray listens on 127.0.0.1 alone; read at its import
 CALLS_PER_WORKER = 2  # one at work, one waiting
 LOSSES = 2  # a call lost this often is halved each time it is lost again, to find the record that kills workers
 LOSSES_IN_A_ROW = 12  # lost workers without one finished call between them that end a run
@@ -38,49 +34,13 @@ WAIT_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 
 
-class Worker:
-    """The model on a node; becomes a Ray actor.
-
-    Args:
-        factory: Makes the backend; paths in it must hold on every node.
-        shared: Where models and images come from on a cluster without common paths; the factory then gets this and
-            the worker's image folder.
-    """
-
-    def __init__(self, factory: Callable[..., Backend], shared: Shared | None = None) -> None:
-        self._factory = factory
-        self._images = None if shared is None else ImageCache(shared)
-        self._backend: Backend | None = None
-
-    def ready(self) -> str:
-        """Make the backend and return its identity."""
-        self._backend = (
-            self._factory() if self._images is None else self._factory(self._images.shared, self._images.root)
-        )
-        return self._backend.identity
-
-    def answer(self, requests: Sequence[Request], policy: RepairPolicy, images: Mapping[str, str]) -> list[Answer]:
-        """Answer one call; `images` names its images on shared storage, if there is one."""
-        assert self._backend is not None  # `ready` comes first
-        if self._images is not None:
-            self._images.fetch(images)
-        return answer_safely(self._backend, requests, policy)
-
-    def close(self) -> None:
-        """Free what is held and remove the worker's images."""
-        if self._backend is not None:
-            self._backend.close()
-        if self._images is not None:
-            self._images.close()
-
-
 @dataclass(slots=True)
-class _Hired:
+class _Member:
     actor: Any
-    calls: dict[Any, Batch] = field(default_factory=dict)  # by reference of the result
+    calls: dict[Any, Call[Any]] = field(default_factory=dict)  # by reference of the result
 
 
-class RayExecutor:
+class RayExecutor(Generic[Q, A]):
     """A pool of workers on the cluster that ``RAY_ADDRESS`` names, or on this machine where it is unset.
 
     Args:
@@ -100,17 +60,17 @@ class RayExecutor:
 
     def __init__(
         self,
-        factory: Callable[[], Backend],
+        factory: Callable[[], Backend[Q, A]],
         *,
         workers: int,
         cpus_per_worker: float = 1,
         gpus_per_worker: float = 0,
         call_size: int | None = None,
         shared: Shared | None = None,
-        remote_factory: Callable[[Shared, Path], Backend] | None = None,
+        remote_factory: Callable[[Shared, Path], Backend[Q, A]] | None = None,
         image_root: Path | None = None,
     ) -> None:
-        _prepare_environment()
+        prepare_environment()
         try:
             import ray
         except ImportError:
@@ -125,55 +85,55 @@ class RayExecutor:
         self.identity = backend.identity
         self.call_size = call_size or BATCHES_PER_CALL * backend.batch_size
         backend.close()
-        self._factory: Callable[..., Backend] = factory if remote_factory is None else remote_factory
+        self._factory: Callable[..., Backend[Q, A]] = factory if remote_factory is None else remote_factory
         self._shared, self._image_root = shared, image_root
         self._workers = workers
         self._claim = {"num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
-            _connect(ray)
-        self._starting: dict[Any, _Hired] = {}  # by reference of `ready`
-        self._ready: list[_Hired] = []
-        self._lost: deque[Batch] = deque()
+            connect(ray)
+        self._starting: dict[Any, _Member] = {}  # by reference of `ready`
+        self._ready: list[_Member] = []
+        self._lost: deque[Call[Q]] = deque()
         self._times_lost: dict[int, int] = {}  # by index of a call's first unit
         self._losses_in_a_row = 0
         self.workers_lost = 0
         self.calls_lost = 0
 
-    def map(self, batches: Iterable[Batch], policy: RepairPolicy) -> Iterator[tuple[Batch, list[Answer]]]:
-        """Answer batches on the cluster, as they are finished.
+    def map(self, calls: Iterable[Call[Q]]) -> Iterator[tuple[Call[Q], Sequence[A | Failure]]]:
+        """Answer calls on the cluster, as they are finished.
 
         Raises:
             ModelError: the model cannot be used on a node, workers keep dying, or none can be hired.
         """
-        source = iter(batches)
+        source = iter(calls)
         exhausted = False
         idle_since = time.monotonic()
         while True:
             self._hire()
             for worker in self._ready:
                 while len(worker.calls) < CALLS_PER_WORKER:
-                    batch = self._lost.popleft() if self._lost else None if exhausted else next(source, None)
-                    if batch is None:
+                    call = self._lost.popleft() if self._lost else None if exhausted else next(source, None)
+                    if call is None:
                         exhausted = True
                         break
-                    worker.calls[self._send(worker, batch, policy)] = batch
+                    worker.calls[self._send(worker, call)] = call
             owners = {reference: worker for worker in self._ready for reference in worker.calls}
             if exhausted and not owners and not self._lost:
                 return
             if not self._ready and not exhausted and not self._lost:
                 # nothing is computed while nobody is there, but a job without work must still end
-                batch = next(source, None)
-                exhausted = batch is None
-                if batch is not None:
-                    self._lost.append(batch)
+                call = next(source, None)
+                exhausted = call is None
+                if call is not None:
+                    self._lost.append(call)
                 continue
             if self._ready:
                 idle_since = time.monotonic()
             waiting = [*owners, *self._starting]
             done, _ = self._ray.wait(waiting, num_returns=1, timeout=WAIT_SECONDS)
             if not done:
-                self._complain(time.monotonic() - idle_since)
+                self._check_patience(time.monotonic() - idle_since)
             for reference in done:
                 if reference in self._starting:
                     self._welcome(reference)
@@ -191,26 +151,26 @@ class RayExecutor:
         if self._owns_ray:
             self._ray.shutdown()
 
-    def _send(self, worker: _Hired, batch: Batch, policy: RepairPolicy) -> Any:
-        requests = batch.requests
+    def _send(self, worker: _Member, call: Call[Q]) -> Any:
+        questions = call.questions
         images: dict[str, str] = {}
         if self._shared is not None and self._image_root is not None:
-            paths = dict.fromkeys(path for request in requests for path in request.images)
+            paths = dict.fromkeys(path for question in questions for path in question.images)
             images = self._shared.publish_images(self._image_root, paths)
-        return worker.actor.answer.remote(requests, policy, images)
+        return worker.actor.answer.remote(questions, images)
 
     def _hire(self) -> None:
         while len(self._ready) + len(self._starting) < self._workers:
-            made = self._ray.remote(max_restarts=0, max_task_retries=0, **self._claim)(Worker)
-            hired = _Hired(made.remote(self._factory, self._shared))
-            self._starting[hired.actor.ready.remote()] = hired
+            actor_class = self._ray.remote(max_restarts=0, max_task_retries=0, **self._claim)(Worker)
+            member = _Member(actor_class.remote(self._factory, self._shared))
+            self._starting[member.actor.ready.remote()] = member
 
     def _welcome(self, reference: Any) -> None:
         worker = self._starting.pop(reference)
         try:
             identity = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            raise _cause(error, "the model cannot be used on a node") from error
+            raise worker_error(error, "the model cannot be used on a node") from error
         except self._ray.exceptions.RayError as error:
             self._lose(worker, error)
             return
@@ -223,21 +183,21 @@ class RayExecutor:
             )
         self._ready.append(worker)
 
-    def _collect(self, worker: _Hired, reference: Any) -> Iterator[tuple[Batch, list[Answer]]]:
+    def _collect(self, worker: _Member, reference: Any) -> Iterator[tuple[Call[Q], Sequence[A | Failure]]]:
         try:
             answers = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            raise _cause(error, "a worker failed") from error
+            raise worker_error(error, "a worker failed") from error
         except self._ray.exceptions.RayError as error:
             self._ready.remove(worker)
             yield from self._lose(worker, error)
             return
-        batch = worker.calls.pop(reference)
-        self._times_lost.pop(batch.units[0].index, None)
+        call = worker.calls.pop(reference)
+        self._times_lost.pop(call.units[0].index, None)
         self._losses_in_a_row = 0
-        yield batch, answers
+        yield call, answers
 
-    def _lose(self, worker: _Hired, error: Exception) -> list[tuple[Batch, list[Answer]]]:
+    def _lose(self, worker: _Member, error: Exception) -> list[tuple[Call[Q], Sequence[A | Failure]]]:
         """Put the calls of a lost worker back; returns those that are settled: finished before, or given up."""
         self._kill(worker)
         settled = self._finished_before(worker)
@@ -252,36 +212,36 @@ class RayExecutor:
                 value=reason,
                 next_step="look at the memory of the nodes and the logs of the workers; finished records are kept",
             )
-        for place, batch in enumerate(worker.calls.values()):
-            if place > 0:  # it was waiting behind the one at work and has nothing to do with the loss
-                self._lost.append(batch)
+        for position, call in enumerate(worker.calls.values()):
+            if position > 0:  # it was waiting behind the one at work and has nothing to do with the loss
+                self._lost.append(call)
                 continue
-            times = self._times_lost.pop(batch.units[0].index, 0) + 1
-            parts = [batch]
-            if times > LOSSES and len(batch.units) == 1:
-                LOG.warning("%s loses its workers and is given up", batch.units[0].request.key)
-                settled.append((batch, [Answer(FAILED, "", f"{ERROR}the worker was lost {times} times")]))
+            times = self._times_lost.pop(call.units[0].index, 0) + 1
+            parts = [call]
+            if times > LOSSES and len(call.units) == 1:
+                LOG.warning("%s loses its workers and is given up", call.units[0].question.key)
+                settled.append((call, [Failure(f"error: the worker was lost {times} times")]))
                 continue
             if times > LOSSES:
-                middle = len(batch.units) // 2
-                parts = [Batch(batch.shard, batch.units[:middle]), Batch(batch.shard, batch.units[middle:])]
+                middle = len(call.units) // 2
+                parts = [Call(call.shard, call.units[:middle]), Call(call.shard, call.units[middle:])]
             for part in parts:
                 self._times_lost[part.units[0].index] = times
             self._lost.extend(parts)
         worker.calls.clear()
         return settled
 
-    def _finished_before(self, worker: _Hired) -> list[tuple[Batch, list[Answer]]]:
+    def _finished_before(self, worker: _Member) -> list[tuple[Call[Q], Sequence[A | Failure]]]:
         """Calls whose answers arrived before their worker was lost."""
-        found: list[tuple[Batch, list[Answer]]] = []
+        finished: list[tuple[Call[Q], Sequence[A | Failure]]] = []
         for reference in list(worker.calls):
             if self._ray.wait([reference], num_returns=1, timeout=0)[0]:
                 with suppress(self._ray.exceptions.RayError):
                     answers = self._ray.get(reference)
-                    found.append((worker.calls.pop(reference), answers))
-        return found
+                    finished.append((worker.calls.pop(reference), answers))
+        return finished
 
-    def _complain(self, idle: float) -> None:
+    def _check_patience(self, idle: float) -> None:
         if self._ready:
             return
         LOG.warning(
@@ -297,47 +257,8 @@ class RayExecutor:
                 next_step="add nodes or lower runtime.threads and runtime.gpus_per_worker; finished records are kept",
             )
 
-    def _kill(self, worker: _Hired) -> None:
+    def _kill(self, worker: _Member) -> None:
         try:
             self._ray.kill(worker.actor, no_restart=True)
         except Exception as error:  # it is gone already, or the cluster is
             LOG.debug("worker could not be dismissed: %s", error)
-
-
-def _cause(error: Any, what: str) -> PoliteFlamingoError:
-    """Our own error where a worker raised one, or its text."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, PoliteFlamingoError):
-        return cause
-    return ModelError(what, value=f"{type(cause or error).__name__}: {cause or error}"[:500])
-
-
-def _prepare_environment() -> None:
-    """Before Ray is imported, which is when it reads this: a private cluster listens on loopback and asks for a token.
-
-    The token lives in the environment of this process and its children alone. A cluster that ``RAY_ADDRESS`` names has
-    its own settings.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get(ADDRESS_VARIABLE) or "ray" in sys.modules:
-        return
-    os.environ.setdefault(LOOPBACK_VARIABLE, "0")
-    if not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-
-
-def _connect(ray: Any) -> None:
-    """Join the cluster ``RAY_ADDRESS`` names, or start a private one on this machine."""
-    address = os.environ.get(ADDRESS_VARIABLE)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-    if not address:
-        options |= {"address": "local", "include_dashboard": False}
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
-        raise ConfigError(
-            "Ray cannot be reached",
-            value=" ".join(str(error).split())[:300],
-            where=f"{ADDRESS_VARIABLE}={address}" if address else "this machine",
-            next_step="check the address and the token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH)",
-        ) from error

@@ -1,8 +1,8 @@
-"""Units of work: a request with a content hash of everything its answer depends on.
+"""Units of work: a question with a content hash of everything its answer depends on.
 
-The key covers the record (id, instruction, draft, messages, image paths), the bytes of its images, the backend's
-identity (weights, prompt form, decoding) and the repair policy. Whatever changes, the key changes with it, so an
-answer found in a journal is either exactly the one asked for or is not found at all.
+The key covers the question (key, content, image paths), the bytes of its images and the backend's identity (weights,
+decoding, repair). Whatever changes, the key changes with it, so an answer found in a journal is either exactly the one
+in question or is not found at all.
 """
 
 from __future__ import annotations
@@ -14,36 +14,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Generic
 
 from polite_flamingo.errors import ImageError
 from polite_flamingo.images import open_image, resolve_image
 from polite_flamingo.io import hash_file
-from polite_flamingo.jobs.backends.base import Request
+from polite_flamingo.jobs.questions import Q, Question
 
 CHECKED_IMAGES = 4096  # images whose hash and state are remembered at once
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """A request at its place in the input.
+class Unit(Generic[Q]):
+    """A question at its position in the input.
 
     Args:
-        index: Place in the input, from 0.
+        index: Position in the input, from 0.
         key: Content hash of everything the answer depends on.
-        request: What to answer.
+        question: What to answer.
     """
 
     index: int
     key: str
-    request: Request
-
-    @property
-    def size(self) -> int:
-        """Characters of the prompt's own part: what batches are bucketed by."""
-        request = self.request
-        if request.messages is not None:
-            return sum(len(str(message.get("content", ""))) for message in request.messages)
-        return len(request.instruction) + len(request.draft)
+    question: Q
 
 
 class Images:
@@ -60,14 +53,14 @@ class Images:
         self.digest = lru_cache(maxsize=CHECKED_IMAGES)(self._digest)
         self.problem = lru_cache(maxsize=CHECKED_IMAGES)(self._problem)
 
-    def check(self, requests: Sequence[Request]) -> list[str | None]:
-        """Reason per request why one of its images cannot be used; None: all can."""
-        paths = sorted({path for request in requests for path in request.images})
+    def check(self, questions: Sequence[Question]) -> list[str | None]:
+        """Reason per question why one of its images cannot be used; None: all can."""
+        paths = sorted({path for question in questions for path in question.images})
         if not paths:
-            return [None] * len(requests)
+            return [None] * len(questions)
         with ThreadPoolExecutor(self._threads) as pool:
-            found = dict(zip(paths, pool.map(self.problem, paths), strict=True))
-        return [next((found[p] for p in request.images if found[p] is not None), None) for request in requests]
+            problems = dict(zip(paths, pool.map(self.problem, paths), strict=True))
+        return [next((problems[p] for p in q.images if problems[p] is not None), None) for q in questions]
 
     def _digest(self, path: str) -> str:
         try:
@@ -83,21 +76,21 @@ class Images:
         return None
 
 
-def units(requests: Iterable[Request], *, images: Images, setting: str) -> Iterator[Unit]:
-    """Give every request its place and key.
+def units(questions: Iterable[Q], *, images: Images, identity: str) -> Iterator[Unit[Q]]:
+    """Give every question its position and key.
 
     Args:
-        requests: What to answer, in a fixed order.
+        questions: What to answer, in a fixed order.
         images: Where image bytes are read.
-        setting: Backend identity and repair policy, as one text.
+        identity: The backend's.
     """
-    for index, request in enumerate(requests):
-        yield Unit(index, unit_key(request, [images.digest(path) for path in request.images], setting), request)
+    for index, question in enumerate(questions):
+        digests = [images.digest(path) for path in question.images]
+        yield Unit(index, unit_key(question, digests, identity), question)
 
 
-def unit_key(request: Request, image_digests: Sequence[str], setting: str) -> str:
-    """Content hash of a request, its images and the settings, 32 hex digits."""
-    messages = None if request.messages is None else [dict(message) for message in request.messages]
-    content = [request.key, request.instruction, request.draft, messages, list(request.images), list(image_digests)]
-    text = json.dumps([content, setting], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+def unit_key(question: Question, image_digests: Sequence[str], identity: str) -> str:
+    """Content hash of a question, its images and the backend, 32 hex digits."""
+    content = [question.key, question.content(), list(question.images), list(image_digests), identity]
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -56,21 +56,21 @@ class Batches(Generic[Item, Result]):
         Raises:
             ModelError: one item alone does not fit into memory.
         """
-        found: dict[Item, Result] = {}
+        results: dict[Item, Result] = {}
         missing: list[Item] = []
         for item in dict.fromkeys(items):
             if item in self._known:
                 self._known.move_to_end(item)
-                found[item] = self._known[item]
+                results[item] = self._known[item]
             else:
                 missing.append(item)
         for batch in self._batches(missing):
-            found.update(zip(batch, self._run(batch), strict=True))
+            results.update(zip(batch, self._run(batch), strict=True))
         for item in missing:
-            self._known[item] = found[item]
+            self._known[item] = results[item]
         while len(self._known) > self._kept:
             self._known.popitem(last=False)
-        return found
+        return results
 
     def _batches(self, items: list[Item]) -> list[list[Item]]:
         lengths = [1] * len(items) if self._lengths is None or not items else list(self._lengths(items))

@@ -45,10 +45,10 @@ class Checker:
 
     def score(self, rewrite: Rewrite, texts: Sequence[str] | None) -> dict[str, Any]:
         """The columns of this module; `texts` are the record's `cut_texts`."""
-        found = self._of(rewrite, rewrite.rewritten)
+        columns = self._of(rewrite, rewrite.rewritten)
         cuts = None if texts is None else [self._of(rewrite, text) for text in texts]
-        by_cut = {f"{name}_by_cut": None if cuts is None else [cut[name] for cut in cuts] for name in found}
-        return {**found, **by_cut, "yes_no_flipped": yes_no_flipped(rewrite)}
+        by_cut = {f"{name}_by_cut": None if cuts is None else [cut[name] for cut in cuts] for name in columns}
+        return {**columns, **by_cut, "yes_no_flipped": yes_no_flipped(rewrite)}
 
     def _of(self, rewrite: Rewrite, text: str) -> dict[str, int | None]:
         if not (rewrite.task.is_caption or rewrite.task.is_vqa):  # others say more on purpose
@@ -63,8 +63,8 @@ class Checker:
         named = self.vocabulary.named(text, negated=False)
         if not named:
             return named
-        told = self.vocabulary.named("\n".join([rewrite.instruction, *annotation(rewrite)]))
-        return named.difference(told, *(self.seen.get(image.path, ()) for image in rewrite.images))
+        known = self.vocabulary.named("\n".join([rewrite.instruction, *annotation(rewrite)]))
+        return named.difference(known, *(self.seen.get(image.path, ()) for image in rewrite.images))
 
 
 def checker_of(read: Callable[[], Iterable[Rewrite]]) -> Checker:
@@ -89,8 +89,8 @@ def numbers_changed(rewrite: Rewrite, text: str) -> int:
     extras = rewrite.extras
     answers = list(map(str, extras.get("captions") or ())) or [rewrite.raw_answer]
     raw = set.intersection(*(_numbers([answer])[0] for answer in answers))
-    told = [text.partition(BOX_SENTENCE)[0] for text in annotation(rewrite)]
-    known, hinted = _numbers([rewrite.instruction, *told, *map(str, extras.get("choices") or ())])
+    annotated = [text.partition(BOX_SENTENCE)[0] for text in annotation(rewrite)]
+    known, hinted = _numbers([rewrite.instruction, *annotated, *map(str, extras.get("choices") or ())])
     boxes = Counter(str(box[0]) for box in extras.get("boxes") or ())
     counted = {float(count) for count in (*boxes.values(), boxes.total())}
     return max(len(raw - stated - implied), len(stated - known - hinted - counted))
@@ -101,15 +101,15 @@ def yes_no_flipped(rewrite: Rewrite) -> int | None:
     if not rewrite.task.is_vqa:
         return None
     first = _FIRST.search(rewrite.raw_answer.lower().removeprefix("answer:"))
-    said = _polarity(first.group() if first else "")
-    return None if said is None else int(said is not _says_yes(rewrite.rewritten))
+    polarity = _polarity(first.group() if first else "")
+    return None if polarity is None else int(polarity is not _says_yes(rewrite.rewritten))
 
 
 def _says_yes(text: str) -> bool:
     sentence = _SENTENCE.split(text.lower().strip(), maxsplit=1)[0]
     first = _FIRST.match(sentence)
-    said = _polarity(first.group() if first else "")
-    return said if said is not None else _NEGATION.search(sentence) is None
+    polarity = _polarity(first.group() if first else "")
+    return polarity if polarity is not None else _NEGATION.search(sentence) is None
 
 
 def _polarity(word: str) -> bool | None:

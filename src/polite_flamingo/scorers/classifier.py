@@ -39,8 +39,8 @@ class PairClassifier:
 
     def logits(self, pairs: Sequence[Pair]) -> list[list[float]]:
         """Logits of each pair, in the order of `pairs` and of the model's labels."""
-        found = self._batches(pairs)
-        return [found[pair] for pair in pairs]
+        logits = self._batches(pairs)
+        return [logits[pair] for pair in pairs]
 
     def _lengths(self, pairs: list[Pair]) -> list[int]:
         first, second = zip(*pairs, strict=True)

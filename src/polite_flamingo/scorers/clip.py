@@ -21,7 +21,7 @@ from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ConfigError, ModelError
 from polite_flamingo.images import ImagePreprocessor, open_image
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.base import DECIMALS, ScoreQuestion, score_records
 from polite_flamingo.scorers.batching import ROWS, Batches, area_on
 from polite_flamingo.scorers.classifier import check_folder, max_tokens, pick_dtype
 
@@ -33,11 +33,11 @@ PAPER_SENTENCES = 10
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
-def ask(rewrite: Rewrite) -> Asked | None:
+def ask(rewrite: Rewrite) -> ScoreQuestion | None:
     """The paragraphs and images of a caption; None for other tasks, without images and without text."""
     if not (rewrite.task.is_caption and rewrite.images and rewrite.paragraphs):
         return None
-    return Asked(rewrite.paragraphs, tuple(image.path for image in rewrite.images))
+    return ScoreQuestion(rewrite.id, rewrite.paragraphs, tuple(image.path for image in rewrite.images))
 
 
 class ClipScorer:
@@ -85,22 +85,22 @@ class ClipScorer:
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[list[float] | None]:
         """One logit per paragraph of each caption; None for other tasks, without images and without text."""
-        return score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])
+        return score_records(self, [ask(rewrite) for rewrite in rewrites])
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[float]]:
+    def answer(self, questions: Sequence[ScoreQuestion]) -> list[list[float]]:
         """One logit per text, rounded as published: the best of its images.
 
         Raises:
             ImageError: an image cannot be used.
         """
-        images = self._images([path for question in asked for path in question.images])
-        texts = self.text_features([text for question in asked for text in question.texts])
+        images = self._images([path for question in questions for path in question.images])
+        texts = self.text_features([text for question in questions for text in question.texts])
         return [
             [
                 round(max(float(100.0 * images[path] @ texts[text]) for path in question.images), DECIMALS)
                 for text in question.texts
             ]
-            for question in asked
+            for question in questions
         ]
 
     def text_features(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -108,8 +108,8 @@ class ClipScorer:
         import torch
 
         pieces = {text: self.pieces(text) for text in dict.fromkeys(texts)}
-        encoded = self._texts([piece for found in pieces.values() for piece in found])
-        return {text: torch.stack([encoded[p] for p in found]).mean(0) for text, found in pieces.items()}
+        encoded = self._texts([piece for own in pieces.values() for piece in own])
+        return {text: torch.stack([encoded[piece] for piece in own]).mean(0) for text, own in pieces.items()}
 
     def pieces(self, text: str) -> list[str]:
         """What of `text` is encoded: sentences, never none."""

@@ -36,7 +36,7 @@ def signatures(texts: Sequence[str]) -> list[bytes]:
         return []
     shingles = [_shingles(text) for text in texts]
     starts = np.cumsum([0, *map(len, shingles[:-1])])
-    hashes = np.array([value for found in shingles for value in found], dtype=np.uint64)
+    hashes = np.array([value for own in shingles for value in own], dtype=np.uint64)
     factors, offsets = _permutations()
     values = np.empty((len(texts), VALUES), dtype="<u2")
     for i in range(VALUES):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.base import DECIMALS, ScoreQuestion, score_records
 from polite_flamingo.scorers.batching import ROWS
 from polite_flamingo.scorers.classifier import PairClassifier, load_classifier
 
@@ -30,11 +30,11 @@ def nli_label(logits: Sequence[float]) -> str:
     return LABELS[max(range(len(LABELS)), key=lambda i: logits[i])]
 
 
-def ask(rewrite: Rewrite) -> Asked | None:
+def ask(rewrite: Rewrite) -> ScoreQuestion | None:
     """Premise and hypothesis of a VQA rewrite; None for other tasks."""
     if not rewrite.task.is_vqa:
         return None
-    return Asked(nli_pair(rewrite.instruction, rewrite.rewritten, rewrite.raw_answer))
+    return ScoreQuestion(rewrite.id, nli_pair(rewrite.instruction, rewrite.rewritten, rewrite.raw_answer))
 
 
 class NliScorer:
@@ -55,11 +55,11 @@ class NliScorer:
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[list[float] | None]:
         """Logits of each VQA rewrite; None for other tasks."""
-        return score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])
+        return score_records(self, [ask(rewrite) for rewrite in rewrites])
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[float]]:
+    def answer(self, questions: Sequence[ScoreQuestion]) -> list[list[float]]:
         """Logits of (premise, hypothesis), rounded as published."""
-        rows = self.logits([(premise, hypothesis) for premise, hypothesis in (question.texts for question in asked)])
+        rows = self.logits([(premise, hypothesis) for premise, hypothesis in (q.texts for q in questions)])
         return [[round(value, DECIMALS) for value in row] for row in rows]
 
 

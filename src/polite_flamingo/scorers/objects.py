@@ -39,19 +39,19 @@ class Vocabulary:
             negated: Whether names closely after "no", "not", "without" … count as well.
         """
         words = _WORD.findall(text.lower())
-        found = set()
-        place = 0
-        while place < len(words):
-            for length in range(min(self._longest, len(words) - place), 0, -1):
-                category = self._category.get(tuple(words[place : place + length]))
+        categories = set()
+        position = 0
+        while position < len(words):
+            for length in range(min(self._longest, len(words) - position), 0, -1):
+                category = self._category.get(tuple(words[position : position + length]))
                 if category is not None:
-                    if negated or not _negates(words[max(place - _NEAR, 0) : place]):
-                        found.add(category)
-                    place += length
+                    if negated or not _negates(words[max(position - _NEAR, 0) : position]):
+                        categories.add(category)
+                    position += length
                     break
             else:
-                place += 1
-        return frozenset(found)
+                position += 1
+        return frozenset(categories)
 
 
 def vocabulary_of(rewrites: Iterable[Rewrite]) -> Vocabulary:

@@ -11,19 +11,19 @@ from pathlib import Path
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.base import DECIMALS, ScoreQuestion, score_records
 from polite_flamingo.scorers.batching import ROWS
 from polite_flamingo.scorers.classifier import PairClassifier, load_classifier
 
 
-def ask(rewrite: Rewrite) -> Asked:
+def ask(rewrite: Rewrite) -> ScoreQuestion:
     """Instruction and rewritten answer (column ``reward``)."""
-    return Asked((rewrite.instruction, rewrite.rewritten))
+    return ScoreQuestion(rewrite.id, (rewrite.instruction, rewrite.rewritten))
 
 
-def ask_raw(rewrite: Rewrite) -> Asked:
+def ask_raw(rewrite: Rewrite) -> ScoreQuestion:
     """Instruction and raw answer (column ``reward_raw``)."""
-    return Asked((rewrite.instruction, rewrite.raw_answer))
+    return ScoreQuestion(rewrite.id, (rewrite.instruction, rewrite.raw_answer))
 
 
 class RewardScorer:
@@ -38,15 +38,11 @@ class RewardScorer:
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[float]:
         """Reward of each rewritten answer."""
-        return score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])
+        return score_records(self, [ask(rewrite) for rewrite in rewrites])
 
-    def score_raw(self, rewrites: Sequence[Rewrite]) -> list[float]:
-        """Reward of each raw answer."""
-        return score_records(self, rewrites, [ask_raw(rewrite) for rewrite in rewrites])
-
-    def answer(self, asked: Sequence[Asked]) -> list[float]:
+    def answer(self, questions: Sequence[ScoreQuestion]) -> list[float]:
         """Reward of (instruction, response), rounded as published."""
-        rewards = self.rewards([(told, said) for told, said in (question.texts for question in asked)])
+        rewards = self.rewards([(instruction, response) for instruction, response in (q.texts for q in questions)])
         return [round(value, DECIMALS) for value in rewards]
 
 

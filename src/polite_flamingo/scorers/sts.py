@@ -15,16 +15,16 @@ from typing import Any
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.base import DECIMALS, Asked, score_records
+from polite_flamingo.scorers.base import DECIMALS, ScoreQuestion, score_records
 from polite_flamingo.scorers.batching import ROWS, Batches, area_on
 from polite_flamingo.scorers.classifier import check_folder, max_tokens, pick_dtype
 
 _KEPT = 16_384  # texts whose embeddings are remembered, 50 MB at 768 numbers
 
 
-def ask(rewrite: Rewrite, texts: Sequence[str] | None = None) -> Asked:
+def ask(rewrite: Rewrite, texts: Sequence[str] | None = None) -> ScoreQuestion:
     """The raw answer, then the rewritten text or each of the `cut_texts`, of which the first is the whole."""
-    return Asked((rewrite.raw_answer, *(texts or (rewrite.rewritten,))))
+    return ScoreQuestion(rewrite.id, (rewrite.raw_answer, *(texts or (rewrite.rewritten,))))
 
 
 class StsScorer:
@@ -46,18 +46,18 @@ class StsScorer:
 
     def similarity(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Cosine of each pair, -1..1."""
-        found = self._batches([text for pair in pairs for text in pair])
-        return [float(found[a] @ found[b]) for a, b in pairs]
+        embeddings = self._batches([text for pair in pairs for text in pair])
+        return [float(embeddings[a] @ embeddings[b]) for a, b in pairs]
 
     def score(self, rewrites: Sequence[Rewrite]) -> list[float]:
         """Similarity of each whole rewrite and its raw answer."""
-        return [values[0] for values in score_records(self, rewrites, [ask(rewrite) for rewrite in rewrites])]
+        return [values[0] for values in score_records(self, [ask(rewrite) for rewrite in rewrites])]
 
-    def answer(self, asked: Sequence[Asked]) -> list[list[float]]:
+    def answer(self, questions: Sequence[ScoreQuestion]) -> list[list[float]]:
         """Similarity of each text after the first with the first, rounded as published."""
-        pairs = [(question.texts[0], text) for question in asked for text in question.texts[1:]]
+        pairs = [(question.texts[0], text) for question in questions for text in question.texts[1:]]
         values = iter(self.similarity(pairs))
-        return [[round(next(values), DECIMALS) for _ in question.texts[1:]] for question in asked]
+        return [[round(next(values), DECIMALS) for _ in question.texts[1:]] for question in questions]
 
     def _lengths(self, texts: list[str]) -> list[int]:
         return [len(ids) for ids in self._tokens(texts)]

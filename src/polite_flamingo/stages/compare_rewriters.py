@@ -21,13 +21,14 @@ from polite_flamingo.evaluate.bootstrap import bootstrap_mean
 from polite_flamingo.io import read_shards, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Generated, Rewrite, RewritePair, Sample
-from polite_flamingo.scorers.load import ABSENT, SCORERS, recipe_of
+from polite_flamingo.scorers.load import ABSENT, SCORERS
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.rouge import rouge_l, rouge_score
+from polite_flamingo.stages.score import scorer_recipe
 from polite_flamingo.stages.train_rewriter import draw_held_out
 from polite_flamingo.tracking.base import Tracker
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 GENERATIONS = {"first": "rewriter", "second": "second_rewriter"}
 ANNOTATED = "annotation"  # strategy of a draft that nothing distorted
@@ -62,7 +63,9 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     if not held_out:
         raise DataError("no held-out pairs", where=params.data / "pairs", next_step="run `polite-flamingo distort`")
     drafts = {"held_out_pairs": held_out, "annotations": _annotations(params)}
-    scorers = {name: recipe_of(name, params).load() for name in SCORERS if getattr(params.backbones, name) != ABSENT}
+    scorers = {
+        name: scorer_recipe(name, params).load() for name in SCORERS if getattr(params.backbones, name) != ABSENT
+    }
     figures: dict[str, dict[str, Figures]] = {kind: {} for kind in drafts}
     for generation, name in GENERATIONS.items():
         revise = _reviser(params, name, generation)
@@ -107,9 +110,9 @@ def _annotations(params: Params) -> list[RewritePair]:
 
 def _reviser(params: Params, name: str, generation: str) -> Callable[[Sequence[RewritePair]], list[Generated]]:
     """Load a rewriter; what it returns revises drafts."""
-    from polite_flamingo.jobs.engine import revise
     from polite_flamingo.model.flamingo import load_flamingo
     from polite_flamingo.model.settings import GenerationSettings
+    from polite_flamingo.rewrite.job import revise
 
     runtime = params.runtime
     bundle = load_flamingo(

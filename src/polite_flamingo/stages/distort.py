@@ -3,37 +3,34 @@
 Reads  : data/P/samples/instruction.
 Writes : data/P/pairs (its ``quarantine.jsonl`` names responses a model had no draft for), reports/P/distort.json.
 
-Where a language model makes the terse drafts, the rewriting engine asks it first (resumable by call, on one machine or
-a cluster); the pairs are then made from its journal.
+Where a language model makes the terse drafts, the engine asks it first (resumable by call, on one machine or a
+cluster); the pairs are then made from its journal.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.distort.base import Distortion
-from polite_flamingo.distort.drafts import FORMS, TERSE_RULES, Drafts, NoDrafts, draft_requests, draft_settings
+from polite_flamingo.distort.counts import count_pairs
+from polite_flamingo.distort.drafts import TERSE_RULES, Drafting, NoDrafts, draft_questions, write_drafts
 from polite_flamingo.distort.llm_rewrite import Completer, LlmRewrite
-from polite_flamingo.distort.mix import HELD_OUT, TRAIN, assign, make_pairs, responses_of
+from polite_flamingo.distort.mix import make_pairs
 from polite_flamingo.distort.retrieve_boxes import RetrieveBoxes
 from polite_flamingo.distort.terse_rules import TerseRules
 from polite_flamingo.distort.text_noise import TextNoise
-from polite_flamingo.errors import ConfigError, DataError, QualityError
+from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resumable, write_json, write_jsonl
-from polite_flamingo.jobs import engine
-from polite_flamingo.jobs.backends.load import FLAMINGO
-from polite_flamingo.jobs.executors import make_executor
+from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.params import Params
-from polite_flamingo.records import Reject, Sample
+from polite_flamingo.records import Sample
 from polite_flamingo.tracking.base import Tracker
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 def run(params: Params, tracker: Tracker) -> dict[str, Any]:
@@ -50,106 +47,61 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     total = count_shards(samples) if samples.is_dir() else 0
     if total == 0:
         raise DataError("no instruction samples", where=samples, next_step="run `polite-flamingo download`")
-    # Unfinished work keeps its own place until the published folder is complete.
+    # Unfinished work stays outside the published folder until that is complete.
     journal = Path(".work") / f"distort-{params.profile}" / "journal"
-    asked = _Asked()
-    completer: Completer = TerseRules()
+    mix: dict[str, Any] = {"assignment": settings.assignment, "weights": settings.weights.model_dump()}
+    mix["seed"] = params.seed
+    drafting = None
     if params.distortion_backend != TERSE_RULES:
-        completer = _ask_model(params, tracker, samples, journal, asked)
+        drafting = write_drafts(
+            lambda: draft_questions(_read(samples), _strategies(params, NoDrafts()), **mix),
+            params.distortion_backend,
+            backend_options(params.runtime, params.image_root, params.models),
+            journal,
+            seed=params.seed,
+            report=tracker.metrics,
+        )
+        _check_lost(drafting, params.quality.max_rejected_share)
+    completer: Completer = TerseRules() if drafting is None else drafting.drafts
     strategies = _strategies(params, completer)
-    weights = settings.weights.model_dump()
 
     def distort(chunk: list[Row]) -> list[Row]:
-        made = make_pairs(
-            (Sample.from_row(row) for row in chunk),
-            strategies,
-            assignment=settings.assignment,
-            weights=weights,
-            held_out_share=settings.held_out_share,
-            seed=params.seed,
-        )
+        made = make_pairs(map(Sample.from_row, chunk), strategies, held_out_share=settings.held_out_share, **mix)
         return [pair.to_row() for pair in made]
 
     key = fingerprint(samples, settings.model_dump(), params.seed, completer.identity, _code())
     resumable(read_shards(samples), distort, out=pairs, key=key, total=total, label="distort")
-    if asked.lost:
-        write_jsonl(pairs / "quarantine.jsonl", asked.lost)
+    if drafting is not None and drafting.lost:
+        write_jsonl(pairs / "quarantine.jsonl", (reject.to_row() for reject in drafting.lost))
 
-    report = _count(params, strategies, samples, pairs)
-    report["drafts"] = {"asked": asked.requests, "lost": len(asked.lost), "tokens": asked.tokens}
+    rows = read_shards(pairs, ["strategy", "split", "command"])
+    report = {"backend": params.distortion_backend, **count_pairs(_read(samples), rows, strategies, **mix)}
+    report["drafts"] = {
+        "asked": drafting.questions if drafting else 0,
+        "lost": len(drafting.lost) if drafting else 0,
+        "tokens": drafting.tokens if drafting else 0,
+    }
     write_json(params.reports / "distort.json", report)
     tracker.params({"backend": params.distortion_backend, **settings.model_dump()})
     tracker.metrics({"pairs": report["pairs"], "train": report["train"], "held_out": report["held_out"]})
-    logger.info("%s pairs from %s responses", report["pairs"], report["responses"])
+    LOG.info("%s pairs from %s responses", report["pairs"], report["responses"])
     shutil.rmtree(journal.parent, ignore_errors=True)
     return report
 
 
-@dataclass(slots=True)
-class _Asked:
-    """What a model was asked: requests, tokens of its answers, and the responses it had no draft for."""
-
-    requests: int = 0
-    tokens: int = 0
-    lost: list[Row] = field(default_factory=list)
+def _read(samples: Path) -> Iterator[Sample]:
+    return map(Sample.from_row, read_shards(samples))
 
 
-def _ask_model(params: Params, tracker: Tracker, samples: Path, journal: Path, asked: _Asked) -> Drafts:
-    """Let the engine write a draft of every response that the LLM-instructed strategy takes."""
-    settings = params.distort
-
-    def requests() -> Iterator[engine.Request]:
-        return draft_requests(
-            (Sample.from_row(row) for row in read_shards(samples)),
-            _strategies(params, NoDrafts()),
-            assignment=settings.assignment,
-            weights=settings.weights.model_dump(),
-            seed=params.seed,
-        )
-
-    asked.requests = sum(1 for _ in requests())
-    executor = _executor(params)
-    try:
-        done = engine.run(
-            requests(),
-            executor,
-            journal=journal,
-            image_root=params.image_root,
-            total=asked.requests,
-            label="drafts",
-            tracker=tracker,
-            image_threads=params.runtime.threads,
-        )
-    finally:
-        executor.close()
-    logger.info("%d drafts, %d of them by an earlier run", done.done, done.restored)
-    for outcome in engine.outcomes(journal):
-        asked.tokens += outcome.tokens
-        if not outcome.answered:
-            lost = Reject("distort", "samples/instruction", outcome.id, outcome.finish_reason)
-            asked.lost.append(lost.to_row())
-    if len(asked.lost) > params.quality.max_rejected_share * asked.requests:
+def _check_lost(drafting: Drafting, max_share: float) -> None:
+    lost = drafting.lost
+    if len(lost) > max_share * drafting.questions:
         raise QualityError(
-            f"{len(asked.lost)} of {asked.requests} responses got no draft",
-            value=[f"{row['row']}: {row['reason']}" for row in asked.lost[:5]],
+            f"{len(lost)} of {drafting.questions} responses got no draft",
+            value=[f"{reject.row}: {reject.reason}" for reject in lost[:5]],
             where="distortion_backend",
             next_step="repair what the reasons name or raise quality.max_rejected_share; finished drafts are kept",
         )
-    return Drafts(journal, fingerprint(executor.identity, *sorted(journal.glob("part-*.parquet"))))
-
-
-def _executor(params: Params) -> engine.Executor:
-    spec = params.distortion_backend
-    if spec == FLAMINGO:
-        raise ConfigError(
-            "the Flamingo rewriter cannot distort", value=spec, where="distortion_backend", next_step=f"one of: {FORMS}"
-        )
-    try:
-        return make_executor(params, spec, draft_settings(params.seed))
-    except ConfigError as error:
-        raise ConfigError(
-            error.what, value=error.value, where="distortion_backend", next_step=f"one of: {FORMS}"
-        ) from None
 
 
 def _strategies(params: Params, completer: Completer) -> Sequence[Distortion]:
@@ -161,49 +113,10 @@ def _strategies(params: Params, completer: Completer) -> Sequence[Distortion]:
     )
 
 
-def _count(params: Params, strategies: Sequence[Distortion], samples: Path, pairs: Path) -> dict[str, Any]:
-    """Counts from what was read and written alone, so that a resumed run reports the same."""
-    weights = params.distort.weights.model_dump()
-    planned: Counter[str] = Counter()
-    responses = 0
-    for row in read_shards(samples):
-        for response in responses_of(Sample.from_row(row)):
-            responses += 1
-            planned.update(
-                s.name for s in assign(response, strategies, params.distort.assignment, weights, params.seed)
-            )
-    made: Counter[str] = Counter()
-    splits: Counter[str] = Counter()
-    commands: Counter[str] = Counter()
-    for row in read_shards(pairs, ["strategy", "split", "command"]):
-        made[row["strategy"]] += 1
-        splits[row["split"]] += 1
-        if row["command"]:
-            commands[row["command"]] += 1
-    return {
-        "backend": params.distortion_backend,
-        "samples": count_shards(samples),
-        "responses": responses,
-        "pairs": sum(made.values()),
-        "train": splits[TRAIN],
-        "held_out": splits[HELD_OUT],
-        "strategies": {
-            s.name: {
-                "planned": planned[s.name],
-                "made": made[s.name],
-                "skipped_empty_or_unchanged": planned[s.name] - made[s.name],
-            }
-            for s in strategies
-        },
-        "commands": dict(sorted(commands.items())),
-    }
-
-
 def _code() -> str:
     """Content hash of the distortion code: an edited rule never resumes from another rule's work."""
     import polite_flamingo.distort
-    import polite_flamingo.jobs
     import polite_flamingo.prompts
 
-    modules = (polite_flamingo.distort, polite_flamingo.prompts, polite_flamingo.jobs)
+    modules = (polite_flamingo.distort, polite_flamingo.prompts)
     return fingerprint(*(path for m in modules for path in sorted(Path(m.__path__[0]).rglob("*.py"))))

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
-from tests.unit.jobs.stub import Stub, requests
-from tests.unit.jobs.test_engine import go, shards
+from tests.unit.jobs.stub import Stub, questions
+from tests.unit.jobs.test_engine import go, outcomes, shards
 
 from polite_flamingo.errors import BusyError, StorageError
-from polite_flamingo.jobs.engine import outcomes
+from polite_flamingo.io import write_json, write_shard
+from polite_flamingo.jobs.backends.text import TEXTS
 from polite_flamingo.jobs.journal import Journal, _frames, open_journal
-from polite_flamingo.jobs.repair import Outcome
+from polite_flamingo.jobs.outcomes import Outcome
+from polite_flamingo.records import Generated
 
 ROOT = Path(__file__).parents[3]
 KEYS = ["a", "b", "c"]
-DONE = [Outcome(i, key, f"id {key}", "done", f"text {key}", "stop", 3) for i, key in enumerate(KEYS)]
+DONE = [Outcome(i, key, f"id {key}", Generated(f"text {key}", "stop", 3)) for i, key in enumerate(KEYS)]
 
 
 class Stopped(BaseException):
@@ -27,65 +32,83 @@ class Stopped(BaseException):
 
 
 def test_what_was_appended_is_restored_by_key(tmp_path):
-    with open_journal(tmp_path) as book:
-        book.append(0, DONE[:2])
-        book.append(0, DONE[2:])
-    with open_journal(tmp_path) as book:
-        assert book.restore(0, KEYS) == {o.key: o for o in DONE}
-        assert book.restore(0, ["b", "x"]) == {"b": DONE[1]}
-        assert book.restore(1, KEYS) == {}
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.append(0, DONE[:2])
+        journal.append(0, DONE[2:])
+    with open_journal(tmp_path, TEXTS) as journal:
+        assert journal.restore(0, KEYS) == {o.key: o for o in DONE}
+        assert journal.restore(0, ["b", "x"]) == {"b": DONE[1]}
+        assert journal.restore(1, KEYS) == {}
 
 
-@pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_torn_last_append_costs_itself_only_and_is_cut_off(tmp_path, cut):
-    with open_journal(tmp_path) as book:
-        book.append(0, DONE[:2])
+def test_a_torn_last_append_costs_itself_only_and_is_cut_off(tmp_path):
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.append(0, DONE[:2])
         whole = (tmp_path / "part-000000.frames").read_bytes()
-        book.append(0, DONE[2:])
+        journal.append(0, DONE[2:])
     path = tmp_path / "part-000000.frames"
-    os.truncate(path, path.stat().st_size - cut)
-    with open_journal(tmp_path) as book:
-        assert set(book.restore(0, KEYS)) == {"a", "b"}
-        assert path.read_bytes() == whole
-        book.append(0, DONE[2:])
-        assert set(book.restore(0, KEYS)) == set(KEYS)
+    complete = path.read_bytes()
+    for left in range(len(whole), len(complete)):
+        path.write_bytes(complete[:left])
+        with open_journal(tmp_path, TEXTS) as journal:
+            assert set(journal.restore(0, KEYS)) == {"a", "b"}, left
+            assert path.read_bytes() == whole, left
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.append(0, DONE[2:])
+        assert set(journal.restore(0, KEYS)) == set(KEYS)
 
 
 def test_a_damaged_frame_is_not_believed(tmp_path):
-    with open_journal(tmp_path) as book:
-        book.append(0, DONE)
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.append(0, DONE)
     path = tmp_path / "part-000000.frames"
     damaged = bytearray(path.read_bytes())
     damaged[-5] ^= 1
     path.write_bytes(damaged)
-    with open_journal(tmp_path) as book:
-        assert book.restore(0, KEYS) == {}
+    with open_journal(tmp_path, TEXTS) as journal:
+        assert journal.restore(0, KEYS) == {}
 
 
 def test_a_damaged_sealed_shard_is_made_again(tmp_path):
-    go(requests(40), Stub(), tmp_path)
+    go(questions(40), Stub(), tmp_path)
     before = shards(tmp_path)
     path = tmp_path / "journal" / "part-000001.parquet"
     path.write_bytes(path.read_bytes()[:-40])
     second = Stub()
-    go(requests(40), second, tmp_path)
-    assert len(second.asked) == 16
+    go(questions(40), second, tmp_path)
+    assert len(second.tries) == 16
     assert shards(tmp_path) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 99, "shards": {}}'])
-def test_without_a_usable_manifest_finished_shards_are_still_found(tmp_path, content):
-    go(requests(40), Stub(), tmp_path)
+def test_without_a_usable_manifest_finished_shards_are_still_found(tmp_path):
+    go(questions(40), Stub(), tmp_path)
     before = shards(tmp_path)
-    (tmp_path / "journal" / "manifest.json").write_bytes(content)
-    second = Stub()
-    go(requests(40), second, tmp_path)
-    assert second.asked == []
-    assert shards(tmp_path) == before
+    for content in (b"", b"{", b'{"format": 99, "shards": {}}'):
+        (tmp_path / "journal" / "manifest.json").write_bytes(content)
+        second = Stub()
+        go(questions(40), second, tmp_path)
+        assert second.tries == [], content
+        assert shards(tmp_path) == before, content
+
+
+def test_the_work_of_an_earlier_format_is_done_again(tmp_path):
+    """Rows of format 1, whose answers were not yet columns of their own type."""
+    folder = tmp_path / "journal"
+    old = [{"index": i, "key": f"k{i}", "id": f"t/{i}", "status": "done", "text": "red"} for i in range(16)]
+    write_shard(folder / "part-000000.parquet", old)
+    write_json(folder / "manifest.json", {"format": 1, "shard_size": 16, "shards": {"0": {"key": "x", "failed": 0}}})
+    payload = zlib.compress(json.dumps(old).encode(), 1)
+    frame = struct.pack("<4sII", b"PFJ1", len(payload), zlib.crc32(payload)) + payload
+    (folder / "part-000001.frames").write_bytes(frame)
+    stub = Stub()
+    assert go(questions(40), stub, tmp_path).restored == 0
+    assert len(stub.tries) == 40
+    go(questions(40), Stub(), tmp_path / "straight")
+    assert shards(tmp_path) == shards(tmp_path / "straight")
 
 
 def test_stopped_before_any_storage_operation_it_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
-    asked = requests(30)
+    asked = questions(30)
     go(asked, Stub(), tmp_path / "straight")
     straight = shards(tmp_path / "straight")
     real = {name: getattr(os, name) for name in ("write", "fsync", "replace", "unlink", "truncate")}
@@ -119,7 +142,7 @@ def test_stopped_before_any_storage_operation_it_goes_on_to_the_same_bytes(tmp_p
         left = 0
         go(asked, second, folder)
         assert shards(folder) == straight, f"stopped before operation {stops}"
-        assert len(first.asked) + len(second.asked) <= 30 + 4, f"stopped before operation {stops}"
+        assert len(first.tries) + len(second.tries) <= 30 + 4, f"stopped before operation {stops}"
     assert stops > 30
 
 
@@ -139,14 +162,14 @@ def test_a_disk_that_refuses_half_of_an_append_leaves_what_was_there(tmp_path, m
 
     monkeypatch.setattr(os, "write", failing)
     with pytest.raises(StorageError, match=words) as caught:
-        go(requests(30), Stub(), tmp_path, call_size=3)
+        go(questions(30), Stub(), tmp_path, call_size=3)
     assert "finished before is intact" in str(caught.value)
     monkeypatch.undo()
     frames = tmp_path / "journal" / "part-000000.frames"
     assert [end for end, _ in _frames(frames)][-1] == frames.stat().st_size, "no half append is left"
     second = Stub()
-    assert go(requests(30), second, tmp_path, call_size=3).restored == 6
-    go(requests(30), Stub(), tmp_path / "straight")
+    assert go(questions(30), second, tmp_path, call_size=3).restored == 6
+    go(questions(30), Stub(), tmp_path / "straight")
     assert shards(tmp_path) == shards(tmp_path / "straight")
 
 
@@ -154,13 +177,13 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from polite_flamingo.errors import StorageError
-from tests.unit.jobs.stub import Stub, requests
+from tests.unit.jobs.stub import Stub, questions
 from tests.unit.jobs.test_engine import go
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
-    go(requests(400), Stub(), Path(sys.argv[1]), shard_size=400, call_size=20)
+    go(questions(400), Stub(), Path(sys.argv[1]), shard_size=400, call_size=20)
 except StorageError as error:
     sys.exit(str(error))
 """
@@ -174,10 +197,10 @@ def test_a_real_refusal_of_the_kernel_is_a_clear_error_and_costs_nothing(tmp_pat
     assert "the file would grow above the limit (append)" in done.stderr
     assert "Traceback" not in done.stderr
     second = Stub()
-    progress = go(requests(400), second, tmp_path, shard_size=400, call_size=20)
+    progress = go(questions(400), second, tmp_path, shard_size=400, call_size=20)
     assert progress.restored >= 20
-    assert len({key for key, _ in second.asked}) == 400 - progress.restored
-    go(requests(400), Stub(), tmp_path / "straight", shard_size=400)
+    assert len({key for key, _ in second.tries}) == 400 - progress.restored
+    go(questions(400), Stub(), tmp_path / "straight", shard_size=400)
     assert shards(tmp_path) == shards(tmp_path / "straight")
 
 
@@ -185,12 +208,12 @@ def test_a_real_refusal_of_the_kernel_is_a_clear_error_and_costs_nothing(tmp_pat
 def test_a_read_only_folder_is_a_clear_error(tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(StorageError, match="cannot be written"):
-        go(requests(4), Stub(), tmp_path)
+        go(questions(4), Stub(), tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="storage fails"), open_journal(tmp_path / "file" / "journal"):
+    with pytest.raises(StorageError, match="storage fails"), open_journal(tmp_path / "file" / "journal", TEXTS):
         pass
 
 
@@ -198,27 +221,27 @@ def test_a_full_disk_while_sealing_keeps_the_frames(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "full")
 
-    with open_journal(tmp_path) as book:
-        book.append(0, DONE)
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.append(0, DONE)
         monkeypatch.setattr("polite_flamingo.jobs.journal.write_shard", full)
         with pytest.raises(StorageError, match="disk is full"):
-            book.seal(0, DONE)
-        assert set(book.restore(0, KEYS)) == set(KEYS)
+            journal.seal(0, DONE)
+        assert set(journal.restore(0, KEYS)) == set(KEYS)
 
 
 def test_two_journals_of_one_folder_are_refused_and_a_closed_one_is_free(tmp_path):
-    with open_journal(tmp_path), pytest.raises(BusyError), open_journal(tmp_path):
+    with open_journal(tmp_path, TEXTS), pytest.raises(BusyError), open_journal(tmp_path, TEXTS):
         pass
-    with open_journal(tmp_path) as book:
-        assert isinstance(book, Journal)
+    with open_journal(tmp_path, TEXTS) as journal:
+        assert isinstance(journal, Journal)
 
 
 def test_left_temporary_files_are_removed(tmp_path):
     (tmp_path / ".manifest.json.1.tmp").touch()
-    with open_journal(tmp_path):
+    with open_journal(tmp_path, TEXTS):
         assert not (tmp_path / ".manifest.json.1.tmp").exists()
 
 
 def test_shards_are_in_input_order_whatever_the_order_of_appends(tmp_path):
-    go(list(reversed(requests(20))), Stub(), tmp_path)
-    assert [o.index for o in outcomes(tmp_path / "journal")] == list(range(20))
+    go(list(reversed(questions(20))), Stub(), tmp_path)
+    assert [o.index for o in outcomes(tmp_path)] == list(range(20))

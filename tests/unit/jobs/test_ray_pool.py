@@ -11,11 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.unit.jobs.stub import Stub, requests
+from tests.unit.jobs.stub import Question, Stub, questions
+from tests.unit.jobs.test_engine import job, outcomes, shards
 
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.jobs.backends.base import Request
-from polite_flamingo.jobs.engine import LocalExecutor, outcomes, run
+from polite_flamingo.jobs.engine import run
+from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.jobs.ray_pool import RayExecutor
 
 
@@ -86,10 +87,10 @@ class Call:
 class Deadly(Stub):
     """Dies of one draft."""
 
-    def generate(self, asked):
-        if any(request.draft == "poison" for request in asked):
+    def answer(self, asked):
+        if any(question.draft == "poison" for question in asked):
             raise Killed
-        return super().generate(asked)
+        return super().answer(asked)
 
 
 @pytest.fixture
@@ -99,35 +100,34 @@ def ray(monkeypatch) -> FakeRay:
     return fake
 
 
-def go(executor: RayExecutor, asked: list[Request], folder: Path):
+def go(executor: RayExecutor, asked: list[Question], folder: Path):
     try:
-        return run(asked, executor, journal=folder / "journal", image_root=folder, shard_size=32)
+        return run(job(folder, 32), asked, executor)
     finally:
         executor.close()
 
 
 def test_the_pool_makes_the_shards_that_one_process_makes(ray, tmp_path):
-    go(RayExecutor(Stub, workers=3, call_size=5), requests(100), tmp_path / "pool")
-    run(requests(100), LocalExecutor(Stub(), 8), journal=tmp_path / "one", image_root=tmp_path, shard_size=32)
-    for name in ("part-000000.parquet", "part-000003.parquet", "manifest.json"):
-        assert (tmp_path / "pool" / "journal" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    go(RayExecutor(Stub, workers=3, call_size=5), questions(100), tmp_path / "pool")
+    run(job(tmp_path / "one", 32), questions(100), LocalExecutor(Stub(), 8))
+    assert shards(tmp_path / "pool") == shards(tmp_path / "one")
     assert ray.hired == len(ray.dismissed) == 3
 
 
 def test_a_record_that_kills_its_workers_is_found_and_given_up_alone(ray, tmp_path):
-    asked = requests(40)
-    asked[11] = Request("t/11", "?", "poison")
+    asked = questions(40)
+    asked[11] = Question("t/11", "?", "poison")
     executor = RayExecutor(Deadly, workers=2, call_size=8)
     go(executor, asked, tmp_path)
-    found = list(outcomes(tmp_path / "journal"))
+    found = outcomes(tmp_path)
     assert [o.index for o in found] == list(range(40))
     assert [(o.index, o.status) for o in found if o.status != "done"] == [(11, "failed")]
-    assert "worker was lost" in found[11].finish_reason
+    assert "worker was lost" in found[11].reason
     assert ray.hired == 2 + executor.workers_lost
 
 
 def test_workers_that_always_die_end_the_run(ray, tmp_path):
-    asked = [Request(f"x/{i}", "?", "poison") for i in range(400)]
+    asked = [Question(f"x/{i}", "?", "poison") for i in range(400)]
     with pytest.raises(ModelError, match="12 workers were lost"):
         go(RayExecutor(Deadly, workers=2, call_size=100), asked, tmp_path)
 
@@ -136,7 +136,7 @@ def test_a_node_with_other_weights_is_refused(ray, tmp_path):
     identities = iter(["right", "wrong"])
     executor = RayExecutor(lambda: Stub(identity=next(identities)), workers=1, call_size=8)
     with pytest.raises(ModelError, match="another model") as caught:
-        go(executor, requests(40), tmp_path)
+        go(executor, questions(40), tmp_path)
     assert "wrong" in str(caught.value)
 
 
@@ -150,12 +150,12 @@ def test_an_unusable_model_on_a_node_says_why(ray, tmp_path):
         return Stub()
 
     with pytest.raises(ModelError, match="weights are gone"):
-        go(RayExecutor(factory, workers=1, call_size=8), requests(8), tmp_path)
+        go(RayExecutor(factory, workers=1, call_size=8), questions(8), tmp_path)
 
 
 def test_a_finished_job_hires_nobody_for_long(ray, tmp_path):
-    go(RayExecutor(Stub, workers=2, call_size=8), requests(40), tmp_path)
-    progress = go(RayExecutor(Stub, workers=2, call_size=8), requests(40), tmp_path)
+    go(RayExecutor(Stub, workers=2, call_size=8), questions(40), tmp_path)
+    progress = go(RayExecutor(Stub, workers=2, call_size=8), questions(40), tmp_path)
     assert (progress.computed, progress.restored) == (0, 40)
 
 

@@ -10,7 +10,7 @@ from tests.unit.scorers.published import clip_336, deberta, mpnet
 
 from polite_flamingo.images import open_image
 from polite_flamingo.model.origins import materialise
-from polite_flamingo.scorers.base import Asked, finite
+from polite_flamingo.scorers.base import ScoreQuestion, finite
 from polite_flamingo.scorers.clip import load_clip
 from polite_flamingo.scorers.nli import load_nli
 from polite_flamingo.scorers.reward import load_reward
@@ -72,7 +72,9 @@ def test_clip_reads_images_of_336_pixels_and_77_tokens(folder: Path, tmp_path: P
 
     made = in_place(clip_336(folder / "clip"), "clip", tmp_path)
     texts = ("red star. blue", "red " * 300)
-    (row,) = load_clip(made, image_root=image_root, device="cpu").answer([Asked(texts, ("red.png",))])
+    (row,) = load_clip(made, image_root=image_root, device="cpu").answer(
+        [ScoreQuestion("caption", texts, ("red.png",))]
+    )
     model, tokenizer = CLIPModel.from_pretrained(made).eval(), AutoTokenizer.from_pretrained(made)
     pixels = CLIPImageProcessorPil.from_pretrained(made)(
         images=[open_image(image_root, "red.png")], return_tensors="pt"

@@ -13,10 +13,12 @@ import pytest
 from polite_flamingo.errors import ModelError, QualityError
 from polite_flamingo.filter.chain import Thresholds, decide
 from polite_flamingo.io import read_jsonl, read_shards, write_shards
-from polite_flamingo.jobs.backends.scorer import ScorerBackend
+from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Task
-from polite_flamingo.scorers.base import Asked
+from polite_flamingo.scorers.backend import SCORES, ScorerBackend
+from polite_flamingo.scorers.base import ScoreQuestion
 from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.load import Recipe
 from polite_flamingo.stages import score
@@ -77,7 +79,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
         scorer = load(self)
 
         class Counting:
-            def answer(counting, asked: Sequence[Asked]) -> list[Any]:
+            def answer(counting, asked: Sequence[ScoreQuestion]) -> list[Any]:
                 calls.append((self.name, len(asked)))
                 return scorer.answer(asked)
 
@@ -155,7 +157,7 @@ def test_a_broken_image_puts_its_record_into_quarantine(params: Params) -> None:
 
 def test_a_score_that_is_no_number_is_never_written(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
-        def answer(self, asked: Sequence[Asked]) -> list[float]:
+        def answer(self, asked: Sequence[ScoreQuestion]) -> list[float]:
             return [float("nan") if "star" in question.texts[1] else 1.0 for question in asked]
 
     load = Recipe.load
@@ -169,17 +171,14 @@ def test_a_score_that_is_no_number_is_never_written(params: Params, monkeypatch:
 
 
 def test_a_model_that_gives_no_numbers_at_all_ends_the_run(tmp_path: Path) -> None:
-    from polite_flamingo.jobs import engine
-    from polite_flamingo.jobs.backends.scorer import as_request
-
     class Broken:
-        def answer(self, asked: Sequence[Asked]) -> list[float]:
+        def answer(self, asked: Sequence[ScoreQuestion]) -> list[float]:
             return [float("inf")] * len(asked)
 
-    executor = engine.LocalExecutor(ScorerBackend(Broken, "broken"), call_size=2)
-    requests = (as_request(str(i), Asked(("a", "b"))) for i in range(20))
+    executor = LocalExecutor(ScorerBackend(Broken, "broken"), call_size=2)
+    questions = (ScoreQuestion(str(i), ("a", "b")) for i in range(20))
     with pytest.raises(ModelError, match="answered none"):
-        engine.run(requests, executor, journal=tmp_path / "journal", image_root=tmp_path)
+        run(Job(SCORES, tmp_path / "journal", tmp_path), questions, executor)
 
 
 def test_an_absent_scorer_leaves_its_columns_empty(params: Params) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers import reward
 from polite_flamingo.scorers.nli import load_nli, nli_label, nli_pair
 from polite_flamingo.scorers.reward import load_reward
 from polite_flamingo.scorers.rouge import rouge_l, rouge_score
@@ -110,7 +111,7 @@ def test_a_model_that_does_not_name_its_labels_is_refused(reward_folder: Path) -
 def test_reward_is_one_number_for_rewritten_and_for_raw(reward_folder: Path) -> None:
     scorer = load_reward(reward_folder, device="cpu")
     records = [rewrite(), rewrite(raw="blue star", text="There is a blue star.")]
-    rewritten, raw = scorer.score(records), scorer.score_raw(records)
+    rewritten, raw = scorer.score(records), scorer.answer([reward.ask_raw(record) for record in records])
     assert rewritten != raw
     assert raw[0] == pytest.approx(scorer.rewards([("What is it?", "red")])[0], abs=1e-3)
     assert rewritten[1] == pytest.approx(scorer.rewards([("What is it?", "There is a blue star.")])[0], abs=1e-3)

@@ -19,7 +19,7 @@ from polite_flamingo.errors import ConfigError
 from polite_flamingo.images import open_image
 from polite_flamingo.prompts.rewriting import text_of
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _SIDE = 64  # pixels below which an image is not made smaller
@@ -72,7 +72,7 @@ def check_url(url: str, *, sends_key: bool = False) -> str:
             next_step=f"leave out user, query and fragment; a key comes from {KEY_VARIABLE}",
         )
     if sends_key and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        logger.warning("the key of %s goes unencrypted to %s: use https", KEY_VARIABLE, parts.hostname)
+        LOG.warning("the key of %s goes unencrypted to %s: use https", KEY_VARIABLE, parts.hostname)
     return url.rstrip("/")
 
 

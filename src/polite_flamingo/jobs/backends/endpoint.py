@@ -19,16 +19,13 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from polite_flamingo.errors import ImageError, ModelError
 from polite_flamingo.io import fingerprint
-from polite_flamingo.jobs.backends.base import ERROR, Request
 from polite_flamingo.jobs.backends.chat_completion import (
     KEY_VARIABLE,
     PassingError,
@@ -40,9 +37,12 @@ from polite_flamingo.jobs.backends.chat_completion import (
     parse,
     retry_after,
 )
+from polite_flamingo.jobs.backends.event_loop import EventLoop
 from polite_flamingo.jobs.backends.kept_answers import KeptAnswers
-from polite_flamingo.prompts.rewriting import rewriting_messages
-from polite_flamingo.settings import Settings
+from polite_flamingo.jobs.backends.text import TextQuestion
+from polite_flamingo.jobs.backends.usage import Usage
+from polite_flamingo.jobs.questions import Failure
+from polite_flamingo.jobs.settings import EndpointSettings
 
 if TYPE_CHECKING:
     import httpx
@@ -51,60 +51,13 @@ if TYPE_CHECKING:
     from polite_flamingo.model.settings import GenerationSettings
     from polite_flamingo.records import Generated
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _PASSING = {408, 409, 425, 429}  # and 5xx
 _OF_ONE_RECORD = {400, 413, 414, 415, 422}
 _SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
-_TELL_EVERY = 10.0  # seconds between two lines about repeated tries
-
-
-class EndpointOptions(Settings):
-    """How an endpoint is treated."""
-
-    concurrency: int = Field(8, gt=0, description="requests at the same time, at most")
-    timeout: float = Field(120, gt=0, description="seconds for one whole answer, however slowly it drips in")
-    attempts: int = Field(6, gt=0, description="tries per request, at most")
-    pause: float = Field(1, gt=0, description="seconds before the second try, at most; the bound doubles each time")
-    longest_pause: float = Field(60, gt=0, description="bound of the growing pauses, seconds")
-    longest_wait: float = Field(
-        900, ge=0, description="longest `Retry-After` that is waited for, seconds; above it the run ends"
-    )
-    give_up_after: int = Field(
-        24, gt=0, description="requests failing in a row, all tries used, after which the endpoint counts as gone"
-    )
-    image_edge: int = Field(1024, gt=0, description="longest edge of an image sent, pixels")
-    image_bytes: int = Field(1024 * 1024, gt=0, description="largest JPEG sent, bytes")
-    price_in: float = Field(0, ge=0, description="price of a million prompt tokens, in whatever currency")
-    price_out: float = Field(0, ge=0, description="price of a million answered tokens")
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a backend has asked for so far.
-
-    Args:
-        requests: Requests sent, repetitions included.
-        retries: Repetitions among them.
-        answered: Answers received.
-        cached: Answers taken from the cache instead.
-        failed: Requests that ended as a record's error.
-        prompt_tokens: Tokens of the prompts answered, as the endpoint counts them.
-        completion_tokens: Tokens of the answers.
-        uncounted: Answers that came without counts.
-        cost: Price of the counted tokens.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    answered: int = 0
-    cached: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    uncounted: int = 0
-    cost: float = 0.0
+_WARNING_SECONDS = 10.0  # between two lines about repeated tries
 
 
 class EndpointBackend:
@@ -119,7 +72,7 @@ class EndpointBackend:
         settings: Decoding; ``max_new_tokens``, ``do_sample``, ``temperature``, ``top_p`` and ``seed`` count.
         image_root: Folder of the image paths.
         key: Bearer token; None: no authorisation header. It is never logged, hashed or written.
-        options: Bounds, pauses and prices.
+        endpoint: Bounds, pauses and prices.
         cache: Folder of answers by content hash; None: nothing is kept.
 
     Raises:
@@ -131,24 +84,24 @@ class EndpointBackend:
         url: str,
         model: str,
         settings: GenerationSettings,
-        *,
         image_root: Path,
+        *,
         key: str | None = None,
-        options: EndpointOptions | None = None,
+        endpoint: EndpointSettings | None = None,
         cache: Path | None = None,
     ) -> None:
         self._url = check_url(url, sends_key=key is not None)
         self._model = model
         self._settings = settings
         self._key = key
-        self._options = options or EndpointOptions()
+        self._options = endpoint or EndpointSettings()
         self._kept = KeptAnswers(cache)
         self._length_key = "max_tokens"
         self._failed_in_a_row = 0
         self._not_before = 0.0
-        self._told = -math.inf
+        self._last_warning = -math.inf
         self._lock = threading.Lock()
-        self._runner: _Loop | None = None
+        self._runner: EventLoop | None = None
         self._client: httpx.AsyncClient | None = None
         self._slots: asyncio.Semaphore | None = None
         self._image_url = lru_cache(maxsize=64)(
@@ -158,14 +111,14 @@ class EndpointBackend:
         self.batch_size = 4 * self._options.concurrency  # slow answers hold up the end of a batch only
         sent = settings.model_dump(include=_SENT)
         images = [self._options.image_edge, self._options.image_bytes]
-        self.identity = fingerprint("openai", self._url, model, rewriting_messages("{}", "{}", 1), sent, images)
+        self.identity = fingerprint("openai", self._url, model, sent, images)
 
     def __repr__(self) -> str:
         return f"EndpointBackend(url={self._url!r}, model={self._model!r})"
 
-    def generate(self, requests: Sequence[Request]) -> list[Generated]:
+    def answer(self, questions: Sequence[TextQuestion]) -> list[Generated | Failure]:
         """Ask for every answer; see the module's text for what becomes of failures."""
-        future = asyncio.run_coroutine_threadsafe(self._all(requests), self._start().loop)
+        future = asyncio.run_coroutine_threadsafe(self._all(questions), self._start().loop)
         try:
             return future.result()
         except BaseException:
@@ -182,9 +135,9 @@ class EndpointBackend:
                 asyncio.run_coroutine_threadsafe(self._client.aclose(), runner.loop).result()
             self._client = self._slots = None
             runner.stop()
-        logger.info("%r: %s", self, asdict(self.usage))
+        LOG.info("%r: %s", self, asdict(self.usage))
 
-    def _start(self) -> _Loop:
+    def _start(self) -> EventLoop:
         import httpx
 
         with self._lock:
@@ -193,7 +146,7 @@ class EndpointBackend:
                 if self._key:
                     headers["Authorization"] = f"Bearer {self._key}"
                 bound = self._options.concurrency
-                self._runner = _Loop()
+                self._runner = EventLoop()
                 self._slots = asyncio.Semaphore(bound)
                 self._client = httpx.AsyncClient(
                     headers=headers,
@@ -203,25 +156,25 @@ class EndpointBackend:
                 )
             return self._runner
 
-    async def _all(self, requests: Sequence[Request]) -> list[Generated]:
+    async def _all(self, questions: Sequence[TextQuestion]) -> list[Generated | Failure]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(request)) for request in requests]
+                tasks = [group.create_task(self._answer(question)) for question in questions]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _answer(self, request: Request) -> Generated:
-        """One request, from image to text; it holds its slot while it pauses, which eases an endpoint in trouble."""
+    async def _answer(self, question: TextQuestion) -> Generated | Failure:
+        """One question, from image to text; it holds its slot while it pauses, which eases an endpoint in trouble."""
         from polite_flamingo.records import Generated
 
         assert self._slots is not None
         async with self._slots:
             try:
-                body = await asyncio.to_thread(self._body, request)
+                body = await asyncio.to_thread(self._body, question)
             except ImageError as error:
                 self.usage.failed += 1
-                return Generated("", f"{ERROR}{error.what}", 0)
+                return Failure(f"error: {error.what}")
             name = hashlib.sha256(json.dumps([self._url, body], sort_keys=True).encode()).hexdigest()
             reply = await asyncio.to_thread(self._kept.recall, name)
             if reply is not None:
@@ -231,7 +184,7 @@ class EndpointBackend:
                 reply = await self._ask(body)
             except (PassingError, RecordError) as error:
                 self._count_failure(error)
-                return Generated("", f"{ERROR}{error}", 0)
+                return Failure(f"error: {error}")
             self._count(reply)
             await asyncio.to_thread(self._kept.remember, name, reply)
             return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
@@ -247,18 +200,18 @@ class EndpointBackend:
             named = error.retry_after if isinstance(error, PassingError) else 0.0
             return max(named, float(growing(state)))
 
-        def told(state: RetryCallState) -> None:
+        def warn(state: RetryCallState) -> None:
             self.usage.retries += 1
             error = state.outcome.exception() if state.outcome else None
-            if time.monotonic() - self._told >= _TELL_EVERY:
-                self._told = time.monotonic()
-                logger.warning("%s: tries repeated so far: %d; the last: %s", self._url, self.usage.retries, error)
+            if time.monotonic() - self._last_warning >= _WARNING_SECONDS:
+                self._last_warning = time.monotonic()
+                LOG.warning("%s: tries repeated so far: %d; the last: %s", self._url, self.usage.retries, error)
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(options.attempts),
             wait=pause,
             retry=retry_if_exception_type(PassingError),
-            before_sleep=told,
+            before_sleep=warn,
             reraise=True,
         )
         return await retrying(self._once, body)
@@ -283,17 +236,17 @@ class EndpointBackend:
             raise PassingError(f"{type(error).__name__}: {error}", gone=gone) from None
         if status == 200:
             return parse(data)
-        said = self._excerpt(data)
-        if status == 400 and length_key == self._length_key == "max_tokens" and "max_completion_tokens" in said:
+        excerpt = self._excerpt(data)
+        if status == 400 and length_key == self._length_key == "max_tokens" and "max_completion_tokens" in excerpt:
             self._length_key = "max_completion_tokens"
             return await self._once(body)
         if status in _PASSING or status >= 500:
-            raise PassingError(f"HTTP {status}: {said}", self._hold_back(headers))
+            raise PassingError(f"HTTP {status}: {excerpt}", self._hold_back(headers))
         if status in _OF_ONE_RECORD:
-            raise RecordError(f"HTTP {status}: {said}")
+            raise RecordError(f"HTTP {status}: {excerpt}")
         raise ModelError(
             f"endpoint answered {status}",
-            value=said,
+            value=excerpt,
             where=self._url,
             next_step=f"check the url, the model's name {self._model!r} and {KEY_VARIABLE}; then start again",
         )
@@ -312,7 +265,7 @@ class EndpointBackend:
         """Seconds the endpoint wants to be left alone; until then no request is sent.
 
         Raises:
-            ModelError: it asks for more patience than `EndpointOptions.longest_wait`.
+            ModelError: it asks for more patience than `EndpointSettings.longest_wait`.
         """
         seconds = retry_after(headers.get("retry-after", ""))
         if seconds > self._options.longest_wait:
@@ -332,21 +285,13 @@ class EndpointBackend:
 
     def _count(self, reply: Reply) -> None:
         self._failed_in_a_row = 0
-        usage, options = self.usage, self._options
-        usage.answered += 1
-        if reply.prompt_tokens is None or reply.completion_tokens is None:
-            usage.uncounted += 1
-        else:
-            usage.prompt_tokens += reply.prompt_tokens
-            usage.completion_tokens += reply.completion_tokens
-            price = reply.prompt_tokens * options.price_in + reply.completion_tokens * options.price_out
-            usage.cost += price / 1_000_000
+        self.usage.add(reply, self._options.price_in, self._options.price_out)
 
     def _count_failure(self, error: Exception) -> None:
         """Raise where it is the endpoint that fails and not the record."""
         self.usage.failed += 1
         self._failed_in_a_row += 1
-        logger.warning("%s: a request failed: %s", self._url, error)
+        LOG.warning("%s: a request failed: %s", self._url, error)
         gone = isinstance(error, PassingError) and error.gone
         if gone or self._failed_in_a_row >= self._options.give_up_after:
             raise ModelError(
@@ -356,17 +301,14 @@ class EndpointBackend:
                 next_step="mend it and start again: what was answered is kept",
             ) from None
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, question: TextQuestion) -> dict[str, Any]:
         settings = self._settings
-        given: Sequence[Mapping[str, Any]] = request.messages or rewriting_messages(
-            request.instruction, request.draft, len(request.images)
-        )
-        urls = iter([self._image_url(path) for path in request.images] if request.messages is None else [])
-        sampled = settings.do_sample or request.attempt > 0
-        seed = hashlib.sha256(f"{settings.seed}:{request.key}:{request.attempt}:generate".encode()).digest()
+        urls = iter([self._image_url(path) for path in question.images])
+        sampled = settings.do_sample or question.attempt > 0
+        seed = hashlib.sha256(f"{settings.seed}:{question.key}:{question.attempt}:generate".encode()).digest()
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": m["role"], "content": content_of(m["content"], urls)} for m in given],
+            "messages": [{"role": m["role"], "content": content_of(m["content"], urls)} for m in question.messages()],
             "max_tokens": settings.max_new_tokens,
             "temperature": settings.temperature if sampled else 0.0,
             "seed": int.from_bytes(seed[:4]) >> 1,
@@ -374,18 +316,3 @@ class EndpointBackend:
         if sampled and settings.top_p < 1.0:
             body["top_p"] = settings.top_p
         return body
-
-
-class _Loop:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="endpoint", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.loop.shutdown_default_executor(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()

@@ -1,15 +1,16 @@
-"""The default backend: the trained Flamingo with the prompt of Figure 3 (section 3.2)."""
+"""The default backend: a trained Flamingo (section 3.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.errors import ModelError
 from polite_flamingo.io import fingerprint
-from polite_flamingo.jobs.backends.base import Request
-from polite_flamingo.prompts.templates import rewriter_prompt
+from polite_flamingo.jobs.backends.text import TextQuestion
+from polite_flamingo.jobs.questions import Failure
+from polite_flamingo.jobs.settings import TextMachineSettings
 
 if TYPE_CHECKING:
     from polite_flamingo.model.generate import Prompt
@@ -18,18 +19,14 @@ if TYPE_CHECKING:
 
 
 class FlamingoBackend:
-    """A rewriter's folder; the model is loaded at the first request.
+    """A rewriter's folder; the model is loaded at the first question.
 
     Args:
         base: Folder of the Flamingo the rewriter was trained from.
         rewriter: Folder of the trained tensors.
         settings: Decoding.
         image_root: Folder of the image paths.
-        batch_size: Requests per batch.
-        device: Torch device, or ``auto``.
-        dtype: ``float32`` or ``bfloat16``.
-        token_budget: Most tokens at a time, prompts and the longest possible continuations; None: no bound.
-        compiled: Decode with `torch.compile`.
+        machine: Device, type of the weights, batch size, token budget, compilation.
     """
 
     def __init__(
@@ -37,51 +34,40 @@ class FlamingoBackend:
         base: Path,
         rewriter: Path,
         settings: GenerationSettings,
-        *,
         image_root: Path,
-        batch_size: int,
-        device: str = "auto",
-        dtype: str = "float32",
-        token_budget: int | None = None,
-        compiled: bool = False,
+        machine: TextMachineSettings,
     ) -> None:
         self._base = base
         self._rewriter = rewriter
         self._settings = settings
         self._image_root = image_root
-        self._device = device
-        self._dtype = dtype
-        self._token_budget = token_budget
-        self._compiled = compiled
+        self._machine = machine
         self._bundle: Any = None
-        self.batch_size = batch_size
-        self.identity = fingerprint(
-            "flamingo", base, rewriter, rewriter_prompt("{}", "{}", 1), settings.model_dump(), dtype
-        )
+        self.batch_size = machine.generation_batch_size
+        self.identity = fingerprint("flamingo", base, rewriter, settings.model_dump(), machine.dtype)
 
-    def generate(self, requests: Sequence[Request]) -> list[Generated]:
-        """Rewrite every draft; a repair samples, from other random numbers than the first try."""
+    def answer(self, questions: Sequence[TextQuestion]) -> list[Generated | Failure]:
+        """Continue every prompt; a repair samples, from other random numbers than the first try."""
         from polite_flamingo.model.generate import generate
 
         bundle = self.bundle
-        results: dict[int, Generated] = {}
+        answers: dict[int, Generated | Failure] = {}
         for repairs in (False, True):
-            places = [i for i, request in enumerate(requests) if (request.attempt > 0) is repairs]
-            if not places:
+            positions = [i for i, question in enumerate(questions) if (question.attempt > 0) is repairs]
+            if not positions:
                 continue
             settings = self._settings.model_copy(update={"do_sample": True}) if repairs else self._settings
-            prompts = [flamingo_prompt(bundle.tokenizer, requests[i]) for i in places]
-            made = generate(
+            generated = generate(
                 bundle,
-                prompts,
+                [flamingo_prompt(bundle.tokenizer, questions[i]) for i in positions],
                 settings,
                 image_root=self._image_root,
                 batch_size=self.batch_size,
-                token_budget=self._token_budget,
-                compiled=self._compiled,
+                token_budget=self._machine.token_budget,
+                compiled=self._machine.compile,
             )
-            results.update(zip(places, made, strict=True))
-        return [results[i] for i in range(len(requests))]
+            answers.update(zip(positions, generated, strict=True))
+        return [answers[i] for i in range(len(questions))]
 
     @property
     def bundle(self) -> Any:
@@ -90,8 +76,8 @@ class FlamingoBackend:
             from polite_flamingo.model.flamingo import load_flamingo
 
             self._bundle = load_flamingo(
-                self._base, device=self._device, dtype=self._dtype, trainables=self._rewriter
-            )  # fmt: skip
+                self._base, device=self._machine.device, dtype=self._machine.dtype, trainables=self._rewriter
+            )
         return self._bundle
 
     def close(self) -> None:
@@ -99,19 +85,14 @@ class FlamingoBackend:
         self._bundle = None
 
 
-def flamingo_prompt(tokenizer: Any, request: Request) -> Prompt:
-    """The rewriter's prompt for a request; special tokens within the data are taken apart.
+def flamingo_prompt(tokenizer: Any, question: TextQuestion) -> Prompt:
+    """The prompt of a question; special tokens within the data are taken apart.
 
     Raises:
-        ModelError: the request brings chat messages, which this model was never taught.
+        ModelError: the question brings chat messages, which this model was never taught.
     """
     from polite_flamingo.model.generate import Prompt
     from polite_flamingo.model.tokens import plain
 
-    if request.messages is not None:
-        raise ModelError(
-            "the Flamingo rewriter takes no chat messages", where=request.key, next_step="use hf: or openai:"
-        )
-    text = rewriter_prompt(plain(tokenizer, request.instruction), plain(tokenizer, request.draft), len(request.images))
-    key = f"{request.key}!{request.attempt}" if request.attempt else request.key
-    return Prompt(text, request.images, key=key)
+    key = f"{question.key}!{question.attempt}" if question.attempt else question.key
+    return Prompt(question.prompt(partial(plain, tokenizer)), question.images, key=key)

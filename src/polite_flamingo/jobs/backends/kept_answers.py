@@ -10,7 +10,7 @@ from pathlib import Path
 
 from polite_flamingo.jobs.backends.chat_completion import Reply
 
-logger = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class KeptAnswers:
@@ -31,7 +31,7 @@ class KeptAnswers:
         try:
             return Reply(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            logger.warning("a kept answer cannot be read and is asked for again: %s: %s", file, error)
+            LOG.warning("a kept answer cannot be read and is asked for again: %s: %s", file, error)
             return None
 
     def remember(self, name: str, reply: Reply) -> None:
@@ -45,7 +45,7 @@ class KeptAnswers:
             tmp.write_text(json.dumps(asdict(reply), ensure_ascii=False, sort_keys=True), encoding="utf-8")
             tmp.replace(file)  # no fsync: what a power cut spoils is asked for again
         except OSError as error:
-            logger.warning("answers are not kept any more: %s: %s", self._folder, error)
+            LOG.warning("answers are not kept any more: %s: %s", self._folder, error)
             self._folder = None
 
     def _file(self, name: str) -> Path | None:

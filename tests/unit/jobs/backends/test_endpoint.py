@@ -13,13 +13,18 @@ from typing import Any
 
 import pytest
 from tests.unit.jobs.backends.faulty_server import completion, serving
+from tests.unit.jobs.machine import machine
 
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.jobs.backends import Place, Request, load_backend
 from polite_flamingo.jobs.backends.chat_completion import PassingError, RecordError, check_url, parse, retry_after
-from polite_flamingo.jobs.backends.endpoint import EndpointBackend, EndpointOptions
+from polite_flamingo.jobs.backends.endpoint import EndpointBackend
+from polite_flamingo.jobs.backends.load import BackendOptions, load_backend
+from polite_flamingo.jobs.backends.text import ChatQuestion
+from polite_flamingo.jobs.questions import Failure
+from polite_flamingo.jobs.settings import EndpointSettings
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.records import Generated
+from polite_flamingo.rewrite.question import RewriteQuestion
 
 GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)
 
@@ -39,13 +44,17 @@ def root(tmp_path: Path) -> Path:
 
 
 def backend(url: str, root: Path, settings: GenerationSettings = GREEDY, **given: Any) -> EndpointBackend:
-    bounds = {name: given.pop(name) for name in list(given) if name in EndpointOptions.model_fields}
-    options = EndpointOptions(**{"pause": 0.001, "timeout": 5.0, **bounds})
-    return EndpointBackend(url, "some-model", settings, image_root=root, options=options, **given)
+    bounds = {name: given.pop(name) for name in list(given) if name in EndpointSettings.model_fields}
+    endpoint = EndpointSettings(**{"pause": 0.001, "timeout": 5.0, **bounds})
+    return EndpointBackend(url, "some-model", settings, root, endpoint=endpoint, **given)
 
 
-def ask(number: int = 1, *images: str, attempt: int = 0) -> Request:
-    return Request(f"id{number}", f"<record {number}>", "red", images, attempt=attempt)
+def text_of(answer: Generated | Failure) -> str | None:
+    return answer.text if isinstance(answer, Generated) else None
+
+
+def ask(number: int = 1, *images: str, attempt: int = 0) -> RewriteQuestion:
+    return RewriteQuestion(f"id{number}", f"<record {number}>", "red", images, attempt=attempt)
 
 
 def fine(record: str, number: int) -> None:
@@ -58,8 +67,8 @@ def fine(record: str, number: int) -> None:
 def test_an_endpoint_gets_model_instruction_draft_images_and_key(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     with serving(fine) as server:
-        made = load_backend(f"openai:{server.url}/#some-model", GREEDY, Place(root))
-        made.generate([ask(1, "red.jpg", "wide.png")])
+        made = load_backend(f"openai:{server.url}/#some-model", GREEDY, BackendOptions(root, machine()))
+        made.answer([ask(1, "red.jpg", "wide.png")])
         made.close()
     body = server.bodies[0]
     assert server.headers_seen[0]["Authorization"] == "Bearer secret-key"
@@ -74,8 +83,8 @@ def test_an_endpoint_gets_model_instruction_draft_images_and_key(root: Path, mon
 def test_without_a_key_no_authorisation_is_sent(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with serving(fine) as server:
-        made = load_backend(f"openai:{server.url}#m", GREEDY, Place(root))
-        made.generate([ask()])
+        made = load_backend(f"openai:{server.url}#m", GREEDY, BackendOptions(root, machine()))
+        made.answer([ask()])
         made.close()
     assert "Authorization" not in server.headers_seen[0]
 
@@ -84,7 +93,7 @@ def test_messages_of_a_distortion_are_sent_as_they_are(root: Path) -> None:
     messages = ({"role": "user", "content": "<record 4> Hello"}, {"role": "assistant", "content": 'Sure: "'})
     with serving(fine) as server:
         made = backend(server.url, root)
-        made.generate([Request("k", messages=messages)])
+        made.answer([ChatQuestion("k", messages)])
         made.close()
     assert server.bodies[0]["messages"] == list(messages)
 
@@ -112,7 +121,7 @@ def test_a_repair_samples_from_other_random_numbers(root: Path) -> None:
 def test_an_endpoint_that_wants_max_completion_tokens_gets_them(root: Path) -> None:
     with serving(lambda record, number: "400 use 'max_completion_tokens' instead" if number == 0 else None) as server:
         made = backend(server.url, root)
-        answers = made.generate([ask(1)])
+        answers = made.answer([ask(1)])
         made.close()
     assert answers[0].finish_reason == "stop"
     assert "max_tokens" in server.bodies[0]
@@ -126,29 +135,29 @@ def test_an_endpoint_that_wants_max_completion_tokens_gets_them(root: Path) -> N
 def test_a_refused_record_keeps_its_reason_and_the_others_their_answers(root: Path) -> None:
     with serving(lambda record, number: "400" if record == "record 2" else None) as server:
         made = backend(server.url, root)
-        answers = made.generate([ask(1), ask(2), ask(3)])
+        answers = made.answer([ask(1), ask(2), ask(3)])
         made.close()
-    assert [a.text for a in answers] == ["answer to record 1", "", "answer to record 3"]
-    assert answers[1].finish_reason.startswith("error: HTTP 400: ")
+    assert [text_of(a) for a in answers] == ["answer to record 1", None, "answer to record 3"]
+    assert answers[1].reason.startswith("error: HTTP 400: ")
     assert server.tries["record 2"] == 1
 
 
 def test_a_record_that_fails_again_and_again_ends_after_the_stated_tries(root: Path) -> None:
     with serving(lambda record, number: "500" if record == "record 2" else None) as server:
         made = backend(server.url, root, attempts=3)
-        answers = made.generate([ask(1), ask(2)])
+        answers = made.answer([ask(1), ask(2)])
         made.close()
-    assert answers[1] == Generated("", 'error: HTTP 500: {"error": "on order: 500"}', 0)
+    assert answers[1] == Failure('error: HTTP 500: {"error": "on order: 500"}')
     assert server.tries["record 2"] == 3
 
 
 def test_a_broken_image_concerns_its_record_alone(root: Path) -> None:
     with serving(fine) as server:
         made = backend(server.url, root)
-        answers = made.generate([ask(1, "broken.png"), ask(2, "red.jpg"), ask(3, "../secret.png")])
+        answers = made.answer([ask(1, "broken.png"), ask(2, "red.jpg"), ask(3, "../secret.png")])
         made.close()
-    assert [a.finish_reason for a in answers] == [
-        "error: image cannot be decoded", "stop", "error: image path leaves the data root",
+    assert [getattr(a, "reason", "") for a in answers] == [
+        "error: image cannot be decoded", "", "error: image path leaves the data root",
     ]  # fmt: skip
 
 
@@ -157,7 +166,7 @@ def test_what_concerns_every_record_ends_the_call_at_once(root: Path, status: st
     with serving(lambda record, number: status) as server:
         made = backend(server.url, root, concurrency=1)
         with pytest.raises(ModelError, match=f"answered {status}"):
-            made.generate([ask(1), ask(2)])
+            made.answer([ask(1), ask(2)])
         made.close()
     assert sum(server.tries.values()) == 1
 
@@ -166,7 +175,7 @@ def test_an_endpoint_gone_for_good_is_given_up(root: Path) -> None:
     with serving(lambda record, number: "500") as server:
         made = backend(server.url, root, attempts=2, give_up_after=5, concurrency=1)
         with pytest.raises(ModelError, match="does not answer"):
-            made.generate([ask(i) for i in range(50)])
+            made.answer([ask(i) for i in range(50)])
         made.close()
     assert sum(server.tries.values()) == 10
 
@@ -174,7 +183,7 @@ def test_an_endpoint_gone_for_good_is_given_up(root: Path) -> None:
 def test_nobody_listening_is_an_error_of_ours(root: Path) -> None:
     made = backend("http://127.0.0.1:9/v1", root, attempts=2)
     with pytest.raises(ModelError, match="does not answer"):
-        made.generate([ask()])
+        made.answer([ask()])
     made.close()
 
 
@@ -182,9 +191,9 @@ def test_answers_from_before_the_endpoint_was_gone_are_kept(root: Path, tmp_path
     with serving(lambda record, number: None if record in ("record 1", "record 2") else "401") as server:
         made = backend(server.url, root, concurrency=1, cache=tmp_path / "kept")
         with pytest.raises(ModelError):
-            made.generate([ask(1), ask(2), ask(3)])
+            made.answer([ask(1), ask(2), ask(3)])
         server.plan = fine
-        assert [a.text for a in made.generate([ask(i) for i in (1, 2, 3)])] == [
+        assert [a.text for a in made.answer([ask(i) for i in (1, 2, 3)])] == [
             f"answer to record {i}" for i in (1, 2, 3)
         ]
         made.close()
@@ -195,10 +204,10 @@ def test_an_answer_that_drips_in_forever_is_cut_at_the_time_out(root: Path) -> N
     with serving(lambda record, number: "drip without end", timeout=30.0) as server:
         made = backend(server.url, root, timeout=0.5, attempts=1)
         start = time.monotonic()
-        answers = made.generate([ask()])
+        answers = made.answer([ask()])
         seconds = time.monotonic() - start
         made.close()
-    assert answers[0].finish_reason == "error: no whole answer within 0.5 s"
+    assert answers[0].reason == "error: no whole answer within 0.5 s"
     assert seconds < 10
 
 
@@ -208,7 +217,7 @@ def test_an_answer_that_drips_in_forever_is_cut_at_the_time_out(root: Path) -> N
 def test_a_retry_after_holds_back_every_request(root: Path) -> None:
     with serving(lambda record, number: "429 with seconds" if (record, number) == ("record 0", 0) else None) as server:
         made = backend(server.url, root, concurrency=1)
-        made.generate([ask(0), ask(1)])
+        made.answer([ask(0), ask(1)])
         made.close()
     waits = [after - before for before, after in zip(server.arrivals, server.arrivals[1:], strict=False)]
     assert waits[0] >= 0.19  # the server named 0.2 s
@@ -218,7 +227,7 @@ def test_a_retry_after_longer_than_one_waits_ends_the_call(root: Path) -> None:
     with serving(lambda record, number: "429 with seconds") as server:
         made = backend(server.url, root, longest_wait=0.1)
         with pytest.raises(ModelError, match="left alone"):
-            made.generate([ask()])
+            made.answer([ask()])
         made.close()
 
 
@@ -237,7 +246,7 @@ def test_the_key_is_neither_logged_nor_told_nor_kept(
     key = "sk-very-secret"
     with serving(lambda record, number: {0: "500", 1: None}.get(number)) as server, caplog.at_level(logging.DEBUG):
         made = backend(server.url, root, key=key, cache=tmp_path / "kept")
-        made.generate([ask()])
+        made.answer([ask()])
         made.close()
     assert key not in caplog.text
     assert key not in made._excerpt(f"Incorrect key {key}".encode())
@@ -268,12 +277,12 @@ def test_a_changed_setting_never_gets_a_kept_answer(root: Path, tmp_path: Path) 
     with serving(fine) as server:
         for settings in (GREEDY, GREEDY, GenerationSettings(max_new_tokens=10, num_beams=1, do_sample=False)):
             made = backend(server.url, root, settings, cache=tmp_path / "kept")
-            made.generate([ask(1, "red.jpg")])
+            made.answer([ask(1, "red.jpg")])
             made.close()
         (root / "red.jpg").write_bytes((root / "wide.png").read_bytes())
         (root / "red.jpg").rename(root / "red.png")
         made = backend(server.url, root, cache=tmp_path / "kept")
-        made.generate([ask(1, "red.png")])
+        made.answer([ask(1, "red.png")])
         made.close()
     assert server.tries["record 1"] == 3
 
@@ -281,9 +290,9 @@ def test_a_changed_setting_never_gets_a_kept_answer(root: Path, tmp_path: Path) 
 def test_a_spoilt_kept_answer_is_asked_for_again(root: Path, tmp_path: Path) -> None:
     with serving(fine) as server:
         made = backend(server.url, root, cache=tmp_path)
-        made.generate([ask(1)])
+        made.answer([ask(1)])
         next(tmp_path.glob("*/*.json")).write_text('{"text": "ha')
-        assert made.generate([ask(1)])[0].text == "answer to record 1"
+        assert made.answer([ask(1)])[0].text == "answer to record 1"
         made.close()
     assert server.tries["record 1"] == 2
 
@@ -292,14 +301,14 @@ def test_a_cache_that_cannot_be_written_loses_no_answer(root: Path, tmp_path: Pa
     (tmp_path / "file").write_text("no folder")
     with serving(fine) as server:
         made = backend(server.url, root, cache=tmp_path / "file")
-        assert [a.text for a in made.generate([ask(1), ask(2)])] == ["answer to record 1", "answer to record 2"]
+        assert [a.text for a in made.answer([ask(1), ask(2)])] == ["answer to record 1", "answer to record 2"]
         made.close()
 
 
 def test_tokens_and_cost_are_counted(root: Path) -> None:
     with serving(fine) as server:
         made = backend(server.url, root, price_in=2.0, price_out=10.0)
-        made.generate([ask(1), ask(2)])
+        made.answer([ask(1), ask(2)])
         made.close()
     assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (20, 6)
     assert made.usage.cost == pytest.approx((20 * 2 + 6 * 10) / 1e6)
@@ -361,7 +370,7 @@ def test_calls_from_several_threads_share_one_bound(root: Path) -> None:
     ):
         made = backend(server.url, root, concurrency=3)
         batches = [[ask(10 * b + i) for i in range(2)] for b in range(4)]
-        texts = [[a.text for a in answers] for answers in pool.map(made.generate, batches)]
+        texts = [[a.text for a in answers] for answers in pool.map(made.answer, batches)]
         made.close()
     assert texts == [[f"answer to record {10 * b + i}" for i in range(2)] for b in range(4)]
     assert server.most_in_flight == 3

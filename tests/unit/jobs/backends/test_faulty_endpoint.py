@@ -7,12 +7,15 @@ from random import Random
 
 import pytest
 from tests.unit.jobs.backends.faulty_server import FAULTS, serving
+from tests.unit.jobs.test_engine import job
 
-from polite_flamingo.jobs import engine
-from polite_flamingo.jobs.backends import Request
-from polite_flamingo.jobs.backends.endpoint import EndpointBackend, EndpointOptions
+from polite_flamingo.jobs.backends.endpoint import EndpointBackend
+from polite_flamingo.jobs.engine import run
+from polite_flamingo.jobs.executor import LocalExecutor
+from polite_flamingo.jobs.settings import EndpointSettings
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.records import Generated
+from polite_flamingo.rewrite.question import RewriteQuestion
 
 RECORDS = 500
 BOUND = 16
@@ -36,21 +39,21 @@ def plan(record: str, number: int) -> str | None:
 @pytest.mark.slow
 def test_500_records_are_all_answered_once_and_never_more_than_the_bound_at_a_time(tmp_path: Path) -> None:
     timeout = 6.0
-    requests = [Request(f"r{i}", f"<record {i}> What is it?", "cube") for i in range(RECORDS)]
+    requests = [RewriteQuestion(f"r{i}", f"<record {i}> What is it?", "cube") for i in range(RECORDS)]
     expected = [Generated(f"answer to record {i}", "stop", 3) for i in range(RECORDS)]
-    options = EndpointOptions(concurrency=BOUND, timeout=timeout, pause=0.01)
+    options = EndpointSettings(concurrency=BOUND, timeout=timeout, pause=0.01)
 
     def backend(url: str) -> EndpointBackend:
-        return EndpointBackend(url, "m", GenerationSettings(), image_root=tmp_path, options=options, cache=tmp_path)
+        return EndpointBackend(url, "m", GenerationSettings(), tmp_path, endpoint=options, cache=tmp_path)
 
     with serving(plan, timeout) as server:
         first = backend(server.url)
-        answers = first.generate(requests)
+        answers = first.answer(requests)
         first.close()
         met = dict(server.met)
         asked = sum(server.tries.values())
         again = backend(server.url)
-        restored = again.generate(requests)
+        restored = again.answer(requests)
         again.close()
 
     assert answers == expected
@@ -66,16 +69,14 @@ def test_500_records_are_all_answered_once_and_never_more_than_the_bound_at_a_ti
 
 def test_the_engine_gets_every_record_once_through_a_faulty_endpoint(tmp_path: Path) -> None:
     faults = [fault for fault in FAULTS if fault not in SLOW]
-    options = EndpointOptions(concurrency=8, timeout=20.0, pause=0.01)
+    options = EndpointSettings(concurrency=8, timeout=20.0, pause=0.01)
     with serving(
         lambda record, number: faults[int(record.split()[1]) % len(faults)] if number == 0 else None
     ) as server:
-        executor = engine.LocalExecutor(
-            EndpointBackend(server.url, "m", GenerationSettings(), image_root=tmp_path, options=options)
-        )
-        requests = [Request(f"r{i}", f"<record {i}> What is it?", "cube") for i in range(40)]
-        engine.run(requests, executor, journal=tmp_path / "journal", image_root=tmp_path, shard_size=16)
+        executor = LocalExecutor(EndpointBackend(server.url, "m", GenerationSettings(), tmp_path, endpoint=options))
+        questions = [RewriteQuestion(f"r{i}", f"<record {i}> What is it?", "cube") for i in range(40)]
+        run(job(tmp_path), questions, executor)
         executor.close()
-    found = [(outcome.id, outcome.text) for outcome in engine.outcomes(tmp_path / "journal")]
+    found = [(outcome.id, outcome.answer.text) for outcome in job(tmp_path).outcomes()]
     assert found == [(f"r{i}", f"answer to record {i}") for i in range(40)]
     assert set(server.answered.values()) == {1}

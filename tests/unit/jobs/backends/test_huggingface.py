@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 from tests.model.micro import micro_tokenizer
+from tests.unit.jobs.machine import machine
 
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.jobs.backends import Place, Request, load_backend
-from polite_flamingo.jobs.backends.huggingface import HuggingFaceBackend, RowNoise
+from polite_flamingo.jobs.backends.huggingface import HuggingFaceBackend
+from polite_flamingo.jobs.backends.load import BackendOptions, load_backend
+from polite_flamingo.jobs.backends.row_noise import RowNoise
+from polite_flamingo.jobs.backends.text import ChatQuestion
+from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
 from polite_flamingo.records import Generated
+from polite_flamingo.rewrite.question import RewriteQuestion
 
 TEMPLATE = """{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}{% for p in \
 m.content %}{% if p.type == 'image' %}<image>{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}{% if not \
@@ -24,12 +29,12 @@ loop.last or m.role != 'assistant' %}</{{ m.role }}>{% endif %}{% endfor %}{% if
 GREEDY = GenerationSettings(max_new_tokens=8, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
 SAMPLED = GenerationSettings.of(GREEDY, do_sample=True, top_k=0, top_p=1.0)
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-REQUESTS = [
-    Request("a", "What color?", "red", ("0.png",)),
-    Request("b", "How many circles are in there?", "two small circles", ("1.png", "2.png")),
-    Request("c", "What shape is the large one in the top left?", "square", ("3.png",)),
-    Request("d", "Is it red?", "yes"),
-    Request("e", "And now?", "no", ("0.png",)),
+QUESTIONS = [
+    RewriteQuestion("a", "What color?", "red", ("0.png",)),
+    RewriteQuestion("b", "How many circles are in there?", "two small circles", ("1.png", "2.png")),
+    RewriteQuestion("c", "What shape is the large one in the top left?", "square", ("3.png",)),
+    RewriteQuestion("d", "Is it red?", "yes"),
+    RewriteQuestion("e", "And now?", "no", ("0.png",)),
 ]
 
 
@@ -105,7 +110,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(folder: Path, images: Path, settings: GenerationSettings = GREEDY, size: int = 8) -> HuggingFaceBackend:
-    return HuggingFaceBackend(str(folder), settings, image_root=images, batch_size=size, device="cpu")
+    return HuggingFaceBackend(str(folder), settings, images, machine(size))
 
 
 def texts(answers: Sequence[Generated]) -> list[str]:
@@ -116,45 +121,45 @@ def texts(answers: Sequence[Generated]) -> list[str]:
 
 
 def test_a_model_with_images_answers_in_order_whatever_the_batch(llava: Path, images: Path) -> None:
-    together = made(llava, images).generate(REQUESTS)
-    alone = [made(llava, images, size=1).generate([request])[0] for request in reversed(REQUESTS)][::-1]
+    together = made(llava, images).answer(QUESTIONS)
+    alone = [made(llava, images, size=1).answer([request])[0] for request in reversed(QUESTIONS)][::-1]
     assert together == alone
     assert len(set(texts(together))) > 2
 
 
 def test_what_an_image_shows_changes_the_answer(llava: Path, images: Path) -> None:
-    answers = made(llava, images).generate([replace(REQUESTS[0], images=(f"{i}.png",)) for i in range(4)])
+    answers = made(llava, images).answer([replace(QUESTIONS[0], images=(f"{i}.png",)) for i in range(4)])
     assert len(set(texts(answers))) > 1
 
 
 def test_sampled_answers_follow_seed_key_and_attempt_alone(llava: Path, images: Path) -> None:
     backend = made(llava, images, SAMPLED)
-    together = backend.generate(REQUESTS)
-    assert together == [backend.generate([request])[0] for request in REQUESTS]
-    assert together[0] != backend.generate([replace(REQUESTS[0], key="other")])[0]
-    assert together[0] != backend.generate([replace(REQUESTS[0], attempt=1)])[0]
-    assert together[0] != made(llava, images, GenerationSettings.of(SAMPLED, seed=1)).generate(REQUESTS[:1])[0]
+    together = backend.answer(QUESTIONS)
+    assert together == [backend.answer([request])[0] for request in QUESTIONS]
+    assert together[0] != backend.answer([replace(QUESTIONS[0], key="other")])[0]
+    assert together[0] != backend.answer([replace(QUESTIONS[0], attempt=1)])[0]
+    assert together[0] != made(llava, images, GenerationSettings.of(SAMPLED, seed=1)).answer(QUESTIONS[:1])[0]
 
 
 def test_a_repair_samples_although_the_settings_are_greedy(llava: Path, images: Path) -> None:
     backend = made(llava, images)
-    tries = backend.generate([replace(REQUESTS[0], attempt=attempt) for attempt in (0, 0, 1, 2)])
+    tries = backend.answer([replace(QUESTIONS[0], attempt=attempt) for attempt in (0, 0, 1, 2)])
     assert tries[0] == tries[1]
     assert len({t.text for t in tries}) == 3
 
 
 def test_an_image_token_in_the_data_is_taken_apart(llava: Path, images: Path) -> None:
-    request = Request("k", "Is <image> a word?", "</s>", ("0.png",))
-    text = made(llava, images).prompt(request)
+    request = RewriteQuestion("k", "Is <image> a word?", "</s>", ("0.png",))
+    text = made(llava, images).model.prompt(request)
     assert text.count("<image>") == 1
     assert "Is image a word?" in text
     assert "</s>" not in text
 
 
 def test_a_broken_image_concerns_its_record_alone(llava: Path, images: Path) -> None:
-    answers = made(llava, images).generate([REQUESTS[0], Request("x", "Q?", "a", ("absent.png",))])
+    answers = made(llava, images).answer([QUESTIONS[0], RewriteQuestion("x", "Q?", "a", ("absent.png",))])
     assert answers[0].finish_reason in ("stop", "length")
-    assert answers[1] == Generated("", "error: image is missing", 0)
+    assert answers[1] == Failure("error: image is missing")
 
 
 def test_where_memory_runs_out_halves_give_the_same_answers(
@@ -162,7 +167,7 @@ def test_where_memory_runs_out_halves_give_the_same_answers(
 ) -> None:
     import torch
 
-    expected = made(llava, images).generate(REQUESTS)
+    expected = made(llava, images).answer(QUESTIONS)
     decode, sizes = HuggingFaceBackend._decode, []
 
     def small(self: HuggingFaceBackend, loaded: Any, batch: Sequence[Any]) -> Any:
@@ -172,7 +177,7 @@ def test_where_memory_runs_out_halves_give_the_same_answers(
         return decode(self, loaded, batch)
 
     monkeypatch.setattr(HuggingFaceBackend, "_decode", small)
-    assert made(llava, images).generate(REQUESTS) == expected
+    assert made(llava, images).answer(QUESTIONS) == expected
     assert max(sizes) > 1
 
 
@@ -186,7 +191,7 @@ def test_one_request_too_many_for_the_memory_is_an_error_of_ours(
 
     monkeypatch.setattr(HuggingFaceBackend, "_decode", never)
     with pytest.raises(ModelError, match="does not fit into memory"):
-        made(llama, images).generate(REQUESTS[3:4])
+        made(llama, images).answer(QUESTIONS[3:4])
 
 
 # Text
@@ -194,48 +199,48 @@ def test_one_request_too_many_for_the_memory_is_an_error_of_ours(
 
 def test_a_model_of_text_alone_refuses_images_and_names_what_is_needed(llama: Path, images: Path) -> None:
     with pytest.raises(ModelError, match="image-text-to-text"):
-        made(llama, images).generate(REQUESTS)
+        made(llama, images).answer(QUESTIONS)
 
 
 def test_without_a_chat_template_a_distortion_prompt_is_the_papers(llama: Path, images: Path) -> None:
     prompt = DistortionPrompt("What color?", "The car is red.", COMMANDS[5])
-    assert made(llama, images).prompt(Request("k", messages=tuple(prompt.messages))) == prompt.text
+    assert made(llama, images).model.prompt(ChatQuestion("k", tuple(prompt.messages))) == prompt.text
 
 
 def test_a_chat_template_is_used_and_the_promise_continued(llama: Path, images: Path) -> None:
     prompt = DistortionPrompt("What color?", "The car is red.")
     backend = made(llama, images)
-    backend.loaded.tokenizer.chat_template = TEMPLATE
-    text = backend.prompt(Request("k", messages=tuple(prompt.messages)))
+    backend.model.tokenizer.chat_template = TEMPLATE
+    text = backend.model.prompt(ChatQuestion("k", tuple(prompt.messages)))
     assert text.startswith("<system>A chat between")
     assert text.rstrip().endswith('finishing this response:\n\n"')
 
 
 def test_a_prompt_that_fills_the_context_is_that_records_error(images: Path, tmp_path: Path) -> None:
     save_llama(tmp_path, room=64)
-    short, long = Request("s", messages=({"role": "user", "content": "red?"},)), Request("l", "a" * 100, "b")
-    answers = made(tmp_path, images).generate([long, short])
-    assert answers[0].finish_reason.startswith("error: the prompt of ")
+    short, long = ChatQuestion("s", ({"role": "user", "content": "red?"},)), RewriteQuestion("l", "a" * 100, "b")
+    answers = made(tmp_path, images).answer([long, short])
+    assert answers[0].reason.startswith("error: the prompt of ")
     assert answers[1].finish_reason in ("stop", "length")
 
 
 def test_a_row_with_little_room_does_not_cut_the_others(images: Path, tmp_path: Path) -> None:
     save_llama(tmp_path, room=64)
     settings = GenerationSettings.of(GREEDY, max_new_tokens=20)
-    requests = [Request(str(n), messages=({"role": "user", "content": "red " * n},)) for n in (1, 45)]
-    together = made(tmp_path, images, settings).generate(requests)
-    assert together == [made(tmp_path, images, settings).generate([r])[0] for r in requests]
+    requests = [ChatQuestion(str(n), ({"role": "user", "content": "red " * n},)) for n in (1, 45)]
+    together = made(tmp_path, images, settings).answer(requests)
+    assert together == [made(tmp_path, images, settings).answer([r])[0] for r in requests]
     assert together[1].tokens < 20
 
 
 def test_a_language_model_distorts_each_prompt_by_its_own_randomness(llama: Path, images: Path) -> None:
     prompts = [DistortionPrompt("What color?", "The car is red."), DistortionPrompt("How many?", "Two cars.")]
-    requests = [Request(key, messages=tuple(p.messages)) for key, p in zip("abcb", prompts * 2, strict=True)]
+    requests = [ChatQuestion(key, tuple(p.messages)) for key, p in zip("abcb", prompts * 2, strict=True)]
     backend = made(llama, images, GenerationSettings.of(GREEDY, do_sample=True))
-    drafts = backend.generate(requests)
+    drafts = backend.answer(requests)
     assert drafts[1] == drafts[3]
     assert drafts[0] != drafts[2]
-    assert backend.generate(requests[1:2]) == drafts[1:2]
+    assert backend.answer(requests[1:2]) == drafts[1:2]
 
 
 # Loading
@@ -243,12 +248,12 @@ def test_a_language_model_distorts_each_prompt_by_its_own_randomness(llama: Path
 
 def test_a_hub_model_needs_a_revision(images: Path) -> None:
     with pytest.raises(ConfigError, match="revision"):
-        load_backend("hf:someone/some-model", GREEDY, Place(images))
+        load_backend("hf:someone/some-model", GREEDY, BackendOptions(images, machine(8)))
 
 
 def test_a_folder_without_a_model_is_an_error_of_ours(tmp_path: Path, images: Path) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
-        made(tmp_path, images).generate(REQUESTS[:1])
+        made(tmp_path, images).answer(QUESTIONS[:1])
 
 
 def test_pickled_weights_are_refused(llama: Path, tmp_path: Path, images: Path) -> None:
@@ -260,7 +265,7 @@ def test_pickled_weights_are_refused(llama: Path, tmp_path: Path, images: Path) 
             (tmp_path / file.name).write_bytes(file.read_bytes())
     torch.save(load_file(llama / "model.safetensors"), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        made(tmp_path, images).generate(REQUESTS[3:4])
+        made(tmp_path, images).answer(QUESTIONS[3:4])
 
 
 def test_the_identity_follows_weights_and_settings(llama: Path, images: Path, tmp_path: Path) -> None:

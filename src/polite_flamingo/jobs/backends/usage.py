@@ -1,0 +1,44 @@
+"""What an endpoint was asked for, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polite_flamingo.jobs.backends.chat_completion import Reply
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a backend has asked for so far.
+
+    Args:
+        requests: Requests sent, repetitions included.
+        retries: Repetitions among them.
+        answered: Answers received.
+        cached: Answers taken from the cache instead.
+        failed: Requests that ended as a record's error.
+        prompt_tokens: Tokens of the prompts answered, as the endpoint counts them.
+        completion_tokens: Tokens of the answers.
+        uncounted: Answers that came without counts.
+        cost: Price of the counted tokens.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    answered: int = 0
+    cached: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    uncounted: int = 0
+    cost: float = 0.0
+
+    def add(self, reply: Reply, price_in: float, price_out: float) -> None:
+        """Count an answer; the prices are of a million tokens."""
+        self.answered += 1
+        if reply.prompt_tokens is None or reply.completion_tokens is None:
+            self.uncounted += 1
+            return
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        self.cost += (reply.prompt_tokens * price_in + reply.completion_tokens * price_out) / 1_000_000

@@ -1,0 +1,60 @@
+"""What a job is made of: questions, and the backends that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+Q = TypeVar("Q", bound="Question")
+A = TypeVar("A")
+Q_contra = TypeVar("Q_contra", bound="Question", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
+
+
+class Question(Protocol):
+    """One thing to answer; a frozen dataclass that can be sent to a worker."""
+
+    @property
+    def key(self) -> str:
+        """Id of the record; unique in its job."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Paths of the images the answer depends on, below the image root."""
+
+    @property
+    def size(self) -> int:
+        """What the cost of the answer grows with (characters); calls hold questions of near-equal size."""
+
+    def content(self) -> Any:
+        """Everything the answer depends on besides key, images and backend, as JSON can hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Stands for the answer of a question that cannot be answered."""
+
+    reason: str
+
+
+class Backend(Protocol[Q_contra, A_co]):
+    """A model behind a queue of questions."""
+
+    @property
+    def identity(self) -> str:
+        """Content hash of weights and settings: part of the key of every unit of work."""
+
+    @property
+    def batch_size(self) -> int:
+        """Questions per batch that suit this backend."""
+
+    def answer(self, questions: Sequence[Q_contra], /) -> Sequence[A_co | Failure]:
+        """Answer every question, in order; an answer depends on its own question only.
+
+        Raises:
+            ModelError: nothing can be answered (weights unusable, endpoint refuses or stays silent).
+        """
+
+    def close(self) -> None:
+        """Free what is held; a closed backend is not used again."""

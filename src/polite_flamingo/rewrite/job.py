@@ -1,0 +1,118 @@
+"""The job of rewriting: annotations become questions, the engine answers them, answers become records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.io import read_shards
+from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executor
+from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.outcomes import Outcome
+from polite_flamingo.jobs.progress import Progress, Report
+from polite_flamingo.records import Reject, Rewrite, RewritePair, Sample
+from polite_flamingo.rewrite.question import RewriteQuestion, question_of
+from polite_flamingo.rewrite.repair import REWRITES, RepairingBackend, RepairPolicy, RewriteAnswer
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.bundle import FlamingoBundle
+    from polite_flamingo.model.settings import GenerationSettings
+    from polite_flamingo.records import Generated
+
+
+@dataclass(frozen=True, slots=True)
+class RewritingJob:
+    """Rewriting of a folder of annotations.
+
+    Args:
+        samples: Shard folder of the annotations.
+        total: Their number.
+        journal: Folder of unfinished work.
+        options: Machine and folders.
+    """
+
+    samples: Path
+    total: int
+    journal: Path
+    options: BackendOptions
+
+    def run(
+        self, backend: str, settings: GenerationSettings, policy: RepairPolicy, report: Report | None = None
+    ) -> Progress:
+        """Rewrite what no earlier run has.
+
+        Args:
+            backend: What rewrites, see `jobs.backends.load.load_backend`.
+            settings: Decoding.
+            policy: When an answer is generated again.
+            report: Gets the progress.
+        """
+        questions = map(question_of, self._read())
+        use = partial(RepairingBackend, policy=policy)
+        with closing(open_text_executor(backend, settings, self.options, use)) as executor:
+            return run(self._job, questions, executor, report)
+
+    def rewrites(self) -> Iterator[tuple[Rewrite, RewriteAnswer]]:
+        """Every answered annotation as a record without scores, in input order."""
+        for sample, outcome in self._outcomes():
+            if outcome.answer is not None:
+                yield as_rewrite(sample, outcome.answer), outcome.answer
+
+    def lost(self) -> Iterator[Reject]:
+        """Every annotation without an answer, and why."""
+        for sample, outcome in self._outcomes():
+            if outcome.answer is None:
+                yield Reject(sample.source, "samples/annotation", sample.id, outcome.reason)
+
+    @property
+    def _job(self) -> Job[RewriteAnswer]:
+        options = self.options
+        return Job(REWRITES, self.journal, options.image_root, self.total, "rewrite", options.machine.threads)
+
+    def _read(self) -> Iterator[Sample]:
+        return map(Sample.from_row, read_shards(self.samples))
+
+    def _outcomes(self) -> Iterator[tuple[Sample, Outcome[RewriteAnswer]]]:
+        for sample, outcome in zip(self._read(), self._job.outcomes(), strict=True):
+            if outcome.id != sample.id:
+                raise DataError(
+                    "the journal belongs to other samples",
+                    value=(sample.id, outcome.id),
+                    where=self.journal,
+                    next_step="delete it and run the stage again",
+                )
+            yield sample, outcome
+
+
+def as_rewrite(sample: Sample, answer: RewriteAnswer) -> Rewrite:
+    """Join a sample and its answer into a record without scores; what repair did is in ``extras["repair"]``."""
+    extras = dict(sample.extras)
+    if answer.attempts:
+        kept = "raw" if answer.raw else "rewrite"
+        extras["repair"] = {"attempts": answer.attempts, "fault": answer.fault, "kept": kept}
+    return sample.answered(answer.text, answer.finish_reason, extras)
+
+
+def revise(
+    bundle: FlamingoBundle,
+    pairs: Sequence[RewritePair],
+    settings: GenerationSettings,
+    *,
+    image_root: Path,
+    batch_size: int,
+    progress: str | None = None,
+) -> list[Generated]:
+    """Revise the drafted response of every pair with a model in memory, to compare with the original."""
+    from polite_flamingo.jobs.backends.flamingo import flamingo_prompt
+    from polite_flamingo.model.generate import generate
+
+    questions = [
+        RewriteQuestion(p.id, p.instruction, p.drafted, tuple(image.path for image in p.images)) for p in pairs
+    ]
+    prompts = [flamingo_prompt(bundle.tokenizer, question) for question in questions]
+    return generate(bundle, prompts, settings, image_root=image_root, batch_size=batch_size, progress=progress)
