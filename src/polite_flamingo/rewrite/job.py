@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -15,14 +15,12 @@ from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executo
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.outcomes import Outcome
 from polite_flamingo.jobs.progress import Progress, Report
-from polite_flamingo.records import Reject, Rewrite, RewritePair, Sample
-from polite_flamingo.rewrite.question import RewriteQuestion, question_of
+from polite_flamingo.records import Reject, Rewrite, Sample
+from polite_flamingo.rewrite.question import question_of
 from polite_flamingo.rewrite.repair import REWRITES, RepairingBackend, RepairPolicy, RewriteAnswer
 
 if TYPE_CHECKING:
-    from polite_flamingo.model.bundle import FlamingoBundle
     from polite_flamingo.model.settings import GenerationSettings
-    from polite_flamingo.records import Generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +94,3 @@ def as_rewrite(sample: Sample, answer: RewriteAnswer) -> Rewrite:
         kept = "raw" if answer.raw else "rewrite"
         extras["repair"] = {"attempts": answer.attempts, "fault": answer.fault, "kept": kept}
     return sample.answered(answer.text, answer.finish_reason, extras)
-
-
-def revise(
-    bundle: FlamingoBundle,
-    pairs: Sequence[RewritePair],
-    settings: GenerationSettings,
-    *,
-    image_root: Path,
-    batch_size: int,
-    progress: str | None = None,
-) -> list[Generated]:
-    """Revise the drafted response of every pair with a model in memory, to compare with the original."""
-    from polite_flamingo.jobs.backends.flamingo import flamingo_prompt
-    from polite_flamingo.model.generate import generate
-
-    questions = [
-        RewriteQuestion(p.id, p.instruction, p.drafted, tuple(image.path for image in p.images)) for p in pairs
-    ]
-    prompts = [flamingo_prompt(bundle.tokenizer, question) for question in questions]
-    return generate(bundle, prompts, settings, image_root=image_root, batch_size=batch_size, progress=progress)

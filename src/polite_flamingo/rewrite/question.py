@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.jobs.backends.text import Message
 from polite_flamingo.prompts.rewriting import rewriting_messages
 from polite_flamingo.prompts.templates import rewriter_prompt
 from polite_flamingo.records import Sample
+
+if TYPE_CHECKING:
+    from polite_flamingo.jobs.backends.text import Message
 
 FORMS = (rewriter_prompt("{}", "{}", 1), rewriting_messages("{}", "{}", 1))  # an answer depends on them
 

@@ -21,10 +21,9 @@ from polite_flamingo.evaluate.bootstrap import bootstrap_mean
 from polite_flamingo.io import read_shards, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Generated, Rewrite, RewritePair, Sample
-from polite_flamingo.scorers.load import ABSENT, SCORERS
+from polite_flamingo.scorers.load import ABSENT, SCORERS, recipe_of
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.rouge import rouge_l, rouge_score
-from polite_flamingo.stages.score import scorer_recipe
 from polite_flamingo.stages.train_rewriter import draw_held_out
 from polite_flamingo.tracking.base import Tracker
 
@@ -64,7 +63,9 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         raise DataError("no held-out pairs", where=params.data / "pairs", next_step="run `polite-flamingo distort`")
     drafts = {"held_out_pairs": held_out, "annotations": _annotations(params)}
     scorers = {
-        name: scorer_recipe(name, params).load() for name in SCORERS if getattr(params.backbones, name) != ABSENT
+        name: recipe_of(name, params.runtime, params.models, params.image_root, params.score.clip_mode).load()
+        for name in SCORERS
+        if getattr(params.backbones, name) != ABSENT
     }
     figures: dict[str, dict[str, Figures]] = {kind: {} for kind in drafts}
     for generation, name in GENERATIONS.items():
@@ -112,7 +113,7 @@ def _reviser(params: Params, name: str, generation: str) -> Callable[[Sequence[R
     """Load a rewriter; what it returns revises drafts."""
     from polite_flamingo.model.flamingo import load_flamingo
     from polite_flamingo.model.settings import GenerationSettings
-    from polite_flamingo.rewrite.job import revise
+    from polite_flamingo.rewrite.revision import revise
 
     runtime = params.runtime
     bundle = load_flamingo(

@@ -22,7 +22,7 @@ from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Rewrite
 from polite_flamingo.scorers.job import ModelColumn, ScoringJob
-from polite_flamingo.scorers.load import ABSENT, SCORERS, Recipe, open_scorer_executor, recipe_of
+from polite_flamingo.scorers.load import ABSENT, SCORERS, open_scorer_executor, recipe_of
 from polite_flamingo.scorers.summary import summarise
 from polite_flamingo.tracking.base import Tracker
 
@@ -44,7 +44,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     journals = Path(".work") / f"score-{params.profile}"
     job = ScoringJob(rewrites, present, journals, params.image_root, params.runtime.threads)
     for scorer in present:
-        with closing(open_scorer_executor(scorer_recipe(scorer, params))) as executor:
+        recipe = recipe_of(scorer, params.runtime, params.models, params.image_root, params.score.clip_mode)
+        with closing(open_scorer_executor(recipe)) as executor:
             for column in job.columns(scorer):
                 progress = job.run(column, executor, partial(_report, tracker, column))
                 LOG.info("%s: %d scored, %d by an earlier run", column.name, progress.done, progress.restored)
@@ -65,11 +66,6 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     tracker.params({"clip_mode": params.score.clip_mode, "absent": report["absent"]})
     tracker.metrics({f"{column}_mean": value["mean"] for column, value in report["columns"].items() if value["count"]})
     return report
-
-
-def scorer_recipe(name: str, params: Params) -> Recipe:
-    """The recipe of a profile's scorer."""
-    return recipe_of(name, params.runtime, params.models, params.image_root, params.score.clip_mode)
 
 
 def _report(tracker: Tracker, column: ModelColumn, figures: Mapping[str, float], step: int) -> None:

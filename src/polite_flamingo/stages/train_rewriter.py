@@ -51,7 +51,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     from polite_flamingo.model.freezing import set_trainable
     from polite_flamingo.model.lora import inject_lora, merge_lora
     from polite_flamingo.model.settings import GenerationSettings
-    from polite_flamingo.rewrite.job import revise
+    from polite_flamingo.rewrite.revision import revise
     from polite_flamingo.scorers.rouge import rouge_l
     from polite_flamingo.train.group import join_processes, leave_processes
     from polite_flamingo.train.loop import train
