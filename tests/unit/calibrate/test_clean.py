@@ -16,9 +16,8 @@ def sample(answer: str, task: Task = Task.VQA, **extras: object) -> Sample:
     return Sample("s", "x", "val", "", task, (Turn("human", "Q?"), Turn("assistant", answer)), (), extras)
 
 
-@pytest.mark.parametrize(
-    ("question", "answer", "said"),
-    [
+def test_question_and_answer_make_a_sentence_or_none() -> None:
+    for question, answer, sentence in (
         ("How many cats are there in the image?", "2", "There are 2 cats in the image."),
         ("How many cats are there in the image?", "1", "The number of cats in the image is 1."),
         ("How many people are wearing hats?", "0", "There are no people wearing hats."),
@@ -30,10 +29,8 @@ def sample(answer: str, task: Task = Task.VQA, **extras: object) -> Sample:
         ("What kind of animal is shown?", "dog", "The animal is dog."),
         ("Why is he smiling?", "happy", None),
         ("Where are they?", "beach", None),
-    ],
-)
-def test_question_and_answer_make_a_sentence_or_none(question: str, answer: str, said: str | None) -> None:
-    assert state(question, answer) == said
+    ):
+        assert state(question, answer) == sentence, question
 
 
 def test_a_false_statement_is_denied_at_its_verb() -> None:

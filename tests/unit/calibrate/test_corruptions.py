@@ -2,7 +2,6 @@
 
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,9 +36,13 @@ def test_a_number_word_stays_a_word_and_keeps_its_capital() -> None:
     assert changed != "Two dogs run."
 
 
-@pytest.mark.parametrize("text", ["No number here.", "The box is [0.1, 0.25, 0.5, 0.75].", "At 10:30, 50% of it."])
-def test_coordinates_times_and_shares_are_no_counts(text: str) -> None:
-    assert change_number(text, "", rng()) is None
+def test_coordinates_times_and_shares_are_no_counts() -> None:
+    for text in (
+        "No number here.",
+        "The box is [0.1, 0.25, 0.5, 0.75].",
+        "At 10:30, 50% of it.",
+    ):
+        assert change_number(text, "", rng()) is None, text
 
 
 def test_a_swapped_object_is_of_the_same_sort_and_named_nowhere() -> None:
@@ -60,9 +63,8 @@ def test_a_text_without_known_objects_has_none_to_swap() -> None:
     assert swap_object("It is sunny.", "", rng()) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "turned"),
-    [
+def test_a_statement_is_turned_round() -> None:
+    for text, turned in (
         ("Yes, there is a dog.", "No, there is a dog."),
         ("no", "Yes"),
         ("The cat is not on the bed.", "The cat is on the bed."),
@@ -70,10 +72,8 @@ def test_a_text_without_known_objects_has_none_to_swap() -> None:
         ("The cat is on the bed.", "The cat is not on the bed."),
         ("A man riding a wave.", "A man not riding a wave."),
         ("Increase the brightness.", "Do not increase the brightness."),
-    ],
-)
-def test_a_statement_is_turned_round(text: str, turned: str) -> None:
-    assert negate(text, "", rng()) == turned
+    ):
+        assert negate(text, "", rng()) == turned
 
 
 def test_an_invented_sentence_names_something_unheard_of_after_the_text_as_it_was() -> None:

@@ -26,18 +26,15 @@ def test_labels_are_words_or_numbers_and_a_byte_order_mark_does_not_matter(tmp_p
     assert read_labels(file) == {"a": False, "b": True, "c": False, "d": True}
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
+def test_an_unusable_label_names_its_row(tmp_path: Path) -> None:
+    for text, message in (
         ("id,label\na,maybe\n", "labels.csv:2"),
         ("id,label\na,0\na,1\n", "twice"),
         ("name,label\na,0\n", "needs an id"),
         ("id,label\n", "no label"),
-    ],
-)
-def test_an_unusable_label_names_its_row(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
-        read_labels(write(tmp_path, text))
+    ):
+        with pytest.raises(DataError, match=message):
+            read_labels(write(tmp_path, text))
 
 
 def test_a_label_of_an_unknown_record_is_an_error(tmp_path: Path) -> None:

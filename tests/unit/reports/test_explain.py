@@ -9,12 +9,12 @@ import pytest
 from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.reports.explain import explain
 from polite_flamingo.filter.chain import FilterResult, Thresholds, decide
 from polite_flamingo.filter.decisions import decision_row
 from polite_flamingo.io import write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
+from polite_flamingo.reports.explain import explain
 from polite_flamingo.stages.filter import record_row
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -72,9 +72,9 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     return loaded
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
+def test_a_rejected_records_life_is_told(params: Params) -> None:
+    life = explain(params, "coco/train/17")
+    for part in (
         "CC BY 4.0",
         "a red circle",
         "data/tiny/raw/coco/1.png",
@@ -91,10 +91,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         "off        template              0.5000  off",
         "cut (CLIP 12.0000): And a cat.",
         "REJECTED  change: Rouge-L 0.9700 above 0.95",
-    ],
-)
-def test_a_rejected_records_life_is_told(params: Params, part: str) -> None:
-    assert part in explain(params, "coco/train/17")
+    ):
+        assert part in life, part
 
 
 def test_a_score_that_does_not_apply_is_left_out(params: Params) -> None:

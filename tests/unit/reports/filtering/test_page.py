@@ -16,9 +16,9 @@ from tests.unit.reports.filtering.decided import natural, record, write
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.sets import ALL
+from polite_flamingo.records import Image, Task
 from polite_flamingo.reports.filtering import charts, page
 from polite_flamingo.reports.filtering.page import OTHERS, write_report
-from polite_flamingo.records import Image, Task
 
 HOSTILE = (
     "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\" ' & ${style} $data \u202e\u2028 <!--"

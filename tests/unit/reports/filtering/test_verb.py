@@ -42,10 +42,14 @@ def test_the_page_goes_where_it_is_asked_for_with_as_many_examples(
     assert not (decided / "reports").exists()
 
 
-@pytest.mark.parametrize("number", ["-1", "many", "1.5"])
-def test_a_number_of_examples_is_a_count(decided: Path, number: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["filtering-report", "--examples", number]) == 2
-    assert "is no count: 0 or more" in capsys.readouterr().err
+def test_a_number_of_examples_is_a_count(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (
+        "-1",
+        "many",
+        "1.5",
+    ):
+        assert main(["filtering-report", "--examples", number]) == 2
+        assert "is no count: 0 or more" in capsys.readouterr().err
 
 
 def test_before_any_filtering_the_verb_names_the_next_step(decided: Path, capsys: pytest.CaptureFixture[str]) -> None:
