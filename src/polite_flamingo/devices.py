@@ -6,7 +6,11 @@ from polite_flamingo.errors import ConfigError
 
 
 def pick_device(name: str) -> str:
-    """Resolve ``auto`` to ``cuda`` where there is one, else ``cpu``; check that an asked-for CUDA device exists."""
+    """Resolve ``auto`` to ``cuda`` where there is one, else ``cpu``; check that a CUDA device that is named exists.
+
+    Raises:
+        ConfigError: there is no CUDA device.
+    """
     import torch
 
     if name == "auto":

@@ -10,9 +10,9 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.rows import Row, image_slots, out_of_memory
 from polite_flamingo.model.sampling import row_generator, sampling_warpers
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.model.slots import Row, image_slots, out_of_memory
 
 LOG = logging.getLogger(__name__)
 

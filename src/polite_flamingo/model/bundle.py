@@ -303,13 +303,6 @@ def number_type(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if isinstance(device, str) and device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
-
-
 def named_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters by name, each once; Flamingo registers decoder blocks and cross-attention twice."""
     names: dict[int, tuple[str, nn.Parameter]] = {}

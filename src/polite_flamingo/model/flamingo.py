@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.io import read_json, write_json
@@ -23,7 +24,6 @@ from polite_flamingo.model.bundle import (
     build_flamingo,
     named_tensors,
     number_type,
-    resolve_device,
 )
 from polite_flamingo.model.checkpoint import load_trainables, trained_resolution
 from polite_flamingo.model.config import ATTENTIONS, FlamingoConfig
@@ -89,6 +89,7 @@ def load_flamingo(
 
     Raises:
         ModelError: a part is missing, does not fit or `trainables` belongs to another base.
+        ConfigError: `device` is a CUDA one and there is none.
     """
     number_type(dtype)
     if attention not in ATTENTIONS:
@@ -96,7 +97,7 @@ def load_flamingo(
     if resolution is None and trainables is not None:
         resolution = trained_resolution(trainables)
     bundle = _load_base(folder, resolution, attention)
-    bundle.device = resolve_device(device)
+    bundle.device = torch.device(pick_device(str(device)))
     quantize_decoder(bundle, quantize, bundle.device)
     bundle.model.to(bundle.device)
     bundle.tower.to(bundle.device)

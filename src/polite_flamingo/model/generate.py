@@ -18,8 +18,9 @@ import torch
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.beams import beam_search
 from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.rows import Row
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.model.slots import Row, decode
+from polite_flamingo.model.slots import decode
 from polite_flamingo.model.tokens import encode_all
 from polite_flamingo.prompts.templates import IMAGE_TOKEN
 from polite_flamingo.records import Generated

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,42 +17,14 @@ import torch
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.cache import SlotCache
-from polite_flamingo.model.sampling import Ngrams, gumbel, row_generator, sampling_warpers
+from polite_flamingo.model.rows import Row, image_slots, out_of_memory
+from polite_flamingo.model.sampling import gumbel, sampling_warpers
 from polite_flamingo.model.settings import GenerationSettings
 
 LOG = logging.getLogger(__name__)
 SHORTEST_PREFIX = 8  # tokens; sharing less saves nothing
 PREFILL_TOKENS = 8192  # of prompts read in one step
 COLUMNS = 64  # by which slots grow
-
-
-@dataclass(slots=True)
-class Row:
-    """A prompt on its way.
-
-    Args:
-        index: Its place in the caller's list.
-        ids: Token ids of the prompt.
-        images: Keys of its images, in order.
-        name: Decides its random numbers.
-        limit: Most tokens it may get.
-    """
-
-    index: int
-    ids: list[int]
-    images: tuple[str, ...]
-    name: str
-    limit: int
-    output: list[int] = field(default_factory=list)
-    generator: torch.Generator | None = None
-    ngrams: Ngrams | None = None
-
-    def begin(self, settings: GenerationSettings) -> None:
-        """Forget what was generated."""
-        self.output = []
-        self.generator = row_generator(settings.seed, self.name) if settings.do_sample else None
-        size = settings.no_repeat_ngram_size
-        self.ngrams = Ngrams(size, self.ids) if size else None
 
 
 def decode(
@@ -111,26 +82,6 @@ def decode(
             batch.close()
         if bundle.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def image_slots(
-    rows: Sequence[Row], media: Callable[[Sequence[str]], torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents (B, T_img, n, d) of the images of rows, and how many images each row shows (B)."""
-    order = {image: i for i, image in enumerate(dict.fromkeys(image for row in rows for image in row.images))}
-    latents = media(list(order))
-    most = max(1, max(len(row.images) for row in rows))
-    index = [[*(order[image] for image in row.images), *[0] * (most - len(row.images))] for row in rows]
-    counts = torch.tensor([len(row.images) for row in rows], device=latents.device)
-    return latents[torch.tensor(index, device=latents.device)], counts
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """True for the errors that PyTorch and Python raise when memory runs out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
 def _take(waiting: list[Row], batch: _Slots, budget: int | None) -> list[Row]:

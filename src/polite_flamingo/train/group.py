@@ -6,8 +6,8 @@ import os
 
 import torch
 
+from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError
-from polite_flamingo.model.bundle import resolve_device
 from polite_flamingo.train.settings import TrainSettings
 
 
@@ -43,7 +43,7 @@ def join_processes(device: str | torch.device) -> None:
     world = world_size()
     if world == 1:
         PartialState._reset_state()  # of an earlier training on another device
-    state = PartialState(cpu=resolve_device(device).type == "cpu")
+    state = PartialState(cpu=pick_device(str(device)) == "cpu")
     if state.num_processes != world:
         raise ModelError(
             "accelerate sees another number of processes than the launcher started",
