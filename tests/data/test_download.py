@@ -8,10 +8,10 @@ from PIL import Image as PILImage
 
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import read_json, read_jsonl, read_shards
-from polite_flamingo.params import DATA_ROOT_VARIABLE, Limits, Params, load_params
+from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
 from polite_flamingo.records import Sample
 from polite_flamingo.sources.drawing import spread
-from polite_flamingo.sources.selection import SourceSpec
+from polite_flamingo.sources.selection import SourceLimits, SourceSpec
 from polite_flamingo.stages import download
 from polite_flamingo.tracking.base import NullTracker
 
@@ -50,7 +50,7 @@ def params(*extra: SourceSpec, share: float = 0.05, **limits: int) -> Params:
         SourceSpec(name="alpaca", folder="text", role="instruction", split="train"),
     ]
     quality = base.quality.model_copy(update={"max_rejected_share": share})
-    changes = {"profile": "mine", "world": None, "limits": Limits(**limits), "quality": quality}
+    changes = {"profile": "mine", "world": None, "limits": SourceLimits(**limits), "quality": quality}
     return base.model_copy(update={**changes, "sources": [*specs, *extra]})
 
 
@@ -219,7 +219,7 @@ def test_the_embedded_world_goes_through_the_same_readers(tmp_path: Path, monkey
     assert base.world is not None
     scenes = base.world.scenes.model_copy(update={"train": 8, "val": 2, "test": 4, "out_of_domain": 4})
     settings = base.model_copy(
-        update={"world": base.world.model_copy(update={"scenes": scenes}), "limits": Limits(annotation=20)}
+        update={"world": base.world.model_copy(update={"scenes": scenes}), "limits": SourceLimits(annotation=20)}
     )
     report = run(settings)
     assert report["rejected"] == 0

@@ -10,7 +10,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 
 T = TypeVar("T")
-SHOWN = 200  # characters of an offending value kept in quarantine
+VALUE_LENGTH = 200  # characters of an offending value kept in quarantine
 
 
 class Licensed(Protocol):
@@ -61,7 +61,7 @@ def attempt(source: str, file: str, row: object, make: Callable[..., Sample], *a
     try:
         return make(*args)
     except DataError as error:
-        value = "" if error.value is None else str(error.value)[:SHOWN]
+        value = "" if error.value is None else str(error.value)[:VALUE_LENGTH]
         return Reject(source, file, str(row), error.what, value)
 
 

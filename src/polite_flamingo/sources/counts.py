@@ -15,16 +15,16 @@ def expected_rows(name: str, split: str) -> int | None:
     return None if entry is None else entry.splits.get(split)
 
 
-def warn_of_count(name: str, split: str, found: int) -> bool:
+def warn_of_count(name: str, split: str, rows: int) -> bool:
     """Log a warning when `found` rows are not what the catalogue expects of a split; return whether it did."""
     expected = expected_rows(name, split)
-    if expected is None or found == expected:
+    if expected is None or rows == expected:
         return False
     LOG.warning(
         "%s, split %s: %d rows, the official release has %d. An excerpt, a cut file or another release?",
         name,
         split,
-        found,
+        rows,
         expected,
     )
     return True

@@ -88,14 +88,14 @@ def catalogue() -> Mapping[str, Entry]:
     """All entries by name, in the order of `GROUPS` and, within a group, of their files."""
     import yaml
 
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for file in sorted(CATALOGUE.glob("*.yaml")):
         for name, values in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
-            if name in found:
+            if name in entries:
                 raise ConfigError("dataset is in the catalogue twice", value=name, where=file.name)
-            found[name] = _entry(name, values, file.name)
+            entries[name] = _entry(name, values, file.name)
     order = list(GROUPS)
-    return dict(sorted(found.items(), key=lambda item: order.index(item[1].group)))
+    return dict(sorted(entries.items(), key=lambda item: order.index(item[1].group)))
 
 
 def _entry(name: str, values: Any, where: str) -> Entry:

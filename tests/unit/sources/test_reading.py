@@ -199,8 +199,8 @@ def test_reading_imports_no_torch(raw: Path, tmp_path: Path) -> None:
 def test_the_download_stage_warns_in_the_same_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from polite_flamingo.params import DATA_ROOT_VARIABLE, Limits, load_params
-    from polite_flamingo.sources.selection import SourceSpec
+    from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
+    from polite_flamingo.sources.selection import SourceLimits, SourceSpec
     from polite_flamingo.stages import download
     from polite_flamingo.tracking.base import NullTracker
 
@@ -209,7 +209,7 @@ def test_the_download_stage_warns_in_the_same_words(
     monkeypatch.setenv(DATA_ROOT_VARIABLE, str(raw.parent))
     quality = base.quality.model_copy(update={"max_rejected_share": 1.0})
     spec = SourceSpec(name="aokvqa", folder="aokvqa", role="annotation", split="train")
-    changes: dict[str, Any] = {"profile": "mine", "world": None, "limits": Limits(), "quality": quality}
+    changes: dict[str, Any] = {"profile": "mine", "world": None, "limits": SourceLimits(), "quality": quality}
     with caplog.at_level(logging.WARNING):
         download.run(base.model_copy(update={**changes, "sources": [spec]}), NullTracker())
     assert "3 rows, the official release has 17056" in caplog.text

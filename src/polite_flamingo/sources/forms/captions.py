@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, Source, attempt, need, single_turn
+from polite_flamingo.sources.base import VALUE_LENGTH, Source, attempt, need, single_turn
 from polite_flamingo.sources.forms.files import open_file, relative
 from polite_flamingo.sources.forms.karpathy import karpathy_images, raw_sentences
 
@@ -68,19 +68,19 @@ def group_lines(
         parse: Gives the image name and the caption of a line, None for a header; a `DataError` rejects the line.
         chosen: Names of the images wanted, None for all.
     """
-    found: dict[str, tuple[int, list[str]]] = {}
+    by_image: dict[str, tuple[int, list[str]]] = {}
     with open_file(file) as lines:
         for number, raw in enumerate(lines, 1):
             try:
                 line = decode(raw)
                 parsed = parse(line) if line.strip() else None
             except DataError as error:
-                shown = raw.decode("utf-8", "replace").rstrip("\r\n")[:SHOWN]
-                yield Reject(source, relative(root, file), str(number), error.what, shown)
+                excerpt = raw.decode("utf-8", "replace").rstrip("\r\n")[:VALUE_LENGTH]
+                yield Reject(source, relative(root, file), str(number), error.what, excerpt)
                 continue
             if parsed is not None and (chosen is None or parsed[0] in chosen):
-                found.setdefault(parsed[0], (number, []))[1].append(" ".join(parsed[1].split()))
-    yield from ((number, name, captions) for name, (number, captions) in found.items())
+                by_image.setdefault(parsed[0], (number, []))[1].append(" ".join(parsed[1].split()))
+    yield from ((number, name, captions) for name, (number, captions) in by_image.items())
 
 
 def token_line(line: str) -> tuple[str, str]:
@@ -108,7 +108,7 @@ def karpathy_samples(
     root: Path,
     file: Path,
     split: str,
-    place: Callable[[str], Image],
+    locate: Callable[[str], Image],
     seed: int,
     *,
     distinct: bool = False,
@@ -120,7 +120,7 @@ def karpathy_samples(
         root: Data root.
         file: The JSON file below it.
         split: Split as the items name it, or `ALL`.
-        place: Gives the image of a file name.
+        locate: Gives the image of a file name.
         seed: Seed of the requests' wording.
         distinct: Leave out captions that repeat one of the same image.
 
@@ -134,7 +134,7 @@ def karpathy_samples(
         name = need(record, "filename", str)
         captions = raw_sentences(record)
         return caption_sample(
-            reader, split, stem(name), place(name), list(dict.fromkeys(captions)) if distinct else captions, seed
+            reader, split, stem(name), locate(name), list(dict.fromkeys(captions)) if distinct else captions, seed
         )
 
     seen: set[str] = set()

@@ -11,7 +11,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject
-from polite_flamingo.sources.base import SHOWN, need
+from polite_flamingo.sources.base import VALUE_LENGTH, need
 from polite_flamingo.sources.forms.detection import Box
 from polite_flamingo.sources.forms.files import find_all, read_items
 
@@ -145,7 +145,7 @@ def collect(where: str, row: int, rejects: list[Reject], work: Callable[..., Non
     try:
         work(*args)
     except DataError as error:
-        rejects.append(Reject(NAME, where, str(row), error.what, str(error.value)[:SHOWN]))
+        rejects.append(Reject(NAME, where, str(row), error.what, str(error.value)[:VALUE_LENGTH]))
 
 
 def normalise_boxes(packed: array[float], names: Mapping[int, str], image: Any) -> list[Box]:

@@ -73,9 +73,9 @@ def say(sample: Sample, tag: str = IMAGE_TAG) -> list[Said]:
     Raises:
         DataError: the form cannot hold the sample.
     """
-    shown = [index for turn in sample.turns for index in turn.images]
-    if shown != list(range(len(sample.images))):
-        raise DataError("images are not shown once each and in order", value=shown)
+    indices = [index for turn in sample.turns for index in turn.images]
+    if indices != list(range(len(sample.images))):
+        raise DataError("images are not shown once each and in order", value=indices)
     if any(tag in turn.text for turn in sample.turns):
         raise DataError(f"text holds the image marker {tag}")
     return [(turn.role, f"{tag}\n" * len(turn.images) + turn.text) for turn in sample.turns]
@@ -88,15 +88,15 @@ def hear(said: Sequence[Said], images: int, tag: str = IMAGE_TAG) -> tuple[Turn,
         DataError: there are not as many markers as images.
     """
     turns: list[Turn] = []
-    shown = 0
+    offset = 0
     for role, text in said:
         marks = text.count(tag)
-        turns.append(Turn(role, unmarked(text, tag), tuple(range(shown, shown + marks))))
-        shown += marks
-    if not shown and turns:
+        turns.append(Turn(role, unmarked(text, tag), tuple(range(offset, offset + marks))))
+        offset += marks
+    if not offset and turns:
         return (Turn(turns[0].role, turns[0].text, tuple(range(images))), *turns[1:])
-    if shown != images:
-        raise DataError(f"{shown} image markers for {images} images")
+    if offset != images:
+        raise DataError(f"{offset} image markers for {images} images")
     return tuple(turns)
 
 

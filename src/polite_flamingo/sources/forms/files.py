@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject
-from polite_flamingo.sources.base import SHOWN, Source
+from polite_flamingo.sources.base import VALUE_LENGTH, Source
 
 STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
 STEEP = 1000  # brackets opened and not closed in one read of the streaming parser (64 KiB)
@@ -38,18 +38,18 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
             "dataset folder does not exist", value=folder, where=root, next_step="put the official files there"
         )
     try:
-        found = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
+        files = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
     except (OSError, ValueError, RecursionError) as error:  # names no file can have
         hint = "put the official files there or name another split"
         raise DataError("files cannot be looked for", value=str(error), where=base, next_step=hint) from None
-    if not found:
+    if not files:
         raise DataError(
             "no annotation file found",
             value=list(patterns),
             where=base,
             next_step="put the official files there or name another split",
         )
-    return found
+    return files
 
 
 def find_one(root: Path, folder: str, *patterns: str) -> Path:
@@ -58,15 +58,15 @@ def find_one(root: Path, folder: str, *patterns: str) -> Path:
     Raises:
         DataError: none, or more than one.
     """
-    found = find_all(root, folder, *patterns)
-    if len(found) > 1:
+    files = find_all(root, folder, *patterns)
+    if len(files) > 1:
         raise DataError(
             "more than one annotation file fits",
-            value=[path.name for path in found],
+            value=[path.name for path in files],
             where=root / folder,
             next_step="name the split more exactly, e.g. train2017 instead of train",
         )
-    return found[0]
+    return files[0]
 
 
 def relative(root: Path, path: Path) -> str:
@@ -100,13 +100,13 @@ def read_rows(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]]:
         DataError: not valid JSON, or neither.
     """
     if not _is_large(path):
-        found = _load(path)
+        content = _load(path)
         if key is not None:
-            found = found.get(key) if isinstance(found, dict) else None
-        if isinstance(found, dict):
-            yield from found.items()
-        elif isinstance(found, list):
-            yield from ((str(index), value) for index, value in enumerate(found))
+            content = content.get(key) if isinstance(content, dict) else None
+        if isinstance(content, dict):
+            yield from content.items()
+        elif isinstance(content, list):
+            yield from ((str(index), value) for index, value in enumerate(content))
         else:
             raise _no_records(path, key)
         return
@@ -199,7 +199,7 @@ def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any |
             try:
                 yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
-                text = line.decode("utf-8", "replace").strip()[:SHOWN]
+                text = line.decode("utf-8", "replace").strip()[:VALUE_LENGTH]
                 reason = f"line is not valid JSON: {error}"
                 yield number, Reject(source, relative(root, path), str(number), reason, text)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject
-from polite_flamingo.sources.base import SHOWN, need
+from polite_flamingo.sources.base import VALUE_LENGTH, need
 from polite_flamingo.sources.forms.files import read_items, relative
 
 LOG = logging.getLogger(__name__)
@@ -72,13 +72,13 @@ def align(classes: Sequence[str], facts: Sequence[Fact]) -> list[Fact | None]:
     lists have the same length and at least two classes that agree by name, and all that do, stand at the same place
     in both, or if the label map holds mere numbers: some files are in another order than the labels.
     """
-    places = {_plain(fact.name): place for place, fact in reversed(list(enumerate(facts))) if fact.name}
-    found = [places.get(_plain(name)) for name in classes]
-    agreeing = [place == number for number, place in enumerate(found) if place is not None]
+    positions = {_plain(fact.name): position for position, fact in reversed(list(enumerate(facts))) if fact.name}
+    matches = [positions.get(_plain(name)) for name in classes]
+    agreeing = [position == number for number, position in enumerate(matches) if position is not None]
     numbered = all(name == str(number) for number, name in enumerate(classes))
     if len(facts) == len(classes) and all(agreeing) and (len(agreeing) >= 2 or numbered):
         return [fact if fact.name else None for fact in facts]
-    return [None if place is None else facts[place] for place in found]
+    return [None if position is None else facts[position] for position in matches]
 
 
 def _plain(name: str) -> str:
@@ -96,7 +96,7 @@ def _facts(source: str, root: Path, name: str, make: Callable[[Any], Fact], reje
             facts.append(make(entry))
         except DataError as error:
             facts.append(Fact(""))
-            rejects.append(Reject(source, relative(root, path), str(row), error.what, str(error.value)[:SHOWN]))
+            rejects.append(Reject(source, relative(root, path), str(row), error.what, str(error.value)[:VALUE_LENGTH]))
     return facts
 
 

@@ -38,9 +38,9 @@ from polite_flamingo.records import Task
 from polite_flamingo.sources.forms.rows import RowLayout
 
 FILE = "mapping.yaml"
-PLACES = ("file", "saved", "hub")
+KINDS = ("file", "saved", "hub")
 FIELDS = ("task", "licence", "question", "answer", "answers", "image", "id", "split")
-KEYS = (*PLACES, "rows", "header", "quotes", "permissive", "images", *FIELDS)
+KEYS = (*KINDS, "rows", "header", "quotes", "permissive", "images", *FIELDS)
 LITERAL = ("task", "licence")
 DRAWN = (Task.CAPTION, Task.DETAIL, Task.CHANGE)  # tasks a request can be drawn for
 _BRACES = re.compile(r"\{([^{}]+)\}")
@@ -97,7 +97,7 @@ class Field:
 class Plan:
     """A mapping that has been checked."""
 
-    place: str
+    kind: str
     where: tuple[str, ...]
     hub: tuple[str, str] | None
     layout: RowLayout
@@ -148,79 +148,79 @@ def load_plan(path: Path) -> Plan:
     import yaml
 
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         hint = "write one: file, question, answer, image, task, licence (docs/tables_and_exports.md)"
         raise DataError("folder has no mapping", value=FILE, where=path.parent, next_step=hint) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError("mapping is not valid YAML", value=" ".join(str(error).split()), where=path) from None
-    if not isinstance(given, dict):
-        raise DataError("mapping is not a list of `key: value` lines", value=type(given).__name__, where=path)
+    if not isinstance(raw, dict):
+        raise DataError("mapping is not a list of `key: value` lines", value=type(raw).__name__, where=path)
     problems: list[str] = []
-    plan = _plan(given, problems)
+    plan = _plan(raw, problems)
     if problems or plan is None:
         lines = "".join(f"\n    {problem}" for problem in problems)
         raise DataError(f"{len(problems)} problem(s) in the mapping:{lines}", where=path, next_step="fix all of them")
     return plan
 
 
-def _plan(given: Mapping[Any, Any], problems: list[str]) -> Plan | None:
-    problems += [f"{key}: unknown key ({did_you_mean(str(key), KEYS)})" for key in given if key not in KEYS]
-    fields = {name: _field(name, given[name], problems) for name in FIELDS if given.get(name) is not None}
-    images = _images(given.get("images"), problems) + ((fields.pop("image"),) if "image" in fields else ())
+def _plan(raw: Mapping[Any, Any], problems: list[str]) -> Plan | None:
+    problems += [f"{key}: unknown key ({did_you_mean(str(key), KEYS)})" for key in raw if key not in KEYS]
+    fields = {name: _field(name, raw[name], problems) for name in FIELDS if raw.get(name) is not None}
+    images = _images(raw.get("images"), problems) + ((fields.pop("image"),) if "image" in fields else ())
     _check_fields(fields, problems)
-    place, where, hub = _place(given, problems)
-    key, header = given.get("rows"), given.get("header")
+    kind, where, hub = _kind(raw, problems)
+    key, header = raw.get("rows"), raw.get("header")
     if key is not None and not isinstance(key, str):
         problems.append(f"rows: not a key ({key!r})")
     if header is not None and not _is_texts(header):
         problems.append(f"header: not a list of names ({header!r})")
     for name in ("quotes", "permissive"):
-        if not isinstance(given.get(name, True), bool):
-            problems.append(f"{name}: neither true nor false ({given[name]!r})")
+        if not isinstance(raw.get(name, True), bool):
+            problems.append(f"{name}: neither true nor false ({raw[name]!r})")
     if problems:
         return None
-    layout = RowLayout(key, tuple(header) if header else None, given.get("quotes", True))
-    return Plan(place, where, hub, layout, fields, images, given.get("permissive"))
+    layout = RowLayout(key, tuple(header) if header else None, raw.get("quotes", True))
+    return Plan(kind, where, hub, layout, fields, images, raw.get("permissive"))
 
 
-def _place(given: Mapping[Any, Any], problems: list[str]) -> tuple[str, tuple[str, ...], tuple[str, str] | None]:
-    hub = given.get("hub")
+def _kind(raw: Mapping[Any, Any], problems: list[str]) -> tuple[str, tuple[str, ...], tuple[str, str] | None]:
+    hub = raw.get("hub")
     match = _HUB.fullmatch(hub) if isinstance(hub, str) else None
     if hub is not None and match is None:
         problems.append(f"hub: not owner/name@revision ({hub!r}); a branch moves, so name a commit")
-    named = [name for name in PLACES if given.get(name) is not None]
+    named = [name for name in KINDS if raw.get(name) is not None]
     if not named or ("saved" in named and len(named) > 1):
         problems.append("one of file, saved and hub must be there (file may stand beside hub)")
-    place = next((name for name in ("hub", "saved", "file") if name in named), "file")
-    where: Any = given.get("saved") if place == "saved" else given.get("file", "**/*.parquet")
+    kind = next((name for name in ("hub", "saved", "file") if name in named), "file")
+    where: Any = raw.get("saved") if kind == "saved" else raw.get("file", "**/*.parquet")
     where = [where] if isinstance(where, str) else where
     if not _is_texts(where) or any(Path(name).is_absolute() or ".." in Path(name).parts for name in where):
-        problems.append(f"{place}: not a path below the folder ({where!r})")
+        problems.append(f"{kind}: not a path below the folder ({where!r})")
         where = []
-    return place, tuple(where), (match[1], match[2]) if match else None
+    return kind, tuple(where), (match[1], match[2]) if match else None
 
 
-def _field(name: str, given: Any, problems: list[str]) -> Field:
-    if isinstance(given, str) and given.strip():
-        return Field(text=given) if name in LITERAL else Field(column=given)
-    if isinstance(given, dict) and set(given) <= {"column", "text", "optional"}:
-        column, text, optional = given.get("column"), given.get("text"), given.get("optional", False)
+def _field(name: str, raw: Any, problems: list[str]) -> Field:
+    if isinstance(raw, str) and raw.strip():
+        return Field(text=raw) if name in LITERAL else Field(column=raw)
+    if isinstance(raw, dict) and set(raw) <= {"column", "text", "optional"}:
+        column, text, optional = raw.get("column"), raw.get("text"), raw.get("optional", False)
         one = (column is None) != (text is None)
         if one and isinstance(column or text, str) and isinstance(optional, bool):
             return Field(column, text, optional)
     form = "text" if name in LITERAL else "a column"
-    problems.append(f"{name}: neither {form} nor {{column: …}} or {{text: …}}, with or without optional ({given!r})")
+    problems.append(f"{name}: neither {form} nor {{column: …}} or {{text: …}}, with or without optional ({raw!r})")
     return Field(text="")
 
 
-def _images(given: Any, problems: list[str]) -> tuple[Field, ...]:
-    if given is None:
+def _images(raw: Any, problems: list[str]) -> tuple[Field, ...]:
+    if raw is None:
         return ()
-    if not isinstance(given, list) or not given:
-        problems.append(f"images: not a list of columns ({given!r}); one column is mapped with `image`")
+    if not isinstance(raw, list) or not raw:
+        problems.append(f"images: not a list of columns ({raw!r}); one column is mapped with `image`")
         return ()
-    return tuple(_field("images", item, problems) for item in given)
+    return tuple(_field("images", item, problems) for item in raw)
 
 
 def _check_fields(fields: Mapping[str, Field], problems: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Reject
-from polite_flamingo.sources.base import SHOWN
+from polite_flamingo.sources.base import VALUE_LENGTH
 from polite_flamingo.sources.forms.files import open_file, read_items, read_lines, relative, stop_if_looking, unreadable
 from polite_flamingo.sources.forms.paths import is_file
 
@@ -112,10 +112,10 @@ def saved_files(folder: Path, split: str) -> list[Path]:
 
 def _key(path: Path, key: str) -> list[Any]:
     value = read_json(path)
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, list):
+    items = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(items, list):
         raise DataError(f"file holds no list {key!r}", where=path, next_step="save the dataset again")
-    return found
+    return items
 
 
 def _holds_lines(path: Path) -> bool:
@@ -159,13 +159,13 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
 
 
 def _named(source: str, where: str, line: int, header: Sequence[str], row: Sequence[str]) -> dict[str, str] | Reject:
-    shown = " | ".join(row).encode("utf-8", "replace").decode()[:SHOWN]
+    excerpt = " | ".join(row).encode("utf-8", "replace").decode()[:VALUE_LENGTH]
     if len(row) != len(header):
-        return Reject(source, where, str(line), f"row has {len(row)} fields, the header {len(header)}", shown)
+        return Reject(source, where, str(line), f"row has {len(row)} fields, the header {len(header)}", excerpt)
     try:
         "".join(row).encode()
     except UnicodeEncodeError:
-        return Reject(source, where, str(line), "row is not valid UTF-8", shown)
+        return Reject(source, where, str(line), "row is not valid UTF-8", excerpt)
     return dict(zip(header, row, strict=True))
 
 
@@ -180,8 +180,8 @@ def _parquet(path: Path, columns: Collection[str] | None) -> Iterator[Any]:
 
 def _needed(names: Sequence[str], columns: Collection[str] | None) -> list[str] | None:
     """The columns to read; all, where one that is wanted is not there, so that a message can say what is."""
-    wanted = {column if column in names else column.partition(".")[0] for column in columns or names}
-    return sorted(wanted) if wanted <= set(names) else None
+    selected = {column if column in names else column.partition(".")[0] for column in columns or names}
+    return sorted(selected) if selected <= set(names) else None
 
 
 def _arrow(path: Path) -> Iterator[Any]:

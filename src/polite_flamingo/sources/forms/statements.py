@@ -24,10 +24,10 @@ def truth(record: Any, key: str = "label") -> bool:
     value = record.get(key)
     if value is None:
         raise DataError(f"row lacks {key!r}", value=sorted(map(str, record)))
-    found = LABELS.get(value.strip().lower()) if isinstance(value, str) else {0: False, 1: True}.get(_number(value))
-    if found is None:
+    label = LABELS.get(value.strip().lower()) if isinstance(value, str) else {0: False, 1: True}.get(_number(value))
+    if label is None:
         raise DataError(f"{key!r} is neither true nor false", value=value)
-    return found
+    return label
 
 
 def _number(value: Any) -> int:

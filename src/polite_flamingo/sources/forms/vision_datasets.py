@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import resolve_image
 from polite_flamingo.records import Image, Reject
-from polite_flamingo.sources.base import SHOWN, below, need
+from polite_flamingo.sources.base import VALUE_LENGTH, below, need
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.paths import first_existing, is_file
 
@@ -145,7 +145,7 @@ class CocoIndex:
                 if numbers[category] not in labels:
                     labels.append(numbers[category])
             except DataError as error:
-                value = str(error.value)[:SHOWN]
+                value = str(error.value)[:VALUE_LENGTH]
                 self.rejects.append(Reject(source, f"{where}#annotations", str(row), error.what, value))
 
     def rows(self) -> Iterator[tuple[int, Any]]:

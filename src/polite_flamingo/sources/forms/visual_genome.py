@@ -28,4 +28,4 @@ def find_vg_image(root: Path, folders: Sequence[str], name: str, part: str | Non
         DataError: the name leads out of the folder.
     """
     parts = PARTS if part is None else (part, *(other for other in PARTS if other != part))
-    return first_existing(root, [below(f"{folder}/{place}", name) for folder in folders for place in parts])
+    return first_existing(root, [below(f"{folder}/{inner}", name) for folder in folders for inner in parts])

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element  # the type alone; files are parsed by
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import resolve_image
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, below
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below
 from polite_flamingo.sources.forms.detection import Corners, detection_sample, normalise, number
 from polite_flamingo.sources.forms.files import find_one, relative
 from polite_flamingo.sources.forms.paths import first_existing
@@ -60,7 +60,7 @@ class Voc:
                 if not image_id:
                     continue
                 if not re.fullmatch(r"\w[\w.-]{0,99}", image_id, re.ASCII):
-                    yield Reject(self.name, where, str(row), "line is not an image id", image_id[:SHOWN])
+                    yield Reject(self.name, where, str(row), "line is not an image id", image_id[:VALUE_LENGTH])
                 elif image_id in seen:
                     yield Reject(self.name, where, str(row), "image is listed twice", image_id)
                 else:
@@ -70,15 +70,15 @@ class Voc:
 
     def _lists(self, root: Path, folder: str, split: str) -> list[Path]:
         parts = [split]
-        if split == "trainval" and not any((root / folder / place / "trainval.txt").is_file() for place in self.lists):
+        if split == "trainval" and not any((root / folder / inner / "trainval.txt").is_file() for inner in self.lists):
             parts = ["train", "val"]
-        return [find_one(root, folder, *(f"{place}/{part}.txt" for place in self.lists)) for part in parts]
+        return [find_one(root, folder, *(f"{inner}/{part}.txt" for inner in self.lists)) for part in parts]
 
     def _sample(self, root: Path, folder: str, split: str, path: str, image_id: str, seed: int) -> Sample:
         width, height, objects = read_voc(resolve_image(root, path))
         named = [(self.names.get(name, name.replace("_", " ").replace("-", " ")), box) for name, box in objects]
-        places = [below(f"{folder}/{place}", f"{image_id}.jpg") for place in self.images[split]]
-        image = first_existing(root, places)
+        candidates = [below(f"{folder}/{inner}", f"{image_id}.jpg") for inner in self.images[split]]
+        image = first_existing(root, candidates)
         return detection_sample(self, split, image_id, image, normalise(named, width, height), seed)
 
 

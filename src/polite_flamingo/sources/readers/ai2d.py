@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.answers import with_choices
 from polite_flamingo.sources.forms.files import find_all, find_one, relative
 from polite_flamingo.sources.forms.regions import derive, need_writable
@@ -57,7 +57,7 @@ class Ai2d:
                 record = read_json(file)
                 name, questions = need(record, "imageName", str), need(record, "questions", dict)
             except DataError as error:
-                yield Reject(self.name, where, "", error.what, str(error.value)[:SHOWN])
+                yield Reject(self.name, where, "", error.what, str(error.value)[:VALUE_LENGTH])
                 continue
             for row, (text, question) in enumerate(questions.items()):
                 yield attempt(self.name, where, row, self._sample, root, base, split, name, text, question)

@@ -8,7 +8,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, need
 from polite_flamingo.sources.forms.files import find_all, find_one, read_items, read_lines, relative
 from polite_flamingo.sources.forms.instructions import instruction_sample
 
@@ -63,7 +63,7 @@ class AlpacaSeedTasks:
                 if not instances:
                     raise DataError("task has no instance", value=task)
             except DataError as error:
-                yield Reject(self.name, where, str(row), error.what, str(error.value)[:SHOWN])
+                yield Reject(self.name, where, str(row), error.what, str(error.value)[:VALUE_LENGTH])
                 continue
             for number, instance in enumerate(instances):
                 row_id = task if len(instances) == 1 else f"{task}-{number}"

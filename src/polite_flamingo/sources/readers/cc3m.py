@@ -7,7 +7,7 @@ from pathlib import Path
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, below
+from polite_flamingo.sources.base import VALUE_LENGTH, below
 from polite_flamingo.sources.forms.captions import caption_sample, decode
 from polite_flamingo.sources.forms.files import find_one, open_file, relative
 
@@ -43,8 +43,8 @@ class Cc3m:
                 try:
                     yield self._sample(image, split, row, decode(raw), seed)
                 except DataError as error:
-                    shown = raw.decode("utf-8", "replace").rstrip("\r\n")[:SHOWN]
-                    yield Reject(self.name, where, str(row + 1), error.what, shown)
+                    excerpt = raw.decode("utf-8", "replace").rstrip("\r\n")[:VALUE_LENGTH]
+                    yield Reject(self.name, where, str(row + 1), error.what, excerpt)
 
     def _sample(self, image: Image, split: str, row: int, line: str, seed: int) -> Sample:
         caption, tab, address = line.partition("\t")

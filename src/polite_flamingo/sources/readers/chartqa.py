@@ -28,7 +28,7 @@ class ChartQa:
         """
         kinds = [kind for kind in KINDS if split.endswith(f"_{kind}")] or list(KINDS)
         part = split.removesuffix(f"_{kinds[0]}") if len(kinds) == 1 else split
-        files = find_all(root, folder, *(f"{place}{part}/{part}_{kind}.json" for place in ("", "*/") for kind in kinds))
+        files = find_all(root, folder, *(f"{base}{part}/{part}_{kind}.json" for base in ("", "*/") for kind in kinds))
         for file in sorted(files, key=lambda file: [kind in file.stem for kind in KINDS], reverse=True):
             where, images = relative(root, file), f"{relative(root, file.parent)}/png"
             for row, record in enumerate(read_items(file)):

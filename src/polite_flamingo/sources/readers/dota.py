@@ -44,15 +44,15 @@ class Dota:
         files = _label_files(root, folder, part, version)
         base = root / folder / part / "images"
         inner = sorted(p for p in base.rglob("*") if p.is_dir()) if base.is_dir() else []
-        places = [f"{folder}/{part}/images", *(relative(root, path) for path in inner)]
+        folders = [f"{folder}/{part}/images", *(relative(root, path) for path in inner)]
         for file in files:
             where = relative(root, file)
-            yield attempt(self.name, where, file.stem, self._sample, root, places, split, where, file.stem, seed)
+            yield attempt(self.name, where, file.stem, self._sample, root, folders, split, where, file.stem, seed)
 
-    def _sample(self, root: Path, places: list[str], split: str, where: str, image_id: str, seed: int) -> Sample:
+    def _sample(self, root: Path, folders: list[str], split: str, where: str, image_id: str, seed: int) -> Sample:
         text = resolve_image(root, where).read_text(encoding="utf-8", errors="replace")
         objects = list(read_labels(text))
-        image = first_existing(root, [below(place, f"{image_id}.png") for place in places])
+        image = first_existing(root, [below(inner, f"{image_id}.png") for inner in folders])
         width, height = png_size(root, image)
         return detection_sample(self, split, image_id, image, normalise(objects, width, height), seed)
 
@@ -63,8 +63,8 @@ def _label_files(root: Path, folder: str, part: str, version: str) -> list[Path]
     if version == "1.0":
         folders.append("labelTxt")
     for name in folders:
-        if found := sorted(p for p in (root / folder / part / name).glob("*.txt") if p.is_file()):
-            return found
+        if files := sorted(p for p in (root / folder / part / name).glob("*.txt") if p.is_file()):
+            return files
     raise DataError(
         "no annotation file found",
         value=[f"{part}/{name}/*.txt" for name in folders],

@@ -46,16 +46,16 @@ class Flickr30k:
         `split` is ``all``, or ``train``, ``val`` or ``test``, which only Karpathy's file knows (it lists 31,014 of the
         31,783 images).
         """
-        held = (place for place in FOLDERS if any((root / folder / place).glob("*.jpg")))
+        held = (name for name in FOLDERS if any((root / folder / name).glob("*.jpg")))
         images = f"{folder}/{next(held, FOLDERS[0])}"
         lines = find_all(root, folder, *LINES, KARPATHY)
         file = next((root / folder / name for name in LINES if root / folder / name in lines), None)
         if split != ALL or file is None:
 
-            def place(name: str) -> Image:
+            def locate(name: str) -> Image:
                 return below(images, name)
 
-            yield from karpathy_samples(self, root, find_one(root, folder, KARPATHY), split, place, seed)
+            yield from karpathy_samples(self, root, find_one(root, folder, KARPATHY), split, locate, seed)
             return
         parse = token_line if file.suffix == ".token" else csv_line
         for item in group_lines(self.name, root, file, parse):

@@ -35,14 +35,14 @@ class Flickr8k:
         if split != ALL:
             listing = find_one(root, folder, f"**/Flickr_8k.{LISTS[split]}.txt")
             chosen = set(listing.read_text(encoding="utf-8", errors="replace").split())
-        place = next((name for name in FOLDERS if (root / folder / name).is_dir()), FOLDERS[0])
+        images = next((name for name in FOLDERS if (root / folder / name).is_dir()), FOLDERS[0])
         for item in group_lines(self.name, root, file, token_line, chosen):
             if isinstance(item, Reject):
                 yield item
             else:
                 number, *rest = item
                 yield attempt(
-                    self.name, relative(root, file), number, self._sample, f"{folder}/{place}", split, *rest, seed
+                    self.name, relative(root, file), number, self._sample, f"{folder}/{images}", split, *rest, seed
                 )
 
     def _sample(self, images: str, split: str, name: str, captions: list[str], seed: int) -> Sample:

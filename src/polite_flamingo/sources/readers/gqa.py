@@ -70,9 +70,9 @@ def _files(root: Path, folder: str, subset: str) -> list[Path]:
     stem = f"{subset}_questions"
     whole = [f"{base}{stem}.json" for base in FOLDERS]
     shards = [f"{base}{stem}/{stem}_*.json" for base in FOLDERS]
-    found = find_all(root, folder, *whole, *shards)
-    places = {file.parent if file.parent.name == stem else file for file in found}
-    if len(places) > 1:
-        names = sorted(place.name for place in places)
+    files = find_all(root, folder, *whole, *shards)
+    copies = {file.parent if file.parent.name == stem else file for file in files}
+    if len(copies) > 1:
+        names = sorted(copy.name for copy in copies)
         raise DataError("more than one annotation file fits", value=names, where=root / folder, next_step="keep one")
-    return sorted(found, key=lambda file: (len(file.name), file.name))
+    return sorted(files, key=lambda file: (len(file.name), file.name))

@@ -43,20 +43,20 @@ class Grid3d:
             for path in sorted(questions.parent.glob("**/*.png"))
             if path.stem.isdecimal()
         }
-        where, place, found = relative(root, questions), relative(root, questions.parent), 0
-        wanted = iter(numbers)
-        number = next(wanted, None)
+        where, base, count = relative(root, questions), relative(root, questions.parent), 0
+        remaining = iter(numbers)
+        number = next(remaining, None)
         for row, record in enumerate(read_items(questions)):
             if number is None:
                 break
             if row == number:
-                number = next(wanted, None)
-                found += 1
-                yield attempt(self.name, where, row, self._sample, images, f"{place}/images", split, row, record)
-        for missing in numbers[found:]:
+                number = next(remaining, None)
+                count += 1
+                yield attempt(self.name, where, row, self._sample, images, f"{base}/images", split, row, record)
+        for missing in numbers[count:]:
             yield Reject(self.name, relative(root, listing), str(missing), "number of no question", str(missing))
 
-    def _sample(self, images: dict[int, str], place: str, split: str, row: int, record: Any) -> Sample:
+    def _sample(self, images: dict[int, str], base: str, split: str, row: int, record: Any) -> Sample:
         number, answer = need(record, "img_idx", int), need(record, "answer", str)
         text = " ".join(need_texts(record, "question"))
         question = re.sub(r"\s+([?.,;:!])", r"\1", text)
@@ -67,7 +67,7 @@ class Grid3d:
             Task.VQA,
             question=question[:1].upper() + question[1:],
             answer=answer,
-            images=(Image(images.get(number, f"{place}/{number}.png")),),
+            images=(Image(images.get(number, f"{base}/{number}.png")),),
             extras={"answers": [answer], "question_type": record.get("task")},
         )
 

@@ -12,7 +12,7 @@ from polite_flamingo.sources.base import attempt, below, need
 from polite_flamingo.sources.forms.answers import chosen, with_choices
 
 KINDS = ("choose_txt", "choose_img", "fill_in_blank")
-PLACES = ("iconqa", "iconqa_data/iconqa", "")
+RELEASES = ("iconqa", "iconqa_data/iconqa", "")
 
 
 class IconQa:
@@ -35,26 +35,26 @@ class IconQa:
         """
         kinds = [kind for kind in KINDS if split.endswith(f"_{kind}")] or list(KINDS)
         part = split.removesuffix(f"_{kinds[0]}") if len(kinds) == 1 else split
-        base = next((place for place in PLACES if (root / folder / place / part).is_dir()), None)
-        found = [kind for kind in kinds if base is not None and (root / folder / base / part / kind).is_dir()]
-        if not found:
+        base = next((release for release in RELEASES if (root / folder / release / part).is_dir()), None)
+        available = [kind for kind in kinds if base is not None and (root / folder / base / part / kind).is_dir()]
+        if not available:
             raise DataError(
                 "no questions found",
                 value=[f"{part}/{kind}/<id>/data.json" for kind in kinds],
                 where=root / folder,
                 next_step="put the official files there or name another split",
             )
-        for kind in found:
-            place = "/".join(step for step in (folder, base, part, kind) if step)
-            names = [path.name for path in (root / place).iterdir() if path.is_dir()]
+        for kind in available:
+            kind_folder = "/".join(step for step in (folder, base, part, kind) if step)
+            names = [path.name for path in (root / kind_folder).iterdir() if path.is_dir()]
             for name in sorted(names, key=lambda name: (len(name), name)):  # numbers in order
-                where = f"{place}/{name}/data.json"
-                yield attempt(self.name, where, name, self._sample, root, f"{place}/{name}", split, kind, name)
+                where = f"{kind_folder}/{name}/data.json"
+                yield attempt(self.name, where, name, self._sample, root, f"{kind_folder}/{name}", split, kind, name)
 
-    def _sample(self, root: Path, place: str, split: str, kind: str, name: str) -> Sample:
-        record = read_json(root / place / "data.json")
+    def _sample(self, root: Path, question_folder: str, split: str, kind: str, name: str) -> Sample:
+        record = read_json(root / question_folder / "data.json")
         question = need(record, "question", str)
-        images = [below(place, "image.png")]
+        images = [below(question_folder, "image.png")]
         choices: list[str] = []
         if kind == "fill_in_blank":
             answer = need(record, "answer", str)
@@ -62,7 +62,7 @@ class IconQa:
             choices, answer = chosen(record, "answer")
         else:
             files, right = chosen(record, "answer")
-            images += [below(place, file) for file in files]
+            images += [below(question_folder, file) for file in files]
             choices = [f"picture {number}" for number in range(1, len(files) + 1)]
             answer = choices[files.index(right)]
         return Sample(

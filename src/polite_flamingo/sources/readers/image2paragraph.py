@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, need
 from polite_flamingo.sources.forms.captions import ALL, caption_sample
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.visual_genome import FOLDER, PARTS, find_vg_image
@@ -36,23 +36,23 @@ class Image2paragraph:
         """
         file = find_one(root, folder, "paragraphs_v1.json")
         where = relative(root, file)
-        wanted: set[int] | None = None
+        selected: set[int] | None = None
         if split != ALL:
             listing = find_one(root, folder, f"{split}_split.json")
-            wanted = set()
+            selected = set()
             for row, image_id in enumerate(read_items(listing)):
                 if isinstance(image_id, int):
-                    wanted.add(image_id)
+                    selected.add(image_id)
                 else:
-                    shown = str(image_id)[:SHOWN]
-                    yield Reject(self.name, relative(root, listing), str(row), "image id is not a number", shown)
+                    excerpt = str(image_id)[:VALUE_LENGTH]
+                    yield Reject(self.name, relative(root, listing), str(row), "image id is not a number", excerpt)
         seen: set[int] = set()
         for row, record in enumerate(read_items(file)):
             named = record.get("image_id") if isinstance(record, dict) else None
-            if wanted is None or not isinstance(named, int) or named in wanted:
+            if selected is None or not isinstance(named, int) or named in selected:
                 folders = (folder, visual_genome)
                 yield attempt(self.name, where, row, self._sample, root, folders, split, record, seen, seed)
-        for image_id in sorted((wanted or set()) - seen):
+        for image_id in sorted((selected or set()) - seen):
             yield Reject(self.name, where, str(image_id), "image of the split has no paragraph")
 
     def _sample(

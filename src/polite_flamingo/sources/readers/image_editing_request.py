@@ -29,8 +29,8 @@ class ImageEditingRequest:
 
         `split` is ``train``, ``valid`` or ``test``; images lie in ``images``.
         """
-        places = [f"{place}{split}.json" for place in ("dataset/adobe/", "data/", "", "image_editing_request_")]
-        file = find_one(root, folder, *places)
+        patterns = [f"{base}{split}.json" for base in ("dataset/adobe/", "data/", "", "image_editing_request_")]
+        file = find_one(root, folder, *patterns)
         where = relative(root, file)
         ids = Ids()
         for row, record in enumerate(read_items(file)):

@@ -30,7 +30,7 @@ class InstructionWild:
         """Read ``[data/]instinwild_en.json``, or ``instinwild_ch.json`` for the split ``ch`` (Chinese)."""
         base = root / folder
         name = FILES.get(split, FILES["en"])
-        if not any((base / place / name).is_file() for place in ("", "data")) and any(base.glob("**/user_*.jsonl")):
+        if not any((base / inner / name).is_file() for inner in ("", "data")) and any(base.glob("**/user_*.jsonl")):
             raise DataError(
                 "these files hold instructions without answers",
                 value=folder,

@@ -48,10 +48,10 @@ class MessagesJson(Interchange):
         images = listed(record.get("images"))
         turns: list[Turn] = []
         extras: dict[str, Any] = {}
-        shown = 0
+        offset = 0
         for message in need(record, "messages", list):
             role = need(message, "role", str)
-            text, indices, shown = _content(message.get("content"), images, shown)
+            text, indices, offset = _content(message.get("content"), images, offset)
             if role == SYSTEM and not turns and not indices:
                 extras["system"] = text
             elif role not in ROLES:
@@ -82,11 +82,11 @@ class DatajuicerJsonl(Interchange):
         return Content((Turn("assistant", answer),), images, {"captions": [answer]}, Task.CAPTION)
 
 
-def _content(content: Any, images: list[Any], shown: int) -> tuple[str, tuple[int, ...], int]:
+def _content(content: Any, images: list[Any], offset: int) -> tuple[str, tuple[int, ...], int]:
     """Text of a message, the images in it, and how many have been shown by now; adds images that stand in it."""
     if isinstance(content, str):
         marks = content.count(IMAGE_TAG)
-        return unmarked(content), tuple(range(shown, shown + marks)), shown + marks
+        return unmarked(content), tuple(range(offset, offset + marks)), offset + marks
     if not isinstance(content, list):
         raise DataError("'content' is neither text nor a list", value=content)
     texts: list[str] = []
@@ -101,9 +101,9 @@ def _content(content: Any, images: list[Any], shown: int) -> tuple[str, tuple[in
                 index = len(images)
                 images.append(inline)
             elif not isinstance(index, int):
-                index = shown
+                index = offset
             indices.append(index)
-            shown += 1
+            offset += 1
         else:
             raise DataError("part of a message is neither text nor image", value=kind)
-    return "\n".join(texts), tuple(indices), shown
+    return "\n".join(texts), tuple(indices), offset

@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CHANGE
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need
 from polite_flamingo.sources.forms.files import find_one, relative
 from polite_flamingo.sources.forms.karpathy import karpathy_images, raw_sentences
 from polite_flamingo.sources.forms.pairs import Ids, pair_sample
@@ -43,7 +43,7 @@ class LevirCc:
         for row, record in enumerate(karpathy_images(file)):
             stated = record.get("split") if isinstance(record, dict) else None
             if stated not in SPLITS:
-                value = str(stated if isinstance(record, dict) else record)[:SHOWN]
+                value = str(stated if isinstance(record, dict) else record)[:VALUE_LENGTH]
                 yield Reject(self.name, where, str(row), "row names no known split", value)
             elif stated == split:
                 yield attempt(self.name, where, row, self._sample, f"{folder}/images", split, record, ids, seed)

@@ -9,7 +9,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, need
 from polite_flamingo.sources.forms.files import find_all, read_lines, relative
 from polite_flamingo.sources.forms.rows import read_rows
 
@@ -76,7 +76,7 @@ class Oasst:
                 else:
                     forest.add(row, record)
             except DataError as error:
-                yield Reject(self.name, where, str(row), error.what, str(error.value)[:SHOWN])
+                yield Reject(self.name, where, str(row), error.what, str(error.value)[:VALUE_LENGTH])
         for orphan in forest.orphans():
             yield Reject(self.name, where, str(orphan.row), "message answers one the file does not hold", orphan.id)
         chosen: dict[int, str] = {}
@@ -87,7 +87,7 @@ class Oasst:
                 paths.append((prompt, best_path(prompt, forest.replies)))
                 chosen.update((node.row, "") for node in paths[-1][1])
             except DataError as error:
-                yield Reject(self.name, where, str(prompt.row), error.what, str(error.value)[:SHOWN])
+                yield Reject(self.name, where, str(prompt.row), error.what, str(error.value)[:VALUE_LENGTH])
         for row, record in read_rows(self.name, root, file, columns=COLUMNS):
             if row in chosen:
                 chosen[row] = record["text"]
@@ -199,8 +199,8 @@ def best_path(prompt: Any, replies: Callable[[Any], list[Any]]) -> list[Any]:
 
 def _replies(message: Message) -> list[Message]:
     replies = message.get("replies")
-    wanted = replies if isinstance(replies, list) else []
-    return [reply for reply in wanted if isinstance(reply, dict) and not _unwanted(reply)]
+    candidates = replies if isinstance(replies, list) else []
+    return [reply for reply in candidates if isinstance(reply, dict) and not _unwanted(reply)]
 
 
 def _unwanted(message: Message) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_rows, relative
 from polite_flamingo.sources.forms.paths import first_existing
 
@@ -46,7 +46,7 @@ class OcrVqa:
                     raise DataError("questions and answers differ in number", value=[len(questions), len(answers)])
                 image = _image(root, f"{folder}/images", key, need(book, "imageURL", str))
             except DataError as error:
-                yield Reject(self.name, where, key, error.what, str(error.value)[:SHOWN])
+                yield Reject(self.name, where, key, error.what, str(error.value)[:VALUE_LENGTH])
                 continue
             for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
                 row = {"question": question, "answer": answer}

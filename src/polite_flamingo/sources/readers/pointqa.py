@@ -11,7 +11,7 @@ from typing import Any, Literal
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import POINTED, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_items, read_rows, relative
 from polite_flamingo.sources.forms.paths import first_existing
 from polite_flamingo.sources.forms.regions import Mark, derived_from, draw_colour, draw_region, need_writable
@@ -177,7 +177,7 @@ def _points(source: str, where: str, row: str, part: Part, record: Any) -> list[
             raise DataError("question has no point", value=points)
         return points
     except DataError as error:
-        return Reject(source, where, row, error.what, str(error.value)[:SHOWN])
+        return Reject(source, where, row, error.what, str(error.value)[:VALUE_LENGTH])
 
 
 def _answer(record: Any, part: Part) -> str:
@@ -191,4 +191,4 @@ def _find_genome(root: Path, folder: str, name: str) -> Image:
 
 
 def _find_pascal(root: Path, folder: str, name: str) -> Image:
-    return first_existing(root, [below(f"{place}/JPEGImages", f"{name}.jpg") for place in (folder, PASCAL)])
+    return first_existing(root, [below(f"{base}/JPEGImages", f"{name}.jpg") for base in (folder, PASCAL)])

@@ -9,7 +9,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, need
 from polite_flamingo.sources.forms.coco import find_image
 from polite_flamingo.sources.forms.expressions import SUBSET, PixelBox, pixel_box, region_sample
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
@@ -48,7 +48,7 @@ class Refcoco:
                 name, sentence = need(record, "img_id", str), " ".join(need(record, "sents", str).split())
                 box = pixel_box(record)
             except DataError as error:
-                yield Reject(self.name, where, str(row), error.what, str(error.value)[:SHOWN])
+                yield Reject(self.name, where, str(row), error.what, str(error.value)[:VALUE_LENGTH])
                 continue
             objects.setdefault(name, (row, box, []))[2].append(sentence)
         need_writable(root)

@@ -9,7 +9,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, need
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, need
 from polite_flamingo.sources.forms.coco import find_image
 from polite_flamingo.sources.forms.expressions import SUBSET, PixelBox, pixel_box, region_sample
 from polite_flamingo.sources.forms.files import find_all, find_one, read_items, read_rows, relative
@@ -101,7 +101,7 @@ def _google(source: str, root: Path, folder: str, subset: str, coco: str) -> Ite
         try:
             raw[need(record, "refexp_id", int)] = " ".join(need(record, "raw", str).split())
         except DataError as error:
-            yield Reject(source, f"{where}#refexps", row, error.what, str(error.value)[:SHOWN])
+            yield Reject(source, f"{where}#refexps", row, error.what, str(error.value)[:VALUE_LENGTH])
     objects: dict[int, _Object] = {}
     for row, record in read_rows(file, "annotations"):
         try:
@@ -112,7 +112,7 @@ def _google(source: str, root: Path, folder: str, subset: str, coco: str) -> Ite
             if not all(isinstance(each, int) for each in ids):
                 raise DataError("'refexp_ids' holds something other than numbers", value=ids)
         except DataError as error:
-            yield Reject(source, where, row, error.what, str(error.value)[:SHOWN])
+            yield Reject(source, where, row, error.what, str(error.value)[:VALUE_LENGTH])
             continue
         objects.setdefault(number, thing).expressions.extend(raw[each] for each in ids if each in raw)
     if not aligned:
@@ -134,7 +134,7 @@ def _umd(source: str, root: Path, folder: str, subset: str) -> Iterator[Reject |
             number, annotation, image = (need(record, key, int) for key in ("ref_id", "ann_id", "image_id"))
             objects.append(_Object(str(row), number, annotation, image, _sentences(record)))
         except DataError as error:
-            yield Reject(source, where, str(row), error.what, str(error.value)[:SHOWN])
+            yield Reject(source, where, str(row), error.what, str(error.value)[:VALUE_LENGTH])
     if not objects:
         raise DataError("file has no row of this split", value=subset, where=file, next_step="train, val or test")
     _add_boxes(find_one(root, file.parent.relative_to(root).as_posix(), "instances.json"), objects)

@@ -43,10 +43,10 @@ class _RemoteSensing:
         images = f"{folder}/{self.folders[0] if held is None else held.name}"
         actual = {} if held is None else {path.name.lower(): path.name for path in held.iterdir()}
 
-        def place(name: str) -> Image:
+        def locate(name: str) -> Image:
             return first_existing(root, [below(images, name), below(images, actual.get(name.lower(), name))])
 
-        yield from karpathy_samples(self, root, file, split, place, seed, distinct=True)
+        yield from karpathy_samples(self, root, file, split, locate, seed, distinct=True)
 
 
 class Rsicd(_RemoteSensing):

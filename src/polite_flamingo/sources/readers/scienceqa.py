@@ -8,7 +8,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, below, need, single_turn
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.answers import chosen, with_reasons
 from polite_flamingo.sources.forms.files import find_one, read_rows, relative
 
@@ -37,18 +37,20 @@ class ScienceQa:
         file = find_one(root, folder, *(f"{base}problems*.json{gz}" for base in FOLDERS for gz in ("", ".gz")))
         where, base = relative(root, file), relative(root, file.parent)
         listed = _listed(file.with_name("pid_splits.json"), split)
-        found = set()
+        seen = set()
         for name, record in read_rows(file):
             if listed is not None:
                 if name not in listed:
                     continue
-                found.add(name)
+                seen.add(name)
             elif isinstance(record, dict) and (named := record.get("split")) not in OWN_SPLITS[split]:
                 if named not in OWN_SPLITS["trainval"] + OWN_SPLITS["test"]:
-                    yield Reject(self.name, where, name, "'split' is none of the official ones", str(named)[:SHOWN])
+                    yield Reject(
+                        self.name, where, name, "'split' is none of the official ones", str(named)[:VALUE_LENGTH]
+                    )
                 continue
             yield attempt(self.name, where, name, self._sample, base, split, name, record)
-        for name in sorted((listed or set()) - found):
+        for name in sorted((listed or set()) - seen):
             yield Reject(self.name, where, name, "question of 'pid_splits.json' is not in the file")
 
     def _sample(self, base: str, split: str, name: str, record: Any) -> Sample:

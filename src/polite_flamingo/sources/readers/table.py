@@ -57,12 +57,12 @@ class Table:
     ) -> Sample:
         if not isinstance(row, dict):
             raise DataError("row is not an object", value=row)
-        found = {
+        values = {
             name: plan.fields[name].read(row) for name in ("task", "licence", "id", "split") if name in plan.fields
         }
-        task = _task(found["task"])
-        official = found.get("id") or official
-        split = found.get("split") or split
+        task = _task(values["task"])
+        official = values.get("id") or official
+        split = values.get("split") or split
         sample_id = f"{self.name}/{split}/{folder}/{official}"
         images = _images(plan, pictures, row)
         question = plan.fields["question"].read(row) if "question" in plan.fields else None
@@ -73,7 +73,7 @@ class Table:
             id=sample_id,
             source=self.name,
             split=split,
-            licence=found["licence"] or "",
+            licence=values["licence"] or "",
             task=task,
             turns=(
                 Turn("human", question or _request(task, seed, sample_id), tuple(range(len(images)))),
@@ -87,7 +87,7 @@ class Table:
 def _files(root: Path, folder: str, split: str, plan: Plan) -> tuple[Path, Sequence[Path]]:
     """The folder that file names are told from, and the files."""
     names = [name.replace("{split}", "*" if split == ALL else split) for name in plan.where]
-    if plan.place == "saved":
+    if plan.kind == "saved":
         return root, [file for name in names for file in saved_files(root / folder / name, split)]
     if plan.hub is not None:
         base = _snapshot(*plan.hub, names)
@@ -143,12 +143,12 @@ def _task(name: str | None) -> Task:
 
 
 def _images(plan: Plan, pictures: Pictures, row: dict[str, Any]) -> tuple[Image, ...]:
-    found: list[Image] = []
+    images: list[Image] = []
     for field in plan.images:
         value = field.value(row)
         listed = value if isinstance(value, list) else [] if value is None else [value]
-        found += [pictures.place(item) for item in listed]
-    return tuple(found)
+        images += [pictures.place(item) for item in listed]
+    return tuple(images)
 
 
 def _answer(plan: Plan, task: Task, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:

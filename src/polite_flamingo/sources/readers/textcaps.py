@@ -8,7 +8,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, below, need
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need
 from polite_flamingo.sources.forms.captions import caption_sample
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.paths import first_existing
@@ -38,23 +38,23 @@ class Textcaps:
         """
         file = find_one(root, folder, f"TextCaps_0.[0-9]_{split}.json")
         where = relative(root, file)
-        found: dict[str, _Image] = {}
+        by_image: dict[str, _Image] = {}
         for row, record in enumerate(read_items(file, "data")):
             try:
                 image_id, captions = need(record, "image_id", str), _captions(record)
             except DataError as error:
-                yield Reject(self.name, where, str(row), error.what, str(error.value)[:SHOWN])
+                yield Reject(self.name, where, str(row), error.what, str(error.value)[:VALUE_LENGTH])
                 continue
-            found.setdefault(image_id, (row, {}))[1].update(captions)
-        place = f"{'test' if split == 'test' else 'train'}_images"
-        places = (f"{folder}/{place}", f"{textvqa}/{place}")
-        for image_id, (row, texts) in found.items():
-            yield attempt(self.name, where, row, self._sample, root, places, split, image_id, list(texts), seed)
+            by_image.setdefault(image_id, (row, {}))[1].update(captions)
+        base = f"{'test' if split == 'test' else 'train'}_images"
+        bases = (f"{folder}/{base}", f"{textvqa}/{base}")
+        for image_id, (row, texts) in by_image.items():
+            yield attempt(self.name, where, row, self._sample, root, bases, split, image_id, list(texts), seed)
 
     def _sample(
-        self, root: Path, places: tuple[str, str], split: str, image_id: str, captions: list[str], seed: int
+        self, root: Path, bases: tuple[str, str], split: str, image_id: str, captions: list[str], seed: int
     ) -> Sample:
-        images = [below(place, f"{image_id}.jpg") for place in places]
+        images = [below(base, f"{image_id}.jpg") for base in bases]
         return caption_sample(self, split, image_id, first_existing(root, images), captions, seed)
 
 

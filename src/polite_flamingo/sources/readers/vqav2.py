@@ -9,7 +9,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import SHOWN, attempt, need, single_turn
+from polite_flamingo.sources.base import VALUE_LENGTH, attempt, need, single_turn
 from polite_flamingo.sources.forms.answers import given_answers, majority
 from polite_flamingo.sources.forms.coco import image_finder
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
@@ -53,7 +53,7 @@ class Vqav2:
         for question, annotation, problem in pairs:
             if problem is not None:
                 file, (row, _) = (questions_name, question) if annotation is None else (answers_name, annotation)
-                yield Reject(self.name, file, str(row), problem.what, str(problem.value)[:SHOWN])
+                yield Reject(self.name, file, str(row), problem.what, str(problem.value)[:VALUE_LENGTH])
             elif annotation is None:
                 row, record = question
                 yield Reject(

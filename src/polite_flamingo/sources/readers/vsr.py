@@ -14,7 +14,7 @@ from polite_flamingo.sources.forms.files import find_one, read_lines, relative
 from polite_flamingo.sources.forms.statements import statement_sample, truth
 
 ZERO_SHOT = "zeroshot_"
-PLACES = ("", "splits/", "data/splits/")
+BASES = ("", "splits/", "data/splits/")
 
 
 class Vsr:
@@ -31,9 +31,9 @@ class Vsr:
         The splits ``zeroshot_train``, ``zeroshot_dev`` and ``zeroshot_test`` are in ``zeroshot/`` beside. Images are
         looked for in the dataset's ``images`` folder, then in `coco`.
         """
-        stems = [split, f"random_{split}", f"vsr_{split}", *(f"{place}random/{split}" for place in PLACES)]
+        stems = [split, f"random_{split}", f"vsr_{split}", *(f"{base}random/{split}" for base in BASES)]
         if split.startswith(ZERO_SHOT):
-            stems += [f"{place}zeroshot/{split.removeprefix(ZERO_SHOT)}" for place in PLACES]
+            stems += [f"{base}zeroshot/{split.removeprefix(ZERO_SHOT)}" for base in BASES]
         file = find_one(root, folder, *(f"{stem}.jsonl{gz}" for stem in stems for gz in ("", ".gz")))
         where = relative(root, file)
         for row, record in read_lines(self.name, root, file):
@@ -49,8 +49,8 @@ class Vsr:
             link = re.search(r"/(train2017|val2017)/", str(record.get("image_link")))
             subset = link.group(1) if link else "train2017"
             number = image_number(name)
-            found = below(f"{coco}/{subset}", name)
-            image = found if number is None else Image(find_image(root, (coco,), subset, number))
+            image = below(f"{coco}/{subset}", name)
+            image = image if number is None else Image(find_image(root, (coco,), subset, number))
         statement, label = need(record, "caption", str), truth(record)
         extras = {"question_type": record.get("relation")}
         return statement_sample(self, split, str(row), statement, label, (image,), seed, extras)

@@ -12,7 +12,7 @@ from typing import IO, Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import MAX_IMAGE_BYTES
 from polite_flamingo.records import Reject, Task, Turn
-from polite_flamingo.sources.base import SHOWN
+from polite_flamingo.sources.base import VALUE_LENGTH
 from polite_flamingo.sources.forms.files import open_file, relative, unreadable
 from polite_flamingo.sources.forms.interchange import Content, Interchange, parse_conversations
 from polite_flamingo.sources.forms.pictures import EXTENSIONS
@@ -56,7 +56,7 @@ def _record(members: dict[str, bytes]) -> dict[str, Any] | str:
         record = json.loads(members.get("json", b"{}"))
         caption = members["txt"].decode() if "txt" in members else None
     except (ValueError, RecursionError) as error:
-        return f"sample cannot be read: {error}"[:SHOWN]
+        return f"sample cannot be read: {error}"[:VALUE_LENGTH]
     if not isinstance(record, dict):
         return "json of the sample is not an object"
     paths = record.get("images", record.get("image"))
