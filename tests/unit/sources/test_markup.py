@@ -6,7 +6,7 @@ from polite_flamingo.sources.forms.markup import MAX_DEPTH, is_html, to_markdown
 
 ELEMENTS = {
     "<p>One &amp; two.</p><p>Three&nbsp;&lt; four</p>": "One & two.\n\nThree < four",
-    "<p>A <strong>bold </strong>and <em>slanted</em> word, <del>gone</del></p>": "A **bold** and *slanted* word, ~~gone~~",
+    "<p>A <b>bold </b>and <em>slanted</em> word, <del>gone</del></p>": "A **bold** and *slanted* word, ~~gone~~",
     "<p>Use <code>a &lt; b</code> or <code>x`y</code>.</p>": "Use `a < b` or `` x`y ``.",
     "<h2>Title</h2><p>Text<br>next</p><hr>": "## Title\n\nText\nnext\n\n---",
     "<ul><li>one</li><li>two<ul><li>inner</li></ul></li></ul>": "- one\n- two\n  - inner",
