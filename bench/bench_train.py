@@ -39,7 +39,7 @@ from polite_flamingo.train.dialogue import Packer
 from polite_flamingo.train.feed import Batch, Feed, Position, Step
 from polite_flamingo.train.loop import train
 from polite_flamingo.train.mixture import StageData
-from polite_flamingo.train.settings import TrainingRun, TrainSettings
+from polite_flamingo.train.settings import DialogueSettings, TrainingRun, TrainSettings
 from polite_flamingo.train.store import TokenStore
 
 CONTEXT, MAX_TURNS, MAX_IMAGES = 1024, 32, 16  # section 4.4, authors' scripts
@@ -142,9 +142,9 @@ def measure(
 def stage_data(bundle: FlamingoBundle, store: TokenStore, mode: Any) -> StageData:
     """All samples once per epoch."""
     packer = Packer.dialogues(
-        bundle.tokenizer, mode, context_length=CONTEXT, max_turns=MAX_TURNS, max_images=MAX_IMAGES
+        bundle.tokenizer, DialogueSettings(max_turns=MAX_TURNS, max_images=MAX_IMAGES), context_length=CONTEXT
     )
-    return StageData({"all": store}, {"all": 1.0}, packer, seed=1)
+    return StageData({"all": store}, {"all": 1.0}, replace(packer, mode=mode), seed=1)
 
 
 def steps_of(data: StageData, bundle: FlamingoBundle, root: Path, batch: int, micro: int, steps: int) -> list[Step]:

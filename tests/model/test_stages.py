@@ -35,7 +35,7 @@ def params(tmp_path, monkeypatch, micro_flamingo_folder, image_root) -> Params:
     small = {"epochs": 1.0, "context_length": 200, "global_batch_size": 2}
     tuned = loaded.tune.model_copy(
         update={
-            "lora": rewriter.lora,
+            "common": loaded.tune.common.model_copy(update={"lora": rewriter.lora}),
             **{s: getattr(loaded.tune, s).model_copy(update=small) for s in ("stage1", "stage2", "stage3")},
         }
     )
@@ -274,7 +274,9 @@ def test_the_comparison_learns_lora_and_connector_from_raw_answers(params):
 
 
 def _tuned(params: Params, **changes: object) -> Params:
-    return params.model_copy(update={"tune": params.tune.model_copy(update=changes)})
+    """Other settings that all stages share."""
+    common = params.tune.common.model_copy(update=changes)
+    return params.model_copy(update={"tune": params.tune.model_copy(update={"common": common})})
 
 
 def test_a_seed_of_the_u_changes_what_is_learned_and_no_seed_is_the_runs(params):
@@ -289,7 +291,7 @@ def test_a_seed_of_the_u_changes_what_is_learned_and_no_seed_is_the_runs(params)
 def test_without_stage_1_stage_2_starts_from_the_base(params):
     from safetensors.torch import load_file
 
-    without = _tuned(params, skip_stage1=True)
+    without = params.model_copy(update={"tune": params.tune.model_copy(update={"skip_stage1": True})})
     assert tune.run(without, NullTracker(), "stage1") == {"skipped": True, "steps": 0}
     assert (params.reports / "tune_stage1").is_dir()
     for which in ("stage2", "stage3"):

@@ -24,8 +24,8 @@ from polite_flamingo.records import Generated, Rewrite, RewritePair, Sample
 from polite_flamingo.scorers.load import ABSENT, SCORERS, recipe_of
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.rouge import rouge_l, rouge_score
-from polite_flamingo.stages.train_rewriter import draw_held_out
 from polite_flamingo.tracking.base import Tracker
+from polite_flamingo.train.held_out import draw_held_out
 
 LOG = logging.getLogger(__name__)
 

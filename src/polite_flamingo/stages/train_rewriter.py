@@ -13,23 +13,19 @@ drafted response with the original.
 
 from __future__ import annotations
 
-import logging
-import shutil
-from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from random import Random
-from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.io import write_json
+from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.records import RewritePair
 from polite_flamingo.tracking.base import Tracker
+from polite_flamingo.train.held_out import draw_held_out, gains
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from polite_flamingo.model.bundle import FlamingoBundle
 
-HELD_OUT_PAIRS = 150  # most held-out pairs that are revised for the figures
 ASSISTANT = "stage3"  # what the second generation starts from
 
 
@@ -44,56 +40,34 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     Raises:
         DataError: there is no pair to train on or to measure with.
     """
-    import torch
-
-    from polite_flamingo.model.checkpoint import save_trainables
-    from polite_flamingo.model.flamingo import load_flamingo
-    from polite_flamingo.model.freezing import set_trainable
-    from polite_flamingo.model.lora import inject_lora, merge_lora
-    from polite_flamingo.model.settings import GenerationSettings
-    from polite_flamingo.rewrite.revision import revise
-    from polite_flamingo.scorers.rouge import rouge_l
-    from polite_flamingo.train.group import join_processes, leave_processes
-    from polite_flamingo.train.loop import train
-    from polite_flamingo.train.pairs import PairData, pair_example, pairs_of
-    from polite_flamingo.train.settings import Distribution, TrainingRun, TrainSettings
-    from polite_flamingo.train.validation import mean_loss
+    from polite_flamingo.train.loop import fine_tune, keep, open_model
+    from polite_flamingo.train.pairs import PairData, pairs_of
+    from polite_flamingo.train.settings import Distribution, Machine, TrainingRun, TrainSettings
 
     settings, runtime = params.rewriter, params.runtime
     second = generation == "second"
     name, out = ("train_second_rewriter", "second_rewriter") if second else ("train_rewriter", "rewriter")
-    torch.set_num_threads(runtime.threads)
-    join_processes(runtime.device)
     held_out = draw_held_out(list(pairs_of(params.data / "pairs", "held_out")), params.seed)
-    bundle = load_flamingo(
+    machine = Machine.of(runtime, bf16=runtime.dtype == "bfloat16")
+    bundle = open_model(
         params.models / "backbones" / "flamingo",
-        device=runtime.device,
+        settings.lora,
+        machine,
         trainables=params.models / ASSISTANT if second else None,
-        merge=False,
-        quantize=settings.lora.quantize,
-        attention=runtime.attention,
     )
-    if bundle.lora is None:
-        inject_lora(bundle, settings.lora, seed=params.seed, start_from=settings.lora.start_from)
-    trainable = set_trainable(bundle, ["lora"])
-    bundle.checkpoint_activations(runtime.gradient_checkpointing)
-
-    length = settings.context_length
     data = PairData.from_shards(
         bundle.tokenizer,
         params.data / "pairs",
         split="train",
-        context_length=length,
+        context_length=settings.context_length,
         seed=params.seed,
         validation_share=settings.validation.share,
     )
-    examples = data.epoch(0)
-    unseen = [e for pair in held_out if (e := pair_example(bundle.tokenizer, pair, length)) is not None]
-    tracker.params({"pairs": len(examples), "trainable": sum(trainable.values()), **settings.model_dump()})
-    result = train(
+    tracker.params({"pairs": len(data.epoch(0)), **settings.model_dump()})
+    trained = fine_tune(
         bundle,
         data,
-        TrainSettings.of(settings, runtime, seed=params.seed, bf16=runtime.dtype == "bfloat16"),
+        TrainSettings.of(settings, machine, seed=params.seed),
         TrainingRun(
             f"{name}-{params.profile}",
             params.image_root,
@@ -101,68 +75,40 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
             tracker,
             Distribution(runtime.distributed, runtime.deepspeed),
         ),
-        validation=data.validation,
+        groups=["lora"],
+        lora=settings.lora,
     )
-    if not leave_processes():
-        return {"steps": result.steps}
-    folder: Path = params.models / out
-    shutil.rmtree(folder, ignore_errors=True)
-    save_trainables(bundle, folder, configuration=params.provenance("rewriter"))
-
-    held_out_loss = mean_loss(bundle, unseen, image_root=params.image_root) if unseen else None
-    merge_lora(bundle)
-    bundle.cast(runtime.dtype)
-    revised = revise(
-        bundle,
-        held_out,
-        GenerationSettings.of(params.generation, seed=params.seed),
-        image_root=params.image_root,
-        batch_size=runtime.generation_batch_size,
-        progress="revise held-out",
-    )
-    scores = [
-        (pair.strategy, rouge_l(pair.drafted, pair.revised), rouge_l(answer.text, pair.revised))
-        for pair, answer in zip(held_out, revised, strict=True)
-    ]
+    if not keep(bundle, params.models / out, params.provenance("rewriter")):
+        return {"steps": trained["steps"]}
     report = {
-        **_figures(scores),
-        "per_strategy": _per_strategy(scores),
-        "held_out_loss": None if held_out_loss is None else round(held_out_loss, 4),
-        "held_out_pairs": len(held_out),
-        "train_pairs": len(examples),
-        "skipped_pairs": examples.skipped,
-        "steps": result.steps,
-        "tokens": result.tokens,
-        "first_loss": round(result.losses[0], 4),
-        "final_loss": round(result.final_loss, 4),
-        **result.validated(),
-        "trainable": trainable,
-        "cut_off": sum(answer.finish_reason == "length" for answer in revised),
+        **trained,
+        **_measured(params, bundle, held_out),
+        "train_pairs": len(data.epoch(0)),
+        "skipped_pairs": data.epoch(0).skipped,
     }
     write_json(params.reports / f"{name}.json", report)
     tracker.metrics({k: v for k, v in report.items() if isinstance(v, float)})
     return report
 
 
-def draw_held_out(pairs: Sequence[RewritePair], seed: int) -> list[RewritePair]:
-    """At most `HELD_OUT_PAIRS` pairs, drawn with `seed`, in order of id."""
-    ordered = sorted(pairs, key=lambda pair: pair.id)
-    if len(ordered) > HELD_OUT_PAIRS:
-        ordered = Random(f"{seed}:held_out_pairs").sample(ordered, HELD_OUT_PAIRS)
-    return sorted(ordered, key=lambda pair: pair.id)
+def _measured(params: Params, bundle: FlamingoBundle, held_out: Sequence[RewritePair]) -> dict[str, Any]:
+    """Loss on held-out pairs, and what the rewriter gains on them."""
+    from polite_flamingo.model.lora import merge_lora
+    from polite_flamingo.rewrite.revision import revise
+    from polite_flamingo.train.pairs import pair_example
+    from polite_flamingo.train.validation import mean_loss
 
-
-def _figures(scores: Sequence[tuple[str, float, float]]) -> dict[str, float]:
-    drafted, revised = fmean(s[1] for s in scores), fmean(s[2] for s in scores)
-    return {
-        "rouge_l_drafted": round(drafted, 4),
-        "rouge_l_revised": round(revised, 4),
-        "rouge_l_gain": round(revised - drafted, 4),
-    }
-
-
-def _per_strategy(scores: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
-    groups: dict[str, list[tuple[str, float, float]]] = defaultdict(list)
-    for score in scores:
-        groups[score[0]].append(score)
-    return {name: {**_figures(group), "pairs": len(group)} for name, group in sorted(groups.items())}
+    length = params.rewriter.context_length
+    unseen = [e for pair in held_out if (e := pair_example(bundle.tokenizer, pair, length)) is not None]
+    loss = mean_loss(bundle, unseen, image_root=params.image_root) if unseen else None
+    merge_lora(bundle)
+    bundle.cast(params.runtime.dtype)
+    revised = revise(
+        bundle,
+        held_out,
+        GenerationSettings.of(params.generation, seed=params.seed),
+        image_root=params.image_root,
+        batch_size=params.runtime.generation_batch_size,
+        progress="revise held-out",
+    )
+    return {**gains(held_out, revised), "held_out_loss": None if loss is None else round(loss, 4)}

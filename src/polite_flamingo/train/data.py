@@ -103,6 +103,15 @@ class TrainingData(Protocol):
         ...
 
 
+class HeldOutData(TrainingData, Protocol):
+    """Training data of which a share is held out."""
+
+    @property
+    def validation(self) -> EpochExamples:
+        """What is never drawn, to validate with."""
+        ...
+
+
 class FixedExamples(EpochExamples):
     """A list of examples, the same in every epoch. Also its own `TrainingData`.
 

@@ -20,6 +20,7 @@ from polite_flamingo.prompts.templates import IMAGE_TOKEN, human
 from polite_flamingo.records import Sample
 from polite_flamingo.train.data import IGNORED, EpochExamples, Example, truncate
 from polite_flamingo.train.multiturn import LAYOUTS, DialogueLimits, Layout, Mode, join
+from polite_flamingo.train.settings import DialogueSettings
 from polite_flamingo.train.store import Segment, Shapes, TokenStore
 
 if TYPE_CHECKING:
@@ -75,23 +76,23 @@ class Packer:
     media: int
 
     @classmethod
-    def dialogues(cls, tokenizer: Any, mode: Mode, *, context_length: int, max_turns: int, max_images: int) -> Packer:
+    def dialogues(cls, tokenizer: Any, settings: DialogueSettings, *, context_length: int) -> Packer:
         """Dialogues that begin with the system message.
 
         Raises:
             ConfigError: ``fit`` for a model whose text attends to the image after it (OpenFlamingo 1): its answers see
                 the image of the next turn, whatever stands there.
         """
-        if mode == "fit" and images_last(tokenizer):
+        if settings.mode == "fit" and images_last(tokenizer):
             raise ConfigError(
                 "a model that attends to the image after the text cannot be sure to see its own",
-                value=mode,
-                where="tune.multiturn.mode",
+                value=settings.mode,
+                where="tune.common.multiturn.mode",
                 next_step="use paper",
             )
         first, between = tuple(opening(tokenizer)), tuple(separator(tokenizer))
-        limits = DialogueLimits(context_length, max_turns, max_images, len(first), len(between))
-        return cls(mode, limits, first, between, tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+        limits = DialogueLimits(context_length, settings.max_turns, settings.max_images, len(first), len(between))
+        return cls(settings.mode, limits, first, between, tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
 
 
 class Samples:

@@ -1,4 +1,4 @@
-"""One plain training loop for the rewriter, the three stages and the connector (section 4.3, appendix A).
+"""From a saved model to trained weights: one plain loop for the rewriter and the three stages (section 4.3).
 
 The order of the data is a pure function of (seed, epoch), dropout of (seed, step, process), so a run killed at any
 instant and started again goes on with the same losses to the same weights (`train.resume`). One process, DDP and
@@ -8,23 +8,29 @@ DeepSpeed's ZeRO share this loop; they differ in their learner (`train.learner`,
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.model.freezing import trainable_tensors
-from polite_flamingo.train.data import Example, TrainingData, as_training_data
+from polite_flamingo.model.checkpoint import save_trainables
+from polite_flamingo.model.flamingo import load_flamingo
+from polite_flamingo.model.freezing import set_trainable, trainable_tensors
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.settings import AdapterSettings
+from polite_flamingo.train.data import Example, HeldOutData, TrainingData, as_training_data
 from polite_flamingo.train.feed import Feed, Step
-from polite_flamingo.train.group import micro_batches, rank, world_size
+from polite_flamingo.train.group import join_processes, leave_processes, micro_batches, rank, world_size
 from polite_flamingo.train.learner import Learner, check_finite, deterministic
 from polite_flamingo.train.meter import Meter, plot_losses
 from polite_flamingo.train.resume import CheckpointClock, TrainingState, Unfinished, identity, single_writer
-from polite_flamingo.train.settings import Distribution, TrainingRun, TrainResult, TrainSettings
+from polite_flamingo.train.settings import Distribution, Machine, TrainingRun, TrainResult, TrainSettings
 from polite_flamingo.train.sharded import ShardedLearner
 from polite_flamingo.train.validation import validation_loss
 
@@ -32,6 +38,92 @@ if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
 
 LOG = logging.getLogger(__name__)
+
+
+def open_model(
+    folder: Path,
+    lora: AdapterSettings,
+    machine: Machine,
+    *,
+    trainables: Path | None = None,
+    resolution: int | None = None,
+) -> FlamingoBundle:
+    """Load what a training starts from, in every process that shares it.
+
+    Args:
+        folder: The base.
+        lora: Its `quantize` says whether the decoder is kept in four bits.
+        machine: Device, threads and kernels.
+        trainables: Folder of what an earlier training learned.
+        resolution: Side of the images in pixels; None: the vision tower's own.
+
+    Raises:
+        ModelError: the folder holds no model, or the trainables belong to another base.
+    """
+    torch.set_num_threads(machine.threads)
+    join_processes(machine.device)
+    bundle = load_flamingo(
+        folder,
+        device=machine.device,
+        trainables=trainables,
+        merge=False,
+        resolution=resolution,
+        quantize=lora.quantize,
+        attention=machine.attention,
+    )
+    bundle.checkpoint_activations(machine.gradient_checkpointing)
+    return bundle
+
+
+def fine_tune(
+    bundle: FlamingoBundle,
+    data: HeldOutData,
+    settings: TrainSettings,
+    run: TrainingRun,
+    *,
+    groups: Sequence[str],
+    lora: AdapterSettings,
+) -> dict[str, Any]:
+    """Train some groups of a model's weights in place; adapters are put in where they are to learn and none are.
+
+    Args:
+        bundle: The model.
+        data: What it learns, and what it is validated with.
+        settings: See `TrainSettings`.
+        run: Where it runs and who watches.
+        groups: What learns (`model.freezing.GROUPS`).
+        lora: Fresh adapters.
+
+    Returns:
+        For a report: trainable values per group, steps, tokens, first and final loss, figures of the validation.
+    """
+    if bundle.lora is None and "lora" in groups:
+        inject_lora(bundle, lora, seed=settings.seed, start_from=lora.start_from)
+    trainable = set_trainable(bundle, groups)
+    name = run.out.name
+    run.tracker.params({f"{name}/trainable": sum(trainable.values()), f"{name}/learning_rate": settings.learning_rate})
+    result = train(bundle, data, settings, run, validation=data.validation)
+    return {
+        "trainable": trainable,
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "first_loss": round(result.losses[0], 4),
+        "final_loss": round(result.final_loss, 4),
+        **result.validated(),
+    }
+
+
+def keep(bundle: FlamingoBundle, folder: Path, configuration: dict[str, Any]) -> bool:
+    """End the work shared with other processes and save all that was learned so far.
+
+    Returns:
+        True in the first process, which goes on alone.
+    """
+    if not leave_processes():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    save_trainables(bundle, folder, configuration=configuration)
+    return True
 
 
 def train(

@@ -25,7 +25,7 @@ from polite_flamingo.io import chunked, fingerprint, read_shards
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.train.data import EpochExamples
 from polite_flamingo.train.dialogue import PackedExamples, Packer, Samples, encode_samples
-from polite_flamingo.train.multiturn import Mode
+from polite_flamingo.train.settings import TuneCommon
 from polite_flamingo.train.store import CACHE, ROWS, Segment, TokenStore, cached, token_key
 
 Mixing = Literal["ratio", "sqrt"]
@@ -164,13 +164,9 @@ class StageData:
         kept: Path,
         mixture: Mapping[str, float],
         *,
-        seed: int,
+        common: TuneCommon,
         context_length: int,
-        max_turns: int,
-        max_images: int,
-        mode: Mode = "paper",
-        mixing: Mixing = "ratio",
-        validation_share: float = 0.0,
+        seed: int,
         cache: Path = CACHE,
     ) -> StageData:
         """Tokenise the parts of a mixture into `cache`, where that was not done before, and read them from there.
@@ -180,13 +176,9 @@ class StageData:
             instruction: Shards of the instruction samples.
             kept: Shards of the rewrites that the filters kept.
             mixture: Share of each part per epoch.
-            seed: Decides draw and order.
+            common: How samples are mixed and joined, and what share of every part is never drawn.
             context_length: Most tokens of a dialogue.
-            max_turns: Most human turns of a dialogue.
-            max_images: Most images of a dialogue.
-            mode: ``paper`` or ``fit`` (see `train.multiturn`).
-            mixing: ``ratio`` or ``sqrt`` (see `train.mixture`).
-            validation_share: Share of every part that is never drawn.
+            seed: Decides draw and order.
             cache: Folder of the token files.
 
         Raises:
@@ -210,10 +202,8 @@ class StageData:
                     where=folder,
                     next_step="run the stages before, or change the mixture",
                 )
-        packer = Packer.dialogues(
-            tokenizer, mode, context_length=context_length, max_turns=max_turns, max_images=max_images
-        )
-        return cls(stores, mixture, packer, seed=seed, mixing=mixing, validation_share=validation_share)
+        packer = Packer.dialogues(tokenizer, common.multiturn, context_length=context_length)
+        return cls(stores, mixture, packer, seed=seed, mixing=common.mixing, validation_share=common.validation.share)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -80,11 +80,9 @@ def train_real_nli(data: Path, folder: Path, *, encoder: str, seed: int, epochs:
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
         steps = epochs * ((len(train) + BATCH - 1) // BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=LEARNING_RATE, total_steps=steps, pct_start=0.1
-        )
-        model.train()
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
         with tqdm(total=steps, desc="nli", unit="step", mininterval=1.0) as bar:
+            model.train()
             for epoch in range(epochs):
                 for chunk in _batches(train, Random(f"{seed}:nli:{epoch}")):
                     encoded = _encode(tokenizer, chunk)

@@ -172,6 +172,17 @@ class TrainSettings(OptimizerSettings, PassSettings):
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+class Machine(Settings):
+    """What a training takes from the machine: `Machine.of` the profile's runtime."""
+
+    device: str = Field("auto", description="auto | cpu | cuda")
+    threads: int = Field(1, gt=0, description="of the processor")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="kernel of the attention")
+    gradient_checkpointing: bool = Field(False, description="less memory, more time")
+    micro_batch_size: int = Field(16, gt=0, description="sequences per forward pass of a process")
+    bf16: bool = Field(False, description="compute in bfloat16; what learns stays float32")
+
+
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """How the processes of a training share its work; with one process nothing is shared.

@@ -20,6 +20,7 @@ from polite_flamingo.train.data import IGNORED, Example, as_training_data
 from polite_flamingo.train.dialogue import encode_samples
 from polite_flamingo.train.mixture import StageData, samples_of
 from polite_flamingo.train.pairs import PairData, pair_example
+from polite_flamingo.train.settings import DialogueSettings, TuneCommon, ValidationSettings
 from polite_flamingo.train.store import TokenStore, cached, token_key
 
 BOTH = {"instruction": 1.0, "pf1m": 1.0}
@@ -51,9 +52,22 @@ def shards(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "instruction", tmp_path / "kept"
 
 
-def stage(tokenizer, shards, mixture=BOTH, **settings) -> StageData:
-    settings = {"seed": 1, "context_length": 200, "max_turns": 6, "max_images": 4, **settings}
-    return StageData.from_shards(tokenizer, *shards, mixture, cache=shards[0].parent / "cache", **settings)
+def stage(tokenizer, shards, mixture=BOTH, **changes) -> StageData:
+    values = {"seed": 1, "context_length": 200, "max_turns": 6, "max_images": 4, "mode": "paper", **changes}
+    common = TuneCommon(
+        multiturn=DialogueSettings.of(**{name: values[name] for name in ("mode", "max_turns", "max_images")}),
+        mixing=values.get("mixing", "ratio"),
+        validation=ValidationSettings(share=values.get("validation_share", 0.0)),
+    )
+    return StageData.from_shards(
+        tokenizer,
+        *shards,
+        mixture,
+        common=common,
+        context_length=values["context_length"],
+        seed=values["seed"],
+        cache=shards[0].parent / "cache",
+    )
 
 
 def ids(examples) -> list[str]:
