@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from polite_flamingo import cli
+from polite_flamingo import __version__, cli
 from polite_flamingo import stages as stages_package
 from polite_flamingo.cli.command import Verb
 from polite_flamingo.environment import DEVICE_VARIABLE
+from polite_flamingo.io import write_json
+from polite_flamingo.launch import distributed, interfaces, pipeline_run
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.pipeline import BY_NAME, STAGES
 
@@ -156,6 +158,46 @@ def test_an_option_out_of_its_range_ends_with_status_2(capsys: pytest.CaptureFix
     for argv, words in OUT_OF_RANGE:
         assert cli.main(argv) == cli.USER_ERROR, argv
         assert words in capsys.readouterr().err, argv
+
+
+def test_run_reports_what_dvc_has_done_and_passes_its_status_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(pipeline_run, "run_pipeline", lambda params, **options: calls.append(options) or len(calls) - 1)
+    write_json(project / "reports" / "tiny" / "distort.json", {"pairs": 5, "strategies": {}})
+    (project / "raw").mkdir()
+    assert cli.main(["run", "--until", "distort", "--data-root", "raw", "--device", "cpu"]) == 0
+    assert "Profile tiny" in capsys.readouterr().out
+    assert calls == [{"until": "distort", "data_root": "raw", "device": "cpu"}]
+    assert cli.main(["run"]) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_training_of_several_processes_is_launched_unless_it_is_one_of_them(
+    project: Path, stage_calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = project / "configs" / "profiles" / "tiny.yaml"
+    profile.write_text(profile.read_text().replace("  tracking: none", "  tracking: none\n  distributed: ddp", 1))
+    monkeypatch.setattr(distributed, "run_distributed", lambda stage, params, **files: 7)
+    monkeypatch.setitem(sys.modules, "polite_flamingo.stages.tune", sys.modules["polite_flamingo.stages.filter"])
+    assert cli.main(["tune-stage1"]) == 7
+    assert cli.main(["filter"]) == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main(["tune_stage1"]) == 0
+    assert [arguments for _, arguments in stage_calls] == [(), ("stage1",)]
+
+
+def test_ui_serves_at_the_ports_that_were_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports: dict[str, int] = {}
+    monkeypatch.setattr(interfaces, "serve_interfaces", lambda docs, **chosen: ports.update(chosen) or 0)
+    assert cli.main(["ui", "--mlflow-port", "5001"]) == 0
+    assert ports == {"mlflow_port": 5001, "prefect_port": 4200}
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"polite-flamingo {__version__}\n"
 
 
 def test_what_the_system_says_about_a_file_is_no_traceback(
