@@ -59,12 +59,12 @@ def _u_table(recipe: Mapping[str, Any]) -> str:
     rows = []
     for metric in U_METRICS:
         for stage in (stage for stage in TUNED if stage in recipe["stages"]):
-            found = recipe["stages"][stage][metric]
-            if found["value"] is None:
+            figure = recipe["stages"][stage][metric]
+            if figure["value"] is None:
                 continue
-            runs = (found["by_seed"].get(str(seed)) for seed in seeds)
-            values = [_show(metric, value) for value in (*runs, found["value"], found["sd"])]
-            rows.append([METRICS[metric], _words(stage), *values, _interval(metric, found)])
+            runs = (figure["by_seed"].get(str(seed)) for seed in seeds)
+            values = [_show(metric, value) for value in (*runs, figure["value"], figure["sd"])]
+            rows.append([METRICS[metric], _words(stage), *values, _interval(metric, figure)])
     return _table(heads, rows)
 
 
@@ -80,9 +80,9 @@ def _values(variants: Mapping[str, Any], stage: str) -> str:
 def _differences(variants: Mapping[str, Any], stage: str) -> str:
     rows = []
     for variant in variants.values():
-        found = variant["stages"].get(stage, {})
-        if any("difference" in figure for figure in found.values()):
-            rows.append([variant["label"], *(_difference(metric, found[metric]) for metric in METRICS)])
+        figures = variant["stages"].get(stage, {})
+        if any("difference" in figure for figure in figures.values()):
+            rows.append([variant["label"], *(_difference(metric, figures[metric]) for metric in METRICS)])
     return _table(["variant", *METRICS.values()], rows)
 
 
@@ -95,23 +95,23 @@ def _settings(variants: Mapping[str, Any]) -> str:
 
 
 def _difference(metric: str, figure: Mapping[str, Any]) -> str:
-    found = figure.get("difference")
-    if not found or found["value"] is None:
+    difference = figure.get("difference")
+    if not difference or difference["value"] is None:
         return ""
-    runs = [value for value in found["by_seed"].values() if value is not None]
+    runs = [value for value in difference["by_seed"].values() if value is not None]
     same = all(value > 0 for value in runs) or all(value < 0 for value in runs)
-    clear = same and (found["low"] > 0 or found["high"] < 0)
-    value, low, high = (_show(metric, found[part], "+") for part in ("value", "low", "high"))
+    clear = same and (difference["low"] > 0 or difference["high"] < 0)
+    value, low, high = (_show(metric, difference[part], "+") for part in ("value", "low", "high"))
     text = f"{value} ({low} to {high})"
     return f"**{text}**" if clear else text
 
 
-def _with_interval(metric: str, found: Mapping[str, Any]) -> str:
-    return "" if found["value"] is None else f"{_show(metric, found['value'])} ({_interval(metric, found)})"
+def _with_interval(metric: str, figure: Mapping[str, Any]) -> str:
+    return "" if figure["value"] is None else f"{_show(metric, figure['value'])} ({_interval(metric, figure)})"
 
 
-def _interval(metric: str, found: Mapping[str, Any]) -> str:
-    return f"{_show(metric, found['low'])} to {_show(metric, found['high'])}"
+def _interval(metric: str, figure: Mapping[str, Any]) -> str:
+    return f"{_show(metric, figure['low'])} to {_show(metric, figure['high'])}"
 
 
 def _show(metric: str, value: float | None, sign: str = "") -> str:

@@ -52,8 +52,8 @@ def collect(params: Params, experiment: Experiment, folder: Path) -> Path:
         with tempfile.TemporaryDirectory() as scratch:
             project.get((params.data / "answers" / stage).as_posix(), f"{scratch}/answers", recursive=True)
             rows = list(read_shards(Path(scratch) / "answers"))
-        found = outcomes(map(Rewrite.from_row, rows), seen_sources=seen)
-        scores[stage] = {name: _rounded(found[name]) for name in METRICS}
+        outcome = outcomes(map(Rewrite.from_row, rows), seen_sources=seen)
+        scores[stage] = {name: _rounded(outcome[name]) for name in METRICS}
     reports = {s: json.loads(project.read_text((params.reports / f"tune_{s}.json").as_posix())) for s in TUNED}
     write_json(
         path,
@@ -64,7 +64,7 @@ def collect(params: Params, experiment: Experiment, folder: Path) -> Path:
             "experiment": experiment.name,
             "changes": dict(experiment.changes),
             "training": {stage: _training(report) for stage, report in reports.items()},
-            "means": {stage: {m: _mean(v.values()) for m, v in found.items()} for stage, found in scores.items()},
+            "means": {stage: {m: _mean(v.values()) for m, v in values.items()} for stage, values in scores.items()},
             "scores": scores,
         },
     )
@@ -125,8 +125,8 @@ def _minus(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, f
 
 
 def _training(report: Mapping[str, Any]) -> dict[str, Any]:
-    kept: Sequence[str] = ("skipped", "steps", "tokens", "final_loss", "trainable")
-    return {name: report[name] for name in kept if name in report}
+    parts: Sequence[str] = ("skipped", "steps", "tokens", "final_loss", "trainable")
+    return {name: report[name] for name in parts if name in report}
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
@@ -134,5 +134,5 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return round(fmean(found), 6) if found else None
+    present = list(values)
+    return round(fmean(present), 6) if present else None

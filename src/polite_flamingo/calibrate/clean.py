@@ -82,16 +82,16 @@ def description(sample: Sample, rng: Random) -> tuple[str, str] | None:
 
 def full_sentence(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """Question and short answer as one sentence."""
-    said = state(sample.instruction, sample.response)
-    return None if said is None else (sample.response, said)
+    answer = state(sample.instruction, sample.response)
+    return None if answer is None else (sample.response, answer)
 
 
 def verdict(sample: Sample, rng: Random) -> tuple[str, str] | None:
     """A statement and whether it is true, as a sentence."""
-    said = str(sample.extras.get("statement", "")).rstrip(".")
-    if not said or sample.response not in ("True", "False"):
+    statement = str(sample.extras.get("statement", "")).rstrip(".")
+    if not statement or sample.response not in ("True", "False"):
         return None
-    return sample.response, confirm(said, rng) if sample.response == "True" else deny(said, rng)
+    return sample.response, confirm(statement, rng) if sample.response == "True" else deny(statement, rng)
 
 
 def third_rationale(sample: Sample, rng: Random) -> tuple[str, str] | None:

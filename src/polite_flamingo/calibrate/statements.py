@@ -22,16 +22,16 @@ def state(question: str, answer: str) -> str | None:
 
 def confirm(statement: str, rng: Random) -> str:
     """A sentence that calls `statement` true."""
-    said = statement[0].lower() + statement[1:]
-    return rng.choice((f"Yes, {said}.", f"That is true: {said}.", f"The statement is true, {said}."))
+    clause = statement[0].lower() + statement[1:]
+    return rng.choice((f"Yes, {clause}.", f"That is true: {clause}.", f"The statement is true, {clause}."))
 
 
 def deny(statement: str, rng: Random) -> str:
     """A sentence that calls `statement` false."""
-    said = statement[0].lower() + statement[1:]
-    denied = re.sub(r" (is|are|has|contains) ", lambda m: _DENIED[m[1]], said, count=1)
-    if denied == said:
-        return f"No, it is false that {said}."
+    clause = statement[0].lower() + statement[1:]
+    denied = re.sub(r" (is|are|has|contains) ", lambda m: _DENIED[m[1]], clause, count=1)
+    if denied == clause:
+        return f"No, it is false that {clause}."
     return rng.choice((f"No, {denied}.", f"That is false: {denied}.", f"The statement is false, {denied}."))
 
 
@@ -42,16 +42,16 @@ def sentence(text: str) -> str:
 
 
 def _yes_or_no(question_text: str, answer: str) -> str | None:
-    said, negative = answer.capitalize(), answer == "no"
+    reply, negative = answer.capitalize(), answer == "no"
     if match := _match(r"(is|are) there (.+)", question_text):
-        return f"{said}, there {match[1].lower()} {'not ' if negative else ''}{match[2]}."
+        return f"{reply}, there {match[1].lower()} {'not ' if negative else ''}{match[2]}."
     if match := _match(r"does (.+?) exist (.+)", question_text):
         thing = match[1]
         many = thing.endswith("s") and not thing.endswith(("ss", "us"))
         some = "no " if negative else "" if many else "an " if thing[0] in "aeiou" else "a "
-        return f"{said}, there {'are' if many else 'is'} {some}{thing} {match[2]}."
+        return f"{reply}, there {'are' if many else 'is'} {some}{thing} {match[2]}."
     if match := _match(rf"(is|are|was|were) ({_SUBJECT}) (.+)", question_text):
-        return f"{said}, {match[2].lower()} {match[1].lower()}{' not' if negative else ''} {match[3]}."
+        return f"{reply}, {match[2].lower()} {match[1].lower()}{' not' if negative else ''} {match[3]}."
     return None
 
 

@@ -89,8 +89,8 @@ def calibrate(
     reports: dict[str, Any] = {}
     with start_tracker(params.runtime.tracking, stage="calibrate", profile=params.profile, settings=logged) as tracker:
         for part in parts:
-            records, made = _records(part, params, labels, chosen)
-            reports[part] = {**measure(part, records, paper, profile, settings), **made}
+            records, provenance = _records(part, params, labels, chosen)
+            reports[part] = {**measure(part, records, paper, profile, settings), **provenance}
             write_calibration(part, reports[part], params.reports / "calibration", markdown=page, tracker=tracker)
     show(reports, lambda all_parts: "\n\n".join(f"{part}\n{summary(one)}" for part, one in all_parts.items()), as_json)
 

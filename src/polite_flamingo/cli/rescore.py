@@ -17,8 +17,8 @@ MODELS = {"sts": "sentence encoder", "nli": "NLI model", "clip": "CLIP", "reward
 
 def _model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, what in reversed(MODELS.items()):
-        told = f"{what}: folder, or origin as in a profile (default: the profile's)"
-        function = click.option(f"--{name}", metavar="MODEL", help=told)(function)
+        text = f"{what}: folder, or origin as in a profile (default: the profile's)"
+        function = click.option(f"--{name}", metavar="MODEL", help=text)(function)
     return function
 
 
