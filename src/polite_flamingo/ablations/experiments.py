@@ -64,15 +64,15 @@ def experiments(
         recipe_seeds: More seeds for the recipe alone.
     """
     inputs = _inputs(params.profile)
-    planned = []
+    selected = []
     for variant in variants:
         more = recipe_seeds if variant.name == BASE else ()
         for seed in dict.fromkeys((*seeds, *more)):
             changes = {**extra, **variant.changes, "tune.common.seed": seed, "evaluate.models": list(variant.stages)}
             resolved = changed(params, changes).model_dump(mode="json", exclude={"runtime", "overridden"})
             name = f"{variant.name}-seed{seed}-{fingerprint(inputs, resolved)[:8]}"
-            planned.append(Experiment(variant, seed, changes, name))
-    return planned
+            selected.append(Experiment(variant, seed, changes, name))
+    return selected
 
 
 def prepare(params: Params) -> None:

@@ -11,7 +11,7 @@ from polite_flamingo.ablations.experiments import Experiment, command, experimen
 from polite_flamingo.ablations.page import tables, update
 from polite_flamingo.ablations.queue import run_all
 from polite_flamingo.ablations.results import TUNED, collect, summarise
-from polite_flamingo.ablations.variants import BASE, chosen
+from polite_flamingo.ablations.variants import BASE, select_variants
 from polite_flamingo.errors import DataError, PoliteFlamingoError
 from polite_flamingo.io import write_atomic, write_json
 from polite_flamingo.params import Params
@@ -44,7 +44,7 @@ def run_ablations(
         PoliteFlamingoError: an experiment failed; the others are finished and reported.
     """
     prepare(params)
-    selected = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
+    selected = experiments(params, select_variants(params, names), seeds, extra, recipe_seeds)
     folder = Path("reports") / "ablations" / params.profile
     reports: dict[str, Path] = {}
 
@@ -65,7 +65,7 @@ def run_ablations(
     return text
 
 
-def planned(
+def commands(
     params: Params,
     *,
     names: Sequence[str] | None,
@@ -74,7 +74,7 @@ def planned(
     recipe_seeds: Sequence[int] = (),
 ) -> str:
     """The DVC commands that `run_ablations` would run, one per line."""
-    selected = experiments(params, chosen(params, names), seeds, extra, recipe_seeds)
+    selected = experiments(params, select_variants(params, names), seeds, extra, recipe_seeds)
     return "\n".join(" ".join(["dvc", *command(params, experiment)[3:]]) for experiment in selected)
 
 

@@ -52,7 +52,7 @@ def variants(params: Params) -> list[Variant]:
     ]
 
 
-def chosen(params: Params, names: Sequence[str] | None) -> list[Variant]:
+def select_variants(params: Params, names: Sequence[str] | None) -> list[Variant]:
     """The variants of these names (None: all), in their usual order, the recipe always first.
 
     Raises:

@@ -37,7 +37,7 @@ def ablations(
     dry_run: bool,
 ) -> None:
     """Train and measure the variants of Figure 9 as DVC experiments."""
-    from polite_flamingo.ablations.run import planned, run_ablations
+    from polite_flamingo.ablations.run import commands, run_ablations
     from polite_flamingo.params import parse_changes
 
     extra = parse_changes(changes)
@@ -50,6 +50,6 @@ def ablations(
         "recipe_seeds": list(dict.fromkeys(recipe_seeds)),
     }
     if dry_run:
-        print(planned(params, **selected, extra=extra))
+        print(commands(params, **selected, extra=extra))
     else:
         print(run_ablations(params, **selected, jobs=jobs, extra=extra, page=page))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.ablations.variants import BASE, assignments, chosen, variants
+from polite_flamingo.ablations.variants import BASE, assignments, select_variants, variants
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.params import Params, changed, load_params
 
@@ -58,12 +58,12 @@ def test_resolutions_are_whole_patches_and_the_papers_for_its_tower(params: Para
 
 
 def test_the_recipe_is_always_among_the_chosen_and_comes_first(params: Params) -> None:
-    assert [variant.name for variant in chosen(params, ["raw", "vit"])] == [BASE, "vit", "raw"]
+    assert [variant.name for variant in select_variants(params, ["raw", "vit"])] == [BASE, "vit", "raw"]
 
 
 def test_an_unknown_variant_is_refused_with_the_nearest_one(params: Params) -> None:
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
-        chosen(params, ["epoch"])
+        select_variants(params, ["epoch"])
 
 
 def test_a_value_the_profile_replaces_is_set_in_the_profile(params: Params) -> None:
