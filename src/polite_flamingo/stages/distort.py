@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.distort.base import Distortion
 from polite_flamingo.distort.counts import count_pairs
 from polite_flamingo.distort.drafts import TERSE_RULES, Drafting, NoDrafts, draft_questions, write_drafts
-from polite_flamingo.distort.llm_rewrite import Completer, LlmRewrite
+from polite_flamingo.distort.llm_rewrite import Completer
 from polite_flamingo.distort.mix import make_pairs
-from polite_flamingo.distort.retrieve_boxes import RetrieveBoxes
+from polite_flamingo.distort.strategies import strategies
 from polite_flamingo.distort.terse_rules import TerseRules
-from polite_flamingo.distort.text_noise import TextNoise
 from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resumable, write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
@@ -54,7 +52,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     drafting = None
     if params.distortion_backend != TERSE_RULES:
         drafting = write_drafts(
-            lambda: draft_questions(_read(samples), _strategies(params, NoDrafts()), **mix),
+            lambda: draft_questions(_read(samples), strategies(settings, NoDrafts()), **mix),
             params.distortion_backend,
             backend_options(params.runtime, params.image_root, params.models),
             journal,
@@ -63,10 +61,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         )
         _check_lost(drafting, params.quality.max_rejected_share)
     completer: Completer = TerseRules() if drafting is None else drafting.drafts
-    strategies = _strategies(params, completer)
+    in_use = strategies(settings, completer)
 
     def distort(chunk: list[Row]) -> list[Row]:
-        made = make_pairs(map(Sample.from_row, chunk), strategies, held_out_share=settings.held_out_share, **mix)
+        made = make_pairs(map(Sample.from_row, chunk), in_use, held_out_share=settings.held_out_share, **mix)
         return [pair.to_row() for pair in made]
 
     key = fingerprint(samples, settings.model_dump(), params.seed, completer.identity, _code())
@@ -75,7 +73,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         write_jsonl(pairs / "quarantine.jsonl", (reject.to_row() for reject in drafting.lost))
 
     rows = read_shards(pairs, ["strategy", "split", "command"])
-    report = {"backend": params.distortion_backend, **count_pairs(_read(samples), rows, strategies, **mix)}
+    report = {"backend": params.distortion_backend, **count_pairs(_read(samples), rows, in_use, **mix)}
     report["drafts"] = {
         "asked": drafting.questions if drafting else 0,
         "lost": len(drafting.lost) if drafting else 0,
@@ -102,15 +100,6 @@ def _check_lost(drafting: Drafting, max_share: float) -> None:
             where="distortion_backend",
             next_step="repair what the reasons name or raise quality.max_rejected_share; finished drafts are kept",
         )
-
-
-def _strategies(params: Params, completer: Completer) -> Sequence[Distortion]:
-    settings = params.distort
-    return (
-        LlmRewrite(completer, settings.llm_rewrite.command_probability),
-        TextNoise(settings.text_noise.level_probability),
-        RetrieveBoxes(settings.boxes.decimals),
-    )
 
 
 def _code() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError, QualityError
-from polite_flamingo.io import count_shards, write_json, write_jsonl, write_shards
+from polite_flamingo.io import count_shards, publishing, write_json, write_jsonl, write_shards
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.model.settings import GenerationSettings
@@ -64,10 +64,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     probes = [] if truth is None else make_probes(truth, clean, params.limits.probes, params.seed)
     out = params.data / "rewrites"
     tally = RewriteTally(truth)
-    with storage_errors(out, "publish"):
+    with storage_errors(out, "publish"), publishing(out) as staging:
         rewrites = (tally.add(rewrite, answer) for rewrite, answer in job.rewrites())
-        write_shards(out, (rewrite.to_row() for rewrite in chain(rewrites, probes)))
-        write_jsonl(out / "quarantine.jsonl", lost)
+        write_shards(staging, (rewrite.to_row() for rewrite in chain(rewrites, probes)))
+        write_jsonl(staging / "quarantine.jsonl", lost)
     report = tally.report(probes, len(lost))
     write_json(params.reports / "rewrite.json", report)
     tracker.params(params.generation.model_dump())
