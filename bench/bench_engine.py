@@ -1,7 +1,8 @@
 """What the rewriting engine itself costs: records with a stub for a model, 10,000 and 100,000 of them.
 
 Every size runs in a process of its own, so that its peak memory is its own. Prints a table and writes
-``reports/bench/engine.json``. ``--records 1000 10000`` chooses other sizes.
+``reports/bench/engine.json``. ``--records 1000 10000`` chooses other sizes, ``--journals`` compares the journal with
+sqlite3 instead (`bench_journal`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.bench_journal import CALLS, KILLS, ROWS, compare_journals
+from bench.common import publish
 from polite_flamingo.io import write_json
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor
@@ -96,7 +99,11 @@ def main() -> None:
     parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--journals", action="store_true", help="compare the journal with sqlite3 instead")
     arguments = parser.parse_args()
+    if arguments.journals:
+        publish("journals", {"kinds": compare_journals(), "rows_per_call": ROWS, "calls": CALLS, "kills": KILLS})
+        return
     if arguments.one:
         print(json.dumps(measure(arguments.one, arguments.folder)))
         return

@@ -34,9 +34,9 @@ def signatures(texts: Sequence[str]) -> list[bytes]:
 
     if not texts:
         return []
-    shingles = [_shingles(text) for text in texts]
-    starts = np.cumsum([0, *map(len, shingles[:-1])])
-    hashes = np.array([value for own in shingles for value in own], dtype=np.uint64)
+    sets = [shingles(text) for text in texts]
+    starts = np.cumsum([0, *map(len, sets[:-1])])
+    hashes = np.array([value for own in sets for value in own], dtype=np.uint64)
     factors, offsets = _permutations()
     values = np.empty((len(texts), VALUES), dtype="<u2")
     for i in range(VALUES):
@@ -45,7 +45,8 @@ def signatures(texts: Sequence[str]) -> list[bytes]:
     return [row.tobytes() for row in values]
 
 
-def _shingles(text: str) -> list[int]:
+def shingles(text: str) -> list[int]:
+    """32-bit hashes of the word trigrams of `text`; of all its words where there are fewer."""
     words = _WORD.findall(text.lower())
     last = max(len(words) - SHINGLE, 0)
     return [zlib.crc32(" ".join(words[i : i + SHINGLE]).encode()) for i in range(last + 1)]
