@@ -31,7 +31,7 @@ def ours(texts: list[str]) -> None:
 
 def datasketch_bulk(texts: list[str]) -> None:
     """Datasketch's own way for many sets, with the same 32-bit hashes of the shingles."""
-    from datasketch import MinHash
+    from datasketch import MinHash  # type: ignore[import-untyped]
 
     MinHash.bulk([shingles(text) for text in texts], num_perm=VALUES, seed=1, hashfunc=lambda value: value)
 
