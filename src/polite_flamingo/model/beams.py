@@ -10,7 +10,7 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.bundle import FlamingoBundle
-from polite_flamingo.model.rows import Row, image_slots, out_of_memory
+from polite_flamingo.model.rows import DecodingRow, image_slots, out_of_memory
 from polite_flamingo.model.sampling import row_generator, sampling_warpers
 from polite_flamingo.model.settings import GenerationSettings
 
@@ -19,13 +19,13 @@ LOG = logging.getLogger(__name__)
 
 def beam_search(
     bundle: FlamingoBundle,
-    rows: Sequence[Row],
+    rows: Sequence[DecodingRow],
     settings: GenerationSettings,
     *,
     media: Callable[[Sequence[str]], torch.Tensor],
     batch_size: int,
     token_budget: int | None = None,
-) -> Iterator[Row]:
+) -> Iterator[DecodingRow]:
     """Generate every row with beams; yields the rows of a batch as it ends, their tokens in ``output``.
 
     Args:
@@ -68,7 +68,7 @@ def beam_search(
 
 def _search(
     bundle: FlamingoBundle,
-    rows: Sequence[Row],
+    rows: Sequence[DecodingRow],
     settings: GenerationSettings,
     media: Callable[[Sequence[str]], torch.Tensor],
 ) -> list[list[int]]:

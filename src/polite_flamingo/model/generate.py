@@ -18,7 +18,7 @@ import torch
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.beams import beam_search
 from polite_flamingo.model.bundle import FlamingoBundle
-from polite_flamingo.model.rows import Row
+from polite_flamingo.model.rows import DecodingRow
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.slots import decode
 from polite_flamingo.model.tokens import encode_all
@@ -103,7 +103,7 @@ def generate(
 
 def _prepare(
     bundle: FlamingoBundle, prompts: Sequence[Prompt], settings: GenerationSettings
-) -> tuple[list[Row], list[Generated | None]]:
+) -> tuple[list[DecodingRow], list[Generated | None]]:
     """Rows to be generated, the longest first, and a result per prompt: None until its row has ended."""
     results: list[Generated | None] = [None] * len(prompts)
     rows = []
@@ -115,7 +115,7 @@ def _prepare(
             results[index] = Generated("", "length", 0)
             continue
         limit = min(settings.max_new_tokens, room - len(ids))
-        rows.append(Row(index, ids, prompt.images, prompt.name, limit))
+        rows.append(DecodingRow(index, ids, prompt.images, prompt.name, limit))
     full = len(prompts) - len(rows)
     if full:
         LOG.warning("%d of %d prompts fill the model's context of %d tokens: empty results", full, len(prompts), room)
@@ -124,7 +124,7 @@ def _prepare(
 
 
 def _image_latents(
-    bundle: FlamingoBundle, rows: Sequence[Row], image_root: Path, first: int
+    bundle: FlamingoBundle, rows: Sequence[DecodingRow], image_root: Path, first: int
 ) -> Callable[[Sequence[str]], torch.Tensor]:
     """Latents (N, n, d) of images by path; the `first` images are prefetched now, later ones as rows ask for theirs."""
     ahead = iter(dict.fromkeys(image for row in rows for image in row.images))

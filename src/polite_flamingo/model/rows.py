@@ -12,7 +12,7 @@ from polite_flamingo.model.settings import GenerationSettings
 
 
 @dataclass(slots=True)
-class Row:
+class DecodingRow:
     """A prompt on its way.
 
     Args:
@@ -41,7 +41,7 @@ class Row:
 
 
 def image_slots(
-    rows: Sequence[Row], media: Callable[[Sequence[str]], torch.Tensor]
+    rows: Sequence[DecodingRow], media: Callable[[Sequence[str]], torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents (B, T_img, n, d) of the images of rows, and how many images each row shows (B)."""
     order = {image: i for i, image in enumerate(dict.fromkeys(image for row in rows for image in row.images))}

@@ -17,7 +17,7 @@ import torch
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.cache import SlotCache
-from polite_flamingo.model.rows import Row, image_slots, out_of_memory
+from polite_flamingo.model.rows import DecodingRow, image_slots, out_of_memory
 from polite_flamingo.model.sampling import gumbel, sampling_warpers
 from polite_flamingo.model.settings import GenerationSettings
 
@@ -29,14 +29,14 @@ COLUMNS = 64  # by which slots grow
 
 def decode(
     bundle: FlamingoBundle,
-    rows: Sequence[Row],
+    rows: Sequence[DecodingRow],
     settings: GenerationSettings,
     *,
     media: Callable[[Sequence[str]], torch.Tensor],
     slots: int,
     token_budget: int | None = None,
     compiled: bool = False,
-) -> Iterator[Row]:
+) -> Iterator[DecodingRow]:
     """Generate every row; yields each as it ends, its tokens in ``output`` (the end of sequence included).
 
     Args:
@@ -84,9 +84,9 @@ def decode(
             torch.cuda.empty_cache()
 
 
-def _take(waiting: list[Row], batch: _Slots, budget: int | None) -> list[Row]:
+def _take(waiting: list[DecodingRow], batch: _Slots, budget: int | None) -> list[DecodingRow]:
     """The next rows for the free slots, as many as one prefill and the token budget hold; at least one if idle."""
-    entering: list[Row] = []
+    entering: list[DecodingRow] = []
     spent = sum(len(row.ids) + row.limit for row in batch.rows)
     longest = 0
     while waiting and len(entering) < batch.free:
@@ -128,8 +128,8 @@ class _Slots:
         media: Callable[[Sequence[str]], torch.Tensor],
         compiled: bool,
     ) -> None:
-        self.rows: list[Row] = []
-        self.in_flight: list[Row] = []
+        self.rows: list[DecodingRow] = []
+        self.in_flight: list[DecodingRow] = []
         self._bundle, self._settings, self._media = bundle, settings, media
         self._lm = bundle.model.lang_encoder
         self._slots = slots
@@ -158,7 +158,7 @@ class _Slots:
         """True when enough slots are free that reading new prompts pays."""
         return waiting > 0 and (not self.rows or self.free >= min(waiting, max(1, self._slots // 4)))
 
-    def enter(self, rows: list[Row]) -> Iterator[Row]:
+    def enter(self, rows: list[DecodingRow]) -> Iterator[DecodingRow]:
         """Read the prompts of new rows and choose their first tokens; yields rows that end with it."""
         if not rows:
             return
@@ -174,7 +174,7 @@ class _Slots:
             ended = self._choose(logits, start)
         yield from ended
 
-    def step(self) -> Iterator[Row]:
+    def step(self) -> Iterator[DecodingRow]:
         """One token for every row; yields rows that end with it."""
         count = len(self.rows)
         with torch.inference_mode():
@@ -223,7 +223,7 @@ class _Slots:
         self._cache.read_prefix()
         self._forward(ids, media, 0)
 
-    def _read_prompts(self, rows: list[Row]) -> torch.Tensor:
+    def _read_prompts(self, rows: list[DecodingRow]) -> torch.Tensor:
         """Logits after the last token of each new row (m, V); its keys and values go to the next free slots."""
         past, start, count = len(self._prefix), len(self.rows), len(rows)
         device = self._bundle.device
@@ -278,7 +278,7 @@ class _Slots:
         blind = counts == 0 if self._bundle.config.attend_previous else torch.ones_like(counts, dtype=torch.bool)
         self._blind[start : start + count] = blind
 
-    def _choose(self, logits: torch.Tensor, start: int) -> list[Row]:
+    def _choose(self, logits: torch.Tensor, start: int) -> list[DecodingRow]:
         """Append the next token of the rows from `start` on; takes the ended rows out and returns them."""
         rows = self.rows[start:]
         scores = logits.float()
@@ -302,7 +302,7 @@ class _Slots:
                 ended.append(slot)
         return self._leave(ended)
 
-    def _leave(self, ended: list[int]) -> list[Row]:
+    def _leave(self, ended: list[int]) -> list[DecodingRow]:
         """Take rows out; the last rows move into the holes."""
         if not ended:
             return []
