@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Path:
     """A copy of what the page touches, with its files written where it says."""
     ignored = shutil.ignore_patterns("assets", "__pycache__")
     shutil.copytree(PROJECT / "src", tmp_path / "src", ignore=ignored)
-    for name in ("pyproject.toml", "docs/sources.md", "tests/unit/sources/conftest.py"):
+    for name in ("pyproject.toml", "docs/sources.md", "tests/unit/sources/conftest.py", "tests/unit/cases.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, tmp_path / name)
     for verb, name, text in FILES:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.pf1m import Pf1mWriter, from_record, split_input, to_record
@@ -118,16 +119,13 @@ def test_a_failure_leaves_the_old_file_and_no_half_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    ("record", "message"),
-    [
+def test_an_unusable_record_is_named() -> None:
+    for record, message in [
         ({"input": "a", "original": "b"}, "output"),
         ({"input": "a<img_path>../../etc/passwd<img_path>", "output": "b", "original": "c"}, "leaves the data root"),
-    ],
-)
-def test_an_unusable_record_is_named(record: dict[str, str], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        from_record(record, id="pf1m.json, record 0")
+    ]:
+        with case(record, message), pytest.raises(DataError, match=message):
+            from_record(record, id="pf1m.json, record 0")
 
 
 def test_the_order_of_scores_does_not_change_the_file(tmp_path: Path) -> None:

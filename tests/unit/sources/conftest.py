@@ -1,10 +1,13 @@
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as PILImage
+from tests.unit.cases import case
 
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import load_source
@@ -15,6 +18,14 @@ class Root:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @contextmanager
+    def case(self, *values: object) -> Iterator[None]:
+        """An empty data root for one case of a table, which a failure names."""
+        for path in self.path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with case(*values):
+            yield
 
     def json(self, name: str, value: Any) -> None:
         self.text(name, json.dumps(value))

@@ -60,9 +60,8 @@ def test_drawing_again_gives_the_same_file(root) -> None:
     assert root.read("ai2d", "ai2d", "test")[0] == first
 
 
-@pytest.mark.parametrize(
-    ("values", "annotation", "reason"),
-    [
+def test_a_broken_question_loses_only_itself(root) -> None:
+    for values, annotation, reason in [
         ({"correctAnswer": 4}, None, "'correctAnswer' names no answer"),
         ({"answerTexts": ["{}", "{}", "b", "c"], "correctAnswer": 0}, None, "'correctAnswer' names no answer"),
         ({"answerTexts": ["a", "{}"], "correctAnswer": 0}, None, "question has fewer than two answers"),
@@ -73,15 +72,14 @@ def test_drawing_again_gives_the_same_file(root) -> None:
         ({"abcLabel": True}, labels(rectangle=[[1, 2], [3]]), "'rectangle' is not two corners"),
         ({"abcLabel": True}, labels(rectangle=[[1, 2], [3, 1e300]]), "'rectangle' is not two corners"),
         ({"abcLabel": True}, labels(), "image is missing"),
-    ],
-)
-def test_a_broken_question_loses_only_itself(root, values, annotation, reason) -> None:
-    if annotation is not None:
-        root.json("ai2d/ai2d/annotations/7.png.json", annotation)
-    put(root, "7.png", {"What?": question(**values), "Which?": question(questionId="7.png-1")})
-    samples, (reject,) = root.read("ai2d", "ai2d", "test")
-    assert (len(samples), reject.file, reject.row) == (1, "ai2d/ai2d/questions/7.png.json", "0")
-    assert reject.reason == reason
+    ]:
+        with root.case(values, annotation, reason):
+            if annotation is not None:
+                root.json("ai2d/ai2d/annotations/7.png.json", annotation)
+            put(root, "7.png", {"What?": question(**values), "Which?": question(questionId="7.png-1")})
+            samples, (reject,) = root.read("ai2d", "ai2d", "test")
+            assert (len(samples), reject.file, reject.row) == (1, "ai2d/ai2d/questions/7.png.json", "0")
+            assert reject.reason == reason
 
 
 def test_a_broken_question_file_loses_only_itself(root) -> None:

@@ -1,5 +1,3 @@
-import pytest
-
 ROWS = [
     {"instruction": "Add.", "input": "1 and 2", "output": "3"},
     {"instruction": "Greet.", "input": "", "output": "Hello."},
@@ -29,19 +27,17 @@ def test_a_seed_task_gives_a_sample_per_instance(root) -> None:
     assert (samples[0].instruction, samples[2].instruction, rejects) == ("Add.\n\n1 and 2", "Add.", [])
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_a_broken_seed_task_loses_only_itself(root) -> None:
+    for values, reason in [
         ({"instances": []}, "task has no instance"),
         ({"instances": None}, "row lacks 'instances'"),
         ({"instances": ["x"]}, "instance is not an object"),
         ({"instances": [{"input": "", "output": ""}]}, "row has an empty 'output'"),
         ({"instruction": None}, "row lacks 'instruction'"),
         ({"id": 5}, "'id' is not of type str"),
-    ],
-)
-def test_a_broken_seed_task_loses_only_itself(root, values, reason) -> None:
-    task = {"id": "seed_task_0", "instruction": "Add.", "instances": [{"input": "", "output": "0"}]}
-    root.lines("tasks/stanford_seed_tasks.jsonl", {**task, **values}, {**task, "id": "seed_task_1"})
-    (sample,), (reject,) = root.read("alpaca_seed_tasks", "tasks", "train")
-    assert (sample.id, reject.row, reject.reason) == ("alpaca_seed_tasks/train/seed_task_1", "1", reason)
+    ]:
+        with root.case(values, reason):
+            task = {"id": "seed_task_0", "instruction": "Add.", "instances": [{"input": "", "output": "0"}]}
+            root.lines("tasks/stanford_seed_tasks.jsonl", {**task, **values}, {**task, "id": "seed_task_1"})
+            (sample,), (reject,) = root.read("alpaca_seed_tasks", "tasks", "train")
+            assert (sample.id, reject.row, reject.reason) == ("alpaca_seed_tasks/train/seed_task_1", "1", reason)

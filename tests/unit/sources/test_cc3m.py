@@ -30,23 +30,21 @@ def test_validation_has_its_own_file_and_images_may_lie_in_a_folder(root) -> Non
     assert sample.images[0].path == "cc3m/images/GCC_val_000000000.jpg"
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
+def test_a_broken_line_loses_only_itself_and_keeps_its_number(root) -> None:
+    for line, reason in [
         (b"a dog", "line is not 'caption<TAB>address'"),
         (b"a dog\t ", "line is not 'caption<TAB>address'"),
         (b"a dog\thttp://host/a\tmore", "line is not 'caption<TAB>address'"),
         (b" \thttp://host/a", "caption is empty"),
         (b"a caf\xe9\thttp://host/a", "line is not UTF-8"),
         (b"", "line is not 'caption<TAB>address'"),
-    ],
-)
-def test_a_broken_line_loses_only_itself_and_keeps_its_number(root, line, reason) -> None:
-    root.text(FILE, "")
-    (root.path / FILE).write_bytes(line + b"\na cat\thttp://host/b\n")
-    (sample,), (reject,) = root.read("cc3m", "cc3m", "train")
-    assert sample.images[0].path == "cc3m/GCC_train_000000001.jpg"
-    assert (reject.file, reject.row, reject.reason) == (FILE, "1", reason)
+    ]:
+        with root.case(line, reason):
+            root.text(FILE, "")
+            (root.path / FILE).write_bytes(line + b"\na cat\thttp://host/b\n")
+            (sample,), (reject,) = root.read("cc3m", "cc3m", "train")
+            assert sample.images[0].path == "cc3m/GCC_train_000000001.jpg"
+            assert (reject.file, reject.row, reject.reason) == (FILE, "1", reason)
 
 
 def test_an_unknown_split_is_an_error(root) -> None:

@@ -43,21 +43,19 @@ def test_spot_the_diff_never_shows_the_difference_picture_and_finds_jpegs(root) 
     assert [i.path.rpartition("/")[2] for i in sample.images] == ["5.jpg", "5_2.png"]
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
+def test_a_broken_spot_the_diff_row_loses_only_itself(root) -> None:
+    for row, reason in [
         ({"img_id": "../../x", "sentences": ["a"]}, "image path leaves the data root"),
         ({"img_id": 5, "sentences": ["a"]}, "'img_id' is not of type str"),
         ({"img_id": "5", "sentences": [5]}, "'sentences' holds something other than text"),
         ({"img_id": "x" * 400 + "\0", "sentences": [" "]}, "row has an empty 'sentences'"),
         ([], "row is not an object"),
-    ],
-)
-def test_a_broken_spot_the_diff_row_loses_only_itself(root, row, reason) -> None:
-    root.json("spot_the_diff/annotations/val.json", [row, {"img_id": "12", "sentences": ["a"]}])
-    (sample,), (reject,) = root.read("spot_the_diff", "spot_the_diff", "val")
-    assert sample.id == "spot_the_diff/val/12"
-    assert (reject.file, reject.row, reject.reason) == ("spot_the_diff/annotations/val.json", "0", reason)
+    ]:
+        with root.case(row, reason):
+            root.json("spot_the_diff/annotations/val.json", [row, {"img_id": "12", "sentences": ["a"]}])
+            (sample,), (reject,) = root.read("spot_the_diff", "spot_the_diff", "val")
+            assert sample.id == "spot_the_diff/val/12"
+            assert (reject.file, reject.row, reject.reason) == ("spot_the_diff/annotations/val.json", "0", reason)
 
 
 def test_an_image_name_no_file_can_have_is_rejected(root) -> None:
@@ -67,16 +65,19 @@ def test_an_image_name_no_file_can_have_is_rejected(root) -> None:
     assert reject.reason == "image path is none that a file can have"
 
 
-@pytest.mark.parametrize("place", ["dataset/adobe/valid.json", "data/valid.json", "valid.json"])
-def test_image_editing_request_joins_its_requests_with_the_unedited_image_first(root, place) -> None:
-    root.json(f"ier/{place}", [edit("Reddit_1", "make it  brighter", " Increase the brightness ", "add the effect")])
-    (sample,), rejects = root.read("image_editing_request", "ier", "valid")
-    assert rejects == []
-    assert (sample.id, sample.task) == ("image_editing_request/valid/Reddit_1", Task.CHANGE)
-    assert [i.path for i in sample.images] == ["ier/images/site_a_a.jpg", "ier/images/site_a_b.PNG"]
-    assert sample.turns[0].images == (0, 1)
-    assert sample.instruction in EDIT
-    assert sample.response == "make it brighter\nIncrease the brightness\nadd the effect"
+def test_image_editing_request_joins_its_requests_with_the_unedited_image_first(root) -> None:
+    for place in ["dataset/adobe/valid.json", "data/valid.json", "valid.json"]:
+        with root.case(place):
+            root.json(
+                f"ier/{place}", [edit("Reddit_1", "make it  brighter", " Increase the brightness ", "add the effect")]
+            )
+            (sample,), rejects = root.read("image_editing_request", "ier", "valid")
+            assert rejects == []
+            assert (sample.id, sample.task) == ("image_editing_request/valid/Reddit_1", Task.CHANGE)
+            assert [i.path for i in sample.images] == ["ier/images/site_a_a.jpg", "ier/images/site_a_b.PNG"]
+            assert sample.turns[0].images == (0, 1)
+            assert sample.instruction in EDIT
+            assert sample.response == "make it brighter\nIncrease the brightness\nadd the effect"
 
 
 def test_image_editing_request_has_one_request_in_train_and_ids_stay_unique(root) -> None:
@@ -87,36 +88,37 @@ def test_image_editing_request_has_one_request_in_train_and_ids_stay_unique(root
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_a_broken_image_editing_request_loses_only_itself(root) -> None:
+    for values, reason in [
         ({"uid": ""}, "row has an empty 'uid'"),
         ({"sents": []}, "row has an empty 'sents'"),
         ({"img1": None}, "row lacks 'img1'"),
         ({"img0": "/etc/passwd"}, "image path leaves the data root"),
-    ],
-)
-def test_a_broken_image_editing_request_loses_only_itself(root, values, reason) -> None:
-    root.json("ier/test.json", [{**edit("a_1", "crop it"), **values}, edit("a_2", "crop it")])
-    (sample,), (reject,) = root.read("image_editing_request", "ier", "test")
-    assert sample.id == "image_editing_request/test/a_2"
-    assert (reject.row, reject.reason) == ("0", reason)
+    ]:
+        with root.case(values, reason):
+            root.json("ier/test.json", [{**edit("a_1", "crop it"), **values}, edit("a_2", "crop it")])
+            (sample,), (reject,) = root.read("image_editing_request", "ier", "test")
+            assert sample.id == "image_editing_request/test/a_2"
+            assert (reject.row, reject.reason) == ("0", reason)
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-def test_levir_cc_always_shows_the_image_before_first_and_tidies_the_sentences(root, monkeypatch, threshold) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    same = pair(2, changeflag=0, sentences=[{"raw": " the scene is the same as before . "}] * 5)
-    root.json("levir_cc/LevirCCcaptions.json", {"images": [pair(1), pair(9, "val"), same], "dataset": "LEVIR_CC"})
-    (first, second), rejects = root.read("levir_cc", "levir_cc", "train")
-    assert rejects == []
-    assert (first.id, first.task) == ("levir_cc/train/train_000001", Task.CHANGE)
-    assert [i.path for i in first.images] == [f"levir_cc/images/train/{d}/train_000001.png" for d in "AB"]
-    assert first.instruction in CHANGE
-    assert first.response == "a road is built, with trees."
-    assert first.extras["changed"] is True
-    assert second.response == "\n".join(["the scene is the same as before."] * 5)
-    assert second.extras["changed"] is False
+def test_levir_cc_always_shows_the_image_before_first_and_tidies_the_sentences(root, monkeypatch) -> None:
+    for threshold in [files.STREAM_ABOVE, 0]:
+        with root.case(threshold):
+            monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+            same = pair(2, changeflag=0, sentences=[{"raw": " the scene is the same as before . "}] * 5)
+            root.json(
+                "levir_cc/LevirCCcaptions.json", {"images": [pair(1), pair(9, "val"), same], "dataset": "LEVIR_CC"}
+            )
+            (first, second), rejects = root.read("levir_cc", "levir_cc", "train")
+            assert rejects == []
+            assert (first.id, first.task) == ("levir_cc/train/train_000001", Task.CHANGE)
+            assert [i.path for i in first.images] == [f"levir_cc/images/train/{d}/train_000001.png" for d in "AB"]
+            assert first.instruction in CHANGE
+            assert first.response == "a road is built, with trees."
+            assert first.extras["changed"] is True
+            assert second.response == "\n".join(["the scene is the same as before."] * 5)
+            assert second.extras["changed"] is False
 
 
 def test_levir_cc_keeps_the_order_of_images_whatever_the_seed(root) -> None:
@@ -125,22 +127,20 @@ def test_levir_cc_keeps_the_order_of_images_whatever_the_seed(root) -> None:
     assert all("/A/" in s.images[0].path and "/B/" in s.images[1].path for s in samples)
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
+def test_a_broken_levir_cc_row_loses_only_itself(root) -> None:
+    for row, reason in [
         (pair(1, split="holdout"), "row names no known split"),
         ({"filename": "a.png"}, "row names no known split"),
         (pair(1) | {"split": []}, "row names no known split"),
         ("text", "row names no known split"),
         (pair(1, sentences=[]), "image has no caption"),
         (pair(1, filename="../../a.png"), "image path leaves the data root"),
-    ],
-)
-def test_a_broken_levir_cc_row_loses_only_itself(root, row, reason) -> None:
-    root.json("levir_cc/LevirCCcaptions.json", {"images": [row, pair(2)]})
-    (sample,), (reject,) = root.read("levir_cc", "levir_cc", "train")
-    assert sample.id == "levir_cc/train/train_000002"
-    assert (reject.row, reject.reason) == ("0", reason)
+    ]:
+        with root.case(row, reason):
+            root.json("levir_cc/LevirCCcaptions.json", {"images": [row, pair(2)]})
+            (sample,), (reject,) = root.read("levir_cc", "levir_cc", "train")
+            assert sample.id == "levir_cc/train/train_000002"
+            assert (reject.row, reject.reason) == ("0", reason)
 
 
 def test_an_unknown_levir_cc_split_is_refused(root) -> None:

@@ -1,5 +1,3 @@
-import pytest
-
 ROW = {"imgname": "8127.png", "query": "What is the lowest bar?", "label": "23"}
 
 
@@ -22,16 +20,14 @@ def test_one_half_is_a_split_of_its_own(root) -> None:
     assert sample.id == "chartqa/val_augmented/val_augmented-0"
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_a_broken_row_loses_only_itself(root) -> None:
+    for values, reason in [
         ({"label": ""}, "row has an empty 'label'"),
         ({"label": 23}, "'label' is not of type str"),
         ({"query": None}, "row lacks 'query'"),
         ({"imgname": "/etc/8127.png"}, "image path leaves the data root"),
-    ],
-)
-def test_a_broken_row_loses_only_itself(root, values, reason) -> None:
-    root.json("chartqa/test/test_human.json", [{**ROW, **values}, ROW])
-    samples, (reject,) = root.read("chartqa", "chartqa", "test")
-    assert (len(samples), reject.row, reject.reason) == (1, "0", reason)
+    ]:
+        with root.case(values, reason):
+            root.json("chartqa/test/test_human.json", [{**ROW, **values}, ROW])
+            samples, (reject,) = root.read("chartqa", "chartqa", "test")
+            assert (len(samples), reject.row, reject.reason) == (1, "0", reason)

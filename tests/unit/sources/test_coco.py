@@ -1,29 +1,28 @@
-import pytest
-
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Task
 from polite_flamingo.sources.forms import files
 from polite_flamingo.sources.forms.coco import find_image, image_number, read_context
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-def test_captions_are_grouped_and_boxes_follow_them(root, coco_files, box, monkeypatch, threshold) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    coco_files(
-        captions=[{"image_id": 7, "caption": " A  cat.\n"}, {"image_id": 7, "caption": "Two things"}],
-        instances=[box(bbox=[10, 10, 30, 20]), box(category_id=90, bbox=[0.5, 0, 33.3333, 50])],
-    )
-    (sample,), rejects = root.read("coco", "coco", "train")
-    assert rejects == []
-    assert sample.id == "coco/train/7"
-    assert sample.task is Task.CAPTION
-    assert sample.images[0].path == "coco/train2014/COCO_train2014_000000000007.jpg"
-    assert sample.turns[0].images == (0,)
-    assert sample.response == (
-        f"A cat.\nTwo things\n\n{BOX_SENTENCE}\ncat: [0.1, 0.2, 0.4, 0.6]\ntoothbrush: [0.005, 0.0, 0.338, 1.0]"
-    )
-    assert sample.extras["captions"] == ["A cat.", "Two things"]
-    assert sample.extras["boxes"][0] == ["cat", 0.1, 0.2, 0.4, 0.6]
+def test_captions_are_grouped_and_boxes_follow_them(root, coco_files, box, monkeypatch) -> None:
+    for threshold in [files.STREAM_ABOVE, 0]:
+        with root.case(threshold):
+            monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+            coco_files(
+                captions=[{"image_id": 7, "caption": " A  cat.\n"}, {"image_id": 7, "caption": "Two things"}],
+                instances=[box(bbox=[10, 10, 30, 20]), box(category_id=90, bbox=[0.5, 0, 33.3333, 50])],
+            )
+            (sample,), rejects = root.read("coco", "coco", "train")
+            assert rejects == []
+            assert sample.id == "coco/train/7"
+            assert sample.task is Task.CAPTION
+            assert sample.images[0].path == "coco/train2014/COCO_train2014_000000000007.jpg"
+            assert sample.turns[0].images == (0,)
+            assert sample.response == (
+                f"A cat.\nTwo things\n\n{BOX_SENTENCE}\ncat: [0.1, 0.2, 0.4, 0.6]\ntoothbrush: [0.005, 0.0, 0.338, 1.0]"
+            )
+            assert sample.extras["captions"] == ["A cat.", "Two things"]
+            assert sample.extras["boxes"][0] == ["cat", 0.1, 0.2, 0.4, 0.6]
 
 
 def test_crowds_and_boxes_without_area_are_skipped(root, coco_files, box) -> None:
@@ -51,43 +50,40 @@ def test_an_image_without_caption_is_rejected(root, coco_files) -> None:
     assert (samples, [r.reason for r in rejects]) == ([], ["image has no caption"])
 
 
-@pytest.mark.parametrize(
-    ("caption", "reason"),
-    [
+def test_a_broken_caption_row_loses_only_itself(root, coco_files) -> None:
+    for caption, reason in [
         ({"image_id": 7}, "row lacks 'caption'"),
         ({"image_id": 7, "caption": "  "}, "row has an empty 'caption'"),
         ({"image_id": 7, "caption": 5}, "'caption' is not of type str"),
         ({"image_id": 8, "caption": "A dog."}, "caption of an image the file does not list"),
         ("text", "row is not an object"),
-    ],
-)
-def test_a_broken_caption_row_loses_only_itself(root, coco_files, caption, reason) -> None:
-    coco_files(captions=[caption, {"image_id": 7, "caption": "A cat."}])
-    (sample,), (reject,) = root.read("coco", "coco", "train")
-    assert sample.extras["captions"] == ["A cat."]
-    assert (reject.file, reject.row, reject.reason) == ("coco/annotations/captions_train2014.json", "0", reason)
+    ]:
+        with root.case(caption, reason):
+            coco_files(captions=[caption, {"image_id": 7, "caption": "A cat."}])
+            (sample,), (reject,) = root.read("coco", "coco", "train")
+            assert sample.extras["captions"] == ["A cat."]
+            assert (reject.file, reject.row, reject.reason) == ("coco/annotations/captions_train2014.json", "0", reason)
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_a_broken_box_loses_only_itself(root, coco_files, box) -> None:
+    for values, reason in [
         ({"bbox": [1, 2, 3]}, "'bbox' is not four numbers"),
         ({"bbox": None}, "row lacks 'bbox'"),
         ({"category_id": 99}, "box of an unknown category"),
-    ],
-)
-def test_a_broken_box_loses_only_itself(root, coco_files, box, values, reason) -> None:
-    coco_files(instances=[box(**values), box(bbox=[0, 0, 100, 50])])
-    (sample,), (reject,) = root.read("coco", "coco", "train")
-    assert sample.extras["boxes"] == [["cat", 0.0, 0.0, 1.0, 1.0]]
-    assert (reject.file, reject.reason) == ("coco/annotations/instances_train2014.json", reason)
+    ]:
+        with root.case(values, reason):
+            coco_files(instances=[box(**values), box(bbox=[0, 0, 100, 50])])
+            (sample,), (reject,) = root.read("coco", "coco", "train")
+            assert sample.extras["boxes"] == [["cat", 0.0, 0.0, 1.0, 1.0]]
+            assert (reject.file, reject.reason) == ("coco/annotations/instances_train2014.json", reason)
 
 
-@pytest.mark.parametrize("name", ["../../secret.jpg", "/etc/secret.jpg", "C:\\secret.jpg", "http://host/a.jpg"])
-def test_an_image_path_that_leaves_the_root_is_rejected(root, coco_files, name) -> None:
-    coco_files(image={"file_name": name})
-    samples, (reject,) = root.read("coco", "coco", "train")
-    assert (samples, reject.reason, reject.value) == ([], "image path leaves the data root", name)
+def test_an_image_path_that_leaves_the_root_is_rejected(root, coco_files) -> None:
+    for name in ["../../secret.jpg", "/etc/secret.jpg", "C:\\secret.jpg", "http://host/a.jpg"]:
+        with root.case(name):
+            coco_files(image={"file_name": name})
+            samples, (reject,) = root.read("coco", "coco", "train")
+            assert (samples, reject.reason, reject.value) == ([], "image path leaves the data root", name)
 
 
 def test_an_image_is_found_under_the_other_years_split(root) -> None:

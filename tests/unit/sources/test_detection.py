@@ -1,6 +1,7 @@
 import struct
 
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CLASSIFY, DETECT, EDIT
@@ -46,9 +47,10 @@ def dota(root):
     return write
 
 
-@pytest.mark.parametrize("pool", [DETECT, CLASSIFY, EDIT])
-def test_a_pool_holds_eight_different_wordings(pool) -> None:
-    assert len(set(pool)) == len(pool) == 8
+def test_a_pool_holds_eight_different_wordings() -> None:
+    for pool in [DETECT, CLASSIFY, EDIT]:
+        with case(pool):
+            assert len(set(pool)) == len(pool) == 8
 
 
 def test_counts_come_most_frequent_first_and_boxes_to_three_decimals() -> None:
@@ -81,14 +83,13 @@ def test_dior_turns_horizontal_boxes_into_counts_and_positions(root, dior) -> No
     assert sample.extras["captions"] == ["Objects in the image: ship (1), golf field (1)."]
 
 
-@pytest.mark.parametrize(
-    ("split", "place"), [("train", "JPEGImages-trainval"), ("val", "JPEGImages-trainval"), ("test", "JPEGImages-test")]
-)
-def test_dior_looks_for_the_images_of_each_split_in_its_folder(root, split, place) -> None:
-    root.text(f"dior/ImageSets/Main/{split}.txt", "00001\n")
-    root.text("dior/Annotations/Horizontal Bounding Boxes/00001.xml", voc(SHIP))
-    (sample,), _ = root.read("dior", "dior", split)
-    assert sample.images[0].path == f"dior/{place}/00001.jpg"
+def test_dior_looks_for_the_images_of_each_split_in_its_folder(root) -> None:
+    for split, place in [("train", "JPEGImages-trainval"), ("val", "JPEGImages-trainval"), ("test", "JPEGImages-test")]:
+        with root.case(split, place):
+            root.text(f"dior/ImageSets/Main/{split}.txt", "00001\n")
+            root.text("dior/Annotations/Horizontal Bounding Boxes/00001.xml", voc(SHIP))
+            (sample,), _ = root.read("dior", "dior", split)
+            assert sample.images[0].path == f"dior/{place}/00001.jpg"
 
 
 def test_trainval_without_a_list_of_its_own_is_train_and_val(root) -> None:
@@ -103,9 +104,8 @@ def test_trainval_without_a_list_of_its_own_is_train_and_val(root) -> None:
     assert (reject.file, reject.row, reject.reason) == ("dior/Main/val.txt", "2", "image is listed twice")
 
 
-@pytest.mark.parametrize(
-    ("xml", "reason"),
-    [
+def test_a_broken_voc_file_loses_only_its_image(root, dior) -> None:
+    for xml, reason in [
         (voc(), "image has no objects"),
         (voc(("ship", 5, 5, 5, 9)), "image has no objects"),
         (voc(SHIP, width=0), "image size is not positive"),
@@ -119,14 +119,13 @@ def test_trainval_without_a_list_of_its_own_is_train_and_val(root) -> None:
         ('<?xml version="1.0" encoding="nowhere"?><a/>', "annotation is not valid XML"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "annotation defines XML entities"),
         ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', "annotation defines XML entities"),
-    ],
-)
-def test_a_broken_voc_file_loses_only_its_image(root, dior, xml, reason) -> None:
-    dior(_00001=xml, _00002=voc(SHIP))
-    (sample,), (reject,) = root.read("dior", "dior", "train")
-    assert sample.id == "dior/train/00002"
-    assert (reject.row, reject.reason) == ("00001", reason)
-    assert reject.file == "dior/Annotations/Horizontal Bounding Boxes/00001.xml"
+    ]:
+        with root.case(xml, reason):
+            dior(_00001=xml, _00002=voc(SHIP))
+            (sample,), (reject,) = root.read("dior", "dior", "train")
+            assert sample.id == "dior/train/00002"
+            assert (reject.row, reject.reason) == ("00001", reason)
+            assert reject.file == "dior/Annotations/Horizontal Bounding Boxes/00001.xml"
 
 
 def test_a_list_that_names_no_annotation_loses_only_that_line(root, dior) -> None:
@@ -172,13 +171,12 @@ def test_dota_puts_upright_boxes_around_oriented_ones(root, dota) -> None:
     assert sample.response.startswith("Objects in the image: large vehicle (1).")
 
 
-@pytest.mark.parametrize(
-    "head", ["", "imagesource:GF-2\n", "acquisition dates:2014-01-01\nimagesource:JL-1\ngsd:null\n\n"]
-)
-def test_dota_metadata_lines_are_optional(root, dota, head) -> None:
-    dota(P0001=f"{head}0 0 50 0 50 50 0 50 ship 0\n")
-    (sample,), _ = root.read("dota", "dota", "train")
-    assert sample.extras["boxes"] == [["ship", 0.0, 0.0, 0.5, 1.0]]
+def test_dota_metadata_lines_are_optional(root, dota) -> None:
+    for head in ["", "imagesource:GF-2\n", "acquisition dates:2014-01-01\nimagesource:JL-1\ngsd:null\n\n"]:
+        with root.case(head):
+            dota(P0001=f"{head}0 0 50 0 50 50 0 50 ship 0\n")
+            (sample,), _ = root.read("dota", "dota", "train")
+            assert sample.extras["boxes"] == [["ship", 0.0, 0.0, 0.5, 1.0]]
 
 
 def test_dota_reads_the_size_of_an_enormous_image_from_its_header_alone(root, dota) -> None:
@@ -189,22 +187,20 @@ def test_dota_reads_the_size_of_an_enormous_image_from_its_header_alone(root, do
     assert sample.extras["boxes"] == [["ship", 0.0, 0.0, 0.5, 0.25]]
 
 
-@pytest.mark.parametrize(
-    ("split", "place"),
-    [
+def test_dota_finds_each_version_of_the_labels(root, dota) -> None:
+    for split, place in [
         ("train", "train/labelTxt"),
         ("train", "train/labelTxt-v1.0/labelTxt"),
         ("train-v1.5", "train/labelTxt-v1.5/DOTA-v1.5_train"),
         ("train-v2.0", "train/labelTxt-v2.0"),
-    ],
-)
-def test_dota_finds_each_version_of_the_labels(root, dota, split, place) -> None:
-    dota(place, P0001="0 0 50 0 50 50 0 50 ship 0\n")
-    dota("train/labelTxt-v1.5/DOTA-v1.5_train_hbb", P0001="0 0 1 0 1 1 0 1 plane 0\n")
-    dota("train/labelTxt-v1.0/Train_Task2_gt/trainset_reclabelTxt", P0001="0 0 1 0 1 1 0 1 plane 0\n")
-    (sample,), _ = root.read("dota", "dota", split)
-    assert sample.id == f"dota/{split}/P0001"
-    assert sample.extras["boxes"][0][0] == "ship"
+    ]:
+        with root.case(split, place):
+            dota(place, P0001="0 0 50 0 50 50 0 50 ship 0\n")
+            dota("train/labelTxt-v1.5/DOTA-v1.5_train_hbb", P0001="0 0 1 0 1 1 0 1 plane 0\n")
+            dota("train/labelTxt-v1.0/Train_Task2_gt/trainset_reclabelTxt", P0001="0 0 1 0 1 1 0 1 plane 0\n")
+            (sample,), _ = root.read("dota", "dota", split)
+            assert sample.id == f"dota/{split}/P0001"
+            assert sample.extras["boxes"][0][0] == "ship"
 
 
 def test_dota_finds_images_in_the_folders_of_its_archives(root, dota) -> None:
@@ -215,32 +211,31 @@ def test_dota_finds_images_in_the_folders_of_its_archives(root, dota) -> None:
     assert sample.images[0].path == "dota/train/images/part2/images/P0001.png"
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
+def test_a_broken_dota_file_loses_only_its_image(root, dota) -> None:
+    for text, reason in [
         ("", "image has no objects"),
         ("imagesource:GoogleEarth\n", "image has no objects"),
         ("0 0 50 0 50 50 0 ship 0\n", "coordinate in line 1 is not a number"),
         ("gsd:1\n0 0 50 0\n", "line 2 is not eight numbers, category and difficulty"),
         ("0 0 50 0 50 50 0 inf ship 0\n", "coordinate in line 1 is not a number"),
-    ],
-)
-def test_a_broken_dota_file_loses_only_its_image(root, dota, text, reason) -> None:
-    dota(P0001=text, P0002="0 0 50 0 50 50 0 50 ship 0\n")
-    (sample,), (reject,) = root.read("dota", "dota", "train")
-    assert sample.id == "dota/train/P0002"
-    assert (reject.file, reject.row, reject.reason) == ("dota/train/labelTxt-v1.0/P0001.txt", "P0001", reason)
+    ]:
+        with root.case(text, reason):
+            dota(P0001=text, P0002="0 0 50 0 50 50 0 50 ship 0\n")
+            (sample,), (reject,) = root.read("dota", "dota", "train")
+            assert sample.id == "dota/train/P0002"
+            assert (reject.file, reject.row, reject.reason) == ("dota/train/labelTxt-v1.0/P0001.txt", "P0001", reason)
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "image is missing"), (b"GIF89a", "image is not a PNG")])
-def test_a_dota_image_without_a_size_is_rejected(root, dota, content, reason) -> None:
-    dota(P0001="0 0 50 0 50 50 0 50 ship 0\n")
-    file = root.path / "dota/train/images/P0001.png"
-    file.unlink()
-    if content is not None:
-        file.write_bytes(content)
-    _, (reject,) = root.read("dota", "dota", "train")
-    assert reject.reason == f"{reason} and its size unknown"
+def test_a_dota_image_without_a_size_is_rejected(root, dota) -> None:
+    for content, reason in [(None, "image is missing"), (b"GIF89a", "image is not a PNG")]:
+        with root.case(content, reason):
+            dota(P0001="0 0 50 0 50 50 0 50 ship 0\n")
+            file = root.path / "dota/train/images/P0001.png"
+            file.unlink()
+            if content is not None:
+                file.write_bytes(content)
+            _, (reject,) = root.read("dota", "dota", "train")
+            assert reject.reason == f"{reason} and its size unknown"
 
 
 def test_dota_labels_that_are_not_there_and_unknown_splits_are_named(root, dota) -> None:

@@ -2,8 +2,6 @@ import gzip
 import json
 from pathlib import Path
 
-import pytest
-
 from polite_flamingo.records import Sample, Task
 from polite_flamingo.sources import load_source
 
@@ -46,9 +44,8 @@ def test_llava_details_alone_carry_captions_and_boxes(root, coco_files) -> None:
     assert detail.images[0].path == "coco/train2014/COCO_train2014_000000000007.jpg"
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_llava_rejects_a_broken_row_and_goes_on(root) -> None:
+    for values, reason in [
         ({"conversations": []}, "turns must alternate human, assistant"),
         ({"conversations": [{"from": "human", "value": "Hm?"}]}, "turns must alternate human, assistant"),
         (
@@ -61,13 +58,12 @@ def test_llava_details_alone_carry_captions_and_boxes(root, coco_files) -> None:
         ),
         ({"image": "../../000000000007.jpg"}, "image path leaves the data root"),
         ({"image": None}, "row lacks 'image'"),
-    ],
-)
-def test_llava_rejects_a_broken_row_and_goes_on(root, values, reason) -> None:
-    root.json("llava/detail_23k.json", [llava_row(**values), llava_row(identifier="next")])
-    (sample,), (reject,) = root.read("llava_instruct", "llava", "train")
-    assert sample.id == "llava_instruct/train/detail-next"
-    assert (reject.file, reject.row, reject.reason) == ("llava/detail_23k.json", "0", reason)
+    ]:
+        with root.case(values, reason):
+            root.json("llava/detail_23k.json", [llava_row(**values), llava_row(identifier="next")])
+            (sample,), (reject,) = root.read("llava_instruct", "llava", "train")
+            assert sample.id == "llava_instruct/train/detail-next"
+            assert (reject.file, reject.row, reject.reason) == ("llava/detail_23k.json", "0", reason)
 
 
 def eval_files(root) -> None:

@@ -96,9 +96,8 @@ def test_images_lie_in_a_folder_named_like_the_archive_or_beside_it(root, dtd) -
     assert [s.images[0].path.removeprefix(BASE) for s in samples] == ["/train/a.jpg", "/b.jpg", "/loose/c.jpg"]
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
+def test_a_broken_index_line_loses_only_itself(root, dtd) -> None:
+    for line, reason in [
         ("train.zip@1.jpg", "image has no label"),
         ("train.zip@1.jpg 3", "label is not in the label map"),
         ("train.zip@1.jpg -1", "label is not in the label map"),
@@ -106,13 +105,12 @@ def test_images_lie_in_a_folder_named_like_the_archive_or_beside_it(root, dtd) -
         ("train.zip@../../../1.jpg 0", "image path leaves the data root"),
         ("../x.zip@1.jpg 0", "image path leaves the data root"),
         ("@1.jpg 0", "image path leaves the data root"),
-    ],
-)
-def test_a_broken_index_line_loses_only_itself(root, dtd, line, reason) -> None:
-    dtd(line, "train.zip@2.jpg 0")
-    (sample,), (reject,) = root.read("elevater_dtd", "elevater", "train")
-    assert sample.id == "elevater_dtd/train/train.zip@2.jpg"
-    assert (reject.file, reject.row, reject.reason) == (f"{BASE}/train.txt", "1", reason)
+    ]:
+        with root.case(line, reason):
+            dtd(line, "train.zip@2.jpg 0")
+            (sample,), (reject,) = root.read("elevater_dtd", "elevater", "train")
+            assert sample.id == "elevater_dtd/train/train.zip@2.jpg"
+            assert (reject.file, reject.row, reject.reason) == (f"{BASE}/train.txt", "1", reason)
 
 
 def test_a_broken_knowledge_entry_loses_only_itself(root, dtd) -> None:
@@ -179,9 +177,8 @@ def test_knowledge_in_another_order_than_the_labels_goes_by_name_alone() -> None
     assert align(["Angry", "Sad", "Surprise", "Neutral"], facts) == [facts[0], facts[2], None, facts[1]]
 
 
-@pytest.mark.parametrize(
-    ("entry", "split", "reason"),
-    [
+def test_a_description_that_cannot_be_followed_is_named(root, dtd) -> None:
+    for entry, split, reason in [
         ({}, "training", "no such split"),
         ({}, "val", "no such split"),
         ({"name": "other"}, "train", "dataset is not described"),
@@ -189,12 +186,11 @@ def test_knowledge_in_another_order_than_the_labels_goes_by_name_alone() -> None
         ({"train": {"index_path": "../../../secret.txt"}}, "train", "image path leaves the data root"),
         ({"train": {"index_path": "nowhere.txt"}}, "train", "index file does not exist"),
         ({"labelmap": "x" * 400}, "train", "image path is none that a file can have"),
-    ],
-)
-def test_a_description_that_cannot_be_followed_is_named(root, dtd, entry, split, reason) -> None:
-    dtd("train.zip@1.jpg 0", **entry)
-    with pytest.raises(DataError, match=reason):
-        root.read("elevater_dtd", "elevater", split)
+    ]:
+        with root.case(entry, split, reason):
+            dtd("train.zip@1.jpg 0", **entry)
+            with pytest.raises(DataError, match=reason):
+                root.read("elevater_dtd", "elevater", split)
 
 
 def test_an_index_that_links_out_of_the_root_is_refused(root, dtd) -> None:

@@ -38,22 +38,26 @@ def test_the_known_line_without_its_second_bar_is_read(root) -> None:
     assert (sample.response, rejects) == ("A dog .\nA dog runs across the grass .", [])
 
 
-@pytest.mark.parametrize("line", ["1.jpg A dog", "1.jpg| A dog", "1.jpg| 0|  ", "| 0| A dog", "1.jpg| 0"])
-def test_any_other_malformed_line_loses_only_itself(root, line) -> None:
-    root.text(CSV, f"{HEADER}{line}\n1.jpg| 1| Men\n")
-    (sample,), (reject,) = root.read("flickr30k", "flickr30k", "all")
-    assert sample.response == "Men"
-    assert (reject.file, reject.row, reject.value) == (CSV, "2", line)
-    assert reject.reason == "line is not 'NAME| N| caption'"
+def test_any_other_malformed_line_loses_only_itself(root) -> None:
+    for line in ["1.jpg A dog", "1.jpg| A dog", "1.jpg| 0|  ", "| 0| A dog", "1.jpg| 0"]:
+        with root.case(line):
+            root.text(CSV, f"{HEADER}{line}\n1.jpg| 1| Men\n")
+            (sample,), (reject,) = root.read("flickr30k", "flickr30k", "all")
+            assert sample.response == "Men"
+            assert (reject.file, reject.row, reject.value) == (CSV, "2", line)
+            assert reject.reason == "line is not 'NAME| N| caption'"
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-def test_a_split_comes_from_karpathys_file(root, monkeypatch, threshold) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    root.text(TOKEN, "1.jpg#0\tignored\n")
-    root.json(KARPATHY, {"images": [item("1.jpg", "train", "Two men"), item("2.jpg", "val", " A dog .", "Dog")]})
-    (sample,), rejects = root.read("flickr30k", "flickr30k", "val")
-    assert (sample.id, sample.response, rejects) == ("flickr30k/val/2", "A dog .\nDog", [])
+def test_a_split_comes_from_karpathys_file(root, monkeypatch) -> None:
+    for threshold in [files.STREAM_ABOVE, 0]:
+        with root.case(threshold):
+            monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+            root.text(TOKEN, "1.jpg#0\tignored\n")
+            root.json(
+                KARPATHY, {"images": [item("1.jpg", "train", "Two men"), item("2.jpg", "val", " A dog .", "Dog")]}
+            )
+            (sample,), rejects = root.read("flickr30k", "flickr30k", "val")
+            assert (sample.id, sample.response, rejects) == ("flickr30k/val/2", "A dog .\nDog", [])
 
 
 def test_all_is_read_from_karpathys_file_where_there_is_no_other(root) -> None:
@@ -62,21 +66,19 @@ def test_all_is_read_from_karpathys_file_where_there_is_no_other(root) -> None:
     assert [s.id for s in samples] == ["flickr30k/all/1", "flickr30k/all/2"]
 
 
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
+def test_a_broken_item_loses_only_itself(root) -> None:
+    for record, reason in [
         (item("2.jpg", "train"), "image has no caption"),
         (item("../2.jpg", "train", "A dog"), "image path leaves the data root"),
         ({**item("2.jpg", "train", "A dog"), "split": None}, "row lacks 'split'"),
         ({**item("2.jpg", "train", "A dog"), "filename": 2}, "'filename' is not of type str"),
         ("text", "row is not an object"),
-    ],
-)
-def test_a_broken_item_loses_only_itself(root, record, reason) -> None:
-    root.json(KARPATHY, {"images": [record, item("1.jpg", "train", "Two men")]})
-    (sample,), (reject,) = root.read("flickr30k", "flickr30k", "train")
-    assert sample.id == "flickr30k/train/1"
-    assert (reject.file, reject.row, reject.reason) == (KARPATHY, "0", reason)
+    ]:
+        with root.case(record, reason):
+            root.json(KARPATHY, {"images": [record, item("1.jpg", "train", "Two men")]})
+            (sample,), (reject,) = root.read("flickr30k", "flickr30k", "train")
+            assert sample.id == "flickr30k/train/1"
+            assert (reject.file, reject.row, reject.reason) == (KARPATHY, "0", reason)
 
 
 def test_a_split_the_file_does_not_have_is_an_error(root) -> None:

@@ -1,5 +1,3 @@
-import pytest
-
 ROW = {"image_id": 7, "text_in": "How many cats are there in the image?", "text_out": "2", "n_obj_exist": 5}
 
 
@@ -19,17 +17,15 @@ def test_images_of_vcr_are_named_by_path(root) -> None:
     assert sample.images[0].path == "vcr/vcr1images/movie_a/b@0.jpg"
 
 
-@pytest.mark.parametrize(
-    ("split", "values", "reason"),
-    [
+def test_a_broken_row_loses_only_itself(root) -> None:
+    for split, values, reason in [
         ("coco_oc", {"image_id": "7"}, "'image_id' is not of type int"),
         ("coco_oc", {"text_out": None}, "row lacks 'text_out'"),
         ("vcr_oc", {"image_id": "../../7.jpg"}, "image path leaves the data root"),
         ("vcr_oc", {"text_in": " "}, "row has an empty 'text_in'"),
-    ],
-)
-def test_a_broken_row_loses_only_itself(root, split, values, reason) -> None:
-    right = {**ROW, "image_id": 7 if split == "coco_oc" else "a/b.jpg"}
-    root.json(f"gvt/{split}.json", [{**right, **values}, right])
-    samples, (reject,) = root.read("gvt", "gvt", split)
-    assert (len(samples), reject.row, reject.reason) == (1, "0", reason)
+    ]:
+        with root.case(split, values, reason):
+            right = {**ROW, "image_id": 7 if split == "coco_oc" else "a/b.jpg"}
+            root.json(f"gvt/{split}.json", [{**right, **values}, right])
+            samples, (reject,) = root.read("gvt", "gvt", split)
+            assert (len(samples), reject.row, reject.reason) == (1, "0", reason)

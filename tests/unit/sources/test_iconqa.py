@@ -41,9 +41,8 @@ def test_one_kind_is_a_split_of_its_own(root) -> None:
     assert sample.id == "iconqa/val_fill_in_blank/fill_in_blank-2"
 
 
-@pytest.mark.parametrize(
-    ("kind", "values", "reason"),
-    [
+def test_a_broken_question_loses_only_itself(root) -> None:
+    for kind, values, reason in [
         ("choose_txt", {"answer": 2}, "'answer' names no choice"),
         ("choose_txt", {"choices": ["cat", " "]}, "a choice is blank"),
         ("choose_txt", {"choices": None}, "row lacks 'choices'"),
@@ -51,14 +50,13 @@ def test_one_kind_is_a_split_of_its_own(root) -> None:
         ("choose_img", {"choices": ["a.png", "a.png"], "answer": 0}, "a picture is there twice"),
         ("fill_in_blank", {"answer": ""}, "row has an empty 'answer'"),
         ("fill_in_blank", {"question": None}, "row lacks 'question'"),
-    ],
-)
-def test_a_broken_question_loses_only_itself(root, kind, values, reason) -> None:
-    put(root, kind, "1", {**TEXT, **values})
-    put(root, "fill_in_blank", "2", BLANK)
-    samples, (reject,) = root.read("iconqa", "iconqa", "test")
-    assert (len(samples), reject.row, reject.reason) == (1, "1", reason)
-    assert reject.file == f"iconqa/iconqa/test/{kind}/1/data.json"
+    ]:
+        with root.case(kind, values, reason):
+            put(root, kind, "1", {**TEXT, **values})
+            put(root, "fill_in_blank", "2", BLANK)
+            samples, (reject,) = root.read("iconqa", "iconqa", "test")
+            assert (len(samples), reject.row, reject.reason) == (1, "1", reason)
+            assert reject.file == f"iconqa/iconqa/test/{kind}/1/data.json"
 
 
 def test_a_missing_or_broken_data_file_loses_only_itself(root) -> None:

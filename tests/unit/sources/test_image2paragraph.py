@@ -1,5 +1,3 @@
-import pytest
-
 FILE = "image2paragraph/paragraphs_v1.json"
 BASE = "https://cs.stanford.edu/people/rak248/"
 
@@ -31,12 +29,13 @@ def test_the_image_is_named_by_the_end_of_its_address(root) -> None:
     assert [s.images[0].path.split("/", 1)[1] for s in samples] == ["VG_100K/1.jpg", "VG_100K_2/2.jpg"]
 
 
-@pytest.mark.parametrize("place", ["image2paragraph/VG_100K", "visual_genome/VG_100K", "visual_genome/VG_100K_2"])
-def test_the_image_is_found_in_either_part_and_in_the_shared_folder(root, place) -> None:
-    root.image(f"{place}/2.jpg")
-    root.json(FILE, [row(2, part="VG_100K_2")])
-    (sample,), _ = root.read("image2paragraph", "image2paragraph", "all")
-    assert sample.images[0].path == f"{place}/2.jpg"
+def test_the_image_is_found_in_either_part_and_in_the_shared_folder(root) -> None:
+    for place in ["image2paragraph/VG_100K", "visual_genome/VG_100K", "visual_genome/VG_100K_2"]:
+        with root.case(place):
+            root.image(f"{place}/2.jpg")
+            root.json(FILE, [row(2, part="VG_100K_2")])
+            (sample,), _ = root.read("image2paragraph", "image2paragraph", "all")
+            assert sample.images[0].path == f"{place}/2.jpg"
 
 
 def test_a_second_paragraph_of_an_image_is_rejected(root) -> None:
@@ -57,19 +56,17 @@ def test_an_image_of_the_split_without_paragraph_is_rejected(root) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
+def test_a_broken_row_loses_only_itself(root) -> None:
+    for broken, reason in [
         (row(2, " "), "row has an empty 'paragraph'"),
         (row(2, url=None), "row lacks 'url'"),
         (row(2, url="https://host/elsewhere/2.jpg"), "address does not end in VG_100K/… or VG_100K_2/…"),
         (row(2, url="https://host/VG_100K/.."), "image path leaves the data root"),
         ({**row(2), "image_id": "2"}, "'image_id' is not of type int"),
         (5, "row is not an object"),
-    ],
-)
-def test_a_broken_row_loses_only_itself(root, broken, reason) -> None:
-    root.json(FILE, [broken, row(1)])
-    (sample,), (reject,) = root.read("image2paragraph", "image2paragraph", "all")
-    assert sample.id == "image2paragraph/all/1"
-    assert (reject.file, reject.row, reject.reason) == (FILE, "0", reason)
+    ]:
+        with root.case(broken, reason):
+            root.json(FILE, [broken, row(1)])
+            (sample,), (reject,) = root.read("image2paragraph", "image2paragraph", "all")
+            assert sample.id == "image2paragraph/all/1"
+            assert (reject.file, reject.row, reject.reason) == (FILE, "0", reason)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION
@@ -72,9 +73,8 @@ def test_sharegpt_shows_images_where_their_markers_are_and_keeps_the_system_mess
     assert (sample.id, sample.split) == ("sharegpt_json/all/own/x-1", "all")
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
+def test_a_record_that_cannot_be_used_is_rejected_and_the_rest_goes_on(root) -> None:
+    for row, reason in [
         (talk("<image>\n<image>\nA?", "B.", images=["a.png"]), "2 image markers for 1 images"),
         (talk("<image>\nA?", "B."), "1 image markers for 0 images"),
         (talk("A?", "B.", "C?"), "turns must alternate human, assistant"),
@@ -88,13 +88,17 @@ def test_sharegpt_shows_images_where_their_markers_are_and_keeps_the_system_mess
         ({"conversations": "x"}, "'conversations' is not of type list"),
         ({"id": 1}, "row lacks 'conversations'"),
         ([1], "record is not an object"),
-    ],
-)
-def test_a_record_that_cannot_be_used_is_rejected_and_the_rest_goes_on(root, row: Any, reason: str) -> None:
-    root.json("own/x.json", [row, talk("A?", "B.")])
-    (sample,), (reject,) = root.read("sharegpt_json", "own", "train")
-    assert sample.response == "B."
-    assert (reject.source, reject.file, reject.row, reject.reason) == ("sharegpt_json", "own/x.json", "0", reason)
+    ]:
+        with root.case(row, reason):
+            root.json("own/x.json", [row, talk("A?", "B.")])
+            (sample,), (reject,) = root.read("sharegpt_json", "own", "train")
+            assert sample.response == "B."
+            assert (reject.source, reject.file, reject.row, reject.reason) == (
+                "sharegpt_json",
+                "own/x.json",
+                "0",
+                reason,
+            )
 
 
 def test_a_record_that_names_its_split_is_of_that_one(root) -> None:
@@ -117,18 +121,16 @@ def test_a_record_that_says_what_it_is_stays_that(root) -> None:
     assert (sample.task, sample.extras) == (Task.VQA, {"a": [1]})
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_a_record_that_says_it_wrongly_is_rejected(root) -> None:
+    for values, reason in [
         ({"task": "sing"}, "record does not say what it is"),
         ({"details": "{"}, "record does not say what it is"),
         ({"details": "[]"}, "'details' is not an object"),
-    ],
-)
-def test_a_record_that_says_it_wrongly_is_rejected(root, values: dict[str, str], reason: str) -> None:
-    root.json("own/x.json", [{**OURS, **values}])
-    _, (reject,) = root.read("llava_json", "own", "all")
-    assert reject.reason == reason
+    ]:
+        with root.case(values, reason):
+            root.json("own/x.json", [{**OURS, **values}])
+            _, (reject,) = root.read("llava_json", "own", "all")
+            assert reject.reason == reason
 
 
 def test_files_that_describe_an_export_are_no_records(root) -> None:
@@ -167,9 +169,8 @@ def test_messages_may_show_images_in_any_order_and_hold_them(root) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
+def test_messages_that_cannot_be_used_are_rejected(root) -> None:
+    for content, reason in [
         (
             [{"type": "image", "index": 0}, {"type": "image", "index": 4}],
             "a turn names an image the sample does not have",
@@ -178,14 +179,13 @@ def test_messages_may_show_images_in_any_order_and_hold_them(root) -> None:
         ([{"type": "video"}], "part of a message is neither text nor image"),
         ([{"type": "text"}], "row lacks 'text'"),
         (None, "'content' is neither text nor a list"),
-    ],
-)
-def test_messages_that_cannot_be_used_are_rejected(root, content: Any, reason: str) -> None:
-    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "A."}]
-    images = ["a.png", "b.png"] if "shown" in reason else ["a.png"]
-    root.json("own/x.json", [{"messages": messages, "images": images}])
-    _, (reject,) = root.read("messages_json", "own", "all")
-    assert reject.reason == reason
+    ]:
+        with root.case(content, reason):
+            messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "A."}]
+            images = ["a.png", "b.png"] if "shown" in reason else ["a.png"]
+            root.json("own/x.json", [{"messages": messages, "images": images}])
+            _, (reject,) = root.read("messages_json", "own", "all")
+            assert reject.reason == reason
 
 
 def test_messages_of_nobody_known_are_rejected(root) -> None:
@@ -215,18 +215,16 @@ def test_pf1m_is_read_with_its_scores_and_images(root) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_pf1m_records_that_cannot_be_used_are_rejected(root) -> None:
+    for values, reason in [
         ({"output": ""}, "row has an empty 'output'"),
         ({"original": None}, "row lacks 'original'"),
         ({"input": "a<img_path>../../x.png<img_path>"}, "image path leaves the data root"),
-    ],
-)
-def test_pf1m_records_that_cannot_be_used_are_rejected(root, values: dict[str, Any], reason: str) -> None:
-    root.json("own/x.json", [{"input": "a", "output": "b", "original": "c", **values}])
-    _, (reject,) = root.read("pf1m_json", "own", "train")
-    assert (reject.row, reject.reason) == ("0", reason)
+    ]:
+        with root.case(values, reason):
+            root.json("own/x.json", [{"input": "a", "output": "b", "original": "c", **values}])
+            _, (reject,) = root.read("pf1m_json", "own", "train")
+            assert (reject.row, reject.reason) == ("0", reason)
 
 
 def test_datajuicer_reads_dialogues_of_several_chunks_and_captions(root) -> None:
@@ -272,9 +270,8 @@ def test_names_in_a_tar_file_never_become_paths(root) -> None:
     assert sorted(path.name for path in root.path.iterdir()) == ["derived", "own"]
 
 
-@pytest.mark.parametrize(
-    ("members", "reason"),
-    [
+def test_a_broken_sample_of_a_tar_file_is_rejected(root) -> None:
+    for members, reason in [
         ([("1.json", b"{"), ("1.png", PNG)], "sample cannot be read"),
         ([("1.json", b"[]")], "json of the sample is not an object"),
         ([("1.txt", b"\xff"), ("1.png", PNG)], "sample cannot be read"),
@@ -282,32 +279,38 @@ def test_names_in_a_tar_file_never_become_paths(root) -> None:
         ([("1.png", PNG), ("1.png", PNG)], "sample has two members 'png'"),
         ([("1.png", PNG)], "sample has neither conversations nor a caption"),
         ([("1.png", b"no image"), ("1.txt", b"A cat.")], "embedded bytes are no image"),
-    ],
-)
-def test_a_broken_sample_of_a_tar_file_is_rejected(root, members: list[tuple[str, bytes]], reason: str) -> None:
-    tar(root, "own/0.tar", *members, ("2.png", PNG), ("2.txt", b"A cat."))
-    (sample,), (reject,) = root.read("webdataset", "own", "all")
-    assert (sample.response, reject.row, reject.reason.partition(":")[0]) == ("A cat.", "1", reason)
+    ]:
+        with root.case(members, reason):
+            tar(root, "own/0.tar", *members, ("2.png", PNG), ("2.txt", b"A cat."))
+            (sample,), (reject,) = root.read("webdataset", "own", "all")
+            assert (sample.response, reject.row, reject.reason.partition(":")[0]) == ("A cat.", "1", reason)
 
 
-@pytest.mark.parametrize("damage", ["cut", "header", "end"])
-def test_a_damaged_tar_file_is_an_error_and_not_a_short_one(root, damage: str) -> None:
-    members = [(f"{number}.{kind}", data) for number in range(3) for kind, data in (("png", PNG), ("txt", b"A cat."))]
-    path = tar(root, "own/0.tar", *members)
-    data = bytearray(path.read_bytes())
-    if damage == "header":
-        data[2 * 1024] ^= 0xFF  # the second sample's
-    path.write_bytes(data[: {"cut": 3 * 1024 + 100, "header": len(data), "end": 4 * 1024}[damage]])
-    with pytest.raises(DataError, match="file cannot be read"):
-        root.read("webdataset", "own", "all")
+def test_a_damaged_tar_file_is_an_error_and_not_a_short_one(root) -> None:
+    for damage in ["cut", "header", "end"]:
+        with root.case(damage):
+            members = [
+                (f"{number}.{kind}", data) for number in range(3) for kind, data in (("png", PNG), ("txt", b"A cat."))
+            ]
+            path = tar(root, "own/0.tar", *members)
+            data = bytearray(path.read_bytes())
+            if damage == "header":
+                data[2 * 1024] ^= 0xFF  # the second sample's
+            path.write_bytes(data[: {"cut": 3 * 1024 + 100, "header": len(data), "end": 4 * 1024}[damage]])
+            with pytest.raises(DataError, match="file cannot be read"):
+                root.read("webdataset", "own", "all")
 
 
-@pytest.mark.parametrize(
-    ("text", "plain"),
-    [("<image>\nA", "A"), ("<image>\n<image>\n A ", " A "), ("A\n<image>", "A"), ("A <image> B", "A  B"), (" A", " A")],
-)
-def test_text_that_only_begins_with_markers_stays_as_it_is(text: str, plain: str) -> None:
-    assert unmarked(text) == plain
+def test_text_that_only_begins_with_markers_stays_as_it_is() -> None:
+    for text, plain in [
+        ("<image>\nA", "A"),
+        ("<image>\n<image>\n A ", " A "),
+        ("A\n<image>", "A"),
+        ("A <image> B", "A  B"),
+        (" A", " A"),
+    ]:
+        with case(text, plain):
+            assert unmarked(text) == plain
 
 
 def test_json_with_details_keeps_order(root) -> None:

@@ -1,15 +1,17 @@
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.sources.forms import files
 from polite_flamingo.sources.forms.karpathy import karpathy_images, raw_sentences
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-def test_items_come_in_the_order_of_the_file(root, monkeypatch, threshold) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    root.json("a.json", {"images": [{"imgid": 2}, {"imgid": 1}], "dataset": "a"})
-    assert list(karpathy_images(root.path / "a.json")) == [{"imgid": 2}, {"imgid": 1}]
+def test_items_come_in_the_order_of_the_file(root, monkeypatch) -> None:
+    for threshold in [files.STREAM_ABOVE, 0]:
+        with root.case(threshold):
+            monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+            root.json("a.json", {"images": [{"imgid": 2}, {"imgid": 1}], "dataset": "a"})
+            assert list(karpathy_images(root.path / "a.json")) == [{"imgid": 2}, {"imgid": 1}]
 
 
 def test_captions_are_trimmed_and_blank_ones_left_out() -> None:
@@ -17,9 +19,8 @@ def test_captions_are_trimmed_and_blank_ones_left_out() -> None:
     assert raw_sentences(record) == ["two dogs .", "a dog"]
 
 
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
+def test_a_record_without_usable_sentences_is_refused() -> None:
+    for record, reason in [
         ({"sentences": []}, "no caption"),
         ({"sentences": [{"raw": "  "}]}, "no caption"),
         ({"sentences": [{"tokens": ["a"]}]}, "no text 'raw'"),
@@ -27,8 +28,6 @@ def test_captions_are_trimmed_and_blank_ones_left_out() -> None:
         ({"sentences": "a dog"}, "not of type list"),
         ({}, "lacks 'sentences'"),
         ([], "not an object"),
-    ],
-)
-def test_a_record_without_usable_sentences_is_refused(record, reason) -> None:
-    with pytest.raises(DataError, match=reason):
-        raw_sentences(record)
+    ]:
+        with case(record, reason), pytest.raises(DataError, match=reason):
+            raw_sentences(record)

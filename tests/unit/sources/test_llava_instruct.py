@@ -1,5 +1,3 @@
-import pytest
-
 from polite_flamingo.records import Task
 
 
@@ -8,11 +6,12 @@ def row(first: str) -> dict[str, object]:
     return {"id": "000000000007", "image": "000000000007.jpg", "conversations": turns}
 
 
-@pytest.mark.parametrize("first", ["<image>\nWhat is it?", "What is it?\n<image>"])
-def test_the_image_token_may_come_first_or_last(root, first) -> None:
-    root.json("llava/complex_reasoning_77k.json", [row(first)])
-    (sample,), _ = root.read("llava_instruct", "llava", "train")
-    assert (sample.instruction, sample.turns[0].images) == ("What is it?", (0,))
+def test_the_image_token_may_come_first_or_last(root) -> None:
+    for first in ["<image>\nWhat is it?", "What is it?\n<image>"]:
+        with root.case(first):
+            root.json("llava/complex_reasoning_77k.json", [row(first)])
+            (sample,), _ = root.read("llava_instruct", "llava", "train")
+            assert (sample.instruction, sample.turns[0].images) == ("What is it?", (0,))
 
 
 def test_an_image_at_hand_under_neither_year_has_its_2014_name(root) -> None:

@@ -57,12 +57,13 @@ def write(root: Any, form: str, rows: list[dict[str, Any]]) -> str:
     return name
 
 
-@pytest.mark.parametrize("form", ["trees", "messages", "parquet"])
-def test_every_form_gives_the_best_ranked_path(root, form) -> None:
-    write(root, form, FLAT)
-    (sample,), rejects = root.read("oasst", "oasst", "train")
-    assert [t.text for t in sample.turns] == BEST
-    assert (sample.id, sample.extras, rejects) == ("oasst/train/p", {"synthetic": 1}, [])
+def test_every_form_gives_the_best_ranked_path(root) -> None:
+    for form in ["trees", "messages", "parquet"]:
+        with root.case(form):
+            write(root, form, FLAT)
+            (sample,), rejects = root.read("oasst", "oasst", "train")
+            assert [t.text for t in sample.turns] == BEST
+            assert (sample.id, sample.extras, rejects) == ("oasst/train/p", {"synthetic": 1}, [])
 
 
 def test_flat_messages_may_come_in_any_order(root) -> None:
@@ -82,43 +83,40 @@ def test_of_all_official_files_one_is_read(root) -> None:
     assert (samples, reject.value) == ([], "v")
 
 
-@pytest.mark.parametrize("form", ["trees", "messages", "parquet"])
-def test_other_languages_are_passed_over(root, form) -> None:
-    write(root, form, [{**row, "lang": "es"} for row in FLAT])
-    assert root.read("oasst", "oasst", "train") == ([], [])
+def test_other_languages_are_passed_over(root) -> None:
+    for form in ["trees", "messages", "parquet"]:
+        with root.case(form):
+            write(root, form, [{**row, "lang": "es"} for row in FLAT])
+            assert root.read("oasst", "oasst", "train") == ([], [])
 
 
-@pytest.mark.parametrize("form", ["trees", "messages"])
-@pytest.mark.parametrize(
-    ("rows", "reason"),
-    [
+def test_a_tree_that_cannot_be_used_is_rejected(root) -> None:
+    for rows, reason in [
         ([{**FLAT[0], "tree_state": "aborted_low_grade"}, *FLAT[1:]], "tree is not ready for export"),
         (FLAT[:1], "prompt has no reply"),
         ([FLAT[0], {**FLAT[5], "role": "prompter"}], "message is not of the assistant"),
         ([{**FLAT[0], "role": "assistant"}, FLAT[5]], "message is not of the prompter"),
-    ],
-)
-def test_a_tree_that_cannot_be_used_is_rejected(root, form, rows, reason) -> None:
-    name = write(root, form, rows)
-    samples, (reject,) = root.read("oasst", "oasst", "train")
-    assert (samples, reject.file, reject.row, reject.reason) == ([], name, "1", reason)
+    ]:
+        for form in ["trees", "messages"]:
+            with root.case(form, rows, reason):
+                name = write(root, form, rows)
+                samples, (reject,) = root.read("oasst", "oasst", "train")
+                assert (samples, reject.file, reject.row, reject.reason) == ([], name, "1", reason)
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
+def test_a_broken_message_loses_only_itself(root) -> None:
+    for row, reason in [
         (message("x", "assistant", "unheard"), "message answers one the file does not hold"),
         (message("best", "assistant", "p"), "message is there twice"),
         (message("x", "assistant", "p", text=None), "row lacks 'text'"),
         ({**message("x", "assistant"), "parent_id": 5}, "'parent_id' is not of type str"),
         ("text", "row is not an object"),
-    ],
-)
-def test_a_broken_message_loses_only_itself(root, row, reason) -> None:
-    root.lines("oasst/ready.messages.jsonl", *FLAT, row)
-    (sample,), (reject,) = root.read("oasst", "oasst", "train")
-    assert [t.text for t in sample.turns] == BEST
-    assert (reject.file, reject.row, reject.reason) == ("oasst/ready.messages.jsonl", "10", reason)
+    ]:
+        with root.case(row, reason):
+            root.lines("oasst/ready.messages.jsonl", *FLAT, row)
+            (sample,), (reject,) = root.read("oasst", "oasst", "train")
+            assert [t.text for t in sample.turns] == BEST
+            assert (reject.file, reject.row, reject.reason) == ("oasst/ready.messages.jsonl", "10", reason)
 
 
 def test_a_broken_line_loses_only_itself(root) -> None:

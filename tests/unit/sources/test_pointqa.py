@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 from PIL import Image as PILImage
+from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import POINTED
@@ -43,15 +44,16 @@ def twice(root, *records: Any) -> None:
     root.json("pointqa/LookTwiceQA/looktwiceqa_val_imgs.json", ["7"])
 
 
-@pytest.mark.parametrize("base", ["pointqa/Datasets", "pointqa"])
-def test_a_local_question_gives_a_sample_per_point_with_that_points_answer(genome, base) -> None:
-    local(genome, LOCAL, base=base)
-    samples, rejects = genome.read("pointqa", "pointqa", "local_train")
-    assert [(s.id, s.response) for s in samples] == [
-        ("pointqa/local_train/7-0-0", "red"),
-        ("pointqa/local_train/7-0-1", "blue"),
-    ]
-    assert (rejects, samples[0].extras["question_type"]) == ([], "local")
+def test_a_local_question_gives_a_sample_per_point_with_that_points_answer(genome) -> None:
+    for base in ["pointqa", "pointqa/Datasets"]:
+        with case(base):
+            local(genome, LOCAL, base=base)
+            samples, rejects = genome.read("pointqa", "pointqa", "local_train")
+            assert [(s.id, s.response) for s in samples] == [
+                ("pointqa/local_train/7-0-0", "red"),
+                ("pointqa/local_train/7-0-1", "blue"),
+            ]
+            assert (rejects, samples[0].extras["question_type"]) == ([], "local")
 
 
 def test_the_arrow_is_drawn_and_the_instruction_names_it(genome) -> None:
@@ -86,15 +88,13 @@ def test_only_images_of_the_split_are_read_and_those_that_lack_are_said(genome) 
     assert (reject.row, reject.reason) == ("9", "image of the split is not in the file")
 
 
-@pytest.mark.parametrize(
-    ("name", "field"),
-    [("looktwice", "super_question"), ("object", "obj_question"), ("general", "general_question")],
-)
-def test_look_twice_questions_are_read_in_each_of_their_wordings(genome, name, field) -> None:
-    twice(genome, TWICE)
-    (sample,), _ = genome.read("pointqa", "pointqa", f"{name}_val")
-    assert (sample.id, sample.response) == (f"pointqa/{name}_val/7-0", "2")
-    assert TWICE[field] in sample.instruction
+def test_look_twice_questions_are_read_in_each_of_their_wordings(genome) -> None:
+    for name, field in [("looktwice", "super_question"), ("object", "obj_question"), ("general", "general_question")]:
+        with case(name, field):
+            twice(genome, TWICE)
+            (sample,), _ = genome.read("pointqa", "pointqa", f"{name}_val")
+            assert (sample.id, sample.response) == (f"pointqa/{name}_val/7-0", "2")
+            assert TWICE[field] in sample.instruction
 
 
 def test_the_answer_is_found_under_either_spelling(genome) -> None:
@@ -130,9 +130,8 @@ def test_intent_questions_are_on_images_of_pascal(root) -> None:
     assert (sample.response, origin["image"]) == ("part", "voc2010/JPEGImages/2008_000027.jpg")
 
 
-@pytest.mark.parametrize(
-    ("record", "row", "reason"),
-    [
+def test_a_broken_question_or_point_is_rejected_alone(genome) -> None:
+    for record, row, reason in [
         ({**LOCAL, "points": []}, "7[0]", "question has no point"),
         ({**LOCAL, "points": None}, "7[0]", "row lacks 'points'"),
         ({**LOCAL, "points": [{"x": 1, "y": 2}]}, "7[0].points[0]", "row lacks 'ans'"),
@@ -140,13 +139,12 @@ def test_intent_questions_are_on_images_of_pascal(root) -> None:
         ({**LOCAL, "points": [{"x": 900, "y": 2, "ans": "red"}]}, "7[0].points[0]", "region lies outside the image"),
         ({**LOCAL, "points": LOCAL["points"][:1], "question": ""}, "7[0].points[0]", "row has an empty 'question'"),
         ("text", "7[0]", "row is not an object"),
-    ],
-)
-def test_a_broken_question_or_point_is_rejected_alone(genome, record, row, reason) -> None:
-    local(genome, record, LOCAL)
-    samples, (reject,) = genome.read("pointqa", "pointqa", "local_train")
-    assert [s.response for s in samples] == ["red", "blue"]
-    assert (reject.row, reject.reason) == (row, reason)
+    ]:
+        with case(record, row, reason):
+            local(genome, record, LOCAL)
+            samples, (reject,) = genome.read("pointqa", "pointqa", "local_train")
+            assert [s.response for s in samples] == ["red", "blue"]
+            assert (reject.row, reject.reason) == (row, reason)
 
 
 def test_an_image_that_is_not_at_hand_rejects_its_questions(root) -> None:
@@ -163,7 +161,7 @@ def test_an_image_whose_questions_are_no_list_is_rejected(root) -> None:
     assert [r.reason for r in rejects] == ["image has no list of questions", *["image path leaves the data root"] * 2]
 
 
-@pytest.mark.parametrize("split", ["train", "local_test", "global_train", "verbal_testdev"])
-def test_an_unknown_split_names_those_there_are(root, split) -> None:
-    with pytest.raises(DataError, match=r"no such split[\s\S]*local_testfinal"):
-        root.read("pointqa", "pointqa", split)
+def test_an_unknown_split_names_those_there_are(root) -> None:
+    for split in ["train", "local_test", "global_train", "verbal_testdev"]:
+        with root.case(split), pytest.raises(DataError, match=r"no such split[\s\S]*local_testfinal"):
+            root.read("pointqa", "pointqa", split)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.cases import case as named
 from tests.unit.sources.file_sets import CASES, NOBODY, Case, Files, Owners, Record
 
 from polite_flamingo.cli import main
@@ -135,18 +136,18 @@ def test_damage_is_reported_and_spares_what_it_did_not_touch(
             assert sample in after, f"lost with the damage to another record: {sample['id']}"
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_verb_read_prints_one_line_for_every_reader(case: Case, tmp_path: Path, capsys) -> None:
+def test_the_verb_read_prints_one_line_for_every_reader(tmp_path: Path, capsys) -> None:
     made = [Record(index, tuple(f"{word}{index}" for word in WORDS)) for index in range(3)]  # type: ignore[arg-type]
-    with file_set(case, made) as files:
-        folder = str(files.root / "set")
-        assert main(["read", case.source, folder, "--out", str(tmp_path), "--split", case.split]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    done = json.loads(line)
-    assert sorted(done) == ["images_missing", "read", "rejected", "seconds"]
-    assert (done["read"], done["rejected"]) == (case.per_record * len(made), 0)
-    assert count_shards(tmp_path / "samples") == done["read"]
-    assert (tmp_path / "quarantine.jsonl").read_text() == ""
+    for case in CASES:
+        with named(case), file_set(case, made) as files:
+            folder, out = str(files.root / "set"), tmp_path / str(case)
+            assert main(["read", case.source, folder, "--out", str(out), "--split", case.split]) == 0
+            (line,) = capsys.readouterr().out.splitlines()
+            done = json.loads(line)
+            assert sorted(done) == ["images_missing", "read", "rejected", "seconds"]
+            assert (done["read"], done["rejected"]) == (case.per_record * len(made), 0)
+            assert count_shards(out / "samples") == done["read"]
+            assert (out / "quarantine.jsonl").read_text() == ""
 
 
 def test_every_reader_of_the_catalogue_is_tried() -> None:

@@ -35,9 +35,8 @@ def test_vqav2_joins_on_the_question_id_and_takes_the_majority_answer(root) -> N
     assert rejects == []
 
 
-@pytest.mark.parametrize(
-    ("question", "annotation", "reasons"),
-    [
+def test_vqav2_rejects_rows_that_do_not_join_or_lack_an_answer(root) -> None:
+    for question, annotation, reasons in [
         (QUESTION, {**ANNOTATION, "multiple_choice_answer": ""}, ["row has an empty 'multiple_choice_answer'"]),
         (QUESTION, {"question_id": 71}, ["row lacks 'multiple_choice_answer'"]),
         ({**QUESTION, "question": None}, ANNOTATION, ["row lacks 'question'"]),
@@ -47,12 +46,11 @@ def test_vqav2_joins_on_the_question_id_and_takes_the_majority_answer(root) -> N
             {**ANNOTATION, "question_id": 99},
             ["annotation of an unknown or repeated question", "question has no annotation"],
         ),
-    ],
-)
-def test_vqav2_rejects_rows_that_do_not_join_or_lack_an_answer(root, question, annotation, reasons) -> None:
-    vqa_files(root, [question], [annotation])
-    samples, rejects = root.read("vqav2", "vqav2", "train")
-    assert (samples, [r.reason for r in rejects]) == ([], reasons)
+    ]:
+        with root.case(question, annotation, reasons):
+            vqa_files(root, [question], [annotation])
+            samples, rejects = root.read("vqav2", "vqav2", "train")
+            assert (samples, [r.reason for r in rejects]) == ([], reasons)
 
 
 def test_a_label_that_vqav2_does_not_know_names_the_only_split_of_its_folder(root) -> None:
@@ -92,19 +90,17 @@ def test_aokvqa_asks_with_choices_and_answers_with_rationales(root) -> None:
     assert sample.extras["short_answer"] == "cat"
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_aokvqa_rejects_a_row_without_its_answer(root) -> None:
+    for values, reason in [
         ({"correct_choice_idx": 4}, "'correct_choice_idx' names no choice"),
         ({"correct_choice_idx": None}, "row lacks 'correct_choice_idx'"),
         ({"rationales": []}, "row has an empty 'rationales'"),
         ({"choices": "dog"}, "'choices' is not of type list"),
-    ],
-)
-def test_aokvqa_rejects_a_row_without_its_answer(root, values, reason) -> None:
-    root.json("aokvqa/aokvqa_v1p0_val.json", [{**AOKVQA, **values}, {**AOKVQA, "question_id": "q8"}])
-    (sample,), (reject,) = root.read("aokvqa", "aokvqa", "val")
-    assert (sample.id, reject.row, reject.reason) == ("aokvqa/val/q8", "0", reason)
+    ]:
+        with root.case(values, reason):
+            root.json("aokvqa/aokvqa_v1p0_val.json", [{**AOKVQA, **values}, {**AOKVQA, "question_id": "q8"}])
+            (sample,), (reject,) = root.read("aokvqa", "aokvqa", "val")
+            assert (sample.id, reject.row, reject.reason) == ("aokvqa/val/q8", "0", reason)
 
 
 def test_clevr_yields_one_sample_per_question_and_rejects_unanswered_ones(root) -> None:

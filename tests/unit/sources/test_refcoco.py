@@ -29,22 +29,20 @@ def test_several_lists_may_share_a_file(root) -> None:
         root.read("refcoco", "refcoco", "refcoco_testB")
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
+def test_a_broken_row_loses_only_itself(root) -> None:
+    for broken, reason in [
         (row(" "), "row has an empty 'sents'"),
         (row("man", bbox="x"), "'bbox' is not of type list"),
         (row("man", img_id="7"), "'img_id' is not COCO_train2014_<image>_<object>"),
         (row("man", img_id="COCO_train2014_000000000008_1"), "image is missing"),
         ("text", "row is not an object"),
-    ],
-)
-def test_a_broken_row_loses_only_itself(root, broken, reason) -> None:
-    root.image("coco/train2014/COCO_train2014_000000000007.jpg", (200, 100))
-    root.json("refcoco/refcoco_val.json", [broken, row("man")])
-    (sample,), (reject,) = root.read("refcoco", "refcoco", "refcoco_val")
-    assert sample.response == "man"
-    assert (reject.file, reject.row, reject.reason) == ("refcoco/refcoco_val.json", "0", reason)
+    ]:
+        with root.case(broken, reason):
+            root.image("coco/train2014/COCO_train2014_000000000007.jpg", (200, 100))
+            root.json("refcoco/refcoco_val.json", [broken, row("man")])
+            (sample,), (reject,) = root.read("refcoco", "refcoco", "refcoco_val")
+            assert sample.response == "man"
+            assert (reject.file, reject.row, reject.reason) == ("refcoco/refcoco_val.json", "0", reason)
 
 
 def test_a_missing_file_among_others_is_an_error(root) -> None:

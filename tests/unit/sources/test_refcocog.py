@@ -2,6 +2,7 @@ import pickle
 from typing import Any
 
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import open_image
@@ -51,23 +52,22 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-@pytest.mark.parametrize(("name", "value", "split", "official", "expressions"), FORMS)
-def test_each_form_gives_a_marked_object_and_its_expressions(
-    root, place, monkeypatch, threshold, name, value, split, official, expressions
-) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    place(name, value)
-    (sample,), rejects = root.read("refcocog", "refcocog", split)
-    assert rejects == []
-    assert sample.id == f"refcocog/{split}/{official}"
-    assert sample.response == "\n".join(expressions)
-    assert sample.extras["captions"] == expressions
-    assert sample.turns[0].images == (0,)
-    ((drawn, origin),) = sample.extras["derived_from"].items()
-    assert drawn == sample.images[0].path
-    assert origin["image"] == IMAGE
-    assert origin["mark"]["geometry"] == [20, 10, 120, 60]
+def test_each_form_gives_a_marked_object_and_its_expressions(root, place, monkeypatch) -> None:
+    for name, value, split, official, expressions in FORMS:
+        for threshold in [files.STREAM_ABOVE, 0]:
+            with case(threshold, name, value, split, official, expressions):
+                monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+                place(name, value)
+                (sample,), rejects = root.read("refcocog", "refcocog", split)
+                assert rejects == []
+                assert sample.id == f"refcocog/{split}/{official}"
+                assert sample.response == "\n".join(expressions)
+                assert sample.extras["captions"] == expressions
+                assert sample.turns[0].images == (0,)
+                ((drawn, origin),) = sample.extras["derived_from"].items()
+                assert drawn == sample.images[0].path
+                assert origin["image"] == IMAGE
+                assert origin["mark"]["geometry"] == [20, 10, 120, 60]
 
 
 def test_the_instruction_names_the_colour_and_kind_that_were_drawn(root, place) -> None:
@@ -122,9 +122,8 @@ def test_other_splits_of_the_pickle_are_passed_over(root, place) -> None:
         root.read("refcocog", "refcocog", "umd_test")
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_an_object_that_cannot_be_used_loses_only_itself(root, place) -> None:
+    for values, reason in [
         ({"refexp_ids": [99]}, "object has no expression"),
         ({"refexp_ids": ["31"]}, "'refexp_ids' holds something other than numbers"),
         ({"refexp_ids": None}, "row lacks 'refexp_ids'"),
@@ -132,15 +131,14 @@ def test_other_splits_of_the_pickle_are_passed_over(root, place) -> None:
         ({"bbox": [1, 2, 0, 3]}, "region is not one"),
         ({"bbox": [500, 2, 10, 10]}, "region lies outside the image"),
         ({"image_id": 8}, "image is missing"),
-    ],
-)
-def test_an_object_that_cannot_be_used_loses_only_itself(root, place, values, reason) -> None:
-    value = aligned()
-    value["annotations"]["6"] = {**value["annotations"]["5"], "annotation_id": 6, **values}
-    place(ALIGNED, value)
-    (sample,), (reject,) = root.read("refcocog", "refcocog", "google_train")
-    assert sample.id == "refcocog/google_train/5"
-    assert (reject.file, reject.row, reject.reason) == (ALIGNED, "6", reason)
+    ]:
+        with case(values, reason):
+            value = aligned()
+            value["annotations"]["6"] = {**value["annotations"]["5"], "annotation_id": 6, **values}
+            place(ALIGNED, value)
+            (sample,), (reject,) = root.read("refcocog", "refcocog", "google_train")
+            assert sample.id == "refcocog/google_train/5"
+            assert (reject.file, reject.row, reject.reason) == (ALIGNED, "6", reason)
 
 
 def test_a_broken_expression_is_rejected_and_its_object_keeps_the_others(root, place) -> None:
@@ -156,21 +154,19 @@ def test_an_object_without_a_box_is_rejected(root, place) -> None:
     assert (sample.id, reject.row, reject.reason) == ("refcocog/google_train/5", "0", "object has no box")
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
+def test_a_broken_ref_of_the_pickle_loses_only_itself(root, place) -> None:
+    for broken, reason in [
         ({"ref_id": 1}, "row lacks 'split'"),
         (ref(sentences=[]), "object has no expression"),
         (ref(sentences=["a man"]), "a sentence has no text"),
         (ref(ann_id="5"), "'ann_id' is not of type int"),
         ("text", "row is not an object"),
-    ],
-)
-def test_a_broken_ref_of_the_pickle_loses_only_itself(root, place, broken, reason) -> None:
-    place("umd", [broken, ref()])
-    (sample,), (reject,) = root.read("refcocog", "refcocog", "umd_train")
-    assert sample.id == "refcocog/umd_train/9"
-    assert (reject.file, reject.row, reject.reason) == ("refcocog/refcocog/refs(umd).p", "0", reason)
+    ]:
+        with case(broken, reason):
+            place("umd", [broken, ref()])
+            (sample,), (reject,) = root.read("refcocog", "refcocog", "umd_train")
+            assert sample.id == "refcocog/umd_train/9"
+            assert (reject.file, reject.row, reject.reason) == ("refcocog/refcocog/refs(umd).p", "0", reason)
 
 
 def test_a_pickle_that_would_run_something_is_refused(root, place) -> None:

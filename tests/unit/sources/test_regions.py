@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError, ImageError
 from polite_flamingo.images import open_image
@@ -42,27 +43,30 @@ def test_a_circle_surrounds_the_region(root) -> None:
     assert max(math.hypot((x - 100) / 20, (y - 50) / 10) for x, y in pixels) < 1.8
 
 
-@pytest.mark.parametrize("kind", ["box", "circle"])
-def test_a_region_beyond_the_image_is_drawn_along_its_edge(root, kind) -> None:
-    pixels = drawn(root, kind, (-50, -50, 500, 500))
-    assert {x for x, _ in pixels} >= {0, 199}
-    assert {y for _, y in pixels} >= {0, 99}
+def test_a_region_beyond_the_image_is_drawn_along_its_edge(root) -> None:
+    for kind in ["box", "circle"]:
+        with root.case(kind):
+            pixels = drawn(root, kind, (-50, -50, 500, 500))
+            assert {x for x, _ in pixels} >= {0, 199}
+            assert {y for _, y in pixels} >= {0, 99}
 
 
-@pytest.mark.parametrize("tip", [(0, 0), (199, 99), (100, 50), (30, 80)])
-def test_an_arrow_points_at_its_tip_from_inside_the_image(root, tip) -> None:
-    pixels = drawn(root, "arrow", tip)
-    nearest = min(math.dist(tip, pixel) for pixel in pixels)
-    farthest = max(pixels, key=lambda pixel: math.dist(tip, pixel))
-    assert nearest < 2
-    assert 20 < math.dist(tip, farthest) < 40
-    assert 2 < farthest[0] < 197 and 2 < farthest[1] < 97
+def test_an_arrow_points_at_its_tip_from_inside_the_image(root) -> None:
+    for tip in [(0, 0), (199, 99), (100, 50), (30, 80)]:
+        with root.case(tip):
+            pixels = drawn(root, "arrow", tip)
+            nearest = min(math.dist(tip, pixel) for pixel in pixels)
+            farthest = max(pixels, key=lambda pixel: math.dist(tip, pixel))
+            assert nearest < 2
+            assert 20 < math.dist(tip, farthest) < 40
+            assert 2 < farthest[0] < 197 and 2 < farthest[1] < 97
 
 
-@pytest.mark.parametrize("size", [(2, 2), (5, 300), (1, 1)])
-@pytest.mark.parametrize(("kind", "geometry"), [("box", (0, 0, 1, 1)), ("circle", (0, 0, 0.5, 0.2)), ("arrow", (0, 0))])
-def test_tiny_and_narrow_images_are_drawn_on_too(root, size, kind, geometry) -> None:
-    assert drawn(root, kind, geometry, size)
+def test_tiny_and_narrow_images_are_drawn_on_too(root) -> None:
+    for kind, geometry in [("box", (0, 0, 1, 1)), ("circle", (0, 0, 0.5, 0.2)), ("arrow", (0, 0))]:
+        for size in [(2, 2), (5, 300), (1, 1)]:
+            with root.case(size, kind, geometry):
+                assert drawn(root, kind, geometry, size)
 
 
 def test_the_same_source_and_mark_give_the_same_file_drawn_once(root, monkeypatch) -> None:
@@ -104,9 +108,8 @@ def test_the_colour_depends_on_seed_and_id_alone() -> None:
     assert set(colours) == set(COLOURS)
 
 
-@pytest.mark.parametrize(
-    ("kind", "colour", "geometry"),
-    [
+def test_a_mark_that_is_none_is_refused() -> None:
+    for kind, colour, geometry in [
         ("box", "red", (5, 5, 5, 9)),
         ("box", "red", (5, 9, 8, 2)),
         ("circle", "red", (1, 2, 3)),
@@ -114,17 +117,15 @@ def test_the_colour_depends_on_seed_and_id_alone() -> None:
         ("arrow", "red", (1, 2, 3, 4)),
         ("box", "mauve", (0, 0, 1, 1)),
         ("star", "red", (0, 0, 1, 1)),
-    ],
-)
-def test_a_mark_that_is_none_is_refused(kind, colour, geometry) -> None:
-    with pytest.raises(DataError):
-        Mark(kind, colour, geometry)
+    ]:
+        with case(kind, colour, geometry), pytest.raises(DataError):
+            Mark(kind, colour, geometry)
 
 
-@pytest.mark.parametrize(("kind", "geometry"), [("box", (300, 0, 400, 9)), ("arrow", (10, 100)), ("arrow", (-1, 5))])
-def test_a_mark_outside_the_image_is_refused(root, kind, geometry) -> None:
-    with pytest.raises(DataError, match="outside the image"):
-        draw_region(root.path, picture(root), Mark(kind, "red", geometry))
+def test_a_mark_outside_the_image_is_refused(root) -> None:
+    for kind, geometry in [("box", (300, 0, 400, 9)), ("arrow", (10, 100)), ("arrow", (-1, 5))]:
+        with root.case(kind, geometry), pytest.raises(DataError, match="outside the image"):
+            draw_region(root.path, picture(root), Mark(kind, "red", geometry))
 
 
 def test_a_missing_and_a_broken_source_are_image_errors(root) -> None:

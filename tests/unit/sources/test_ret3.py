@@ -8,22 +8,24 @@ def items(*names: str, split: str = "train") -> dict[str, object]:
     return {"images": [{"filename": n, "split": split, "imgid": 0, "sentences": sentences} for n in names]}
 
 
-@pytest.mark.parametrize(
-    ("name", "file", "images"),
-    [
+def test_each_set_is_read_whatever_the_case_of_its_names(root) -> None:
+    for name, file, images in [
         ("rsicd", "dataset_rsicd.json", "RSICD_images"),
         ("rsitmd", "dataset_RSITMD.json", "images"),
         ("rsitmd", "dataset_rsitmd.json", "images"),
         ("ucm", "dataset.json", "imgs"),
         ("ucm", "Dataset_UCM.json", "images"),
-    ],
-)
-def test_each_set_is_read_whatever_the_case_of_its_names(root, name, file, images) -> None:
-    root.image(f"{name}/{images}/1.tif")
-    root.json(f"{name}/{file}", items("1.tif"))
-    (sample,), rejects = root.read(name, name, "train")
-    assert rejects == []
-    assert (sample.id, sample.source, sample.images[0].path) == (f"{name}/train/1", name, f"{name}/{images}/1.tif")
+    ]:
+        with root.case(name, file, images):
+            root.image(f"{name}/{images}/1.tif")
+            root.json(f"{name}/{file}", items("1.tif"))
+            (sample,), rejects = root.read(name, name, "train")
+            assert rejects == []
+            assert (sample.id, sample.source, sample.images[0].path) == (
+                f"{name}/train/1",
+                name,
+                f"{name}/{images}/1.tif",
+            )
 
 
 def test_repeated_and_blank_captions_are_left_out(root) -> None:

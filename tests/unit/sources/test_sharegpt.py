@@ -1,7 +1,5 @@
 from typing import Any
 
-import pytest
-
 RAW = "sharegpt/sg_90k_part1.json"
 HTML = '<div class="markdown prose"><p>A <strong>cat</strong> &amp; a dog.</p></div>'
 
@@ -44,12 +42,13 @@ def test_an_opening_answer_and_a_closing_question_are_left_off(root) -> None:
     assert [t.text for t in sample.turns] == ["Go on", "Sure."]
 
 
-@pytest.mark.parametrize("pair", [("user", "chatgpt"), ("human", "bing"), ("user", "bard"), ("Human", "assistant")])
-def test_every_name_of_a_role_is_known(root, pair) -> None:
-    root.json(RAW, [conversation(turn("system", "Be kind."), turn(pair[0], "Hi"), turn(pair[1], "Hello."))])
-    (sample,), _ = root.read("sharegpt", "sharegpt", "train")
-    assert [t.role for t in sample.turns] == ["human", "assistant"]
-    assert sample.extras == {"system": "Be kind."}
+def test_every_name_of_a_role_is_known(root) -> None:
+    for pair in [("user", "chatgpt"), ("human", "bing"), ("user", "bard"), ("Human", "assistant")]:
+        with root.case(pair):
+            root.json(RAW, [conversation(turn("system", "Be kind."), turn(pair[0], "Hi"), turn(pair[1], "Hello."))])
+            (sample,), _ = root.read("sharegpt", "sharegpt", "train")
+            assert [t.role for t in sample.turns] == ["human", "assistant"]
+            assert sample.extras == {"system": "Be kind."}
 
 
 def test_ids_that_repeat_stay_apart(root) -> None:
@@ -58,9 +57,8 @@ def test_ids_that_repeat_stay_apart(root) -> None:
     assert [s.id[-5:] for s in samples] == ["1-aB3", "aB3-2"]
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
+def test_a_conversation_that_cannot_be_used_loses_only_itself(root) -> None:
+    for row, reason in [
         (conversation(), "conversation has no answered question"),
         (conversation(turn("gpt", "Hello.")), "conversation has no answered question"),
         (conversation(turn("human", "Hi")), "conversation has no answered question"),
@@ -71,9 +69,8 @@ def test_ids_that_repeat_stay_apart(root) -> None:
         (conversation(id=None), "row lacks 'id'"),
         ({"id": "x"}, "row lacks 'conversations'"),
         ("text", "row is not an object"),
-    ],
-)
-def test_a_conversation_that_cannot_be_used_loses_only_itself(root, row, reason) -> None:
-    root.json(RAW, [row, conversation(turn("human", "Hi"), turn("gpt", "Hello."))])
-    samples, (reject,) = root.read("sharegpt", "sharegpt", "train")
-    assert (len(samples), reject.file, reject.row, reject.reason) == (1, RAW, "0", reason)
+    ]:
+        with root.case(row, reason):
+            root.json(RAW, [row, conversation(turn("human", "Hi"), turn("gpt", "Hello."))])
+            samples, (reject,) = root.read("sharegpt", "sharegpt", "train")
+            assert (len(samples), reject.file, reject.row, reject.reason) == (1, RAW, "0", reason)

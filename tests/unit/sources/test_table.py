@@ -70,9 +70,8 @@ def write_parquet(path: Path, rows: list[dict[str, Any]], **metadata: str) -> No
     pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(metadata), path)
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
+def test_every_kind_of_text_file_gives_the_same(root) -> None:
+    for name, data in [
         ("a.csv", b"\xef\xbb\xbfq,a,file\r\nWhat?,A wren.,1.png\r\n\r\nWhere?,There.,2.png\r\n"),
         ("a.tsv", b"q\ta\tfile\nWhat?\tA wren.\t1.png\nWhere?\tThere.\t2.png\n"),
         ("a.csv.gz", gzip.compress(b"q,a,file\nWhat?,A wren.,1.png\nWhere?,There.,2.png\n")),
@@ -82,17 +81,16 @@ def write_parquet(path: Path, rows: list[dict[str, Any]], **metadata: str) -> No
         ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
         ("a.jsonl", "\n".join(map(json.dumps, ROWS)).encode()),
         ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
-    ],
-)
-def test_every_kind_of_text_file_gives_the_same(root, name: str, data: bytes) -> None:
-    plan(root, file="a.*")
-    (root.path / "birds" / name).write_bytes(data)
-    samples, rejects = read(root)
-    assert [(s.instruction, s.response, s.images[0].path) for s in samples] == [
-        ("What?", "A wren.", "birds/1.png"),
-        ("Where?", "There.", "birds/2.png"),
-    ]
-    assert rejects == []
+    ]:
+        with root.case(name, data):
+            plan(root, file="a.*")
+            (root.path / "birds" / name).write_bytes(data)
+            samples, rejects = read(root)
+            assert [(s.instruction, s.response, s.images[0].path) for s in samples] == [
+                ("What?", "A wren.", "birds/1.png"),
+                ("Where?", "There.", "birds/2.png"),
+            ]
+            assert rejects == []
 
 
 def test_parquet_with_embedded_images_stores_them_by_their_content(root) -> None:
@@ -183,13 +181,14 @@ def test_a_damaged_saved_dataset_is_an_error_and_no_crash(root) -> None:
             continue
 
 
-@pytest.mark.parametrize("names", [["../x.arrow"], "x"])
-def test_a_saved_dataset_names_no_files_elsewhere(root, names: Any) -> None:
-    plan(root, file=None, saved="disk")
-    files = [{"filename": name} for name in names] if isinstance(names, list) else names
-    root.json("birds/disk/state.json", {"_data_files": files})
-    with pytest.raises(DataError, match=r"names files elsewhere|holds no list '_data_files'"):
-        read(root)
+def test_a_saved_dataset_names_no_files_elsewhere(root) -> None:
+    for names in [["../x.arrow"], "x"]:
+        with root.case(names):
+            plan(root, file=None, saved="disk")
+            files = [{"filename": name} for name in names] if isinstance(names, list) else names
+            root.json("birds/disk/state.json", {"_data_files": files})
+            with pytest.raises(DataError, match=r"names files elsewhere|holds no list '_data_files'"):
+                read(root)
 
 
 def test_a_dataset_of_the_hub_is_read_at_its_revision(root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,9 +311,8 @@ def test_a_broken_json_line_is_rejected(root) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
+def test_a_file_that_is_broken_as_a_whole_is_an_error(root) -> None:
+    for name, data, message in [
         ("a.csv", b'q,a,file\n"A?" x,a,1.png\n', "file is not valid CSV"),
         ("a.csv", b'q,a,file\n"A?,a,1.png\n', "file is not valid CSV"),
         ("a.csv", b"q,a,a\n1,2,3\n", "stands twice in the header"),
@@ -324,29 +322,28 @@ def test_a_broken_json_line_is_rejected(root) -> None:
         ("a.parquet", b"PAR1 and nothing more", "file cannot be read"),
         ("a.arrow", b"ARROW1", "file cannot be read"),
         ("a.xlsx", b"PK", "unknown kind of table"),
-    ],
-)
-def test_a_file_that_is_broken_as_a_whole_is_an_error(root, name: str, data: bytes, message: str) -> None:
-    plan(root, file="a.*")
-    (root.path / "birds" / name).write_bytes(data)
-    with pytest.raises(DataError, match=message):
-        read(root)
+    ]:
+        with root.case(name, data, message):
+            plan(root, file="a.*")
+            (root.path / "birds" / name).write_bytes(data)
+            with pytest.raises(DataError, match=message):
+                read(root)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.json"])
-def test_a_column_the_table_does_not_have_is_named_with_a_suggestion(root, name: str) -> None:
-    plan(root, file=name, question="questoin")
-    rows = [{"question": "What?", "a": "A wren.", "file": "1.png"}]
-    root.text("birds/a.csv", "question,a,file\nWhat?,A wren.,1.png\n")
-    root.json("birds/a.json", rows)
-    write_parquet(root.path / "birds" / "a.parquet", rows)
-    with pytest.raises(DataError, match=r"no such column\n.*'questoin'\n.*\n.*did you mean 'question'"):
-        read(root)
+def test_a_column_the_table_does_not_have_is_named_with_a_suggestion(root) -> None:
+    for name in ["a.csv", "a.parquet", "a.json"]:
+        with root.case(name):
+            plan(root, file=name, question="questoin")
+            rows = [{"question": "What?", "a": "A wren.", "file": "1.png"}]
+            root.text("birds/a.csv", "question,a,file\nWhat?,A wren.,1.png\n")
+            root.json("birds/a.json", rows)
+            write_parquet(root.path / "birds" / "a.parquet", rows)
+            with pytest.raises(DataError, match=r"no such column\n.*'questoin'\n.*\n.*did you mean 'question'"):
+                read(root)
 
 
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
+def test_a_mistake_in_the_mapping_is_named(root) -> None:
+    for changes, problem in [
         ({"qestion": "q"}, "qestion: unknown key .did you mean 'question'"),
         ({"task": "vq"}, "task: unknown .did you mean 'vqa'"),
         ({"task": None}, "task: missing"),
@@ -365,12 +362,11 @@ def test_a_column_the_table_does_not_have_is_named_with_a_suggestion(root, name:
         ({"quotes": "no"}, "quotes: neither true nor false"),
         ({"permissive": "maybe"}, "permissive: neither true nor false"),
         ({"rows": 3}, "rows: not a key"),
-    ],
-)
-def test_a_mistake_in_the_mapping_is_named(root, changes: dict[str, Any], problem: str) -> None:
-    plan(root, **changes)
-    with pytest.raises(DataError, match=problem):
-        read(root)
+    ]:
+        with root.case(changes, problem):
+            plan(root, **changes)
+            with pytest.raises(DataError, match=problem):
+                read(root)
 
 
 def test_all_mistakes_are_named_at_once(root) -> None:
@@ -379,16 +375,19 @@ def test_all_mistakes_are_named_at_once(root) -> None:
         read(root)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [(None, "folder has no mapping"), ("a: [", "not valid YAML"), ("- a\n", "not a list of"), ("\udcff", "not valid")],
-)
-def test_a_mapping_that_cannot_be_read_is_an_error(root, text: str | None, message: str) -> None:
-    (root.path / "birds").mkdir()
-    if text is not None:
-        (root.path / "birds" / "mapping.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match=message):
-        read(root)
+def test_a_mapping_that_cannot_be_read_is_an_error(root) -> None:
+    for text, message in [
+        (None, "folder has no mapping"),
+        ("a: [", "not valid YAML"),
+        ("- a\n", "not a list of"),
+        ("\udcff", "not valid"),
+    ]:
+        with root.case(text, message):
+            (root.path / "birds").mkdir()
+            if text is not None:
+                (root.path / "birds" / "mapping.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+            with pytest.raises(DataError, match=message):
+                read(root)
 
 
 def test_every_key_is_explained() -> None:

@@ -1,5 +1,3 @@
-import pytest
-
 from polite_flamingo.sources.forms import files
 
 FILE = "textcaps/TextCaps_0.1_train.json"
@@ -16,19 +14,20 @@ def row(image: str, caption: str, references: list[str]) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-def test_rows_that_repeat_all_captions_of_an_image_give_each_once(root, monkeypatch, threshold) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    captions = ["A sign says  STOP.", "Stop sign.", "A red sign."]
-    rows = [row("0a1b", c, captions) for c in captions]
-    root.json(FILE, {"dataset_type": "train", "data": [rows[0], row("ffff", "A bus.", ["A bus."]), *rows[1:]]})
-    samples, rejects = root.read("textcaps", "textcaps", "train")
-    assert rejects == []
-    assert [(s.id, s.response) for s in samples] == [
-        ("textcaps/train/0a1b", "A sign says STOP.\nStop sign.\nA red sign."),
-        ("textcaps/train/ffff", "A bus."),
-    ]
-    assert samples[0].images[0].path == "textcaps/train_images/0a1b.jpg"
+def test_rows_that_repeat_all_captions_of_an_image_give_each_once(root, monkeypatch) -> None:
+    for threshold in [files.STREAM_ABOVE, 0]:
+        with root.case(threshold):
+            monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+            captions = ["A sign says  STOP.", "Stop sign.", "A red sign."]
+            rows = [row("0a1b", c, captions) for c in captions]
+            root.json(FILE, {"dataset_type": "train", "data": [rows[0], row("ffff", "A bus.", ["A bus."]), *rows[1:]]})
+            samples, rejects = root.read("textcaps", "textcaps", "train")
+            assert rejects == []
+            assert [(s.id, s.response) for s in samples] == [
+                ("textcaps/train/0a1b", "A sign says STOP.\nStop sign.\nA red sign."),
+                ("textcaps/train/ffff", "A bus."),
+            ]
+            assert samples[0].images[0].path == "textcaps/train_images/0a1b.jpg"
 
 
 def test_a_row_without_references_gives_its_own_caption(root) -> None:
@@ -50,19 +49,17 @@ def test_the_official_test_split_has_no_captions_and_is_rejected(root) -> None:
     assert (samples, reject.reason, reject.value) == ([], "row has no caption", "0a")
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
+def test_a_broken_row_loses_only_itself(root) -> None:
+    for broken, reason in [
         ({"caption_str": "A bus."}, "row lacks 'image_id'"),
         (row("0a", " ", ["", " "]), "row has no caption"),
         ({"image_id": "0a", "caption_str": 5}, "a caption is not text"),
         ({"image_id": "0a", "reference_strs": "A bus."}, "a caption is not text"),
         (row("../0a", "A bus.", []), "image path leaves the data root"),
         ("text", "row is not an object"),
-    ],
-)
-def test_a_broken_row_loses_only_itself(root, broken, reason) -> None:
-    root.json(FILE, {"data": [broken, row("0c", "A car.", [])]})
-    (sample,), (reject,) = root.read("textcaps", "textcaps", "train")
-    assert sample.id == "textcaps/train/0c"
-    assert (reject.file, reject.row, reject.reason) == (FILE, "0", reason)
+    ]:
+        with root.case(broken, reason):
+            root.json(FILE, {"data": [broken, row("0c", "A car.", [])]})
+            (sample,), (reject,) = root.read("textcaps", "textcaps", "train")
+            assert sample.id == "textcaps/train/0c"
+            assert (reject.file, reject.row, reject.reason) == (FILE, "0", reason)

@@ -1,5 +1,3 @@
-import pytest
-
 NAMES = [
     "ultrachat_release_230407_Questions about the World [Part I + Part II].json",
     "ultrachat_material_release_230412_Writing and Creation [Part I].json",
@@ -9,11 +7,12 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_official_name_is_json_lines(root, name) -> None:
-    root.lines(f"ultrachat/{name}", {"id": "0", "data": ["Hi", "Hello."]}, {"id": "1", "data": ["Bye", "Bye."]})
-    samples, rejects = root.read("ultrachat", "ultrachat", "train")
-    assert ([s.response for s in samples], rejects) == (["Hello.", "Bye."], [])
+def test_every_official_name_is_json_lines(root) -> None:
+    for name in NAMES:
+        with root.case(name):
+            root.lines(f"ultrachat/{name}", {"id": "0", "data": ["Hi", "Hello."]}, {"id": "1", "data": ["Bye", "Bye."]})
+            samples, rejects = root.read("ultrachat", "ultrachat", "train")
+            assert ([s.response for s in samples], rejects) == (["Hello.", "Bye."], [])
 
 
 def test_ids_that_start_anew_in_every_file_stay_apart(root) -> None:

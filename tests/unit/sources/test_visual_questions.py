@@ -47,9 +47,8 @@ def test_vqa_e_counts_the_majority_where_it_is_not_given(root) -> None:
     assert sample.response == "Answer: yes. It blinks."
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_vqa_e_rejects_a_broken_row_and_goes_on(root) -> None:
+    for values, reason in [
         ({"explanation": []}, "row has no explanation"),
         ({"explanation": ["", 0.5]}, "row has no explanation"),
         ({"explanation": None}, "row has no explanation"),
@@ -57,13 +56,12 @@ def test_vqa_e_counts_the_majority_where_it_is_not_given(root) -> None:
         ({"answers": [1]}, "'answers' holds something other than text"),
         ({"question": " "}, "row has an empty 'question'"),
         ({"img_id": "7"}, "'img_id' is not of type int"),
-    ],
-)
-def test_vqa_e_rejects_a_broken_row_and_goes_on(root, values, reason) -> None:
-    root.json("vqa_e/VQA-E_train_set.json", [{**VQA_E, **values}, VQA_E, "text"])
-    (sample,), (first, last) = root.read("vqa_e", "vqa_e", "train")
-    assert (sample.id, first.row, first.reason) == ("vqa_e/train/7-1", "0", reason)
-    assert (last.row, last.reason) == ("2", "row is not an object")
+    ]:
+        with root.case(values, reason):
+            root.json("vqa_e/VQA-E_train_set.json", [{**VQA_E, **values}, VQA_E, "text"])
+            (sample,), (first, last) = root.read("vqa_e", "vqa_e", "train")
+            assert (sample.id, first.row, first.reason) == ("vqa_e/train/7-1", "0", reason)
+            assert (last.row, last.reason) == ("2", "row is not an object")
 
 
 def problem(**values: Any) -> dict[str, Any]:
@@ -103,17 +101,23 @@ def test_scienceqa_without_lecture_and_solution_gives_the_answer_alone(root) -> 
     assert (sample.response, sample.extras["rationales"]) == ("Answer: It is Ohio.", [])
 
 
-@pytest.mark.parametrize("gzipped", [False, True])
-def test_scienceqa_splits_by_the_record_where_no_list_is_there(root, gzipped) -> None:
-    problems = {"1": problem(), "2": problem(split="test"), "3": problem(split="val"), "4": problem(split=["dev"])}
-    root.json("scienceqa/problems.json", problems)
-    if gzipped:
-        (root.path / "scienceqa/problems.json").unlink()
-        (root.path / "scienceqa/problems.json.gz").write_bytes(gzip.compress(json.dumps(problems).encode()))
-    samples, (reject,) = root.read("scienceqa", "scienceqa", "trainval")
-    assert [s.id for s in samples] == ["scienceqa/trainval/1", "scienceqa/trainval/3"]
-    assert samples[1].images[0].path == "scienceqa/images/val/3/image.png"
-    assert (reject.row, reject.reason) == ("4", "'split' is none of the official ones")
+def test_scienceqa_splits_by_the_record_where_no_list_is_there(root) -> None:
+    for gzipped in [False, True]:
+        with root.case(gzipped):
+            problems = {
+                "1": problem(),
+                "2": problem(split="test"),
+                "3": problem(split="val"),
+                "4": problem(split=["dev"]),
+            }
+            root.json("scienceqa/problems.json", problems)
+            if gzipped:
+                (root.path / "scienceqa/problems.json").unlink()
+                (root.path / "scienceqa/problems.json.gz").write_bytes(gzip.compress(json.dumps(problems).encode()))
+            samples, (reject,) = root.read("scienceqa", "scienceqa", "trainval")
+            assert [s.id for s in samples] == ["scienceqa/trainval/1", "scienceqa/trainval/3"]
+            assert samples[1].images[0].path == "scienceqa/images/val/3/image.png"
+            assert (reject.row, reject.reason) == ("4", "'split' is none of the official ones")
 
 
 def test_scienceqa_follows_the_official_list_of_a_split(root) -> None:
@@ -132,21 +136,19 @@ def test_scienceqa_needs_the_list_for_a_split_no_record_names(root) -> None:
         root.read("scienceqa", "scienceqa", "minival")
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_scienceqa_rejects_a_broken_row_and_goes_on(root) -> None:
+    for values, reason in [
         ({"answer": 2}, "'answer' names no choice"),
         ({"answer": "A"}, "'answer' is not of type int"),
         ({"choices": ["Ohio", " "]}, "a choice is blank"),
         ({"choices": ["Ohio"]}, "'answer' names no choice"),
         ({"question": None}, "row lacks 'question'"),
         ({"image": "../../secret.png"}, "image path leaves the data root"),
-    ],
-)
-def test_scienceqa_rejects_a_broken_row_and_goes_on(root, values, reason) -> None:
-    root.json("scienceqa/problems.json", {"1": problem(**values), "2": problem()})
-    (sample,), (reject,) = root.read("scienceqa", "scienceqa", "train")
-    assert (sample.id, reject.row, reject.reason) == ("scienceqa/train/2", "1", reason)
+    ]:
+        with root.case(values, reason):
+            root.json("scienceqa/problems.json", {"1": problem(**values), "2": problem()})
+            (sample,), (reject,) = root.read("scienceqa", "scienceqa", "train")
+            assert (sample.id, reject.row, reject.reason) == ("scienceqa/train/2", "1", reason)
 
 
 def gqa(**values: Any) -> dict[str, Any]:
@@ -161,25 +163,30 @@ def gqa(**values: Any) -> dict[str, Any]:
     return {**row, "semantic": [{"operation": "select", "dependencies": [], "argument": "car (1)"}], **values}
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-@pytest.mark.parametrize("base", ["", "questions1.2/"])
-def test_gqa_reads_the_official_object_by_question_id(root, monkeypatch, threshold, base) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    root.json(f"gqa/{base}train_balanced_questions.json", {"02930152": gqa(), "07333408": gqa(imageId="8")})
-    (first, second), _ = root.read("gqa", "gqa", "train")
-    assert (first.id, first.response) == ("gqa/train/02930152", "red")
-    assert first.extras == {"answers": ["red"], "question_type": "query", "full_answer": "It is red."}
-    assert second.images[0].path == "gqa/images/8.jpg"
+def test_gqa_reads_the_official_object_by_question_id(root, monkeypatch) -> None:
+    for base in ["", "questions1.2/"]:
+        for threshold in [files.STREAM_ABOVE, 0]:
+            with root.case(threshold, base):
+                monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+                root.json(f"gqa/{base}train_balanced_questions.json", {"02930152": gqa(), "07333408": gqa(imageId="8")})
+                (first, second), _ = root.read("gqa", "gqa", "train")
+                assert (first.id, first.response) == ("gqa/train/02930152", "red")
+                assert first.extras == {"answers": ["red"], "question_type": "query", "full_answer": "It is red."}
+                assert second.images[0].path == "gqa/images/8.jpg"
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-def test_gqa_reads_the_list_of_the_mirror(root, monkeypatch, threshold) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    row = {"image": "n7.jpg", "question": "What color is it?", "answer": "red", "question_id": "02930152"}
-    root.json("gqa/testdev_balanced_questions.json", [row, {**row, "question_id": 5}])
-    (first, second), _ = root.read("gqa", "gqa", "testdev_balanced")
-    assert [first.id, second.id] == ["gqa/testdev_balanced/02930152", "gqa/testdev_balanced/5"]
-    assert (first.images[0].path, first.extras) == ("gqa/images/n7.jpg", {"answers": ["red"], "question_type": ""})
+def test_gqa_reads_the_list_of_the_mirror(root, monkeypatch) -> None:
+    for threshold in [files.STREAM_ABOVE, 0]:
+        with root.case(threshold):
+            monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+            row = {"image": "n7.jpg", "question": "What color is it?", "answer": "red", "question_id": "02930152"}
+            root.json("gqa/testdev_balanced_questions.json", [row, {**row, "question_id": 5}])
+            (first, second), _ = root.read("gqa", "gqa", "testdev_balanced")
+            assert [first.id, second.id] == ["gqa/testdev_balanced/02930152", "gqa/testdev_balanced/5"]
+            assert (first.images[0].path, first.extras) == (
+                "gqa/images/n7.jpg",
+                {"answers": ["red"], "question_type": ""},
+            )
 
 
 def test_gqa_reads_the_shards_of_the_unbalanced_split_in_their_order(root) -> None:
@@ -196,21 +203,19 @@ def test_gqa_in_two_places_is_refused(root) -> None:
         root.read("gqa", "gqa", "val")
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
+def test_gqa_rejects_a_broken_or_unanswered_row_and_goes_on(root) -> None:
+    for row, reason in [
         (gqa(answer=None), "row lacks 'answer'"),
         (gqa(question=""), "row has an empty 'question'"),
         (gqa(imageId="../../n7"), "image path leaves the data root"),
         ({"image": "7.jpg", "question": "Red?", "answer": "yes"}, "row lacks 'question_id'"),
         ({"question": "Red?", "answer": "yes"}, "row lacks 'image'"),
         ([], "row is not an object"),
-    ],
-)
-def test_gqa_rejects_a_broken_or_unanswered_row_and_goes_on(root, row, reason) -> None:
-    root.json("gqa/test_balanced_questions.json", {"1": row, "2": gqa()})
-    (sample,), (reject,) = root.read("gqa", "gqa", "test")
-    assert (sample.id, reject.row, reject.reason) == ("gqa/test/2", "1", reason)
+    ]:
+        with root.case(row, reason):
+            root.json("gqa/test_balanced_questions.json", {"1": row, "2": gqa()})
+            (sample,), (reject,) = root.read("gqa", "gqa", "test")
+            assert (sample.id, reject.row, reject.reason) == ("gqa/test/2", "1", reason)
 
 
 def textvqa(**values: Any) -> dict[str, Any]:
@@ -241,19 +246,17 @@ def test_textvqa_of_the_test_split_has_images_of_its_own_and_no_answers(root) ->
     assert (reject.row, reject.reason) == ("0", "row lacks 'answers'")
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_textvqa_rejects_a_broken_row_and_goes_on(root) -> None:
+    for values, reason in [
         ({"answers": ["", " "]}, "row has an empty 'answers'"),
         ({"answers": [7]}, "'answers' holds something other than text"),
         ({"image_id": "../x"}, "image path leaves the data root"),
         ({"question_id": None}, "row lacks 'question_id'"),
-    ],
-)
-def test_textvqa_rejects_a_broken_row_and_goes_on(root, values, reason) -> None:
-    root.json("textvqa/TextVQA_0.5.1_train.json", {"data": [textvqa(**values), textvqa()]})
-    (sample,), (reject,) = root.read("textvqa", "textvqa", "train")
-    assert (sample.id, reject.row, reject.reason) == ("textvqa/train/3", "0", reason)
+    ]:
+        with root.case(values, reason):
+            root.json("textvqa/TextVQA_0.5.1_train.json", {"data": [textvqa(**values), textvqa()]})
+            (sample,), (reject,) = root.read("textvqa", "textvqa", "train")
+            assert (sample.id, reject.row, reject.reason) == ("textvqa/train/3", "0", reason)
 
 
 def book(**values: Any) -> dict[str, Any]:
@@ -269,15 +272,16 @@ def book(**values: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("threshold", [files.STREAM_ABOVE, 0])
-def test_ocrvqa_yields_one_sample_per_question_of_the_numbered_split(root, monkeypatch, threshold) -> None:
-    monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
-    root.json("ocrvqa/dataset.json", {"0761": book(), "0762": book(split=2), "0763": book(split=3)})
-    for split, key in (("train", "0761"), ("val", "0762"), ("test", "0763")):
-        samples, rejects = root.read("ocrvqa", "ocrvqa", split)
-        assert [s.id for s in samples] == [f"ocrvqa/{split}/{key}-0", f"ocrvqa/{split}/{key}-1"]
-        assert [s.response for s in samples] == ["Ann Author", "A Title"]
-        assert rejects == []
+def test_ocrvqa_yields_one_sample_per_question_of_the_numbered_split(root, monkeypatch) -> None:
+    for threshold in [files.STREAM_ABOVE, 0]:
+        with root.case(threshold):
+            monkeypatch.setattr(files, "STREAM_ABOVE", threshold)
+            root.json("ocrvqa/dataset.json", {"0761": book(), "0762": book(split=2), "0763": book(split=3)})
+            for split, key in (("train", "0761"), ("val", "0762"), ("test", "0763")):
+                samples, rejects = root.read("ocrvqa", "ocrvqa", split)
+                assert [s.id for s in samples] == [f"ocrvqa/{split}/{key}-0", f"ocrvqa/{split}/{key}-1"]
+                assert [s.response for s in samples] == ["Ann Author", "A Title"]
+                assert rejects == []
 
 
 def test_ocrvqa_covers_end_as_their_address_does_or_as_they_were_saved(root) -> None:
@@ -290,22 +294,20 @@ def test_ocrvqa_covers_end_as_their_address_does_or_as_they_were_saved(root) -> 
     assert [s.images[0].path for s in samples[::2]] == [f"ocrvqa/images/{n}" for n in ("a.gif", "b.jpg", "c.gif")]
 
 
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
+def test_ocrvqa_rejects_a_broken_book_as_a_whole(root) -> None:
+    for values, reason in [
         ({"answers": ["Ann Author"]}, "questions and answers differ in number"),
         ({"questions": None}, "row lacks 'questions'"),
         ({"split": 4}, "'split' is neither 1, 2 nor 3"),
         ({"split": "train"}, "'split' is not of type int"),
         ({"imageURL": "http://host/cover"}, "'imageURL' has no file ending"),
         ({"imageURL": "http://[/x.jpg"}, "'imageURL' has no file ending"),
-    ],
-)
-def test_ocrvqa_rejects_a_broken_book_as_a_whole(root, values, reason) -> None:
-    root.json("ocrvqa/dataset.json", {"1": book(**values), "2": book()})
-    samples, (reject,) = root.read("ocrvqa", "ocrvqa", "train")
-    assert ([s.id for s in samples], reject.row) == (["ocrvqa/train/2-0", "ocrvqa/train/2-1"], "1")
-    assert reject.reason == reason
+    ]:
+        with root.case(values, reason):
+            root.json("ocrvqa/dataset.json", {"1": book(**values), "2": book()})
+            samples, (reject,) = root.read("ocrvqa", "ocrvqa", "train")
+            assert ([s.id for s in samples], reject.row) == (["ocrvqa/train/2-0", "ocrvqa/train/2-1"], "1")
+            assert reject.reason == reason
 
 
 def test_ocrvqa_rejects_a_question_without_answer_alone_and_a_key_that_climbs_out(root) -> None:
@@ -341,19 +343,17 @@ def test_okvqa_has_no_majority_answer_so_it_is_counted(root) -> None:
     assert sample.images[0].path == "coco/val2014/COCO_val2014_000000000007.jpg"
 
 
-@pytest.mark.parametrize(
-    ("answers", "reason"),
-    [
+def test_okvqa_rejects_a_question_without_usable_answers(root) -> None:
+    for answers, reason in [
         ([], "row has no answer"),
         (None, "row has no answer"),
         (["pug"], "an answer lacks its text 'answer'"),
         ("pug", "'answers' is not of type list"),
-    ],
-)
-def test_okvqa_rejects_a_question_without_usable_answers(root, answers, reason) -> None:
-    okvqa_files(root, {"image_id": 7, "question_id": 75, "answers": answers})
-    samples, (reject,) = root.read("okvqa", "okvqa", "val")
-    assert (samples, reject.reason) == ([], reason)
+    ]:
+        with root.case(answers, reason):
+            okvqa_files(root, {"image_id": 7, "question_id": 75, "answers": answers})
+            samples, (reject,) = root.read("okvqa", "okvqa", "val")
+            assert (samples, reject.reason) == ([], reason)
 
 
 def test_vqav2_and_okvqa_in_one_folder_are_not_mixed_up(root) -> None:

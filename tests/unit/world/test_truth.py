@@ -2,7 +2,7 @@
 
 from random import Random
 
-import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.world import language as say
@@ -16,9 +16,8 @@ def judge(question: str, answer: str, text: str, task: Task = Task.VQA):  # type
     return WORLD.judge(task=task, instruction=question, raw_answer=answer, text=text, images=["a.png"])
 
 
-@pytest.mark.parametrize(
-    ("question", "answer", "text", "preserved"),
-    [
+def test_an_answer_is_recognised() -> None:
+    for question, answer, text, preserved in [
         ("What color is the circle?", "red", "The circle is red.", True),
         ("What color is the circle?", "red", "The circle is blue.", False),
         ("How many objects are there?", "2", "There are two objects in the image.", True),
@@ -33,12 +32,11 @@ def judge(question: str, answer: str, text: str, task: Task = Task.VQA):  # type
         ("Is the object in the top left small or large?", "small", "The object in the top left is small.", True),
         ("Is the object in the top left small or large?", "small", "The object in the top left is large.", False),
         ("Which color is there? red, green, blue, or orange?", "red", "The answer is red.", True),
-    ],
-)
-def test_an_answer_is_recognised(question: str, answer: str, text: str, preserved: bool) -> None:
-    judged = judge(question, answer, text)
-    assert judged is not None
-    assert judged.answer_preserved is preserved
+    ]:
+        with case(question, answer, text, preserved):
+            judged = judge(question, answer, text)
+            assert judged is not None
+            assert judged.answer_preserved is preserved
 
 
 def test_an_object_that_is_not_there_is_a_hallucination() -> None:
@@ -82,20 +80,18 @@ def test_polite_and_terse_answers_of_the_world_are_all_preserved_and_every_corru
             assert judged is not None and judged.corrupted
 
 
-@pytest.mark.parametrize(
-    ("annotation", "text", "preserved"),
-    [
+def test_a_change_is_preserved_when_what_and_how_are_said() -> None:
+    for annotation, text, preserved in [
         ("the red circle is now blue", "The circle is now blue instead of red.", True),
         ("the red circle is now blue", "The circle is now green instead of red.", False),
         ("the red circle is gone", "The red circle has been removed.", True),
         ("the red circle is gone", "There is a red circle.", False),
         ("a blue star was added in the top left", "A blue star has been added in the top left.", True),
-    ],
-)
-def test_a_change_is_preserved_when_what_and_how_are_said(annotation: str, text: str, preserved: bool) -> None:
-    judged = judge("What changed?", annotation, text, Task.CHANGE)
-    assert judged is not None
-    assert judged.answer_preserved is preserved
+    ]:
+        with case(annotation, text, preserved):
+            judged = judge("What changed?", annotation, text, Task.CHANGE)
+            assert judged is not None
+            assert judged.answer_preserved is preserved
 
 
 def test_naming_the_object_asked_for_says_yes() -> None:
