@@ -11,7 +11,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +43,15 @@ def whatif(scored: str, with_sets: str) -> dict[str, Any]:
     """What ``polite-flamingo whatif`` does."""
     import pyarrow as pa
 
-    from polite_flamingo.filter.chain import Thresholds
+    from polite_flamingo.filter.chain import FilterSettings
     from polite_flamingo.filter.whatif import whatif as compare
 
     pa.set_cpu_count(2)
-    after = Thresholds(min_cosine=0.5, min_clip_logit=19.0, max_numbers_changed=0)
+    before = FilterSettings()
+    after = before.changed({"sts.min_cosine": 0.5, "paragraphs.min_clip_logit": 19.0, "numbers.max_changed": 0})
     if int(with_sets):
-        after = replace(after, max_similarity=0.8, max_opening_share=0.3)
-    report = compare(Path(scored), Thresholds(), after)
+        after = after.changed({"near_duplicates.max_similarity": 0.8, "template.max_share": 0.3})
+    report = compare(Path(scored), before, after)
     return {"kept_before": report["all"]["before"]["kept"], "kept_after": report["all"]["after"]["kept"]}
 
 

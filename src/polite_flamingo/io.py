@@ -123,6 +123,35 @@ def write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], rows_per_shard
     return count
 
 
+class ShardWriter:
+    """A fresh shard folder written row by row; its last shard is written when the ``with`` block ends well."""
+
+    def __init__(self, folder: Path, schema: pa.Schema | None = None, rows_per_shard: int = 10_000) -> None:
+        self._folder, self._schema, self._size = folder, schema, rows_per_shard
+        self._rows: list[Row] = []
+        self._index = 0
+
+    def __enter__(self) -> ShardWriter:
+        self._folder.mkdir(parents=True)
+        return self
+
+    def write(self, row: Row) -> None:
+        """Append a row."""
+        self._rows.append(row)
+        if len(self._rows) == self._size:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            write_shard(self._folder / f"part-{self._index:06d}.parquet", self._rows, self._schema)
+            self._index += 1
+            self._rows = []
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self._flush()
+
+
 def read_shards(folder: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Stream the rows of a shard folder in order, only `columns` if given."""
     if not folder.is_dir():

@@ -246,8 +246,8 @@ class Rewrite:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Rewrite:
-        """Inverse of `to_row`; columns that a later stage added (reason, verdicts, cut) are left aside."""
-        return cls(**_fields(cls, row))
+        """Inverse of `to_row`; a row without the column of the scores has none."""
+        return cls(**_fields(cls, {"scores": "{}", **row}))
 
 
 @dataclass(frozen=True, slots=True)

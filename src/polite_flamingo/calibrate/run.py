@@ -18,7 +18,7 @@ from polite_flamingo.calibrate.labels import CLEAN, NATURAL, LabelledRecord
 from polite_flamingo.calibrate.study import StudySettings, study
 from polite_flamingo.calibrate.suggest import CHECKS_ON
 from polite_flamingo.calibrate.verdicts import LabelledTable
-from polite_flamingo.filter.chain import Thresholds
+from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.io import write_json
 from polite_flamingo.tracking.base import Tracker
 
@@ -28,7 +28,11 @@ REAL_PREVALENCE = 0.1  # assumed where errors are injected: how many a rewriter 
 
 
 def calibrate(
-    part: str, records: Sequence[LabelledRecord], paper: Thresholds, profile: Thresholds, settings: StudySettings
+    part: str,
+    records: Sequence[LabelledRecord],
+    paper: FilterSettings,
+    profile: FilterSettings,
+    settings: StudySettings,
 ) -> dict[str, Any]:
     """Measure the filters on one kind of labelled records and suggest thresholds.
 
@@ -51,7 +55,7 @@ def calibrate(
         settings = replace(settings, prevalence=_prevalence(part, records))
     start = paper if part == "real" else profile
     present = {"paper": paper} if start == paper else {"paper": paper, "profile": start}
-    present[f"{list(present)[-1]} + checks"] = replace(start, **CHECKS_ON)
+    present[f"{list(present)[-1]} + checks"] = start.changed(CHECKS_ON)
     return study(LabelledTable.of(records), present, start, settings)
 
 

@@ -11,19 +11,11 @@ from polite_flamingo.calibrate.labels import CLEAN
 from polite_flamingo.calibrate.rates import Resamples, corrupted_after, curve, interval, precision
 from polite_flamingo.calibrate.suggest import Suggestion, Target, halves, suggest
 from polite_flamingo.calibrate.verdicts import LabelledDecision, LabelledTable, limits, outcomes, suspicion, suspicions
-from polite_flamingo.filter.chain import KEPT, ORDER, Thresholds
+from polite_flamingo.filter.chain import KEPT, ORDER, FilterSettings
 
 if TYPE_CHECKING:
     from polite_flamingo.calibrate.rates import Mask
 
-NAMES = {  # thresholds the search moves -> their names in params.yaml
-    "min_cosine_per_task": "filter.sts.per_task",
-    "min_clip_logit": "filter.paragraphs.min_clip_logit",
-    "nli_reject": "filter.nli.reject",
-    "max_unsupported_objects": "filter.unsupported_objects.max_objects",
-    "max_numbers_changed": "filter.numbers.max_changed",
-    "reject_yes_no_flipped": "filter.yes_no.reject_flipped",
-}
 EXAMPLES = 6  # of records gained and lost
 EXAMPLE_CHARACTERS = 300  # characters of a text in an example
 
@@ -48,7 +40,7 @@ class StudySettings:
 
 
 def study(
-    table: LabelledTable, present: Mapping[str, Thresholds], start: Thresholds, settings: StudySettings
+    table: LabelledTable, present: Mapping[str, FilterSettings], start: FilterSettings, settings: StudySettings
 ) -> dict[str, Any]:
     """Measure the filters and suggest thresholds.
 
@@ -83,13 +75,13 @@ def study(
         "keep_rates": keep_rates(table, start),
         "suggested": {
             "target": {"max_corrupted": target.max_corrupted, "min_clean": target.min_clean},
-            "found": {**asdict(suggestion), "thresholds": asdict(suggestion.thresholds)},
+            "found": {**asdict(suggestion), "thresholds": suggestion.thresholds.flat()},
             "overrides": overrides(suggestion.thresholds, start),
             "held_out": held_out,
             "held_out_met": _met(held_out["suggested"], target),
         },
         "changes": changes(table, start, suggestion),
-        "thresholds": {name: asdict(thresholds) for name, thresholds in present.items()},
+        "thresholds": {name: thresholds.flat() for name, thresholds in present.items()},
         "limits": {
             name: {score: limits(score, thresholds) for score in _suspicions(table, thresholds)}
             for name, thresholds in present.items()
@@ -112,15 +104,13 @@ def _met(chain: Mapping[str, Any], target: Target) -> bool:
     return wrong is not None and kept is not None and wrong <= target.max_corrupted and kept >= target.min_clean
 
 
-def overrides(new: Thresholds, old: Thresholds) -> dict[str, Any]:
+def overrides(new: FilterSettings, old: FilterSettings) -> dict[str, Any]:
     """The parameters that differ, by their names in params.yaml."""
-    changed = {name: getattr(new, field) for field, name in NAMES.items() if getattr(new, field) != getattr(old, field)}
-    if "filter.sts.per_task" in changed:
-        changed["filter.sts.per_task"] = dict(new.min_cosine_per_task)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
+    before = old.flat()
+    return {f"filter.{name}": value for name, value in new.flat().items() if value != before[name]}
 
 
-def keep_rates(table: LabelledTable, thresholds: Thresholds) -> dict[str, dict[str, Any]]:
+def keep_rates(table: LabelledTable, thresholds: FilterSettings) -> dict[str, dict[str, Any]]:
     """Share of each source that a filter alone keeps, against its threshold; probes and other copies left out.
 
     Returns:
@@ -145,7 +135,7 @@ def keep_rates(table: LabelledTable, thresholds: Thresholds) -> dict[str, dict[s
     return result
 
 
-def changes(table: LabelledTable, old: Thresholds, suggestion: Suggestion) -> dict[str, Any]:
+def changes(table: LabelledTable, old: FilterSettings, suggestion: Suggestion) -> dict[str, Any]:
     """Records the suggestion would keep or drop beside the present thresholds, with examples."""
     import numpy as np
 
@@ -195,7 +185,7 @@ def _draws(table: LabelledTable, settings: StudySettings, purpose: str) -> Resam
 
 
 def _filters(
-    table: LabelledTable, thresholds: Thresholds, settings: StudySettings, share: float
+    table: LabelledTable, thresholds: FilterSettings, settings: StudySettings, share: float
 ) -> list[dict[str, Any]]:
     draws = _draws(table, settings, "filters")
     _, alone, _ = outcomes(table, thresholds)
@@ -204,7 +194,7 @@ def _filters(
     ]  # every filter over the same resamples
 
 
-def _chain(table: LabelledTable, thresholds: Thresholds, settings: StudySettings, share: float) -> dict[str, Any]:
+def _chain(table: LabelledTable, thresholds: FilterSettings, settings: StudySettings, share: float) -> dict[str, Any]:
     import numpy as np
 
     draws = _draws(table, settings, "chain")
@@ -244,11 +234,11 @@ def _rates(table: LabelledTable, outcome: LabelledDecision, draws: Resamples, sh
     }
 
 
-def _suspicions(table: LabelledTable, thresholds: Thresholds) -> dict[str, Any]:
+def _suspicions(table: LabelledTable, thresholds: FilterSettings) -> dict[str, Any]:
     return suspicions(table, outcomes(table, thresholds)[2].verdicts)
 
 
-def _curves(table: LabelledTable, thresholds: Thresholds, settings: StudySettings, share: float) -> dict[str, Any]:
+def _curves(table: LabelledTable, thresholds: FilterSettings, settings: StudySettings, share: float) -> dict[str, Any]:
     draws = _draws(table, settings, "curves")
     measured_curves = {}
     for name, values in _suspicions(table, thresholds).items():

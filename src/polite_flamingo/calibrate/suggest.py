@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.calibrate.rates import corrupted_after
 from polite_flamingo.calibrate.verdicts import LabelledTable, outcomes
-from polite_flamingo.filter.chain import Thresholds
+from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.records import Task
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 STEPS = 40  # values of a threshold tried
 ROUNDS = 5
 CHECKS: dict[str, tuple[Any, ...]] = {  # of our own, from off to strict
-    "max_unsupported_objects": (None, 1, 0),
-    "max_numbers_changed": (None, 1, 0),
-    "reject_yes_no_flipped": (False, True),
+    "unsupported_objects.max_objects": (None, 1, 0),
+    "numbers.max_changed": (None, 1, 0),
+    "yes_no.reject_flipped": (False, True),
 }
 CHECKS_ON = {name: values[-1] for name, values in CHECKS.items()}
-NLI_CHOICES: tuple[tuple[str, ...], ...] = ((), ("contradiction",), ("contradiction", "neutral"))
-Move = Callable[[Thresholds], Iterator[Thresholds]]  # the thresholds with another value of one, from open to strict
+NLI_CHOICES: tuple[list[str], ...] = ([], ["contradiction"], ["contradiction", "neutral"])
+Move = Callable[
+    [FilterSettings], Iterator[FilterSettings]
+]  # the thresholds with another value of one, from open to strict
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Suggestion:
         met: The target is met there, by the rates as they were seen.
     """
 
-    thresholds: Thresholds
+    thresholds: FilterSettings
     corrupted: float
     clean_kept: float
     met: bool
@@ -77,7 +79,7 @@ def halves(table: LabelledTable) -> tuple[LabelledTable, LabelledTable]:
     return table.take(np.flatnonzero(side == 0)), table.take(np.flatnonzero(side == 1))
 
 
-def suggest(table: LabelledTable, start: Thresholds, target: Target) -> Suggestion:
+def suggest(table: LabelledTable, start: FilterSettings, target: Target) -> Suggestion:
     """Search from `start` and from wide-open filters.
 
     Settings that keep too little of the clean are worst, then those with too much corrupted, then those that meet both,
@@ -101,25 +103,26 @@ def suggest(table: LabelledTable, start: Thresholds, target: Target) -> Suggesti
     return Suggestion(best, round(corrupted, 6), round(1 - float(cost), 6), met)
 
 
-def _back(best: Thresholds, start: Thresholds) -> list[Callable[[Thresholds], Thresholds]]:
+def _back(best: FilterSettings, start: FilterSettings) -> list[Callable[[FilterSettings], FilterSettings]]:
     """Ways to put one threshold back to its present value."""
-    old, new = dict(start.min_cosine_per_task), dict(best.min_cosine_per_task)
-    ways: list[Callable[[Thresholds], Thresholds]] = [
-        partial(_with_task, task=task, value=old.get(task)) for task in sorted(old.keys() | new.keys())
+    old, new = (settings.flat() for settings in (start, best))
+    tasks = sorted(old["sts.per_task"].keys() | new["sts.per_task"].keys())
+    ways: list[Callable[[FilterSettings], FilterSettings]] = [
+        partial(_with_task, task=task, value=old["sts.per_task"].get(task)) for task in tasks
     ]
-    others = ("min_clip_logit", "nli_reject", *CHECKS)
-    return [*ways, *(partial(replace, **{name: getattr(start, name)}) for name in others)]
+    others = ("paragraphs.min_clip_logit", "nli.reject", *CHECKS)
+    return [*ways, *(partial(FilterSettings.changed, changes={name: old[name]}) for name in others)]
 
 
-def _with_task(now: Thresholds, task: str, value: float | None) -> Thresholds:
+def _with_task(now: FilterSettings, task: str, value: float | None) -> FilterSettings:
     """`now` with another STS threshold of a task; None: the one of all tasks."""
-    chosen = {**dict(now.min_cosine_per_task), task: value}
-    return replace(now, min_cosine_per_task=tuple(sorted((t, v) for t, v in chosen.items() if v is not None)))
+    per_task = {**now.flat()["sts.per_task"], task: value}
+    return now.changed({"sts.per_task": {t: v for t, v in sorted(per_task.items()) if v is not None}})
 
 
 def _climb(
-    table: LabelledTable, start: Thresholds, moves: Sequence[Move], target: Target
-) -> tuple[tuple[int, float, float], Thresholds]:
+    table: LabelledTable, start: FilterSettings, moves: Sequence[Move], target: Target
+) -> tuple[tuple[int, float, float], FilterSettings]:
     best, reached = start, _standing(table, start, target)
     for _ in range(ROUNDS):
         before = best
@@ -133,7 +136,7 @@ def _climb(
     return reached, best
 
 
-def _standing(table: LabelledTable, thresholds: Thresholds, target: Target) -> tuple[int, float, float]:
+def _standing(table: LabelledTable, thresholds: FilterSettings, target: Target) -> tuple[int, float, float]:
     import numpy as np
 
     recall, cost = _rates(table, thresholds)
@@ -153,7 +156,7 @@ def _error(rate: Floats, records: int) -> Floats:
     return (rate * (1 - rate) / max(records, 1)) ** 0.5
 
 
-def _rates(table: LabelledTable, thresholds: Thresholds) -> tuple[Floats, Floats]:
+def _rates(table: LabelledTable, thresholds: FilterSettings) -> tuple[Floats, Floats]:
     import numpy as np
 
     taken = outcomes(table, thresholds)[0].taken
@@ -176,14 +179,14 @@ def _moves(table: LabelledTable) -> tuple[list[Move], list[Move]]:
     logits = table.batch.numbers("clip_logits")
     logits_of_paragraphs = logits.values[np.repeat(table.batch.captions & (logits.lengths > 1), logits.lengths)]
     if len(logits_of_paragraphs):
-        truth.append(_each("min_clip_logit", _steps(logits_of_paragraphs, 1)))
+        truth.append(_each("paragraphs.min_clip_logit", _steps(logits_of_paragraphs, 1)))
     if (table.batch.numbers("nli").lengths > 0).any():
-        truth.append(_each("nli_reject", NLI_CHOICES))
+        truth.append(_each("nli.reject", NLI_CHOICES))
     return truth, [_each(name, values) for name, values in CHECKS.items()]
 
 
 def _task_sts(task: Task, values: Sequence[float]) -> Move:
-    def move(now: Thresholds) -> Iterator[Thresholds]:
+    def move(now: FilterSettings) -> Iterator[FilterSettings]:
         for value in values:
             yield _with_task(now, str(task), value)
 
@@ -191,9 +194,9 @@ def _task_sts(task: Task, values: Sequence[float]) -> Move:
 
 
 def _each(name: str, values: Sequence[Any]) -> Move:
-    def move(now: Thresholds) -> Iterator[Thresholds]:
+    def move(now: FilterSettings) -> Iterator[FilterSettings]:
         for value in values:
-            yield replace(now, **{name: value})
+            yield now.changed({name: value})
 
     return move
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.calibrate.labels import LabelledRecord
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import KEPT, Decisions, Thresholds, decide_all
-from polite_flamingo.filter.columns import Batch
-from polite_flamingo.filter.table import read_batches, write_table
+from polite_flamingo.filter.chain import KEPT, Decisions, FilterSettings, decide
+from polite_flamingo.filter.columns import ScoreBatch
+from polite_flamingo.filter.table import batch_of
 from polite_flamingo.records import Task
 from polite_flamingo.scorers.nli import LABELS
 
@@ -39,7 +37,7 @@ class LabelledTable:
     """
 
     records: tuple[LabelledRecord, ...]
-    batch: Batch
+    batch: ScoreBatch
     corrupted: Mask
     after: Mask
 
@@ -51,24 +49,23 @@ class LabelledTable:
             DataError: there is none, or a record was never scored.
         """
         import numpy as np
-        import pyarrow as pa
 
         if not records:
             raise DataError("no labelled records", next_step="give labels, or run the pipeline of a rendered world")
-        with tempfile.TemporaryDirectory() as scratch:
-            write_table((record.rewrite for record in records), Path(scratch) / "table")
-            batches = [batch.rows for batch in read_batches(Path(scratch) / "table")]
-        rows = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+        batch = batch_of(record.rewrite for record in records)
         most = max(len(record.corrupted) for record in records)
         after = [[*r.corrupted, *[r.corrupted[-1]] * (most - len(r.corrupted))] for r in records]
         wrong = np.array(after, dtype=bool)
-        return cls(tuple(records), Batch(rows[0]), wrong[:, 0], wrong)
+        return cls(tuple(records), batch, wrong[:, 0], wrong)
 
     def take(self, positions: Ints) -> LabelledTable:
         """The records at some positions."""
         rows = self.batch.rows.take(positions)
         return LabelledTable(
-            tuple(self.records[i] for i in positions), Batch(rows), self.corrupted[positions], self.after[positions]
+            tuple(self.records[i] for i in positions),
+            ScoreBatch(rows),
+            self.corrupted[positions],
+            self.after[positions],
         )
 
     @property
@@ -96,12 +93,12 @@ class LabelledDecision:
 
 
 def outcomes(
-    table: LabelledTable, thresholds: Thresholds
+    table: LabelledTable, settings: FilterSettings
 ) -> tuple[LabelledDecision, dict[str, LabelledDecision], Decisions]:
     """What the chain does, what every filter alone does, and the decisions."""
     import numpy as np
 
-    decisions = decide_all(table.batch, thresholds)
+    decisions = decide(table.batch, settings)
     rows = np.arange(len(table.records))
     wrong_now = table.after[rows, np.minimum(decisions.cut, table.after.shape[1] - 1)]
     changed = wrong_now != table.corrupted
@@ -138,18 +135,18 @@ def suspicions(table: LabelledTable, verdicts: Mapping[str, Any]) -> dict[str, F
     return {name: values for name, values in suspicion_of.items() if not np.isnan(values).all()}
 
 
-def limits(name: str, thresholds: Thresholds) -> float | None:
+def limits(name: str, settings: FilterSettings) -> float | None:
     """The threshold of a score that `suspicions` names, on the score's own axis; None where it is not set.
 
     NLI's relation has one (0) only where its labels are those that are rejected.
     """
     base, _, part = name.partition(": ")
     if base == "sts":
-        return dict(thresholds.min_cosine_per_task).get(part, thresholds.min_cosine)
+        return settings.sts.threshold(Task(part))
     if base == "nli":
         rejected = {"contradiction": {"contradiction"}, "not entailed": {"contradiction", "neutral"}}
-        return 0.0 if set(thresholds.nli_reject) == rejected[part] else None
-    value = next(one for one in thresholds.filters() if one.name == base).threshold(Task.CAPTION)
+        return 0.0 if set(settings.nli.reject) == rejected[part] else None
+    value = next(one for one in settings.filters() if one.name == base).threshold(Task.CAPTION)
     return None if value is None else float(value)
 
 
@@ -158,7 +155,7 @@ def suspicion(name: str, score: float) -> float:
     return -score if name.partition(":")[0] in LOWER_IS_WORSE else score
 
 
-def _nli(batch: Batch) -> dict[str, Floats]:
+def _nli(batch: ScoreBatch) -> dict[str, Floats]:
     import numpy as np
 
     lists = batch.numbers("nli")

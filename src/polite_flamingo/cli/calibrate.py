@@ -16,7 +16,7 @@ from polite_flamingo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from polite_flamingo.calibrate.labels import LabelledRecord
-    from polite_flamingo.filter.chain import Thresholds
+    from polite_flamingo.filter.chain import FilterSettings
     from polite_flamingo.params import Params
 
 
@@ -72,7 +72,6 @@ def calibrate(
     from polite_flamingo.calibrate.run import calibrate as measure
     from polite_flamingo.calibrate.run import write_calibration
     from polite_flamingo.calibrate.study import StudySettings
-    from polite_flamingo.stages.filter import thresholds_of
     from polite_flamingo.tracking import start_tracker
 
     params = options.load()
@@ -85,7 +84,7 @@ def calibrate(
     settings = StudySettings(max_corrupted, min_clean, prevalence, params.evaluate.bootstrap_samples, params.seed)
     stay_offline(params.runtime.threads, list(chosen.values()))
     logged = {"filter": params.filter.model_dump(mode="json"), "calibrate": chosen}
-    paper, profile = paper_thresholds(params), thresholds_of(params.filter)
+    paper, profile = paper_thresholds(params), params.filter
     reports: dict[str, Any] = {}
     with start_tracker(params.runtime.tracking, stage="calibrate", profile=params.profile, settings=logged) as tracker:
         for part in parts:
@@ -95,19 +94,10 @@ def calibrate(
     show(reports, lambda all_parts: "\n\n".join(f"{part}\n{summary(one)}" for part, one in all_parts.items()), as_json)
 
 
-def paper_thresholds(params: Params) -> Thresholds:
+def paper_thresholds(params: Params) -> FilterSettings:
     """The thresholds of params.yaml, without what the profile replaces."""
-    from polite_flamingo.stages.filter import thresholds_of
-
-    values = params.filter.model_dump()
-    for name, (paper, _) in params.overridden.items():
-        section, *keys = name.split(".")
-        if section == "filter":
-            inner = values
-            for key in keys[:-1]:
-                inner = inner[key]
-            inner[keys[-1]] = paper
-    return thresholds_of(type(params.filter).model_validate(values))
+    papers = {name: paper for name, (paper, _) in params.overridden.items() if name.startswith("filter.")}
+    return params.filter.changed({name.removeprefix("filter."): paper for name, paper in papers.items()})
 
 
 def _origin(name: str, model: str) -> str:

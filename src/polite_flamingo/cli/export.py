@@ -24,7 +24,7 @@ def export(options: CommonOptions, format: str, out: Path | None, permissive_onl
     params = options.load()
     summary = export(
         format,
-        params.data / "pf1m" / "kept",
+        params.data / "pf1m",
         out or params.data / "exports" / format,
         image_root=params.image_root,
         filters=params.reports / "filter.json",

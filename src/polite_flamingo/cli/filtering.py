@@ -55,11 +55,8 @@ def whatif(options: CommonOptions, changes: tuple[str, ...], examples: int, as_j
     """What other thresholds would keep, per source: seconds, no model; writes nothing."""
     from polite_flamingo.filter.whatif import render, whatif
     from polite_flamingo.params import changed, parse_changes
-    from polite_flamingo.stages.filter import thresholds_of
 
     params = options.load()
     other = changed(params, parse_changes(changes, "filter"))
-    comparison: dict[str, Any] = whatif(
-        params.data / "scored", thresholds_of(params.filter), thresholds_of(other.filter), examples=examples
-    )
+    comparison: dict[str, Any] = whatif(params.data / "scored", params.filter, other.filter, examples=examples)
     show(comparison, lambda report: render(report, params.profile), as_json)

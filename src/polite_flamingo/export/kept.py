@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import read_shards
+from polite_flamingo.filter.decisions import read_decided
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.sources.registry import catalogue
 
@@ -56,6 +55,6 @@ class Kept:
 
 
 def read_kept(folder: Path) -> Iterator[Kept]:
-    """Yield the kept records of a shard folder of the stage ``filter``, in order."""
-    for row in read_shards(folder):
-        yield Kept(Rewrite.from_row(row), tuple((float(logit), str(text)) for logit, text in json.loads(row["cut"])))
+    """Yield the kept records of the folder the stage ``filter`` has written, in order, with their scores."""
+    for rewrite, decision in read_decided(folder, "kept", ("cut",)):
+        yield Kept(rewrite, decision["cut"])

@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 
 def export(
     name: str,
-    kept: Path,
+    pf1m: Path,
     out: Path,
     *,
     image_root: Path,
@@ -34,7 +34,7 @@ def export(
 
     Args:
         name: Name of the format, one of `FORMATS`.
-        kept: Shard folder ``kept`` of the stage ``filter``.
+        pf1m: Folder of the kept records and the decisions, as the stage ``filter`` writes it.
         out: The folder to write; one that an earlier export has written is replaced.
         image_root: Data root image paths are relative to.
         filters: Report of the stage ``filter``.
@@ -55,7 +55,7 @@ def export(
     report = read_json(filters)
     out = out.absolute()
     with locked(out.with_name(f".{out.name}.lock"), where=out), publishing(out) as staging:
-        contents = _write(form, staging, image_root, kept, permissive_only)
+        contents = _write(form, staging, image_root, pf1m, permissive_only)
         write_atomic(staging / CARD, render_card(name, form, contents, report, made, permissive_only))
         summary = {
             "format": name,
@@ -79,11 +79,11 @@ def _check_replaceable(out: Path) -> None:
         raise ConfigError("folder holds something other than an export", value=str(out), next_step="name another --out")
 
 
-def _write(form: Format, folder: Path, image_root: Path, kept: Path, permissive_only: bool) -> Contents:
+def _write(form: Format, folder: Path, image_root: Path, pf1m: Path, permissive_only: bool) -> Contents:
     """Write the records to `folder`, those the format cannot hold by name to ``left_out.jsonl``, and count both."""
     contents = Contents()
     with form.open(folder, image_root) as writer, JsonWriter(folder / LEFT_OUT, lines=True) as left_out:
-        for record in read_kept(kept):
+        for record in read_kept(pf1m):
             if permissive_only and not record.permissive:
                 contents.restricted[record.rewrite.licence] += 1
                 continue

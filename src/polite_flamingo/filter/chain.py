@@ -1,56 +1,45 @@
 """All filters in the order of Figure 10: length, change, STS, paragraphs, NLI; then ours.
 
-`decide` is pure: score columns and thresholds in, a decision out; `decide_all` is the same for a batch of the score
-table. Every filter gives its verdict also after the first rejection, so that a report can say what each one alone would
-do. All of them see the record as the paragraph step leaves it, with the scores of the text that is left.
+`decide` is pure: a batch of score columns and settings in, decisions out. Every filter gives its verdict also after the
+first rejection, so that a report can say what each one alone would do. All of them see the record as the paragraph step
+leaves it, with the scores of the text that is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
 
-from polite_flamingo.filter.change import ChangeFilter, ChangeSettings
-from polite_flamingo.filter.columns import Batch, Verdicts
-from polite_flamingo.filter.contradiction import ContradictionFilter, NliSettings
-from polite_flamingo.filter.length import LengthFilter, LengthSettings
-from polite_flamingo.filter.limits import (
-    LeakedBoxesSettings,
-    NumbersSettings,
-    RepetitionSettings,
-    UnsupportedObjectsSettings,
-    YesNoSettings,
-    leaked_boxes,
-    numbers_changed,
-    repetition,
-    unsupported_objects,
-    yes_no_flipped,
-)
-from polite_flamingo.filter.near_duplicates import NearDuplicatesSettings
-from polite_flamingo.filter.paragraphs import ParagraphEditor, ParagraphSettings, without_cuts
-from polite_flamingo.filter.sts import StsFilter, StsSettings
-from polite_flamingo.filter.template import TemplateSettings
+from polite_flamingo.errors import DataError
+from polite_flamingo.filter.change import ChangeFilter
+from polite_flamingo.filter.columns import ScoreBatch, Verdicts
+from polite_flamingo.filter.contradiction import ContradictionFilter
+from polite_flamingo.filter.leaked_boxes import LeakedBoxesFilter
+from polite_flamingo.filter.length import LengthFilter
+from polite_flamingo.filter.near_duplicates import NearDuplicateFilter
+from polite_flamingo.filter.numbers import NumbersFilter
+from polite_flamingo.filter.paragraphs import ParagraphFilter, cut_paragraphs, without_cuts
+from polite_flamingo.filter.repetition import RepetitionFilter
+from polite_flamingo.filter.sts import StsFilter
+from polite_flamingo.filter.template import TemplateFilter
 from polite_flamingo.filter.unfinished import UnfinishedFilter
-from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.filter.unsupported_objects import UnsupportedObjectsFilter
+from polite_flamingo.filter.yes_no import YesNoFilter
+from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints
 
-ORDER = (
-    "length", "change", "sts", "paragraphs", "nli",
-    "repetition", "leaked_boxes", "unfinished",
-    "unsupported_objects", "numbers_changed", "yes_no_flipped",
-)  # fmt: skip
-OPTIONAL = ORDER[-3:]  # beyond the paper, off by default
 KEPT = -1  # in `Decisions.failed`
 
 
 class Filter(Protocol):
-    """A pure function of score columns and thresholds."""
+    """A pure function of score columns and its own settings."""
 
     @property
     def name(self) -> str:
@@ -58,81 +47,72 @@ class Filter(Protocol):
         ...
 
     def threshold(self, task: Task) -> Any:
-        """What the score of a task is compared with."""
+        """What the score of a task is compared with; None: the filter is off."""
         ...
 
-    def judge(self, rewrite: Rewrite) -> Verdict:
-        """The verdict on one record."""
+    def judge(self, batch: ScoreBatch) -> Verdicts:
+        """The verdict on every row."""
         ...
 
-    def judge_all(self, batch: Batch) -> Verdicts:
-        """The same verdicts on many."""
+    def reason(self, batch: ScoreBatch, row: int) -> str:
+        """Why a row that it rejects is rejected, beginning with its name."""
         ...
 
 
 class FilterSettings(Settings):
-    """Settings of all filters, in the order of Figure 10; then ours."""
+    """Every filter with its settings, in the order of Figure 10; then ours; the last two look at whole sources."""
 
-    length: LengthSettings = Field(LengthSettings(), description="Figure 10 names a length filter, bounds are ours")
-    change: ChangeSettings = Field(ChangeSettings(), description="Figure 10 names a change filter, criterion is ours")
-    sts: StsSettings = StsSettings()
-    paragraphs: ParagraphSettings = Field(
-        ParagraphSettings(), description="section 3.3: paragraphs below 17.0 are cut (captions)"
+    length: LengthFilter = Field(LengthFilter(), description="Figure 10 names a length filter, bounds are ours")
+    change: ChangeFilter = Field(ChangeFilter(), description="Figure 10 names a change filter, criterion is ours")
+    sts: StsFilter = StsFilter()
+    paragraphs: ParagraphFilter = Field(
+        ParagraphFilter(), description="section 3.3: paragraphs below 17.0 are cut (captions)"
     )
-    nli: NliSettings = Field(NliSettings(), description="section 3.3: contradiction is dropped (VQA)")
-    repetition: RepetitionSettings = Field(RepetitionSettings(), description="ours: share of words in repeated 4-grams")
-    leaked_boxes: LeakedBoxesSettings = Field(
-        LeakedBoxesSettings(), description="ours: bounding boxes left in a rewrite"
+    nli: ContradictionFilter = Field(ContradictionFilter(), description="section 3.3: contradiction is dropped (VQA)")
+    repetition: RepetitionFilter = Field(RepetitionFilter(), description="ours: share of words in repeated 4-grams")
+    leaked_boxes: LeakedBoxesFilter = Field(LeakedBoxesFilter(), description="ours: bounding boxes left in a rewrite")
+    unsupported_objects: UnsupportedObjectsFilter = Field(
+        UnsupportedObjectsFilter(), description="the last five: ours, beyond the paper, off while null or false"
     )
-    unsupported_objects: UnsupportedObjectsSettings = Field(
-        UnsupportedObjectsSettings(), description="the last five: ours, beyond the paper, off while null or false"
+    numbers: NumbersFilter = Field(NumbersFilter(), description="numbers that annotation and rewrite do not share")
+    yes_no: YesNoFilter = Field(YesNoFilter(), description="yes where the annotation says no, or the other way round")
+    near_duplicates: NearDuplicateFilter = Field(
+        NearDuplicateFilter(), description="MinHash similarity of answers within a source"
     )
-    numbers: NumbersSettings = Field(NumbersSettings(), description="numbers that annotation and rewrite do not share")
-    yes_no: YesNoSettings = Field(
-        YesNoSettings(), description="yes where the annotation says no, or the other way round"
+    template: TemplateFilter = Field(
+        TemplateFilter(), description="share of a source's records that may begin with the same words"
     )
-    near_duplicates: NearDuplicatesSettings = Field(
-        NearDuplicatesSettings(), description="MinHash similarity of answers within a source"
-    )
-    template: TemplateSettings = Field(
-        TemplateSettings(), description="share of a source's records that may begin with the same words"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """What the filters compare with; the defaults are those of params.yaml."""
-
-    min_words: int = 3
-    max_words: int = 400
-    max_rouge_l: float = 0.95
-    min_cosine: float = 0.40
-    min_cosine_per_task: tuple[tuple[str, float], ...] = ()
-    min_clip_logit: float = 17.0
-    nli_reject: tuple[str, ...] = ("contradiction",)
-    max_repeated_share: float = 0.3
-    max_boxes: int = 0
-    max_unsupported_objects: int | None = None
-    max_numbers_changed: int | None = None
-    reject_yes_no_flipped: bool = False
-    max_similarity: float | None = None  # these two: filter/sets.py
-    max_opening_share: float | None = None
 
     def filters(self) -> tuple[Filter, ...]:
-        """The filters with these thresholds, in `ORDER`."""
+        """Those that look at one record at a time, in `ORDER`."""
         return (
-            LengthFilter(self.min_words, self.max_words),
-            ChangeFilter(self.max_rouge_l),
-            StsFilter(self.min_cosine, self.min_cosine_per_task),
-            ParagraphEditor(self.min_clip_logit),
-            ContradictionFilter(self.nli_reject),
-            repetition(self.max_repeated_share),
-            leaked_boxes(self.max_boxes),
+            self.length,
+            self.change,
+            self.sts,
+            self.paragraphs,
+            self.nli,
+            self.repetition,
+            self.leaked_boxes,
             UnfinishedFilter(),
-            unsupported_objects(self.max_unsupported_objects),
-            numbers_changed(self.max_numbers_changed),
-            yes_no_flipped(self.reject_yes_no_flipped),
+            self.unsupported_objects,
+            self.numbers,
+            self.yes_no,
         )
+
+    def changed(self, changes: Mapping[str, Any]) -> FilterSettings:
+        """These settings with some values replaced, by their names in params.yaml, e.g. ``sts.min_cosine``."""
+        values = self.model_dump()
+        for name, value in changes.items():
+            section, key = name.split(".")
+            values[section][key] = value
+        return FilterSettings(**values)
+
+    def flat(self) -> dict[str, Any]:
+        """Every value by its name in params.yaml, e.g. ``sts.min_cosine``."""
+        return {f"{section}.{key}": value for section, keys in self.model_dump().items() for key, value in keys.items()}
+
+
+ORDER = tuple(one.name for one in FilterSettings().filters())
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,50 +161,69 @@ class Decisions:
     """What becomes of a batch.
 
     Args:
-        failed: Place in `ORDER` of the first filter that rejects, `KEPT` for none; int64, shape (rows,).
+        settings: What was decided with.
+        edited: The batch with the scores after the paragraph step.
+        failed: Index in `ORDER` of the first filter that rejects, `KEPT` for none; int64, shape (rows,).
         verdicts: Every filter's scores and rejections, in `ORDER`.
         cut: Number of paragraphs cut from the text; 0 where all would be; int64, shape (rows,).
     """
 
+    settings: FilterSettings
+    edited: ScoreBatch
     failed: Ints
     verdicts: Mapping[str, Verdicts]
     cut: Ints
 
+    def on(self, rewrites: Iterable[Rewrite]) -> Iterator[tuple[Rewrite, Decision]]:
+        """The records of the batch with the decisions on them, one by one.
 
-def decide(rewrite: Rewrite, thresholds: Thresholds) -> Decision:
-    """Judge one scored rewrite.
+        Args:
+            rewrites: The records of the rows, in their order.
 
-    Raises:
-        DataError: the record was never scored.
-    """
-    edit = ParagraphEditor(thresholds.min_clip_logit).edit(rewrite)
-    judged: list[tuple[Filter, Verdict]] = [
-        (one, edit.verdict if isinstance(one, ParagraphEditor) else one.judge(edit.rewrite))
-        for one in thresholds.filters()
-    ]
-    reason = next((verdict.reason for _, verdict in judged if not verdict.kept), None)
-    return Decision(
-        reason=reason,
-        verdicts={f.name: FilterResult(v.score, f.threshold(rewrite.task), v.kept) for f, v in judged},
-        rewrite=without_cuts(edit.rewrite) if reason is None else rewrite,
-        cut=edit.cut,
-    )
+        Raises:
+            DataError: a record is not that of its row, or its text has changed since it was scored.
+        """
+        judged = {
+            f.name: (f, self.verdicts[f.name].score.tolist(), self.verdicts[f.name].rejected.tolist())
+            for f in self.settings.filters()
+        }
+        below, logits = self.settings.paragraphs.below(self.edited), self.edited.numbers("clip_logits")
+        ids = self.edited.ids()
+        for row, rewrite in enumerate(rewrites):
+            if rewrite.id != ids[row]:
+                raise DataError(
+                    "score table and records differ", value=(ids[row], rewrite.id),
+                    next_step="run `polite-flamingo score` again",
+                )  # fmt: skip
+            start = logits.starts[row]
+            edited, cut = cut_paragraphs(rewrite, below[start : start + logits.lengths[row]].tolist())
+            failed = int(self.failed[row])
+            decision = Decision(
+                reason=None if failed == KEPT else judged[ORDER[failed]][0].reason(self.edited, row),
+                verdicts={
+                    name: FilterResult(
+                        None if math.isnan(score[row]) else score[row], one.threshold(rewrite.task), not rejected[row]
+                    )
+                    for name, (one, score, rejected) in judged.items()
+                },
+                rewrite=without_cuts(edited) if failed == KEPT else rewrite,
+                cut=cut,
+            )
+            yield rewrite, decision
 
 
-def decide_all(batch: Batch, thresholds: Thresholds) -> Decisions:
-    """Judge a batch of the score table (`filter/table.py`), in NumPy; equals `decide` record by record.
+def decide(batch: ScoreBatch, settings: FilterSettings) -> Decisions:
+    """Judge a batch of the score table (`filter/table.py`).
 
     Raises:
         DataError: the table lacks a column.
     """
     import numpy as np
 
-    edited, paragraphs = ParagraphEditor(thresholds.min_clip_logit).edit_all(batch)
-    verdicts = {
-        one.name: paragraphs if isinstance(one, ParagraphEditor) else one.judge_all(edited)
-        for one in thresholds.filters()
-    }
+    edited, paragraphs = settings.paragraphs.edit(batch)
+    verdicts = {one.name: paragraphs if one is settings.paragraphs else one.judge(edited) for one in settings.filters()}
     failed = np.full(len(batch), KEPT, dtype=np.int64)
-    for place, name in reversed(list(enumerate(ORDER))):
-        failed[verdicts[name].rejected] = place
-    return Decisions(failed, verdicts, edited.cut if edited.cut is not None else np.zeros(len(batch), dtype=np.int64))
+    for index, name in reversed(list(enumerate(ORDER))):
+        failed[verdicts[name].rejected] = index
+    cut = edited.cut if edited.cut is not None else np.zeros(len(batch), dtype=np.int64)
+    return Decisions(settings, edited, failed, verdicts, cut)

@@ -1,7 +1,6 @@
-"""Reading score columns, of one record or of a batch of them: None is "does not apply or has no model".
+"""Score columns of a batch of records: NaN is "does not apply or has no model", neither below nor above any threshold.
 
-A missing column is an error: a record that was never scored must not pass. In a batch None is NaN, which is neither
-below nor above any threshold.
+A missing column is an error: a record that was never scored must not pass. One record is a batch of one row.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Rewrite, Task
+from polite_flamingo.records import Task
 from polite_flamingo.scorers.columns import BY_CUT
 from polite_flamingo.scorers.likeness import BYTES, VALUES
 
@@ -29,25 +28,6 @@ def by_cut(column: str) -> str:
     return f"{column}_by_cut"
 
 
-def number(rewrite: Rewrite, column: str) -> float | None:
-    """A single score."""
-    value = _read(rewrite, column)
-    return None if value is None else float(value)
-
-
-def numbers(rewrite: Rewrite, column: str) -> list[float] | None:
-    """A list of scores."""
-    value = _read(rewrite, column)
-    return None if value is None else [float(v) for v in value]
-
-
-def _read(rewrite: Rewrite, column: str) -> Any:
-    try:
-        return rewrite.scores[column]
-    except KeyError:
-        raise _not_scored(column, rewrite.id) from None
-
-
 def _not_scored(column: str, where: object) -> DataError:
     return DataError("record has not been scored", value=column, where=where, next_step="run `polite-flamingo score`")
 
@@ -60,14 +40,19 @@ class Lists:
     starts: Ints
     lengths: Ints
 
-    def pick(self, places: Ints) -> Floats:
-        """The value at one place of each list; NaN beyond its end."""
+    def of(self, row: int) -> Floats:
+        """The values of one row."""
+        start = int(self.starts[row])
+        return self.values[start : start + int(self.lengths[row])]
+
+    def pick(self, indices: Ints) -> Floats:
+        """One value of each list; NaN beyond its end."""
         import numpy as np
 
-        inside = places < self.lengths
-        found = np.full(len(self.lengths), np.nan)
-        found[inside] = self.values[(self.starts + places)[inside]]
-        return found
+        inside = indices < self.lengths
+        picked = np.full(len(self.lengths), np.nan)
+        picked[inside] = self.values[(self.starts + indices)[inside]]
+        return picked
 
     def rows(self) -> Ints:
         """The row each of `values` belongs to."""
@@ -77,7 +62,7 @@ class Lists:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ScoreBatch:
     """Rows of the score table (`filter/table.py`) as NumPy arrays.
 
     Args:
@@ -92,7 +77,7 @@ class Batch:
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
-    def after_cut(self, cut: Ints) -> Batch:
+    def after_cut(self, cut: Ints) -> ScoreBatch:
         """The same rows with the scores they have after cutting paragraphs."""
         return replace(self, cut=cut, _known={})
 
@@ -100,8 +85,8 @@ class Batch:
         """A column of single scores, float64, shape (rows,)."""
         if column not in self._known:
             self._known[column] = self._number(column)
-        found: Floats = self._known[column]
-        return found
+        values: Floats = self._known[column]
+        return values
 
     def _number(self, column: str) -> Floats:
         import numpy as np
@@ -133,8 +118,13 @@ class Batch:
             array = self._column(column)
             encoded = array if hasattr(array, "indices") else array.dictionary_encode()
             self._known[column] = (encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist())
-        found: tuple[Ints, list[str]] = self._known[column]
-        return found
+        coded: tuple[Ints, list[str]] = self._known[column]
+        return coded
+
+    def ids(self) -> list[str]:
+        """The ids of the records."""
+        ids: list[str] = self._column("id").to_pylist()
+        return ids
 
     def text(self, column: str, row: int) -> str:
         """One text."""
@@ -149,14 +139,14 @@ class Batch:
         data = np.frombuffer(column.buffers()[1], dtype="<u2", count=len(column) * VALUES, offset=start)
         return data.reshape(len(column), VALUES)
 
-    def among(self, column: str, wanted: Iterable[str]) -> Mask:
-        """Where a column of few distinct texts is one of `wanted`."""
+    def among(self, column: str, values: Iterable[str]) -> Mask:
+        """Where a column of few distinct texts is one of `values`."""
         import numpy as np
 
         codes, names = self.texts(column)
-        chosen = set(wanted)
-        found: Mask = np.array([name in chosen for name in names], dtype=bool)[codes]
-        return found
+        selected = set(values)
+        mask: Mask = np.array([name in selected for name in names], dtype=bool)[codes]
+        return mask
 
     @property
     def captions(self) -> Mask:
@@ -169,10 +159,10 @@ class Batch:
         return self.among("task", [task for task in Task if task.is_vqa])
 
     def _column(self, column: str) -> Any:
-        place = self.rows.schema.get_field_index(column)
-        if place < 0:
+        index = self.rows.schema.get_field_index(column)
+        if index < 0:
             raise _not_scored(column, "score table")
-        return self.rows.column(place)
+        return self.rows.column(index)
 
 
 @dataclass(frozen=True, slots=True)

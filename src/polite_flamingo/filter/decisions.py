@@ -1,7 +1,11 @@
 """The decision table: of every record what each filter measured, compared with and said, as Parquet.
 
-One row per record, one struct column ``{score, threshold, passed}`` per filter, also of those after the first
-rejection; ``score`` is null where the filter does not apply, ``threshold`` is JSON (null: the filter is off).
+One row per record, in the order of the records, one struct column ``{score, threshold, passed}`` per filter, also of
+those after the first rejection; ``score`` is null where the filter does not apply, ``threshold`` is JSON (null: the
+filter is off). ``cut`` lists the paragraphs below the threshold, ``scores`` (JSON) are those of the text that is left.
+
+The records themselves lie beside it, those kept and those rejected, without scores and verdicts: a threshold that keeps
+the same records leaves the kept ones as they are, byte for byte, and with them whatever is trained on them.
 """
 
 from __future__ import annotations
@@ -9,12 +13,17 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Decision
+from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.sets import ALL
+from polite_flamingo.io import Row, read_shards
 from polite_flamingo.records import Rewrite
 
 if TYPE_CHECKING:
@@ -29,10 +38,11 @@ def schema() -> pa.Schema:
 
     text, flag = pa.string(), pa.bool_()
     result = pa.struct([("score", pa.float64()), ("threshold", text), ("passed", flag)])
+    cut = pa.list_(pa.struct([("logit", pa.float64()), ("text", text)]))
     return pa.schema(
         [
             ("id", text), ("source", text), ("task", text), ("kept", flag), ("failed", text), ("reason", text),
-            ("cut", pa.int32()), *((name, result) for name in ALL),
+            ("cut", cut), ("scores", text), *((name, result) for name in ALL),
         ]
     )  # fmt: skip
 
@@ -46,7 +56,8 @@ def decision_row(rewrite: Rewrite, decision: Decision) -> dict[str, Any]:
         "kept": decision.kept,
         "failed": decision.failed,
         "reason": decision.reason,
-        "cut": len(decision.cut),
+        "cut": [{"logit": logit, "text": paragraph} for logit, paragraph in decision.cut],
+        "scores": json.dumps(dict(without_cuts(decision.rewrite).scores), ensure_ascii=False, sort_keys=True),
         **{
             name: {"score": result.score, "threshold": json.dumps(result.threshold), "passed": result.passed}
             for name, result in decision.verdicts.items()
@@ -54,16 +65,69 @@ def decision_row(rewrite: Rewrite, decision: Decision) -> dict[str, Any]:
     }
 
 
+def record_row(decision: Decision) -> Row:
+    """Row of a kept or rejected record: what it says, without scores and verdicts."""
+    return {name: value for name, value in decision.rewrite.to_row().items() if name != "scores"}
+
+
+def read_decisions(pf1m: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Stream the decision table in order, ``cut`` as pairs (logit, text), thresholds and scores parsed.
+
+    Args:
+        pf1m: The folder of a filtering.
+        columns: Only these; all if None.
+
+    Raises:
+        DataError: there is no decision table.
+    """
+    for row in read_shards(pf1m / FOLDER, columns):
+        yield _parsed(row)
+
+
+def read_decided(pf1m: Path, state: str, columns: Sequence[str] | None = None) -> Iterator[tuple[Rewrite, Row]]:
+    """Stream the kept or the rejected records, each with its scores and its row of the decision table.
+
+    Args:
+        pf1m: The folder of a filtering.
+        state: ``kept`` or ``rejected``.
+        columns: Of the decision table, beside those needed here; all if None.
+
+    Raises:
+        DataError: records and decisions do not belong together.
+    """
+    names = None if columns is None else [*dict.fromkeys(("id", "kept", "scores", *columns))]
+    decisions = (row for row in read_decisions(pf1m, names) if row["kept"] is (state == "kept"))
+    for row, decision in zip_longest(read_shards(pf1m / state), decisions):
+        if row is None or decision is None or row["id"] != decision["id"]:
+            raise DataError(
+                "records and decisions differ", value=(row and row["id"], decision and decision["id"]),
+                where=pf1m / state, next_step="run `polite-flamingo filter` again",
+            )  # fmt: skip
+        yield replace(Rewrite.from_row(row), scores=decision["scores"]), decision
+
+
+def _parsed(row: Row) -> Row:
+    parsed = dict(row)
+    for name in ALL:
+        if parsed.get(name) is not None:
+            parsed[name] = {**parsed[name], "threshold": json.loads(parsed[name]["threshold"])}
+    if "cut" in parsed:
+        parsed["cut"] = tuple((pair["logit"], pair["text"]) for pair in parsed["cut"])
+    if "scores" in parsed:
+        parsed["scores"] = json.loads(parsed["scores"])
+    return parsed
+
+
 def fates(folder: Path) -> dict[str, Counter[str]]:
     """Records of each source by what became of them: ``kept`` or the first filter that rejects."""
     import pyarrow.dataset as ds
 
-    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     files = _files(folder)
     for batch in ds.dataset(files).to_batches(columns=["source", "failed"]) if files else ():
         for source, failed in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
-            found.setdefault(source, Counter())[failed or "kept"] += 1
-    return dict(sorted(found.items()))
+            counts.setdefault(source, Counter())[failed or "kept"] += 1
+    return dict(sorted(counts.items()))
 
 
 def telling(folder: Path, source: str, name: str, *, kept: bool, most: int) -> list[str]:
@@ -87,7 +151,7 @@ def telling(folder: Path, source: str, name: str, *, kept: bool, most: int) -> l
     scanner = ds.dataset(_files(folder)).to_batches(columns=["id", name], filter=(ds.field("source") == source) & fate)
     rows = (row for batch in scanner for row in batch.to_pylist())
     nearest = heapq.nsmallest(most, rows, key=lambda row: _distance(row[name]["score"], row[name]["threshold"]))
-    return [f"{row['id']}: {name} {_shown(row[name]['score'])}, threshold {row[name]['threshold']}" for row in nearest]
+    return [f"{row['id']}: {name} {_text(row[name]['score'])}, threshold {row[name]['threshold']}" for row in nearest]
 
 
 def _distance(score: float | None, threshold: str) -> float:
@@ -100,7 +164,7 @@ def _distance(score: float | None, threshold: str) -> float:
     return min((abs(score - bound) for bound in numbers), default=abs(score))
 
 
-def _shown(score: float | None) -> str:
+def _text(score: float | None) -> str:
     return "-" if score is None else f"{score:.4g}"
 
 
@@ -112,7 +176,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def read_decision(folder: Path, record: str) -> dict[str, Any] | None:
-    """The row of one record, thresholds parsed; None where it has none."""
+    """The row of one record, parsed as by `read_decisions`; None where it has none."""
     import pyarrow.dataset as ds
 
     files = _files(folder) if folder.is_dir() else []
@@ -120,6 +184,4 @@ def read_decision(folder: Path, record: str) -> dict[str, Any] | None:
     if not rows:
         return None
     (row,) = rows
-    for name in ALL:
-        row[name]["threshold"] = json.loads(row[name]["threshold"])
-    return dict(row)
+    return _parsed(row)

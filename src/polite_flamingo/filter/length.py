@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import Field
 
-from polite_flamingo.filter.columns import Batch, Verdicts, number
-from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.filter.columns import ScoreBatch, Verdicts
+from polite_flamingo.records import Task
 from polite_flamingo.settings import Settings
 
 
-class LengthSettings(Settings):
-    """Bounds of the number of words, both included."""
-
-    inline: ClassVar[bool] = True
-    min_words: int = Field(3, ge=0, description="ours")
-    max_words: int = Field(400, gt=0, description="ours")
-
-
-@dataclass(frozen=True, slots=True)
-class LengthFilter:
+class LengthFilter(Settings):
     """Looks at ``words``, counted before the paragraph step; bounds included."""
 
-    min_words: int
-    max_words: int
-    name: str = "length"
+    inline: ClassVar[bool] = True
+    name: ClassVar[str] = "length"
+
+    min_words: int = Field(3, ge=0, description="ours")
+    max_words: int = Field(400, gt=0, description="ours")
 
     def threshold(self, task: Task) -> list[int]:
         """What the score is compared with."""
         return [self.min_words, self.max_words]
 
-    def judge(self, rewrite: Rewrite) -> Verdict:
+    def judge(self, batch: ScoreBatch) -> Verdicts:
         """Reject what has fewer than `min_words` or more than `max_words`."""
-        words = number(rewrite, "words")
-        if words is not None and words < self.min_words:
-            return Verdict(f"length: {words:.0f} words, fewer than {self.min_words}", words)
-        if words is not None and words > self.max_words:
-            return Verdict(f"length: {words:.0f} words, more than {self.max_words}", words)
-        return Verdict(score=words)
-
-    def judge_all(self, batch: Batch) -> Verdicts:
-        """`judge` of every row."""
         words = batch.number("words")
         return Verdicts(words, (words < self.min_words) | (words > self.max_words))
+
+    def reason(self, batch: ScoreBatch, row: int) -> str:
+        """Why a row is rejected."""
+        words = batch.number("words")[row]
+        bound = f"fewer than {self.min_words}" if words < self.min_words else f"more than {self.max_words}"
+        return f"length: {words:.0f} words, {bound}"

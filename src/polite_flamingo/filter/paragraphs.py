@@ -9,119 +9,96 @@ So the scores of the text after the cut are known for every threshold: columns `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.columns import Batch, Verdicts, by_cut, number, numbers
-from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.filter.columns import ScoreBatch, Verdicts, by_cut
+from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.columns import BY_CUT
 from polite_flamingo.scorers.text import BREAK
 from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
-    from polite_flamingo.filter.columns import Floats, Ints, Mask
-
-ALL_CUT = "paragraphs: all cut"
+    from polite_flamingo.filter.columns import Mask
 
 
-class ParagraphSettings(Settings):
-    """Lowest logit of a paragraph that stays."""
-
-    inline: ClassVar[bool] = True
-    min_clip_logit: float = Field(17.0, description="100 x cosine; section 3.3: paragraphs below 17.0 are cut")
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """What the step left of a record.
-
-    Args:
-        rewrite: The record with its remaining paragraphs and their scores; unchanged if nothing was cut or nothing
-            would be left.
-        cut: (clip_logit, text) of each paragraph below the threshold, in order.
-        all_cut: True when every paragraph is below the threshold.
-        lowest: Lowest logit; None where the step does not apply.
-    """
-
-    rewrite: Rewrite
-    cut: tuple[tuple[float, str], ...] = ()
-    all_cut: bool = False
-    lowest: float | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """The step as a filter."""
-        return Verdict(ALL_CUT if self.all_cut else None, self.lowest)
-
-
-@dataclass(frozen=True, slots=True)
-class ParagraphEditor:
+class ParagraphFilter(Settings):
     """Applies to captions of more than one paragraph that have ``clip_logits``."""
 
-    min_clip_logit: float
-    name: str = "paragraphs"
+    inline: ClassVar[bool] = True
+    name: ClassVar[str] = "paragraphs"
+
+    min_clip_logit: float = Field(17.0, description="100 x cosine; section 3.3: paragraphs below 17.0 are cut")
 
     def threshold(self, task: Task) -> float:
         """Lowest logit of a paragraph that stays."""
         return self.min_clip_logit
 
-    def judge(self, rewrite: Rewrite) -> Verdict:
-        """Reject a caption of which nothing would be left."""
-        return self.edit(rewrite).verdict
-
-    def edit(self, rewrite: Rewrite) -> Edit:
-        """Cut the paragraphs whose ``clip_logit`` is below `min_clip_logit`.
-
-        Raises:
-            DataError: the record was never scored, or its text has changed since.
-        """
-        if not rewrite.task.is_caption or BREAK not in rewrite.rewritten:
-            return Edit(rewrite)
-        logits = numbers(rewrite, "clip_logits")
-        if logits is None:
-            return Edit(rewrite)
-        paragraphs = rewrite.paragraphs
-        if len(logits) != len(paragraphs):
-            raise DataError(
-                "as many clip_logits as paragraphs are needed", value=(len(logits), len(paragraphs)), where=rewrite.id,
-                next_step="run `polite-flamingo score` again",
-            )  # fmt: skip
-        if len(logits) < 2:
-            return Edit(rewrite)
-        scored = list(zip(logits, paragraphs, strict=True))
-        cut = tuple(pair for pair in scored if pair[0] < self.min_clip_logit)
-        kept = [pair for pair in scored if pair[0] >= self.min_clip_logit]
-        if not cut or not kept:
-            return Edit(rewrite, cut, bool(cut), min(logits))
-        left = replace(rewrite, rewritten=BREAK.join(text for _, text in kept))
-        scores = {name: _after(rewrite, name, len(cut), len(logits)) for name in BY_CUT if name in rewrite.scores}
-        return Edit(left.with_scores(clip_logits=[logit for logit, _ in kept], **scores), cut, False, min(logits))
-
-    def edit_all(self, batch: Batch) -> tuple[Batch, Verdicts]:
-        """`edit` of every row: the batch with the scores after the cut, and the step's verdicts."""
-        import numpy as np
-
-        cut, all_cut, score = self._cut(batch)
-        return batch.after_cut(np.where(all_cut, 0, cut)), Verdicts(score, all_cut)
-
-    def judge_all(self, batch: Batch) -> Verdicts:
-        """`judge` of every row."""
-        return self.edit_all(batch)[1]
-
-    def _cut(self, batch: Batch) -> tuple[Ints, Mask, Floats]:
+    def below(self, batch: ScoreBatch) -> Mask:
+        """Which paragraphs lie below the threshold; one value for each of ``clip_logits``, all rows together."""
         import numpy as np
 
         logits = batch.numbers("clip_logits")
-        applies = batch.captions & (logits.lengths > 1)
+        applies = np.repeat(batch.captions & (logits.lengths > 1), logits.lengths)
+        return applies & (logits.values < self.min_clip_logit)
+
+    def edit(self, batch: ScoreBatch) -> tuple[ScoreBatch, Verdicts]:
+        """The batch with the scores it has after the cut, and the step as a filter.
+
+        Its score is the lowest logit; a record of which nothing would be left is rejected, and not edited.
+        """
+        import numpy as np
+
+        logits = batch.numbers("clip_logits")
         rows = logits.rows()
-        below = np.bincount(rows[logits.values < self.min_clip_logit], minlength=len(batch))
+        cut = np.bincount(rows[self.below(batch)], minlength=len(batch))
         lowest = np.full(len(batch), np.inf)
         np.minimum.at(lowest, rows, logits.values)
-        cut = np.where(applies, below, 0)
-        return cut, applies & (cut == logits.lengths), np.where(applies, lowest, np.nan)
+        applies = batch.captions & (logits.lengths > 1)
+        all_cut = applies & (cut == logits.lengths)
+        return batch.after_cut(np.where(all_cut, 0, cut)), Verdicts(np.where(applies, lowest, np.nan), all_cut)
+
+    def judge(self, batch: ScoreBatch) -> Verdicts:
+        """Reject a caption of which nothing would be left."""
+        return self.edit(batch)[1]
+
+    def reason(self, batch: ScoreBatch, row: int) -> str:
+        """Why a row is rejected."""
+        return "paragraphs: all cut"
+
+
+def cut_paragraphs(rewrite: Rewrite, below: Sequence[bool]) -> tuple[Rewrite, tuple[tuple[float, str], ...]]:
+    """The record without the paragraphs that lie below the threshold, and those: (clip_logit, text), in order.
+
+    The record's scores are those of the text that is left; where all would go, it stays as it is.
+
+    Args:
+        rewrite: A scored record.
+        below: Of each paragraph; empty where the step does not apply.
+
+    Raises:
+        DataError: the text has changed since it was scored.
+    """
+    if not any(below):
+        return rewrite, ()
+    logits, paragraphs = rewrite.scores["clip_logits"], rewrite.paragraphs
+    if len(below) != len(paragraphs):
+        raise DataError(
+            "as many clip_logits as paragraphs are needed", value=(len(below), len(paragraphs)), where=rewrite.id,
+            next_step="run `polite-flamingo score` again",
+        )  # fmt: skip
+    scored = list(zip(below, logits, paragraphs, strict=True))
+    cut = tuple((float(logit), text) for gone, logit, text in scored if gone)
+    if len(cut) == len(paragraphs):
+        return rewrite, cut
+    left = [(float(logit), text) for gone, logit, text in scored if not gone]
+    after = {name: _after(rewrite, name, len(cut)) for name in BY_CUT if name in rewrite.scores}
+    edited = replace(rewrite, rewritten=BREAK.join(text for _, text in left))
+    return edited.with_scores(clip_logits=[logit for logit, _ in left], **after), cut
 
 
 def without_cuts(rewrite: Rewrite) -> Rewrite:
@@ -130,13 +107,6 @@ def without_cuts(rewrite: Rewrite) -> Rewrite:
     return replace(rewrite, scores={name: value for name, value in rewrite.scores.items() if name not in dropped})
 
 
-def _after(rewrite: Rewrite, column: str, cut: int, paragraphs: int) -> float | None:
-    if number(rewrite, column) is None:
-        return None
-    values = numbers(rewrite, by_cut(column))
-    if values is None or len(values) != paragraphs:
-        raise DataError(
-            "a column must hold one value for each number of paragraphs cut", value=by_cut(column), where=rewrite.id,
-            next_step="run `polite-flamingo score` again",
-        )  # fmt: skip
-    return values[cut]
+def _after(rewrite: Rewrite, column: str, cut: int) -> Any:
+    value = rewrite.scores[column]
+    return None if value is None else float(rewrite.scores[by_cut(column)][cut])

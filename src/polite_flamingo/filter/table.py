@@ -6,16 +6,14 @@ holds scores and what the filters need to know of a record; of the text only its
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import Decisions, Thresholds, decide_all
-from polite_flamingo.filter.columns import Batch
-from polite_flamingo.io import chunked
+from polite_flamingo.filter.chain import Decision, Decisions, FilterSettings, decide
+from polite_flamingo.filter.columns import ScoreBatch
+from polite_flamingo.io import chunked, publishing
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.likeness import BYTES, opening, signatures
@@ -50,16 +48,31 @@ def write_table(rewrites: Iterable[Rewrite], folder: Path) -> int:
     Raises:
         DataError: a record was never scored, or a score is not a number.
     """
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        count = _write(rewrites, staging)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return count
+    with publishing(folder) as staging:
+        return _write(rewrites, staging)
+
+
+def batch_of(rewrites: Iterable[Rewrite]) -> ScoreBatch:
+    """The scores of a few records as a batch in memory, as `read_batches` gives them from a table.
+
+    Raises:
+        DataError: a record was never scored, or a score is not a number.
+    """
+    import pyarrow as pa
+
+    layout = schema()
+    rows = list(_rows(rewrites))
+    table = _group(rows, layout) if rows else layout.empty_table()
+    arrays = [table.column(name).combine_chunks() for name in layout.names]
+    coded = [
+        array.dictionary_encode() if name in CODED else array for name, array in zip(layout.names, arrays, strict=True)
+    ]
+    return ScoreBatch(pa.RecordBatch.from_arrays(coded, names=layout.names))
+
+
+def decide_records(rewrites: Sequence[Rewrite], settings: FilterSettings) -> list[Decision]:
+    """The decisions on a few scored records."""
+    return [decision for _, decision in decide(batch_of(rewrites), settings).on(rewrites)]
 
 
 def _write(rewrites: Iterable[Rewrite], folder: Path) -> int:
@@ -114,8 +127,8 @@ def _group(rows: Sequence[tuple[Any, ...]], layout: pa.Schema) -> pa.Table:
         values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
         if pa.types.is_floating(values.type) and pc.any(pc.is_nan(values)).as_py():
             parents = pc.list_parent_indices(column) if pa.types.is_list(column.type) else None
-            place = pc.index(pc.is_nan(values), True).as_py()
-            row = place if parents is None else parents[place].as_py()
+            index = pc.index(pc.is_nan(values), True).as_py()
+            row = index if parents is None else parents[index].as_py()
             raise DataError("a score is not a number", value=name, where=rows[row][0])
     return pa.Table.from_arrays(columns, schema=layout)
 
@@ -127,12 +140,12 @@ def count_rows(folder: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in _files(folder))
 
 
-def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[ScoreBatch]:
     """Stream the table by row group.
 
     Args:
         folder: What `write_table` wrote.
-        columns: The columns wanted; all if None.
+        columns: Names of columns; all if None.
 
     Raises:
         DataError: there is no table, or it lacks a column.
@@ -142,10 +155,10 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
     for path in _files(folder):
         try:
             with pq.ParquetFile(path, read_dictionary=sorted(CODED)) as file:
-                wanted = None if columns is None else list(columns)
+                names = None if columns is None else list(columns)
                 for group in range(file.num_row_groups):
-                    for batch in file.iter_batches(ROWS_PER_GROUP, row_groups=[group], columns=wanted):
-                        yield Batch(batch)
+                    for batch in file.iter_batches(ROWS_PER_GROUP, row_groups=[group], columns=names):
+                        yield ScoreBatch(batch)
         except (OSError, ValueError) as error:
             raise DataError(
                 "score table cannot be read", value=str(error), where=path, next_step="run `polite-flamingo score`"
@@ -153,18 +166,17 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
 
 
 def decide_table(
-    folder: Path, thresholds: Thresholds, columns: Sequence[str] = ("source", "probe")
-) -> Iterator[tuple[Batch, Decisions]]:
+    folder: Path, settings: FilterSettings, columns: Sequence[str] = ("source", "probe")
+) -> Iterator[tuple[ScoreBatch, Decisions]]:
     """Decide on the whole table, one row group in memory at a time.
 
     Args:
         folder: What `write_table` wrote.
-        thresholds: What to decide with.
-        columns: Columns wanted beside those the filters read.
+        settings: What to decide with.
+        columns: Columns beside those the filters read.
     """
-    wanted = [*dict.fromkeys((*columns, *FILTER_COLUMNS))]
-    for batch in read_batches(folder, wanted):
-        yield batch, decide_all(batch, thresholds)
+    for batch in read_batches(folder, [*dict.fromkeys((*columns, *FILTER_COLUMNS))]):
+        yield batch, decide(batch, settings)
 
 
 FILTER_COLUMNS = ("task", "finish_reason", *(name for name in COLUMNS if not name.startswith("reward")))

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import ClassVar
 
-from polite_flamingo.filter.columns import Batch, Verdicts
-from polite_flamingo.records import Rewrite, Task, Verdict
+from polite_flamingo.filter.columns import ScoreBatch, Verdicts
+from polite_flamingo.records import Task
+from polite_flamingo.settings import Settings
 
 CUT_OFF = "length"
 
 
-@dataclass(frozen=True, slots=True)
-class UnfinishedFilter:
-    """Looks at ``finish_reason``; it has no score."""
+class UnfinishedFilter(Settings):
+    """Looks at ``finish_reason``; it has no score and nothing to set."""
 
-    name: str = "unfinished"
+    name: ClassVar[str] = "unfinished"
 
     def threshold(self, task: Task) -> str:
         """The finish reason that passes."""
         return "stop"
 
-    def judge(self, rewrite: Rewrite) -> Verdict:
+    def judge(self, batch: ScoreBatch) -> Verdicts:
         """Reject what was cut off."""
-        return Verdict(self.name if rewrite.finish_reason == CUT_OFF else None)
-
-    def judge_all(self, batch: Batch) -> Verdicts:
-        """`judge` of every row."""
         import numpy as np
 
         return Verdicts(np.full(len(batch), np.nan), batch.among("finish_reason", (CUT_OFF,)))
+
+    def reason(self, batch: ScoreBatch, row: int) -> str:
+        """Why a row is rejected."""
+        return self.name

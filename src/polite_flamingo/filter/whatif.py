@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.filter.chain import KEPT, Thresholds, decide_all
-from polite_flamingo.filter.columns import Batch, Verdicts
-from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets
+from polite_flamingo.filter.chain import KEPT, FilterSettings, decide
+from polite_flamingo.filter.columns import ScoreBatch, Verdicts
+from polite_flamingo.filter.sets import ALL, SETS, SetVerdicts, judge_sets, switched_on
 from polite_flamingo.filter.table import FILTER_COLUMNS, FOLDER, read_batches
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints
 
 FATES = ("kept", *ALL)
-SHOWN = 240  # characters of a text in an example
+MAX_TEXT = 240  # characters of a text in an example
 
 
 @dataclass
 class _Rules:
     """Thresholds, and the verdicts on whole sources where they are asked for."""
 
-    thresholds: Thresholds
+    settings: FilterSettings
     sets: SetVerdicts | None
 
     @classmethod
-    def of(cls, table: Path, thresholds: Thresholds) -> _Rules:
-        wanted = thresholds.max_similarity is not None or thresholds.max_opening_share is not None
-        return cls(thresholds, judge_sets(table, thresholds) if wanted else None)
+    def of(cls, table: Path, settings: FilterSettings) -> _Rules:
+        on = not {*SETS}.isdisjoint(switched_on(settings))
+        return cls(settings, judge_sets(table, settings) if on else None)
 
-    def decide(self, batch: Batch, start: int) -> tuple[Ints, dict[str, Verdicts]]:
-        """Place in `FATES` of what becomes of each row, and all verdicts; `start`: place of the batch in the table."""
-        decisions = decide_all(batch, self.thresholds)
+    def decide(self, batch: ScoreBatch, start: int) -> tuple[Ints, dict[str, Verdicts]]:
+        """Index in `FATES` of what becomes of each row, and all verdicts; `start`: number of the batch's first row."""
+        decisions = decide(batch, self.settings)
         fate, verdicts = decisions.failed + 1, dict(decisions.verdicts)
         for name, whole in reversed([*self.sets.verdicts.items()] if self.sets else []):
             part = slice(start, start + len(batch))
@@ -58,12 +58,12 @@ class _Sides:
         return list(islice((one for one in chain.from_iterable(turns) if one is not None), self.most))
 
 
-def whatif(scored: Path, before: Thresholds, after: Thresholds, *, examples: int = 0) -> dict[str, Any]:
+def whatif(scored: Path, before: FilterSettings, after: FilterSettings, *, examples: int = 0) -> dict[str, Any]:
     """Kept and rejected per source under two sets of thresholds.
 
     Args:
         scored: Folder of the scored records, with their table.
-        before: The thresholds in force.
+        before: The settings in force.
         after: Those to try.
         examples: Records gained and lost to show, each at most this many.
 
@@ -81,8 +81,8 @@ def whatif(scored: Path, before: Thresholds, after: Thresholds, *, examples: int
     counts: dict[str, tuple[Counter[str], Counter[str]]] = {}
     gained, lost = _Sides(examples), _Sides(examples)
     start = 0
-    wanted = ("source", "probe", *FILTER_COLUMNS, *(("id",) if examples else ()))
-    for batch in read_batches(table, [*dict.fromkeys(wanted)]):
+    columns = ("source", "probe", *FILTER_COLUMNS, *(("id",) if examples else ()))
+    for batch in read_batches(table, [*dict.fromkeys(columns)]):
         (old, old_verdicts), (new, new_verdicts) = (rule.decide(batch, start) for rule in rules)
         natural = batch.among("probe", ("",))
         codes, sources = batch.texts("source")
@@ -126,21 +126,21 @@ def render(report: Mapping[str, Any], profile: str) -> str:
         rows.append((name, str(row["records"]), *kept, f"+{row['gained']}", f"-{row['lost']}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *cells in rows:
-        shown = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *shown]))
+        right = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *right]))
     before, after = report["all"]["before"], report["all"]["after"]
     lines += ["", "rejected by"]
     for fate in FATES[1:]:
         if before.get(fate) or after.get(fate):
             lines.append(f"  {fate:<20} {before.get(fate, 0):>9} -> {after.get(fate, 0)}")
-    for name, found in report["examples"].items():
-        for one in found:
+    for name, examples in report["examples"].items():
+        for one in examples:
             lines += ["", f"{name.upper()}  {one['id']}  ({one['by']}: {one['score']})"]
             lines += [f"  {label:<10} {_short(one[label])}" for label in ("asked", "raw", "rewritten")]
     return "\n".join(lines)
 
 
-def _examples(batch: Batch, rows: Ints, fate: Ints, verdicts: Mapping[str, Verdicts]) -> Iterator[dict[str, Any]]:
+def _examples(batch: ScoreBatch, rows: Ints, fate: Ints, verdicts: Mapping[str, Verdicts]) -> Iterator[dict[str, Any]]:
     """Rows that `fate` rejects, with the filter and its score."""
     import math
 
@@ -150,22 +150,22 @@ def _examples(batch: Batch, rows: Ints, fate: Ints, verdicts: Mapping[str, Verdi
         yield {"id": batch.text("id", row), "by": name, "score": None if math.isnan(score) else round(score, 4)}
 
 
-def _with_text(scored: Path, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Examples with what was asked and answered, from the records."""
-    if not found:
+def _with_text(scored: Path, examples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Examples with request and answers, from the records."""
+    if not examples:
         return []
     import pyarrow.dataset as ds
 
     files = [str(path) for path in sorted(scored.glob("part-*.parquet"))]
     columns = ["id", "instruction", "raw_answer", "rewritten"]
-    rows = ds.dataset(files).to_table(columns, filter=ds.field("id").isin([one["id"] for one in found])).to_pylist()
+    rows = ds.dataset(files).to_table(columns, filter=ds.field("id").isin([one["id"] for one in examples])).to_pylist()
     texts = {row["id"]: row for row in rows}
     names = {"asked": "instruction", "raw": "raw_answer", "rewritten": "rewritten"}
-    return [{**one, **{name: texts[one["id"]][column] for name, column in names.items()}} for one in found]
+    return [{**one, **{name: texts[one["id"]][column] for name, column in names.items()}} for one in examples]
 
 
-def _differences(before: Thresholds, after: Thresholds) -> dict[str, list[Any]]:
-    old, new = asdict(before), asdict(after)
+def _differences(before: FilterSettings, after: FilterSettings) -> dict[str, list[Any]]:
+    old, new = before.flat(), after.flat()
     return {name: [old[name], new[name]] for name in old if old[name] != new[name]}
 
 
@@ -187,4 +187,4 @@ def _kept(fates: Mapping[str, int], records: int) -> str:
 
 def _short(text: str) -> str:
     flat = " ".join(text.split())
-    return flat if len(flat) <= SHOWN else flat[:SHOWN] + "…"
+    return flat if len(flat) <= MAX_TEXT else flat[:MAX_TEXT] + "…"

@@ -88,16 +88,16 @@ def first_records(params: Params, count: int) -> str:
     """
     from heapq import nsmallest
 
-    from polite_flamingo.io import read_shards
+    from polite_flamingo.filter.decisions import read_decided
 
     folder = params.data / "pf1m"
-    rows = (row for state in ("kept", "rejected") for row in read_shards(folder / state))
+    records = (record for state in ("kept", "rejected") for record in read_decided(folder, state, ("reason",)))
     parts = []
-    for row in nsmallest(count, rows, key=lambda row: row["id"]):
+    for record, row in nsmallest(count, records, key=lambda pair: pair[0].id):
         fate = f"dropped: {row['reason']}" if row["reason"] else "kept"
-        texts = [("asked", row["instruction"]), ("annotation", row["raw_answer"]), ("rewritten", row["rewritten"])]
+        texts = [("asked", record.instruction), ("annotation", record.raw_answer), ("rewritten", record.rewritten)]
         quoted = [f"- {name}: {' / '.join(line for line in text.splitlines() if line)}" for name, text in texts]
-        parts.append("\n".join([f"**{row['id']}** ({fate})", "", *quoted]))
+        parts.append("\n".join([f"**{record.id}** ({fate})", "", *quoted]))
     return "\n\n".join(parts)
 
 

@@ -1,0 +1,24 @@
+"""Yes and no: an answer that says no where the annotation says yes; beyond the paper, off by default."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from polite_flamingo.filter.limits import LimitFilter
+
+
+class YesNoFilter(LimitFilter):
+    """No answer turned round, either way (`scorers/checks.py`)."""
+
+    name: ClassVar[str] = "yes_no_flipped"
+    column: ClassVar[str] = "yes_no_flipped"
+    counted: ClassVar[str] = "answer turned round"
+
+    reject_flipped: bool = Field(False, description="ours; false: off")
+
+    @property
+    def limit(self) -> int | None:
+        """Largest value that passes."""
+        return 0 if self.reject_flipped else None
