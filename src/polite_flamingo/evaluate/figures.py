@@ -38,6 +38,7 @@ def draw_all(
     models: Mapping[str, Mapping[str, Any]],
     rates: WinRates | None,
     kept: Path,
+    scored: Path,
 ) -> Iterator[Path]:
     """Draw every figure there is data for; yields the files.
 
@@ -47,11 +48,12 @@ def draw_all(
         models: Figures of the models (`evaluate.answers.measure_all`).
         rates: Who beats whom.
         kept: Shards of the rewritten annotations that passed the filters, where that stage has run.
+        scored: All scored rewrites.
     """
-    rewards = {name: list(rewards_by_id(scored).values()) for name, scored in answers.items()}
+    rewards = {name: list(rewards_by_id(answered).values()) for name, answered in answers.items()}
     annotated = {name: rewards.pop(name) for name in (ANNOTATION,) if name in rewards}
     yield reward_distributions(
-        folder / "reward_distributions.png", {**annotated, "rewritten": kept_rewards(kept), **rewards}
+        folder / "reward_distributions.png", {**annotated, "rewritten": kept_rewards(kept, scored), **rewards}
     )
     if rates is not None:
         yield win_rate_map(folder / "win_rate.png", rates)
@@ -60,11 +62,18 @@ def draw_all(
     yield u_curve(folder / "u_curve.png", accuracy, politeness, STAGES, BASELINE)
 
 
-def kept_rewards(folder: Path) -> list[float]:
-    """Rewards of the rewritten annotations that passed the filters; none where that stage has not run."""
-    if not folder.is_dir():
+def kept_rewards(kept: Path, scored: Path) -> list[float]:
+    """Rewards of the rewritten annotations that passed the filters; none where that stage has not run.
+
+    Args:
+        kept: Shards of the records that passed, which hold no scores.
+        scored: Shards of all scored rewrites.
+    """
+    if not kept.is_dir():
         return []
-    rewards = (json.loads(row["scores"]).get("reward") for row in read_shards(folder, ["scores"]))
+    ids = {row["id"] for row in read_shards(kept, ["id"])}
+    rows = (row for row in read_shards(scored, ["id", "scores"]) if row["id"] in ids)
+    rewards = (json.loads(row["scores"]).get("reward") for row in rows)
     return [float(reward) for reward in rewards if reward is not None]
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FOLDER = "decisions"  # below the filtered records
+KEPT, REJECTED = STATES = ("kept", "rejected")  # folders beside it
 
 
 def schema() -> pa.Schema:
@@ -70,18 +71,21 @@ def record_row(decision: Decision) -> Row:
     return {name: value for name, value in decision.rewrite.to_row().items() if name != "scores"}
 
 
-def read_decisions(pf1m: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """Stream the decision table in order, ``cut`` as pairs (logit, text), thresholds and scores parsed.
+def read_decisions(pf1m: Path, state: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Stream one side of the decision table in order, ``cut`` as pairs (logit, text), thresholds and scores parsed.
 
     Args:
         pf1m: The folder of a filtering.
-        columns: Only these; all if None.
+        state: ``kept`` or ``rejected``.
+        columns: Only these, beside ``kept``; all if None.
 
     Raises:
         DataError: there is no decision table.
     """
-    for row in read_shards(pf1m / FOLDER, columns):
-        yield _parsed(row)
+    names = None if columns is None else [*dict.fromkeys(("kept", *columns))]
+    for row in read_shards(pf1m / FOLDER, names):
+        if row["kept"] is (state == KEPT):
+            yield _parsed(row)
 
 
 def read_decided(pf1m: Path, state: str, columns: Sequence[str] | None = None) -> Iterator[tuple[Rewrite, Row]]:
@@ -95,9 +99,8 @@ def read_decided(pf1m: Path, state: str, columns: Sequence[str] | None = None) -
     Raises:
         DataError: records and decisions do not belong together.
     """
-    names = None if columns is None else [*dict.fromkeys(("id", "kept", "scores", *columns))]
-    decisions = (row for row in read_decisions(pf1m, names) if row["kept"] is (state == "kept"))
-    for row, decision in zip_longest(read_shards(pf1m / state), decisions):
+    names = None if columns is None else [*dict.fromkeys(("id", "scores", *columns))]
+    for row, decision in zip_longest(read_shards(pf1m / state), read_decisions(pf1m, state, names)):
         if row is None or decision is None or row["id"] != decision["id"]:
             raise DataError(
                 "records and decisions differ", value=(row and row["id"], decision and decision["id"]),

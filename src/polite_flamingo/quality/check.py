@@ -20,8 +20,8 @@ SITE = "data_docs"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What became of one expectation.
+class Check:
+    """What became of one expectation, or of one figure of the whole.
 
     Args:
         expectation: Its kind.
@@ -41,22 +41,22 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """All findings of one gate."""
+class GateResult:
+    """All checks of one gate."""
 
     name: str
     records: int
-    findings: list[Finding] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
 
     @property
-    def failed(self) -> list[Finding]:
-        """The findings that do not hold."""
-        return [finding for finding in self.findings if not finding.passed]
+    def failed(self) -> list[Check]:
+        """Those that do not hold."""
+        return [check for check in self.checks if not check.passed]
 
     def to_json(self) -> dict[str, Any]:
         """For the report of the gate; the same data give the same report."""
-        findings = [{**asdict(finding), "rows": list(finding.rows)} for finding in self.findings]
-        return {"name": self.name, "records": self.records, "passed": not self.failed, "findings": findings}
+        checks = [{**asdict(check), "rows": list(check.rows)} for check in self.checks]
+        return {"name": self.name, "records": self.records, "passed": not self.failed, "findings": checks}
 
     def require(self, docs: Path | None = None) -> None:
         """Stop here unless everything holds.
@@ -67,14 +67,13 @@ class Outcome:
         if not self.failed:
             return
         lines = []
-        for finding in self.failed:
-            lines.append(f"{finding.column}: {finding.expectation}: {finding.because}")
-            if finding.unexpected:
-                lines.append(f"  {finding.unexpected} of {self.records} rows do not comply, first of them:")
-            lines += [f"    {row}" for row in finding.rows]
+        for check in self.failed:
+            lines.append(f"{check.column}: {check.expectation}: {check.because}")
+            if check.unexpected:
+                lines.append(f"  {check.unexpected} of {self.records} rows do not comply, first of them:")
+            lines += [f"    {row}" for row in check.rows]
         raise QualityError(
-            f"gate {self.name!r} failed {len(self.failed)} of {len(self.findings)} checks:\n    "
-            + "\n    ".join(lines),
+            f"gate {self.name!r} failed {len(self.failed)} of {len(self.checks)} checks:\n    " + "\n    ".join(lines),
             where=docs,
             next_step="`polite-flamingo explain ID` shows a row's life; mend the data or the stage before this gate",
         )
@@ -82,7 +81,7 @@ class Outcome:
 
 def run_suite(
     name: str, frame: pd.DataFrame, suite: Sequence[Expectation], *, docs: Path | None = None, store: Path | None = None
-) -> Outcome:
+) -> GateResult:
     """Check `frame`, which has a column ``id``, against `suite`.
 
     Args:
@@ -100,22 +99,22 @@ def run_suite(
         raise DataError("frame lacks columns its suite reads", value=missing, where=name)
     if frame.empty:
         because = "a stage that yields nothing is broken"
-        return Outcome(name, 0, [Finding("expect_table_row_count_to_be_between", "id", because, passed=False)])
+        return GateResult(name, 0, [Check("expect_table_row_count_to_be_between", "id", because, passed=False)])
     context, results = _validate(name, frame, suite, None if docs is None else store)
-    findings = [_finding(expectation, result) for expectation, result in zip(suite, results, strict=True)]
+    checks = [_check(expectation, result) for expectation, result in zip(suite, results, strict=True)]
     if docs is not None:
         _write_docs(context, docs)
-    return Outcome(name, len(frame), findings)
+    return GateResult(name, len(frame), checks)
 
 
-def at_most(name: str, value: float, limit: float, because: str, rows: Sequence[str] = ()) -> Finding:
+def at_most(name: str, value: float, limit: float, because: str, rows: Sequence[str] = ()) -> Check:
     """A figure that must not exceed a limit."""
-    return Finding(f"{value:.4f} <= {limit}", name, because, passed=value <= limit, rows=tuple(rows[:NAMED_ROWS]))
+    return Check(f"{value:.4f} <= {limit}", name, because, passed=value <= limit, rows=tuple(rows[:NAMED_ROWS]))
 
 
-def at_least(name: str, value: float, limit: float, because: str, rows: Sequence[str] = ()) -> Finding:
+def at_least(name: str, value: float, limit: float, because: str, rows: Sequence[str] = ()) -> Check:
     """A figure that must reach a limit."""
-    return Finding(f"{value:.4f} >= {limit}", name, because, passed=value >= limit, rows=tuple(rows[:NAMED_ROWS]))
+    return Check(f"{value:.4f} >= {limit}", name, because, passed=value >= limit, rows=tuple(rows[:NAMED_ROWS]))
 
 
 def _validate(
@@ -164,7 +163,7 @@ def _validate(
     return context, results
 
 
-def _finding(expectation: Expectation, result: Any) -> Finding:
+def _check(expectation: Expectation, result: Any) -> Check:
     raised = result.exception_info or {}
     if raised.get("raised_exception"):
         raise DataError(
@@ -174,7 +173,7 @@ def _finding(expectation: Expectation, result: Any) -> Finding:
         )
     details = result.result or {}
     rows = tuple(_row(entry, expectation.column) for entry in details.get("partial_unexpected_index_list") or ())
-    return Finding(
+    return Check(
         expectation=expectation.kind,
         column=expectation.column,
         because=expectation.because,

@@ -2,7 +2,7 @@
 
 An expectation names one of Great Expectations' by its snake-case name, the column of the frame it reads and its
 arguments; `because` is the sentence people see in the Data Docs and in the error. Frames are built by
-`polite_flamingo.stages.check`.
+`polite_flamingo.quality.gates`.
 """
 
 from __future__ import annotations

@@ -95,13 +95,15 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
 
 def _decision(data: Path, row: Row, fate: str) -> list[str]:
     """What every filter said, also after the first rejection, and what became of the record."""
-    cut = json.loads(row["cut"])
     decision = read_decision(data / "pf1m" / DECISIONS, row["id"])
-    lines = [] if decision is None else _verdicts(decision, len(cut))
-    lines += [f"  cut (CLIP {_value(logit)}): {_shorten(paragraph)}" for logit, paragraph in cut]
+    lines, reason = [], ""
+    if decision is not None:
+        cut, reason = decision["cut"], decision["reason"]
+        lines = _verdicts(decision, len(cut))
+        lines += [f"  cut (CLIP {_value(logit)}): {_shorten(paragraph)}" for logit, paragraph in cut]
     if fate == "kept":
         return [*lines, "", "KEPT in PF-1M", *_text("final", row["rewritten"]), ""]
-    return [*lines, "", f"REJECTED  {row['reason']}", ""]
+    return [*lines, "", f"REJECTED  {reason}", ""]
 
 
 def _verdicts(decision: Mapping[str, Any], cut: int) -> list[str]:

@@ -3,7 +3,7 @@
 `evaluate.models` says which models; an ablation measures only those it is about.
 
 Reads  : data/P/samples/evaluation, models/P/{raw,stage1,stage2,stage3}, models/P/backbones; for the figures also
-         data/P/pf1m/kept where it exists; the world's ground truth where there is one.
+         data/P/pf1m/kept and data/P/scored where they exist; the world's ground truth where there is one.
 Writes : data/P/answers/<model>/ (scored answers), reports/P/evaluate.json, reports/P/figures/*.png.
 """
 
@@ -76,7 +76,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     }
     write_json(params.reports / "evaluate.json", report)
     tracker.params({f"judge.{name}": source for name, source in report["judges"].items()})
-    for path in draw_all(params.reports / "figures", answers, models, rates, params.data / "pf1m" / "kept"):
+    kept, rewrites = params.data / "pf1m" / "kept", params.data / "scored"
+    for path in draw_all(params.reports / "figures", answers, models, rates, kept, rewrites):
         LOG.info("drew %s", path)
     return report
 

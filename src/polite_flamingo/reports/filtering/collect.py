@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.filter.decisions import KEPT, STATES, read_decisions
 from polite_flamingo.filter.sets import ALL
-from polite_flamingo.io import read_shard
 from polite_flamingo.scorers.nli import LABELS
 
-KEPT = "kept"
-STATES = (KEPT, "rejected")
-COLUMNS = ("id", "source", "task", "verdicts", "scores", "cut")
+COLUMNS = ("id", "source", "task", "scores", "cut", *ALL)
 DRAWN_PER_GROUP = 64  # records remembered per source and fate
 CLOSE_PER_GROUP = 4  # per source, filter and side of the threshold
 
-Position = tuple[str, str, int]  # state, shard, row
+Position = tuple[str, int]  # state, number of the record in its folder
 
 
 @dataclass
@@ -83,7 +81,7 @@ class Collected:
 
 
 def collect(pf1m: Path, examples: int) -> Collected:
-    """Read the decisions in `pf1m` (folders ``kept`` and ``rejected``) and choose `examples` records to show.
+    """Read the decision table in `pf1m` and choose `examples` records to show.
 
     Half of the choice is drawn by the hash of the id, evenly over sources and fates; the other half lies nearest to a
     threshold. The same data always give the same choice.
@@ -94,15 +92,16 @@ def collect(pf1m: Path, examples: int) -> Collected:
     scores_of_task: dict[tuple[str, str], Scores] = {}  # a filter has one threshold per task
     for position, row in _rows(pf1m):
         source, task = row["source"], row["task"]
-        verdicts: dict[str, list[Any]] = json.loads(row["verdicts"])
-        failed = [name for name, (_, _, passed) in verdicts.items() if not passed]
+        verdicts = {name: row[name] for name in ALL if row[name] is not None}
+        failed = [name for name, verdict in verdicts.items() if not verdict["passed"]]
         fate = failed[0] if failed else KEPT
         collected.sources.setdefault(source, Counter()).update(("records", fate))
         collected.alone.update(failed)
-        edited = fate == KEPT and row["cut"] != "[]"
+        edited = fate == KEPT and bool(row["cut"])
         collected.edited += edited
         drawn.add((source, "edited" if edited else fate), _draw(row["id"]), position)
-        for name, (score, threshold, passed) in verdicts.items():
+        for name, verdict in verdicts.items():
+            score, threshold, passed = verdict["score"], verdict["threshold"], verdict["passed"]
             if score is None:
                 collected.applied[name] += not passed
                 continue
@@ -110,7 +109,7 @@ def collect(pf1m: Path, examples: int) -> Collected:
                 scores = scores_of_task[name, task] = collected.scores_of(name, threshold, task)
             collected.applied[name] += 1
             if name == "nli" and scores.cuts:
-                score = nli_margin(json.loads(row["scores"])["nli"], threshold)
+                score = nli_margin(row["scores"]["nli"], threshold)
             if not math.isfinite(score):
                 raise DataError("a score is not a number", value=name, where=row["id"], next_step="score it again")
             below = name == "paragraphs" and score < scores.cuts[0]
@@ -146,7 +145,7 @@ class _Nearest:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._groups: dict[tuple[Any, ...], list[tuple[float, tuple[str, str, int]]]] = {}
+        self._groups: dict[tuple[Any, ...], list[tuple[float, Position]]] = {}
 
     def add(self, group: tuple[Any, ...], distance: float, position: Position) -> None:
         heap = self._groups.setdefault(group, [])
@@ -175,6 +174,5 @@ def _draw(record: str) -> float:
 
 def _rows(pf1m: Path) -> Iterator[tuple[Position, Mapping[str, Any]]]:
     for state in STATES:
-        for shard in sorted((pf1m / state).glob("part-*.parquet")):
-            for number, row in enumerate(read_shard(shard, COLUMNS)):
-                yield (state, shard.name, number), row
+        for number, row in enumerate(read_decisions(pf1m, state, COLUMNS)):
+            yield (state, number), row

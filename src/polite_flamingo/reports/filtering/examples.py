@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,11 @@ from typing import Any
 
 from polite_flamingo.errors import ImageError
 from polite_flamingo.images import open_image
-from polite_flamingo.io import Row, read_shard
-from polite_flamingo.reports.filtering.collect import Position
+from polite_flamingo.filter.decisions import read_decided
+from polite_flamingo.filter.sets import ALL
+from polite_flamingo.io import Row
+from polite_flamingo.records import Rewrite
+from polite_flamingo.reports.filtering.collect import STATES, Position
 
 MAX_TEXT = 4_000  # characters of one text
 MAX_IMAGES = 4  # of one record
@@ -63,36 +65,37 @@ def load_examples(pf1m: Path, positions: Mapping[Position, set[str]], gallery: G
 
     Images are loaded in their order, which goes round sources and fates: all have some when the budget ends.
     """
-    rows = dict(_read(pf1m, set(positions)))
-    examples = [_example(rows[position], near, gallery) for position, near in positions.items()]
+    records = dict(_read(pf1m, set(positions)))
+    examples = [_example(*records[position], near, gallery) for position, near in positions.items()]
     return sorted(examples, key=lambda example: str(example["id"]))
 
 
-def _example(row: Row, near: set[str], gallery: Gallery) -> dict[str, Any]:
-    verdicts = json.loads(row["verdicts"])
-    scores = json.loads(row["scores"])
+def _example(record: Rewrite, decision: Row, near: set[str], gallery: Gallery) -> dict[str, Any]:
+    verdicts = {name: decision[name] for name in ALL if decision[name] is not None}
     return {
-        "id": _cut(row["id"]),
-        "source": row["source"],
-        "task": row["task"],
-        "failed": [name for name, (_, _, passed) in verdicts.items() if not passed],
-        "reason": row["reason"],
+        "id": _cut(record.id),
+        "source": record.source,
+        "task": str(record.task),
+        "failed": [name for name, verdict in verdicts.items() if not verdict["passed"]],
+        "reason": decision["reason"] or "",
         "near": sorted(near),
-        "instruction": _cut(row["instruction"]),
-        "raw": _cut(row["raw_answer"]),
-        "rewritten": _cut(row["rewritten"]),
-        "cut": [[logit, _cut(text)] for logit, text in json.loads(row["cut"])[:MAX_CUT]],
-        "images": [gallery.number(path) for path in json.loads(row["images"])[:MAX_IMAGES]],
-        "verdicts": [[name, *verdict] for name, verdict in verdicts.items()],
-        "scores": {name: value for name, value in scores.items() if value is not None and not name.endswith("_by_cut")},
+        "instruction": _cut(record.instruction),
+        "raw": _cut(record.raw_answer),
+        "rewritten": _cut(record.rewritten),
+        "cut": [[logit, _cut(text)] for logit, text in decision["cut"][:MAX_CUT]],
+        "images": [gallery.number(image.path) for image in record.images[:MAX_IMAGES]],
+        "verdicts": [
+            [name, verdict["score"], verdict["threshold"], verdict["passed"]] for name, verdict in verdicts.items()
+        ],
+        "scores": {name: value for name, value in record.scores.items() if value is not None},
     }
 
 
-def _read(pf1m: Path, positions: set[Position]) -> Iterator[tuple[Position, Row]]:
-    for state, shard in sorted({position[:2] for position in positions}):
-        for number, row in enumerate(read_shard(pf1m / state / shard)):
-            if (state, shard, number) in positions:
-                yield (state, shard, number), row
+def _read(pf1m: Path, positions: set[Position]) -> Iterator[tuple[Position, tuple[Rewrite, Row]]]:
+    for state in STATES:
+        for number, record in enumerate(read_decided(pf1m, state)):
+            if (state, number) in positions:
+                yield (state, number), record
 
 
 def _cut(text: str) -> str:

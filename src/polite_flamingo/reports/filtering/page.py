@@ -40,7 +40,7 @@ def write_report(
     """Write the report of a filtering.
 
     Args:
-        pf1m: Folder that stage ``filter`` has written: ``kept`` and ``rejected``.
+        pf1m: Folder that stage ``filter`` has written.
         out: HTML file to write.
         image_root: Folder that image paths are relative to.
         profile: Name for the heading.

@@ -1,0 +1,214 @@
+"""What each gate looks at: shards become a frame with one row per record, beside the suite that has to hold for it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polite_flamingo.filter.chain import ORDER, FilterSettings
+from polite_flamingo.filter.decisions import FOLDER as DECISIONS
+from polite_flamingo.filter.decisions import fates, read_decided, telling
+from polite_flamingo.io import Row, read_json, read_jsonl, read_shards
+from polite_flamingo.quality import suites
+from polite_flamingo.quality.check import NAMED_ROWS, Check, at_least, at_most, run_suite
+from polite_flamingo.quality.settings import KeepRange, QualitySettings
+from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.nli import nli_label
+from polite_flamingo.scorers.text import count_boxes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEAREST = 10  # records named of a source outside its range
+ROLES = ("instruction", "annotation", "evaluation")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What has to hold of one kind of data.
+
+    Args:
+        frame: One row per record.
+        suite: What has to hold for its columns.
+        shares: Figures of the whole, already compared with their bounds.
+    """
+
+    frame: pd.DataFrame
+    suite: tuple[suites.Expectation, ...]
+    shares: list[Check] = field(default_factory=list)
+
+
+def raw(samples: Path, report: Path, settings: QualitySettings) -> Gate:
+    """Samples as the readers yield them.
+
+    Args:
+        samples: Folder of the samples by role, with their quarantine.
+        report: Report of the stage `download`.
+        settings: Bounds.
+    """
+    frame = _frame(
+        (raw_row(row, role) for role in ROLES for row in read_shards(samples / role)),
+        ("id", "task", "role", "licence", "images", "instruction", "answer", "images_fit_task", "boxes_normalised"),
+    )
+    rejects = list(read_jsonl(samples / "quarantine.jsonl"))
+    read = _rows_read(report, len(frame) + len(rejects))
+    named = [f"{r['source']}: {r['file']}, row {r['row']}: {r['reason']}" for r in rejects[:NAMED_ROWS]]
+    because = "quality.max_rejected_share: more unusable rows than this mean a wrong file or a wrong reader"
+    share = len(rejects) / max(read, 1)
+    return Gate(frame, suites.raw(), [at_most("quarantine share", share, settings.max_rejected_share, because, named)])
+
+
+def raw_row(row: Row, role: str) -> Row:
+    """What the suite of raw data reads of a sample."""
+    turns = json.loads(row["turns"])
+    extras = json.loads(row["extras"])
+    images = len(json.loads(row["images"]))
+    task = row["task"]
+    if task == "change":
+        fits = images == 2
+    else:
+        fits = images >= 1 or bool(extras.get("image_missing")) or task not in ("caption", "vqa", "detail")
+    return {
+        "id": row["id"],
+        "task": task,
+        "role": role,
+        "licence": row["licence"],
+        "images": row["images"],
+        "instruction": turns[0][1],
+        "answer": turns[1][1],
+        "images_fit_task": fits and not (task == "text" and images),
+        "boxes_normalised": all(_normalised(box) for box in extras.get("boxes") or ()),
+    }
+
+
+def _normalised(box: Any) -> bool:
+    _, x1, y1, x2, y2 = box
+    return 0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1
+
+
+def distorted(pairs: Path) -> Gate:
+    """Training pairs of the rewriter."""
+    columns = ("id", "sample_id", "task", "split", "strategy", "drafted", "revised")
+    rows = list(read_shards(pairs, columns))
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        splits.setdefault(row["sample_id"], set()).add(row["split"])
+    more = (
+        {
+            **row,
+            "changed": row["drafted"].strip() != row["revised"].strip(),
+            "held_out_apart": len(splits[row["sample_id"]]) == 1,
+        }
+        for row in rows
+    )
+    return Gate(_frame(more, (*columns, "changed", "held_out_apart")), suites.distorted())
+
+
+def rewritten(rewrites: Path, annotations: Path) -> Gate:
+    """Rewritten annotations; none of the annotations is lost."""
+    columns = ("id", "task", "finish_reason", "raw_answer", "rewritten")
+    frame = _frame(read_shards(rewrites, columns), columns)
+    known = set(frame["id"])
+    samples = [row["id"] for row in read_shards(annotations, ["id"])]
+    quarantine = rewrites / "quarantine.jsonl"
+    if quarantine.is_file():
+        known.update(row["row"] for row in read_jsonl(quarantine))
+    lost = [sample for sample in samples if sample not in known]
+    because = "every annotation is rewritten or in quarantine, none is lost"
+    return Gate(frame, suites.rewritten(), [at_most("annotations without a rewrite", len(lost), 0, because, lost)])
+
+
+def pf1m(folder: Path, filters: FilterSettings, settings: QualitySettings) -> Gate:
+    """The records that the filters kept.
+
+    Args:
+        folder: What the stage `filter` wrote.
+        filters: What it filtered with.
+        settings: Bounds.
+    """
+    columns = (
+        "id", "task", "licence", "images", "instruction", "rewritten", "words", "sts", "nli", "leaked_boxes", "probe",
+    )  # fmt: skip
+    frame = _frame((pf1m_row(rewrite) for rewrite, _ in read_decided(folder, "kept", ())), columns)
+    counts = sum(fates(folder / DECISIONS).values(), Counter())
+    share = counts["kept"] / max(counts.total(), 1)
+    del counts["kept"]
+    named = [f"{count} records rejected by {reason}" for reason, count in counts.most_common(NAMED_ROWS)]
+    because = "quality.min_kept_share: filters that drop more than this hide a broken rewriter"
+    suite = suites.pf1m(
+        max_words=filters.length.max_words,
+        min_cosine=filters.sts.min_cosine,
+        max_boxes=filters.leaked_boxes.max_boxes,
+        rejected_nli=list(filters.nli.reject),
+    )
+    return Gate(frame, suite, [at_least("kept share", share, settings.min_kept_share, because, named)])
+
+
+def kept_shares(decisions: Path, ranges: KeepRange, docs: Path, store: Path) -> list[Check]:
+    """Whether the filters keep of each source a share within its range; a source outside names its telling records.
+
+    Args:
+        decisions: The decision table.
+        ranges: Lowest and highest shares.
+        docs: Folder of the Data Docs.
+        store: Folder where Great Expectations keeps the last results.
+    """
+    import pandas as pd
+
+    known = {name: counts for name, counts in fates(decisions).items() if counts.total() >= ranges.min_records}
+    if not known:
+        return []
+    bounds = {name: ranges.per_source.get(name, ranges.default) for name in known}
+    shares = {name: round(counts["kept"] / counts.total(), 4) for name, counts in known.items()}
+    columns = {suites.KEPT_SHARE.format(name): [share] for name, share in shares.items()}
+    frame = pd.DataFrame({"id": ["all records"], **columns})
+    result = run_suite("pf1m_sources", frame, suites.kept_shares(bounds), docs=docs, store=store)
+    checks = []
+    for name, check in zip(known, result.checks, strict=True):
+        if not check.passed:
+            rows = _telling(decisions, name, known[name], shares[name], bounds[name])
+            check = replace(check, unexpected=0, rows=rows)
+        checks.append(check)
+    return checks
+
+
+def _telling(
+    folder: Path, source: str, counts: Counter[str], share: float, bounds: tuple[float, float]
+) -> tuple[str, ...]:
+    """What took most of a source, and the records nearest to that filter's threshold."""
+    low, high = bounds
+    taken = Counter({name: count for name, count in counts.items() if name != "kept"}).most_common(1)
+    name, count = taken[0] if taken else (ORDER[0], 0)
+    said = f"{source}: {share:.4f} of {counts.total()} records kept, outside {low} to {high}; {name} took most, {count}"
+    side = "rejected" if share < low else "kept"
+    nearest = telling(folder, source, name, kept=share > high, most=NEAREST)
+    return (f"{said}; {side} nearest to its threshold:", *nearest)
+
+
+def pf1m_row(rewrite: Rewrite) -> Row:
+    """What the suite of PF-1M reads of a kept record."""
+    row, scores = rewrite.to_row(), rewrite.scores
+    nli = scores.get("nli") if rewrite.task.is_vqa else None
+    return {
+        **{name: row[name] for name in ("id", "task", "licence", "images", "instruction", "rewritten")},
+        "words": len(rewrite.rewritten.split()),
+        "sts": scores.get("sts") if rewrite.task.is_caption else None,
+        "nli": nli_label(nli) if nli else None,
+        "leaked_boxes": count_boxes(rewrite.rewritten),
+        "probe": bool(rewrite.extras.get("probe")),
+    }
+
+
+def _frame(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame.from_records(list(rows), columns=list(columns))
+
+
+def _rows_read(report: Path, counted: int) -> int:
+    """Rows the readers met; what they drew from can be far more than what they kept."""
+    return max(int(read_json(report).get("read", counted)), counted) if report.is_file() else counted
