@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
-from polite_flamingo.records import Rewrite
+from polite_flamingo.filter.chain import Decision, Filter, FilterSettings
+from polite_flamingo.filter.table import batch_of, decide_records
+from polite_flamingo.records import Rewrite, Verdict
 from polite_flamingo.scorers.columns import BY_CUT, COLUMNS
 from polite_flamingo.scorers.text import cut_texts, text_scores
 
 
-def with_columns(rewrite: Rewrite, **given: Any) -> Rewrite:
-    """The record with every column: those given, those that need no model, None for the rest."""
-    chosen = {**rewrite.scores, **given}
+def with_columns(rewrite: Rewrite, **scores: Any) -> Rewrite:
+    """The record with every column: those named, those that need no model, None for the rest."""
+    chosen = {**rewrite.scores, **scores}
     texts = cut_texts(rewrite, chosen.get("clip_logits"))
-    found = {**text_scores(rewrite, texts), **chosen}
+    columns = {**text_scores(rewrite, texts), **chosen}
     for name in BY_CUT if texts is not None else ():
-        if found.get(name) is not None:
-            found.setdefault(f"{name}_by_cut", [found[name]] * len(texts))
-    return replace(rewrite, scores={name: found.get(name) for name in COLUMNS})
+        if columns.get(name) is not None:
+            columns.setdefault(f"{name}_by_cut", [columns[name]] * len(texts))
+    return replace(rewrite, scores={name: columns.get(name) for name in COLUMNS})
+
+
+def judge(one: Filter, rewrite: Rewrite) -> Verdict:
+    """What one filter says about one record."""
+    batch = batch_of([rewrite])
+    verdicts = one.judge(batch)
+    score = float(verdicts.score[0])
+    return Verdict(one.reason(batch, 0) if verdicts.rejected[0] else None, None if math.isnan(score) else score)
+
+
+def decide(rewrite: Rewrite, settings: FilterSettings) -> Decision:
+    """What becomes of one record."""
+    (decision,) = decide_records([rewrite], settings)
+    return decision

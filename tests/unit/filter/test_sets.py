@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
-from tests.unit.filter.scoring import with_columns
+from tests.unit.filter.scoring import decide, with_columns
 
-from polite_flamingo.filter.chain import Thresholds, decide
-from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets, similarities, switched_on
+from polite_flamingo.filter.chain import FilterSettings
+from polite_flamingo.filter.near_duplicates import similarities
+from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets, switched_on
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.filter.whatif import whatif
 from polite_flamingo.records import Rewrite, Task
@@ -33,9 +34,9 @@ def record(number: int, said: str, source: str = "a", probe: str = "") -> Rewrit
     return with_columns(bare, rouge_l=0.2)
 
 
-def judged(tmp_path: Path, records: Sequence[Rewrite], **limits: float) -> SetVerdicts:
+def judged(tmp_path: Path, records: Sequence[Rewrite], limits: Mapping[str, float] | None = None) -> SetVerdicts:
     write_table(records, tmp_path / "table")
-    return judge_sets(tmp_path / "table", Thresholds(**limits))  # type: ignore[arg-type]
+    return judge_sets(tmp_path / "table", FilterSettings().changed(limits or {}))
 
 
 def test_a_signature_estimates_the_similarity_of_word_trigrams() -> None:
@@ -65,7 +66,7 @@ def test_an_opening_is_the_first_three_words(said: str, begins: str) -> None:
 def test_a_near_duplicate_is_like_an_earlier_answer_of_its_source(tmp_path: Path) -> None:
     said = text(1)
     records = [record(0, said), record(1, text(2)), record(2, f"{said} end"), record(3, said, source="b")]
-    found = judged(tmp_path, records, max_similarity=0.8)
+    found = judged(tmp_path, records, {"near_duplicates.max_similarity": 0.8})
     assert found.verdicts["near_duplicate"].rejected.tolist() == [False, False, True, False]
     assert found.verdicts["near_duplicate"].score[2] > 0.8
     assert found.report["a"]["near_duplicates"] == 1
@@ -75,7 +76,7 @@ def test_a_near_duplicate_is_like_an_earlier_answer_of_its_source(tmp_path: Path
 def test_what_another_filter_rejects_and_injected_corruptions_are_not_looked_at(tmp_path: Path) -> None:
     said = text(1)
     records = [record(0, said, probe="number_changed"), record(1, "no"), record(2, said), record(3, "no")]
-    found = judged(tmp_path, records, max_similarity=0.5)
+    found = judged(tmp_path, records, {"near_duplicates.max_similarity": 0.5})
     assert found.report["a"]["records"] == 1
     assert np.isnan(found.verdicts["near_duplicate"].score).tolist() == [True, True, False, True]
     assert not found.verdicts["near_duplicate"].rejected.any()
@@ -84,7 +85,7 @@ def test_what_another_filter_rejects_and_injected_corruptions_are_not_looked_at(
 def test_of_a_template_as_many_records_stay_as_its_share_allows(tmp_path: Path) -> None:
     records = [record(i, f"The image shows {text(i)}") for i in range(8)]
     records += [record(i, f"Here {text(i)}") for i in range(8, 10)]
-    found = judged(tmp_path, records, max_opening_share=0.5)
+    found = judged(tmp_path, records, {"template.max_share": 0.5})
     assert found.verdicts["template"].rejected.tolist() == [*[False] * 5, *[True] * 3, False, False]
     assert found.verdicts["template"].score[0] == 0.8
     assert found.report["a"]["openings"][0] == ["the image shows", 0.8]
@@ -98,8 +99,8 @@ def test_while_no_limit_is_set_everything_is_measured_and_nothing_rejected(tmp_p
 
 def test_a_verdict_on_the_source_completes_the_decision_and_gives_the_record_back_whole(tmp_path: Path) -> None:
     records = [record(0, text(1)), record(1, text(1))]
-    found = judged(tmp_path, records, max_similarity=0.8)
-    first, second = (found.apply(r, decide(r, Thresholds()), i) for i, r in enumerate(records))
+    found = judged(tmp_path, records, {"near_duplicates.max_similarity": 0.8})
+    first, second = (found.apply(r, decide(r, FilterSettings()), i) for i, r in enumerate(records))
     assert tuple(first.verdicts) == ALL
     assert first.kept and first.verdicts["near_duplicate"].threshold == 0.8
     assert second.failed == "near_duplicate"
@@ -108,25 +109,27 @@ def test_a_verdict_on_the_source_completes_the_decision_and_gives_the_record_bac
 
 
 def test_filters_beyond_the_paper_can_be_switched_on_one_by_one() -> None:
-    assert switched_on(Thresholds()) == ALL[:8]
-    assert switched_on(Thresholds(max_numbers_changed=0, max_opening_share=0.5)) == (
+    assert switched_on(FilterSettings()) == ALL[:8]
+    assert switched_on(FilterSettings().changed({"numbers.max_changed": 0, "template.max_share": 0.5})) == (
         *ALL[:8],
         "numbers_changed",
         "template",
     )
-    assert switched_on(Thresholds(reject_yes_no_flipped=True))[8:] == ("yes_no_flipped",)
+    assert switched_on(FilterSettings().changed({"yes_no.reject_flipped": True}))[8:] == ("yes_no_flipped",)
 
 
 def test_trying_limits_counts_what_deciding_with_them_rejects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polite_flamingo.filter.table.ROWS_PER_GROUP", 7)
     random = Random(5)
     records = [record(i, f"The image shows {text(random.randrange(20), 30)}", random.choice("ab")) for i in range(80)]
-    limits = Thresholds(min_words=20, max_similarity=0.7, max_opening_share=0.2)
+    limits = FilterSettings().changed(
+        {"length.min_words": 20, "near_duplicates.max_similarity": 0.7, "template.max_share": 0.2}
+    )
     write_table(records, tmp_path / "table")
     found = judge_sets(tmp_path / "table", limits)
     decided = [found.apply(one, decide(one, limits), i) for i, one in enumerate(records)]
     expected = Counter((one.source, made.failed or "kept") for one, made in zip(records, decided, strict=True))
-    report = whatif(tmp_path, Thresholds(), limits)["sources"]
+    report = whatif(tmp_path, FilterSettings(), limits)["sources"]
     counted = {(source, fate): n for source, row in report.items() for fate, n in row["after"].items() if n}
     assert counted == dict(expected)
     assert {fate for _, fate in counted} == {"kept", "near_duplicate", "template"}

@@ -11,7 +11,8 @@ import pytest
 from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.decisions import fates, read_decision
+from polite_flamingo.filter.chain import FilterSettings
+from polite_flamingo.filter.decisions import fates, read_decided, read_decision
 from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import read_json, read_shards, write_jsonl, write_shards
@@ -75,12 +76,12 @@ def test_filter_writes_kept_rejected_pf1m_and_its_report(params: Params) -> None
     kept = list(read_shards(params.data / "pf1m" / "kept"))
     rejected = list(read_shards(params.data / "pf1m" / "rejected"))
     assert [row["id"] for row in kept] == ["vqa/train/0", "vqa/train/3"]
-    assert [(row["id"], row["reason"]) for row in rejected] == [
-        ("vqa/train/1", "nli: contradiction"),
-        ("vqa/train/2", "nli: contradiction"),
-    ]
-    assert Rewrite.from_row(kept[0]) == without_cuts(RECORDS[0])
-    assert json.loads(rejected[0]["verdicts"])["nli"] == [3.0, ["contradiction"], False]
+    assert [row["id"] for row in rejected] == ["vqa/train/1", "vqa/train/2"]
+    assert {*kept[0]} == {*rejected[0]} == {*RECORDS[0].to_row()} - {"scores"}
+    records = [record for state in ("kept", "rejected") for record in read_decided(params.data / "pf1m", state)]
+    assert [record for record, _ in records] == [without_cuts(RECORDS[index]) for index in (0, 3, 1, 2)]
+    assert [row["reason"] for _, row in records] == [None, None, "nli: contradiction", "nli: contradiction"]
+    assert records[2][1]["nli"] == {"score": 3.0, "threshold": ["contradiction"], "passed": False}
     assert [r["output"] for r in read_json(params.data / "pf1m" / "pf1m.json")] == [
         RECORDS[0].rewritten,
         RECORDS[3].rewritten,
@@ -129,8 +130,8 @@ def test_a_near_duplicate_is_rejected_only_where_a_limit_is_set(params: Params) 
     strict = params.model_copy(update={"filter": params.filter.model_copy(update={"near_duplicates": limit})})
     report = filter_stage.run(strict, NullTracker())
     assert (report["kept"], report["counts"]["near_duplicate"]) == (1, 1)
-    (row,) = read_shards(params.data / "pf1m" / "rejected")
-    assert row["id"] == "vqa/train/1" and row["reason"].startswith("near_duplicate")
+    ((record, row),) = read_decided(params.data / "pf1m", "rejected")
+    assert record.id == "vqa/train/1" and row["reason"].startswith("near_duplicate")
 
 
 def test_a_table_of_other_records_stops_the_stage(params: Params) -> None:
@@ -165,9 +166,9 @@ def test_a_hallucinated_paragraph_that_is_cut_counts_as_caught(params: Params) -
     )  # fmt: skip
     write_scored(params, [with_columns(record, **scores)])
     report = filter_stage.run(params, NullTracker())
-    (row,) = read_shards(params.data / "pf1m" / "kept")
-    assert row["rewritten"] == "The image shows a red circle."
-    assert json.loads(row["cut"]) == [[-99.0, "In addition, there is a blue star in the back."]]
+    ((kept, row),) = read_decided(params.data / "pf1m", "kept")
+    assert kept.rewritten == "The image shows a red circle."
+    assert row["cut"] == ((-99.0, "In addition, there is a blue star in the back."),)
     assert report["recall_of_corrupted"] == 1.0
     assert report["edited"] == report["cut_paragraphs"] == 1
 
@@ -188,6 +189,30 @@ def test_filtering_twice_gives_the_same_bytes(params: Params) -> None:
         return {str(f): f.read_bytes() for f in files if f.is_file()}
 
     assert contents() == contents()
+
+
+def test_a_threshold_that_keeps_the_same_records_leaves_them_as_they_are(params: Params) -> None:
+    """Trainings read the kept records alone: they are not done anew for it."""
+
+    def kept(settings: FilterSettings) -> dict[str, bytes]:
+        filter_stage.run(params.model_copy(update={"filter": settings}), NullTracker())
+        return {f.name: f.read_bytes() for f in (params.data / "pf1m" / "kept").iterdir()}
+
+    write_scored(params, RECORDS)
+    before = kept(params.filter)
+    table = (params.data / "pf1m" / "decisions" / "part-000000.parquet").read_bytes()
+    assert kept(params.filter.changed({"change.max_rouge_l": 0.9, "length.max_words": 399})) == before
+    assert (params.data / "pf1m" / "decisions" / "part-000000.parquet").read_bytes() != table
+    assert kept(params.filter.changed({"nli.reject": []})) != before
+
+
+def test_records_beside_decisions_on_others_are_refused(params: Params) -> None:
+    write_scored(params, RECORDS)
+    filter_stage.run(params, NullTracker())
+    rows = list(read_shards(params.data / "pf1m" / "kept"))
+    write_shards(params.data / "pf1m" / "kept", rows[1:])
+    with pytest.raises(DataError, match="records and decisions differ"):
+        list(read_decided(params.data / "pf1m", "kept"))
 
 
 def test_score_fills_what_it_has_models_for_and_says_what_is_absent(params: Params) -> None:

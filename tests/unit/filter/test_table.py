@@ -1,4 +1,4 @@
-"""The score table: the vectorised decision equals the single one, whatever the columns and thresholds."""
+"""The score table: deciding on its columns equals deciding by hand, whatever the columns and settings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.filter.scoring import with_columns
+from tests.unit.filter.scoring import decide, with_columns
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import KEPT, ORDER, Thresholds, decide
-from polite_flamingo.filter.table import count_rows, decide_table, read_batches, write_table
+from polite_flamingo.filter.chain import KEPT, ORDER, FilterSettings
+from polite_flamingo.filter.table import count_rows, decide_records, decide_table, read_batches, write_table
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.text import cut_texts, text_scores
 
@@ -53,49 +52,83 @@ def records(draw: st.DrawFn) -> Rewrite:
 
 
 LABELS = st.sampled_from(["contradiction", "entailment", "neutral"])
-THRESHOLDS = st.builds(
-    Thresholds,
-    min_words=st.integers(0, 5),
-    max_words=st.integers(5, 30),
-    max_rouge_l=SHARES,
-    min_cosine=SHARES,
-    min_cosine_per_task=st.dictionaries(st.sampled_from(["caption", "change", "detail"]), SHARES).map(
-        lambda found: tuple(sorted(found.items()))
-    ),
-    min_clip_logit=LOGITS,
-    nli_reject=st.lists(LABELS, unique=True).map(tuple),
-    max_repeated_share=SHARES,
-    max_boxes=st.integers(0, 2),
-    max_unsupported_objects=st.none() | st.integers(0, 2),
-    max_numbers_changed=st.none() | st.integers(0, 2),
-    reject_yes_no_flipped=st.booleans(),
-)
+SETTINGS = st.fixed_dictionaries(
+    {
+        "length.min_words": st.integers(0, 5),
+        "length.max_words": st.integers(5, 30),
+        "change.max_rouge_l": SHARES.filter(lambda share: share >= 0),
+        "sts.min_cosine": SHARES,
+        "sts.per_task": st.dictionaries(st.sampled_from(["caption", "change", "detail"]), SHARES),
+        "paragraphs.min_clip_logit": LOGITS,
+        "nli.reject": st.lists(LABELS, unique=True),
+        "repetition.max_share": SHARES.filter(lambda share: share >= 0),
+        "leaked_boxes.max_boxes": st.integers(0, 2),
+        "unsupported_objects.max_objects": st.none() | st.integers(0, 2),
+        "numbers.max_changed": st.none() | st.integers(0, 2),
+        "yes_no.reject_flipped": st.booleans(),
+    }
+).map(FilterSettings().changed)
+
+
+def by_hand(record: Rewrite, now: FilterSettings) -> dict[str, tuple[float | None, bool]]:
+    """Score and verdict (True: passed) of every filter, one record at a time, as docs/filters.md tells the rules."""
+    scores, task = record.scores, record.task
+    logits = scores["clip_logits"] if task.is_caption and len(scores["clip_logits"] or ()) > 1 else None
+    below = sum(logit < now.paragraphs.min_clip_logit for logit in logits or ())
+    all_cut = logits is not None and below == len(logits)
+    cut = 0 if all_cut else below
+
+    def after(column: str) -> float | None:
+        value = scores[column]
+        return scores[f"{column}_by_cut"][cut] if value is not None and cut else value
+
+    def at_most(column: str, limit: float | None) -> tuple[float | None, bool]:
+        score = scores[column] if column == "yes_no_flipped" else after(column)
+        return score, score is None or limit is None or score <= limit
+
+    words, rouge, nli = scores["words"], scores["rouge_l"], scores["nli"] if task.is_vqa else None
+    sts = after("sts") if task.is_caption else None
+    label = None if nli is None else ("contradiction", "entailment", "neutral")[nli.index(max(nli))]
+    return {
+        "length": (words, now.length.min_words <= words <= now.length.max_words),
+        "change": (rouge, rouge <= now.change.max_rouge_l),
+        "sts": (sts, sts is None or sts >= now.sts.per_task.get(str(task), now.sts.min_cosine)),
+        "paragraphs": (None if logits is None else min(logits), not all_cut),
+        "nli": (None if nli is None else nli[0], label not in now.nli.reject),
+        "repetition": at_most("repeated_share", now.repetition.max_share),
+        "leaked_boxes": at_most("boxes", now.leaked_boxes.max_boxes),
+        "unfinished": (None, record.finish_reason != "length"),
+        "unsupported_objects": at_most("unsupported_objects", now.unsupported_objects.max_objects),
+        "numbers_changed": at_most("numbers_changed", now.numbers.max_changed),
+        "yes_no_flipped": at_most("yes_no_flipped", 0 if now.yes_no.reject_flipped else None),
+    }
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(records(), min_size=1, max_size=12), THRESHOLDS)
-def test_deciding_on_the_table_equals_deciding_record_by_record(found: list[Rewrite], thresholds: Thresholds) -> None:
+@given(st.lists(records(), min_size=1, max_size=12), SETTINGS)
+def test_deciding_on_columns_equals_deciding_record_by_record(rewrites: list[Rewrite], now: FilterSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        write_table(found, Path(folder) / "table")
-        ((_, decisions),) = decide_table(Path(folder) / "table", thresholds)
-    singles = [decide(record, thresholds) for record in found]
-    names = [None if place == KEPT else ORDER[place] for place in decisions.failed]
-    assert names == [single.failed for single in singles]
-    for name in ORDER:
-        expected = [single.verdicts[name] for single in singles]
-        scores = [np.nan if verdict.score is None else verdict.score for verdict in expected]
-        np.testing.assert_array_equal(decisions.verdicts[name].score, scores)
-        assert decisions.verdicts[name].rejected.tolist() == [not verdict.passed for verdict in expected]
-    cut = [0 if not single.verdicts["paragraphs"].passed else len(single.cut) for single in singles]
-    assert decisions.cut.tolist() == cut
+        write_table(rewrites, Path(folder) / "table")
+        ((_, decisions),) = decide_table(Path(folder) / "table", now, ("id",))
+    expected = [by_hand(record, now) for record in rewrites]
+    assert tuple(expected[0]) == ORDER
+    first = [next((name for name, (_, passed) in one.items() if not passed), None) for one in expected]
+    assert [None if index == KEPT else ORDER[index] for index in decisions.failed] == first
+    for (record, decision), one in zip(decisions.on(rewrites), expected, strict=True):
+        assert {name: (result.score, result.passed) for name, result in decision.verdicts.items()} == one
+        assert (decision.reason or "").partition(":")[0] == (decision.failed or "")
+        assert decision.rewrite == record or decision.kept
+    assert [decision for _, decision in decisions.on(rewrites)] == decide_records(rewrites, now)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(records(), LOGITS)
 def test_a_kept_record_has_the_scores_of_its_final_text(record: Rewrite, min_clip_logit: float) -> None:
-    lenient = Thresholds(
-        min_words=0, min_cosine=-1.0, max_rouge_l=1.0, nli_reject=(), max_repeated_share=1.0, max_boxes=99,
-        min_clip_logit=min_clip_logit,
+    lenient = FilterSettings().changed(
+        {
+            "length.min_words": 0, "sts.min_cosine": -1.0, "change.max_rouge_l": 1.0, "nli.reject": [],
+            "repetition.max_share": 1.0, "leaked_boxes.max_boxes": 99, "paragraphs.min_clip_logit": min_clip_logit,
+        }
     )  # fmt: skip
     decision = decide(replace(record, finish_reason="stop"), lenient)
     if not decision.kept:

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.cli import main
-from polite_flamingo.filter.chain import Thresholds
+from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.filter.whatif import render, whatif
 from polite_flamingo.io import write_shards
@@ -44,8 +44,8 @@ def scored(tmp_path: Path) -> Path:
 
 
 def test_kept_and_rejected_are_counted_per_source_before_and_after(scored: Path) -> None:
-    report = whatif(scored, Thresholds(), Thresholds(min_cosine=0.5))
-    assert report["thresholds"] == {"min_cosine": [0.4, 0.5]}
+    report = whatif(scored, FilterSettings(), FilterSettings().changed({"sts.min_cosine": 0.5}))
+    assert report["thresholds"] == {"sts.min_cosine": [0.4, 0.5]}
     assert report["sources"]["a"] == {
         "records": 10, "before": {"kept": 6, "sts": 4}, "after": {"kept": 5, "sts": 5}, "gained": 0, "lost": 1,
     }  # fmt: skip
@@ -55,7 +55,12 @@ def test_kept_and_rejected_are_counted_per_source_before_and_after(scored: Path)
 
 
 def test_examples_come_from_all_sources_in_turn_with_their_texts(scored: Path) -> None:
-    found = whatif(scored, Thresholds(min_cosine=0.5), Thresholds(min_cosine=0.4), examples=2)["examples"]
+    found = whatif(
+        scored,
+        FilterSettings().changed({"sts.min_cosine": 0.5}),
+        FilterSettings().changed({"sts.min_cosine": 0.4}),
+        examples=2,
+    )["examples"]
     assert [one["id"] for one in found["gained"]] == ["a/train/4", "b/train/0"]
     assert found["lost"] == []
     assert found["gained"][0] == {
@@ -65,7 +70,7 @@ def test_examples_come_from_all_sources_in_turn_with_their_texts(scored: Path) -
 
 
 def test_limits_on_whole_sources_can_be_tried_too(scored: Path) -> None:
-    report = whatif(scored, Thresholds(), Thresholds(max_opening_share=0.5), examples=9)
+    report = whatif(scored, FilterSettings(), FilterSettings().changed({"template.max_share": 0.5}), examples=9)
     assert report["sources"]["a"]["after"] == {"kept": 3, "sts": 4, "template": 3}
     assert [one["score"] for one in report["examples"]["lost"]] == [1.0] * 5
 
@@ -84,7 +89,7 @@ def test_the_verb_prints_a_table_and_json(
 
 
 def test_nothing_changed_is_said(scored: Path) -> None:
-    assert "(nothing is changed)" in render(whatif(scored, Thresholds(), Thresholds()), "tiny")
+    assert "(nothing is changed)" in render(whatif(scored, FilterSettings(), FilterSettings()), "tiny")
 
 
 @pytest.mark.parametrize(
