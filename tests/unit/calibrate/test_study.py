@@ -1,7 +1,6 @@
 """Rates, curves and suggestions against numbers that can be worked out by hand."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from polite_flamingo.calibrate.study import StudySettings, study
 from polite_flamingo.calibrate.suggest import Target, halves, suggest
 from polite_flamingo.calibrate.verdicts import LabelledTable, outcomes
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import Thresholds
+from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.records import Task
 
 
@@ -76,11 +75,11 @@ def test_cutting_the_wrong_paragraph_catches_a_record_and_cutting_a_right_one_lo
     spoilt = LabelledRecord(rewrite("spoilt", text=text, **scores), (False, True), "clean", "spoilt")
     fine = LabelledRecord(rewrite("fine", text=text, **scores), (False, False), "clean", "fine")
     table = LabelledTable.of([mended, spoilt, fine])
-    chain, alone, decisions = outcomes(table, Thresholds())
+    chain, alone, decisions = outcomes(table, FilterSettings())
     assert (decisions.failed == -1).all()
     assert chain.taken.tolist() == [True, True, False]
     assert alone["paragraphs"].taken.tolist() == [True, True, False]
-    assert not outcomes(table, replace(Thresholds(), min_clip_logit=1.0))[0].taken.any()
+    assert not outcomes(table, FilterSettings().changed({"paragraphs.min_clip_logit": 1.0}))[0].taken.any()
 
 
 def test_no_labelled_records_are_an_error() -> None:
@@ -90,7 +89,7 @@ def test_no_labelled_records_are_an_error() -> None:
 
 def test_the_suggestion_separates_what_can_be_separated_and_leaves_the_rest_alone() -> None:
     records = [labelled(f"g{i}", wrong, sts=0.3 if wrong else 0.8) for i, wrong in enumerate([True, False] * 40)]
-    start = replace(Thresholds(), min_cosine=0.1)
+    start = FilterSettings().changed({"sts.min_cosine": 0.1})
     found = suggest(LabelledTable.of(records), start, Target(0.01, 0.9, 0.1))
     assert found.met
     assert found.clean_kept == 1.0
@@ -102,7 +101,7 @@ def test_the_suggestion_separates_what_can_be_separated_and_leaves_the_rest_alon
 
 def test_a_target_out_of_reach_is_said_to_be_missed_and_the_clean_are_not_given_up() -> None:
     records = [labelled(f"g{i}", i % 2 == 0, sts=0.5 + (i // 2) % 10 / 100) for i in range(200)]
-    found = suggest(LabelledTable.of(records), Thresholds(), Target(0.01, 0.9, 0.3))
+    found = suggest(LabelledTable.of(records), FilterSettings(), Target(0.01, 0.9, 0.3))
     assert not found.met
     assert found.clean_kept >= 0.9
 
@@ -115,7 +114,7 @@ def test_twins_are_in_the_same_half() -> None:
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, object]:
-    present = {"paper": Thresholds(), "profile": replace(Thresholds(), min_cosine=0.6)}
+    present = {"paper": FilterSettings(), "profile": FilterSettings().changed({"sts.min_cosine": 0.6})}
     return study(LabelledTable.of(twins()), present, present["profile"], StudySettings(prevalence=0.1, resamples=50))
 
 
@@ -176,6 +175,6 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
 
 def test_questions_are_judged_by_nli_alone() -> None:
     table = LabelledTable.of([labelled("q", True, Task.VQA, nli=[3.0, 0.0, 0.0], sts=0.0)])
-    _, alone, _ = outcomes(table, Thresholds())
+    _, alone, _ = outcomes(table, FilterSettings())
     assert alone["nli"].taken.all()
     assert not alone["sts"].applies.any()

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.unit.export.exporting import REPORT, several
+from tests.unit.export.exporting import REPORT, several, write_kept
 
 from polite_flamingo import cli
 from polite_flamingo.export.formats import FORMATS
-from polite_flamingo.io import write_json, write_shards
+from polite_flamingo.io import write_json
 from polite_flamingo.records import Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.forms.mapping import KEYS
@@ -26,8 +26,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "configs" / "profiles").mkdir(parents=True)
     for name in ("params.yaml", "configs/profiles/tiny.yaml"):
         (tmp_path / name).write_text((PROJECT / name).read_text())
-    rows = [{**record.rewrite.to_row(), "cut": json.dumps(record.cut)} for record in several()]
-    write_shards(tmp_path / "data/tiny/pf1m/kept", rows)
+    write_kept(tmp_path / "data/tiny/pf1m", several())
     write_json(tmp_path / "reports/tiny/filter.json", REPORT)
     monkeypatch.chdir(tmp_path)
     return tmp_path

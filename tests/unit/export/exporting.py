@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image as PILImage
+from tests.unit.filter.scoring import write_decided
 
 from polite_flamingo.export.kept import Kept
 from polite_flamingo.export.run import export
-from polite_flamingo.io import write_json, write_shards
+from polite_flamingo.filter.chain import Decision
+from polite_flamingo.io import write_json
 from polite_flamingo.records import Image, Rewrite, Task
 
 SCORES: dict[str, Any] = {"rouge_l": 0.28333333, "sts": None, "nli": None, "reward": 5.25, "reward_raw": -1.0}
@@ -21,7 +22,7 @@ REPORT: dict[str, Any] = {
     "kept": 5,
     "edited": 1,
     "filters": [{"filter": "length", "applied": 9, "would_drop_alone": 3, "dropped": 2}],
-    "thresholds": {"min_words": 3, "min_clip_logit": 2.0},
+    "thresholds": {"length.min_words": 3, "paragraphs.min_clip_logit": 2.0},
     "overridden": {"filter.paragraphs.min_clip_logit": [17.0, 2.0]},
 }
 
@@ -58,6 +59,11 @@ def several() -> list[Kept]:
     ]
 
 
+def write_kept(folder: Path, records: Sequence[Kept]) -> None:
+    """Kept records as the stage `filter` leaves them."""
+    write_decided(folder, ((r.rewrite, Decision(None, {}, r.rewrite, r.cut)) for r in records))
+
+
 class Project:
     """A data root with the images of some records, and the folders of a run."""
 
@@ -69,15 +75,14 @@ class Project:
             file.parent.mkdir(parents=True, exist_ok=True)
             PILImage.new("RGB", (4, 4), (index, 20, 40)).save(file)
         self.path = path
-        rows = [{**r.rewrite.to_row(), "cut": json.dumps([list(c) for c in r.cut])} for r in records]
-        write_shards(path / "kept", rows)
+        write_kept(path, records)
         write_json(path / "filter.json", REPORT)
 
     def export(self, name: str, folder: str = "raw/exported", **options: Any) -> Path:
         out = self.path / folder
         self.summary = export(
             name,
-            self.path / "kept",
+            self.path,
             out,
             image_root=self.root,
             filters=self.path / "filter.json",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.export.exporting import Project, kept, several
+from tests.unit.export.exporting import Project, kept, several, write_kept
 
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.export.archives import TarWriter
@@ -195,9 +195,7 @@ def test_what_a_format_cannot_hold_is_left_out_by_name(
 
 def _with(project: Project, records: list[Any]) -> Project:
     """The same data root, with other records."""
-    from polite_flamingo.io import write_shards
-
-    write_shards(project.path / "kept", [{**r.rewrite.to_row(), "cut": "[]"} for r in records])
+    write_kept(project.path, records)
     return project
 
 
@@ -259,7 +257,7 @@ def test_the_card_counts_by_source_and_split_and_tells_filters_and_thresholds(tm
     assert "| vqav2 | val | vqa | 1 | CC BY 4.0 | yes |" in card
     assert "| spot_the_diff | train | change | 1 | none stated | no or unknown |" in card
     assert "| length | 9 | 3 | 2 |" in card
-    assert "| min_words | 3 |" in card
+    assert "| length.min_words | 3 |" in card
     assert "| filter.paragraphs.min_clip_logit | 17.0 | 2.0 |" in card
     assert "| profile | tiny |" in card
     assert "It holds everything a kept record has." in card

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from polite_flamingo.filter.chain import Decision, Filter, FilterSettings
+from polite_flamingo.filter.decisions import decision_row, record_row, schema
 from polite_flamingo.filter.table import batch_of, decide_records
+from polite_flamingo.io import write_shard, write_shards
 from polite_flamingo.records import Rewrite, Verdict
 from polite_flamingo.scorers.columns import BY_CUT, COLUMNS
 from polite_flamingo.scorers.text import cut_texts, text_scores
@@ -36,3 +40,12 @@ def decide(rewrite: Rewrite, settings: FilterSettings) -> Decision:
     """What becomes of one record."""
     (decision,) = decide_records([rewrite], settings)
     return decision
+
+
+def write_decided(pf1m: Path, decided: Iterable[tuple[Rewrite, Decision]]) -> None:
+    """Records with the decisions on them, as the stage `filter` leaves them."""
+    pairs = list(decided)
+    write_shards(pf1m / "decisions", [])
+    write_shard(pf1m / "decisions" / "part-000000.parquet", [decision_row(*pair) for pair in pairs], schema())
+    for state, kept in (("kept", True), ("rejected", False)):
+        write_shards(pf1m / state, [record_row(decision) for _, decision in pairs if decision.kept is kept])

@@ -130,7 +130,7 @@ def test_the_error_names_expectation_reason_and_rows_with_values(tmp_path: Path)
 
 def test_no_row_at_all_fails() -> None:
     frame = pd.DataFrame(columns=["id", *RAW])
-    assert [finding.passed for finding in run_suite("raw", frame, suites.raw()).findings] == [False]
+    assert [check.passed for check in run_suite("raw", frame, suites.raw()).checks] == [False]
 
 
 def test_a_frame_without_a_column_is_an_error_not_a_pass() -> None:

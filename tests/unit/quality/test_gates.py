@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.filter.scoring import write_decided
 
 from polite_flamingo.errors import QualityError
 from polite_flamingo.filter.chain import Decision, FilterResult
-from polite_flamingo.filter.decisions import decision_row, schema
 from polite_flamingo.filter.sets import ALL
-from polite_flamingo.io import read_json, write_json, write_jsonl, write_shard, write_shards
+from polite_flamingo.io import read_json, write_json, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
+from polite_flamingo.quality import gates
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import check
 from polite_flamingo.tracking.base import NullTracker
@@ -62,7 +63,7 @@ def _rewrite(number: int, **changes: Any) -> Rewrite:
 
 
 def _write_samples(params: Params, samples: list[Sample], rejects: int = 0) -> None:
-    for role in check.ROLES:
+    for role in gates.ROLES:
         chosen = samples if role == "annotation" else []
         write_shards(params.data / "samples" / role, (sample.to_row() for sample in chosen))
     rows = [{"source": "coco", "file": "c.json", "row": str(n), "reason": "empty", "value": ""} for n in range(rejects)]
@@ -70,19 +71,16 @@ def _write_samples(params: Params, samples: list[Sample], rejects: int = 0) -> N
     write_json(params.reports / "download.json", {"read": len(samples) + rejects})
 
 
-def _decided(rewrite: Rewrite, kept: bool) -> dict[str, Any]:
-    """A row of the decision table; STS is the only filter that measured anything."""
+def _decided(rewrite: Rewrite, kept: bool) -> tuple[Rewrite, Decision]:
+    """A record with a decision; STS is the only filter that measured anything."""
     verdicts = {name: FilterResult(None, None, True) for name in ALL}
     verdicts["sts"] = FilterResult(rewrite.scores["sts"], 0.4, kept)
-    return decision_row(rewrite, Decision(None if kept else "sts: low", verdicts, rewrite, ()))
+    return rewrite, Decision(None if kept else "sts: 0.1, below 0.4", verdicts, rewrite, ())
 
 
 def _write_pf1m(params: Params, kept: list[Rewrite], rejected: list[Rewrite]) -> None:
     decided = [_decided(r, True) for r in kept] + [_decided(r, False) for r in rejected]
-    write_shard(params.data / "pf1m" / "decisions" / "part-000000.parquet", decided, schema())
-    for name, rewrites, reason in (("kept", kept, ""), ("rejected", rejected, "sts: 0.1, below 0.4")):
-        rows = ({**r.to_row(), "reason": reason, "verdicts": "{}", "cut": "[]"} for r in rewrites)
-        write_shards(params.data / "pf1m" / name, rows)
+    write_decided(params.data / "pf1m", decided)
 
 
 def test_a_gate_that_holds_writes_the_report_the_next_stages_wait_for(params: Params) -> None:
@@ -119,7 +117,7 @@ def test_too_many_rows_in_quarantine_fail_the_gate_and_are_named(params: Params)
     ],
 )
 def test_images_fit_the_task(changes: dict[str, Any], fits: bool) -> None:
-    assert check.raw_row(_sample(1, **changes).to_row(), "annotation")["images_fit_task"] is fits
+    assert gates.raw_row(_sample(1, **changes).to_row(), "annotation")["images_fit_task"] is fits
 
 
 def _pair(number: int, sample: int, split: str) -> RewritePair:
@@ -215,7 +213,7 @@ def test_the_nli_label_is_read_for_questions_only(params: Params) -> None:
     logits = [3.0, 0.0, 0.0]  # contradiction, entailment, neutral
     question = _rewrite(1, task=Task.VQA, scores={"nli": logits, "sts": 0.1})
     caption = _rewrite(2, scores={"nli": logits, "sts": 0.9})
-    rows = [check.pf1m_row(rewrite.to_row()) for rewrite in (question, caption)]
+    rows = [gates.pf1m_row(rewrite) for rewrite in (question, caption)]
     assert [row["nli"] for row in rows] == ["contradiction", None]
     assert [row["sts"] for row in rows] == [None, 0.9]
     assert json.loads(rows[0]["images"]) == ["coco/1.png"]

@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.filter.scoring import with_columns
+from tests.unit.filter.scoring import decide, with_columns, write_decided
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import FilterResult, Thresholds, decide
-from polite_flamingo.filter.decisions import decision_row
+from polite_flamingo.filter.chain import FilterResult, FilterSettings
 from polite_flamingo.io import write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.reports.explain import explain
-from polite_flamingo.stages.filter import record_row
 
 PROJECT = Path(__file__).resolve().parents[3]
 SETS = {"near_duplicate": FilterResult(0.0, None, True), "template": FilterResult(0.5, None, True)}
@@ -64,11 +62,9 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     write_shards(loaded.data / "rewrites", [rewrite.to_row(), replace(probe, scores={}).to_row()])
     write_shards(loaded.data / "scored", [scored.to_row(), probe.to_row()])
     kept = with_columns(replace(rewrite, id="coco/train/18"), rouge_l=0.3, sts=0.7, clip_logits=[20.0, 12.0])
-    decisions = [(r, decide(r, Thresholds())) for r in (scored, kept)]
+    decisions = [(r, decide(r, FilterSettings())) for r in (scored, kept)]
     results = [(r, replace(d, verdicts={**d.verdicts, **SETS})) for r, d in decisions]
-    write_shards(loaded.data / "pf1m" / "rejected", [record_row(results[0][1])])
-    write_shards(loaded.data / "pf1m" / "kept", [record_row(results[1][1])])
-    write_shards(loaded.data / "pf1m" / "decisions", [decision_row(r, d) for r, d in results])
+    write_decided(loaded.data / "pf1m", results)
     return loaded
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.filter.scoring import write_decided
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import write_json, write_shards
+from polite_flamingo.filter.chain import Decision
+from polite_flamingo.io import write_json
 from polite_flamingo.params import Params, load_params
+from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.reports.headline import build_report, first_records, render_report
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -123,9 +127,12 @@ def test_without_any_stage_the_error_says_what_to_run(params: Params) -> None:
 def test_the_first_records_are_the_first_by_id_kept_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = load_params(PROJECT / "params.yaml")
     monkeypatch.chdir(tmp_path)
-    row = {"instruction": "What?", "raw_answer": "red", "rewritten": "It is red.\n\nReally."}
-    write_shards(params.data / "pf1m" / "kept", [{**row, "id": "b", "reason": ""}, {**row, "id": "d", "reason": ""}])
-    write_shards(params.data / "pf1m" / "rejected", [{**row, "id": "a", "reason": "nli: contradiction"}])
+    text = "It is red.\n\nReally."
+    record = Rewrite("b", "vqa", "train", "-", Task.VQA, "What?", (), "red", text, "stop")
+    records = [record, replace(record, id="d"), replace(record, id="a")]
+    reasons = [None, None, "nli: contradiction"]
+    decided = [(r, Decision(reason, {}, r, ())) for r, reason in zip(records, reasons, strict=True)]
+    write_decided(params.data / "pf1m", decided)
     shown = first_records(params, 2)
     assert shown.index("**a** (dropped: nli: contradiction)") < shown.index("**b** (kept)")
     assert "It is red. / Really." in shown

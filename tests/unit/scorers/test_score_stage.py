@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import ModelError, QualityError
-from polite_flamingo.filter.chain import Thresholds, decide
+from polite_flamingo.filter.chain import FilterSettings
+from polite_flamingo.filter.table import decide_records
 from polite_flamingo.io import read_jsonl, read_shards, write_shards
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor
@@ -106,7 +107,8 @@ def test_the_similarity_by_number_cut_is_that_of_the_edited_text(params: Params)
     score.run(params, NullTracker())
     first = scored(params)[0]
     middle = sorted(first.scores["clip_logits"])[1]
-    decision = decide(first, Thresholds(min_words=0, min_clip_logit=middle, min_cosine=-1, max_rouge_l=1.0))
+    wide = FilterSettings().changed({"length.min_words": 0, "sts.min_cosine": -1, "change.max_rouge_l": 1.0})
+    (decision,) = decide_records([first], wide.changed({"paragraphs.min_clip_logit": middle}))
     assert decision.kept and len(decision.cut) == 1
     give(params, [record(0, decision.text)])
     score.run(params, NullTracker())

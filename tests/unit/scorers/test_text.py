@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polite_flamingo.filter.paragraphs import ParagraphEditor
+from polite_flamingo.filter.paragraphs import cut_paragraphs
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.text import cut_texts, text_scores
 
@@ -53,7 +53,8 @@ def test_for_every_threshold_the_text_by_number_cut_is_the_editors(values: list[
     text = "\n\n".join(f"Paragraph {i}." for i in range(len(logits)))
     texts = cut_texts(caption(text), logits)
     below = sum(logit < threshold for logit in logits)
-    left = ParagraphEditor(threshold).edit(caption(text).with_scores(clip_logits=logits)).rewrite.rewritten
+    scored = caption(text).with_scores(clip_logits=logits)
+    left = cut_paragraphs(scored, [logit < threshold for logit in logits])[0].rewritten
     assert texts is not None and len(texts) == len(logits)
     if below < len(logits):
         assert texts[below] == left

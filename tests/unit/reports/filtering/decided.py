@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image as PILImage
-from tests.unit.filter.scoring import with_columns
+from tests.unit.filter.scoring import with_columns, write_decided
 
-from polite_flamingo.filter.chain import Thresholds, decide
-from polite_flamingo.io import write_shards
+from polite_flamingo.filter.chain import FilterSettings
+from polite_flamingo.filter.table import decide_records
 from polite_flamingo.records import Image, Rewrite, Task
-from polite_flamingo.stages.filter import record_row
 
-THRESHOLDS = Thresholds(min_cosine_per_task=(("change", 0.85),))
+SETTINGS = FilterSettings().changed({"sts.per_task": {"change": 0.85}})
 GOOD, WRONG = [-1.0, 3.0, 0.0], [3.0, -1.0, 0.0]
 
 
@@ -42,9 +41,7 @@ def natural() -> list[Rewrite]:
 
 def write(folder: Path, rewrites: list[Rewrite]) -> Path:
     """Folder ``pf1m``; ``raw`` beside it has the image."""
-    decisions = [decide(rewrite, THRESHOLDS) for rewrite in rewrites]
-    for state, kept in (("kept", True), ("rejected", False)):
-        write_shards(folder / "pf1m" / state, [record_row(d) for d in decisions if d.kept is kept])
+    write_decided(folder / "pf1m", zip(rewrites, decide_records(rewrites, SETTINGS), strict=True))
     (folder / "raw").mkdir(exist_ok=True)
     PILImage.new("RGB", (640, 480), "red").save(folder / "raw" / "a.png")
     return folder / "pf1m"
