@@ -94,9 +94,9 @@ def test_the_suggestion_separates_what_can_be_separated_and_leaves_the_rest_alon
     assert found.met
     assert found.clean_kept == 1.0
     assert found.corrupted == 0.0
-    assert 0.3 < dict(found.thresholds.min_cosine_per_task)["caption"] <= 0.8
-    assert found.thresholds.nli_reject == start.nli_reject
-    assert found.thresholds.max_numbers_changed is None
+    assert 0.3 < found.thresholds.sts.per_task["caption"] <= 0.8
+    assert found.thresholds.nli == start.nli
+    assert found.thresholds.numbers.max_changed is None
 
 
 def test_a_target_out_of_reach_is_said_to_be_missed_and_the_clean_are_not_given_up() -> None:
