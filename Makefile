@@ -81,7 +81,7 @@ bench-score: $(STAMP)  ## each scorer against one record at a time, with the sam
 	$(BIN)/python -m bench.bench_score
 
 bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
-	$(BIN)/python bench/bench_engine.py
+	$(BIN)/python -m bench.bench_engine
 
 bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
 	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")

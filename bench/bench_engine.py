@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.bench_journal import CALLS, KILLS, ROWS, compare_journals
-from bench.common import publish
+from bench.common import WORK, publish
 from polite_flamingo.io import write_json
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor
@@ -107,11 +107,12 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(arguments.one, arguments.folder)))
         return
+    WORK.mkdir(parents=True, exist_ok=True)
     rows = []
     for count in arguments.records:
-        with tempfile.TemporaryDirectory(prefix="bench_engine_", dir=".") as folder:
+        with tempfile.TemporaryDirectory(prefix="engine-", dir=WORK) as folder:
             images(Path(folder) / "images")
-            command = [sys.executable, __file__, "--one", str(count), "--folder", folder]
+            command = [sys.executable, "-m", "bench.bench_engine", "--one", str(count), "--folder", folder]
             rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     head = (
         "records",

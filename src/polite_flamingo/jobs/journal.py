@@ -7,6 +7,10 @@ frames are removed. So a kill at any instant costs the calls in flight; a torn l
 nothing about time, batches or workers and are therefore byte-identical however the job went.
 
 Rows are found again by the content hash of their unit alone, so that work of other settings is never taken for this.
+
+Why frames and not SQLite: both keep every finished call through kills, at the same processor time, but SQLite does not
+check its pages, so that a flipped bit comes back as an answer; it takes 25 times the space, and its log wants a local
+disk. ``python -m bench.bench_engine --journals`` compares them (docs/scoring.md).
 """
 
 from __future__ import annotations

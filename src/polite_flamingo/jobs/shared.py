@@ -55,23 +55,23 @@ class Shared:
             return target
         files, root = self._open()
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".fetching-", dir=target.parent))
+        staging = Path(tempfile.mkdtemp(prefix=".fetching-", dir=target.parent))
         try:
             for path in files.find(f"{root}/{name}"):
                 below = path.removeprefix(f"{root}/{name}").lstrip("/")
                 if below and below != COMPLETE:
-                    (made / below).parent.mkdir(parents=True, exist_ok=True)
-                    files.get_file(path, str(made / below))
-            if not any(made.iterdir()):
+                    (staging / below).parent.mkdir(parents=True, exist_ok=True)
+                    files.get_file(path, str(staging / below))
+            if not any(staging.iterdir()):
                 raise StorageError("shared folder is missing", value=name, where=self.url, next_step="start again")
-            made.chmod(0o755)
+            staging.chmod(0o755)
             try:
-                made.rename(target)
+                staging.rename(target)
             except OSError:
                 if not target.is_dir():  # another worker was faster
                     raise
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
         return target
 
     def publish_images(self, root: Path, paths: Iterable[str]) -> dict[str, str]:
