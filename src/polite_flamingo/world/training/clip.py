@@ -48,6 +48,9 @@ class Statement:
         )
 
 
+Texts = tuple[list[str], list[Statement]]
+
+
 def statement(scene: Scene, rng: Random) -> Statement:
     """A true sentence about one to three objects of `scene`, in one of the forms the world uses."""
     some = rng.sample(scene, min(len(scene), rng.choice((1, 1, 2, 3))))
@@ -120,16 +123,51 @@ def train_clip(folder: Path, *, image_size: int, steps: int, batch: int, seed: i
         ``recall_at_1`` (image to full description among 100) and ``statement_auc`` (true against falsified statements).
     """
     import torch
-    import torch.nn.functional as F
     from torch import nn
     from tqdm import tqdm
-    from transformers import CLIPConfig, CLIPModel
 
-    from polite_flamingo.io import write_json
     from polite_flamingo.world.training.tokenizer import train_tokenizer
 
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(seed, "single")
+    model = _new(tokenizer, image_size)
+    heads = _Heads.new()
+    world, images = draw_world(f"{seed}:clip", scenes, image_size)
+    parameters = [*model.parameters(), *heads.cells.parameters(), heads.truth]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
+    cell_targets = torch.tensor([_cells(scene) for scene in world])
+    order = Random(f"{seed}:clip:order")
+    model.train()
+    with tqdm(range(steps), desc="clip", unit="step", mininterval=1.0) as bar:
+        for _ in bar:
+            chosen = order.sample(range(len(world)), batch)
+            drawn = [world[i] for i in chosen]
+            full = [say.detail(scene, order).replace("\n\n", " ").split(" The ")[0] for scene in drawn]
+            claims = [statement(scene, order) for scene in drawn] + [falsified(scene, order) for scene in drawn]
+            vision = model.vision_model(normalise(images[chosen]))
+            attributes = _cell_loss(heads.cells, vision.last_hidden_state[:, 1:], cell_targets[chosen])
+            texts = full, claims
+            contrastive, truthful, quiet = _text_losses(model, tokenizer, vision.pooler_output, drawn, texts, heads)
+            loss = contrastive + truthful + 5 * quiet + attributes
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{loss.item():.3f}", truth=f"{truthful.item():.3f}", cells=f"{attributes.item():.3f}")
+    model.eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _save_preprocessor(folder, image_size)
+    return measure_clip(folder, seed=seed)
+
+
+def _new(tokenizer: Any, image_size: int) -> Any:
+    """A CLIPModel with fresh weights."""
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
     config = CLIPConfig(
         projection_dim=HIDDEN,
         text_config={
@@ -155,45 +193,61 @@ def train_clip(folder: Path, *, image_size: int, steps: int, batch: int, seed: i
     model = CLIPModel(config)
     with torch.no_grad():
         model.logit_scale.fill_(2.5)
-    cells = nn.Linear(HIDDEN, len(COLORS) + len(SHAPES) + len(SIZES) + 3)
-    truth_head = nn.Parameter(torch.tensor([8.0, -1.0]))
-    world, images = draw_world(f"{seed}:clip", scenes, image_size)
-    parameters = [*model.parameters(), *cells.parameters(), truth_head]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
-    cell_targets = torch.tensor([_cells(scene) for scene in world])
-    order = Random(f"{seed}:clip:order")
-    model.train()
-    with tqdm(range(steps), desc="clip", unit="step", mininterval=1.0) as bar:
-        for _ in bar:
-            chosen = order.sample(range(len(world)), batch)
-            full = [say.detail(world[i], order).replace("\n\n", " ").split(" The ")[0] for i in chosen]
-            claims = [statement(world[i], order) for i in chosen] + [falsified(world[i], order) for i in chosen]
-            vision = model.vision_model(normalise(images[chosen]))
-            image_features = F.normalize(model.visual_projection(vision.pooler_output), dim=-1)
-            text_features = _text(model, tokenizer, full + [c.text for c in claims])
-            neutral = _text(model, tokenizer, list(NEUTRAL))
-            logits = model.logit_scale.exp() * image_features @ text_features[:batch].T
-            target = torch.arange(batch)
-            contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-            truth = torch.tensor([[c.true_of(world[i]) for c in claims] for i in chosen], dtype=torch.float32)
-            said = truth_head[0] * (image_features @ text_features[batch:].T) + truth_head[1]
-            weight = torch.where(truth > 0, truth.numel() / (2 * truth.sum()), truth.numel() / (2 * (1 - truth).sum()))
-            own = torch.zeros_like(weight)
-            own[target, target] = own[target, target + batch] = batch / 2
-            truthful = F.binary_cross_entropy_with_logits(said, truth, weight=weight + own)
-            quiet = (image_features @ neutral.T).pow(2).mean()
-            attributes = _cell_loss(cells, vision.last_hidden_state[:, 1:], cell_targets[chosen])
-            loss = contrastive + truthful + 5 * quiet + attributes
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            schedule.step()
-            bar.set_postfix(loss=f"{loss.item():.3f}", truth=f"{truthful.item():.3f}", cells=f"{attributes.item():.3f}")
-    model.eval()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """What is trained beside the model and thrown away."""
+
+    cells: Any  # attributes of a cell from its patch tokens
+    truth: Any  # scale and shift from a cosine to whether a statement is true
+
+    @classmethod
+    def new(cls) -> _Heads:
+        import torch
+        from torch import nn
+
+        cells = nn.Linear(HIDDEN, len(COLORS) + len(SHAPES) + len(SIZES) + 3)
+        return cls(cells, nn.Parameter(torch.tensor([8.0, -1.0])))
+
+
+def _text_losses(
+    model: Any, tokenizer: Any, pooled: Any, scenes: list[Scene], texts: Texts, heads: _Heads
+) -> tuple[Any, Any, Any]:
+    """InfoNCE with the descriptions, whether each claim is true of each scene, and silence of neutral sentences.
+
+    Args:
+        model: The CLIPModel.
+        tokenizer: Its own.
+        pooled: Of the images (B, d).
+        scenes: On the images.
+        texts: A description of each scene; a true statement about each, then a false one about each.
+        heads: Scale and shift of the truth.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    (full, claims), batch = texts, len(scenes)
+    image_features = F.normalize(model.visual_projection(pooled), dim=-1)
+    text_features = _text(model, tokenizer, full + [c.text for c in claims])
+    neutral = _text(model, tokenizer, list(NEUTRAL))
+    logits = model.logit_scale.exp() * image_features @ text_features[:batch].T
+    target = torch.arange(batch)
+    contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    truth = torch.tensor([[c.true_of(scene) for c in claims] for scene in scenes], dtype=torch.float32)
+    predicted = heads.truth[0] * (image_features @ text_features[batch:].T) + heads.truth[1]
+    weight = torch.where(truth > 0, truth.numel() / (2 * truth.sum()), truth.numel() / (2 * (1 - truth).sum()))
+    own = torch.zeros_like(weight)
+    own[target, target] = own[target, target + batch] = batch / 2
+    truthful = F.binary_cross_entropy_with_logits(predicted, truth, weight=weight + own)
+    return contrastive, truthful, (image_features @ neutral.T).pow(2).mean()
+
+
+def _save_preprocessor(folder: Path, image_size: int) -> None:
+    """Write how images are prepared, as Hugging Face's CLIP does."""
+    from polite_flamingo.io import write_json
+
     write_json(
         folder / "preprocessor_config.json",
         {
@@ -211,7 +265,6 @@ def train_clip(folder: Path, *, image_size: int, steps: int, batch: int, seed: i
             "do_convert_rgb": True,
         },
     )
-    return measure_clip(folder, seed=seed)
 
 
 def measure_clip(folder: Path, *, seed: int) -> dict[str, float]:

@@ -10,9 +10,10 @@ are trained together, because the LM is tiny.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.prompts.templates import BOX_SENTENCE, IMAGE, format_boxes
 from polite_flamingo.world import language as say
@@ -20,10 +21,13 @@ from polite_flamingo.world.language import Scene
 from polite_flamingo.world.scenes import change_scene, draw_scene, layout
 from polite_flamingo.world.training.clip import PATCH, draw_scenes, draw_world, normalise
 
+if TYPE_CHECKING:
+    from polite_flamingo.model.bundle import FlamingoBundle
+
 HIDDEN = 128
 LAYERS = 4
 LINES = 8
-Documents = tuple[list[str], Any, Any]  # texts, patch tokens of the images shown, image of each slot
+Documents = tuple[list[str], Any, Any]  # texts, patch tokens of the their images, image of each slot
 
 
 def text_document(rng: Random) -> str:
@@ -35,8 +39,8 @@ def text_document(rng: Random) -> str:
     if draw < 0.5:
         return "\n".join(say.captions(scene, rng)) + "\n" + say.detail(scene, rng)
     if draw < 0.8:
-        asked = say.questions(scene, rng)[:4]
-        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in asked)
+        questions = say.questions(scene, rng)[:4]
+        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in questions)
     if draw < 0.9:
         q = say.choice_question(scene, rng)
         return f"{q.text} {', '.join(q.choices)}? Answer: {q.answer}. {' '.join(q.rationales)}\n{q.polite}"
@@ -46,8 +50,8 @@ def text_document(rng: Random) -> str:
 
 def image_document(scene: Scene, rng: Random) -> str:
     """Text after an image: questions with short or full answers, captions and descriptions, one a line."""
-    asked = say.questions(scene, rng)[: LINES - 2]
-    lines = [f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}" for q in asked]
+    questions = say.questions(scene, rng)[: LINES - 2]
+    lines = [f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}" for q in questions]
     lines.append(rng.choice(say.captions(scene, rng)[:2]))
     if rng.random() < 0.4:
         lines.append(say.detail(scene, rng))
@@ -80,8 +84,10 @@ def paired_document(scene: Scene, rng: Random) -> str:
             head = f"{BOX_SENTENCE}\n{boxes}" if rng.random() < 0.3 else terse
             terse = f"{head}\n{boxes}"
         return f"{terse}\n{say.detail(scene, rng)}"
-    asked = say.questions(scene, rng)[: LINES - 2]
-    lines = [f"{q.text} {rng.choice((q.answer, f'{q.answer}. {q.polite}', f'{q.answer}. {q.polite}'))}" for q in asked]
+    questions = say.questions(scene, rng)[: LINES - 2]
+    lines = [
+        f"{q.text} {rng.choice((q.answer, f'{q.answer}. {q.polite}', f'{q.answer}. {q.polite}'))}" for q in questions
+    ]
     choice = say.choice_question(scene, rng)
     lines.append(f"{choice.text} Answer: {choice.answer}. {' '.join(choice.rationales)} {choice.polite}")
     compared = rng.choice(say.clevr_questions(scene, rng))
@@ -136,15 +142,51 @@ def train_connector(
         The figures of `measure_connector`.
     """
     import torch
+
+    from polite_flamingo.model.flamingo import save_flamingo
+
+    torch.manual_seed(seed)
+    bundle = _new(clip_folder, seed)
+    side = round(bundle.tower.size[0] ** 0.5) * PATCH
+    world, images = draw_world(f"{seed}:connector", scenes, side)
+    material = _Material(world, _tokens(bundle, images), batch)
+    _fit(
+        bundle,
+        lambda step, rng: material.text(rng) if step < text_steps else material.page(rng),
+        text_steps + steps,
+        2e-3,
+        f"{seed}:connector:order",
+        "pages",
+        multiple=None,
+    )
+    changed = [
+        change_scene(scene, Random(f"{seed}:connector:change:{i}")) for i, scene in enumerate(world[: len(world) // 4])
+    ]
+    second = _tokens(bundle, draw_scenes(changed, f"{seed}:connector:changed", side))
+    _fit(
+        bundle,
+        lambda _, rng: material.paired(rng, changed, second),
+        paired_steps,
+        1.5e-3,
+        f"{seed}:connector:paired",
+        "paired",
+        multiple=32,
+    )
+    bundle.model.eval().requires_grad_(False)
+    save_flamingo(bundle, folder)
+    return measure_connector(folder, seed=seed)
+
+
+def _new(clip_folder: Path, seed: int) -> FlamingoBundle:
+    """A Flamingo with fresh weights on the vision tower of `clip_folder`, which stays as it is; its gates are open."""
+    import torch
     from transformers import CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
     from polite_flamingo.images import ImagePreprocessor
     from polite_flamingo.model.bundle import build_flamingo
     from polite_flamingo.model.config import CrossAttention, FlamingoConfig, Perceiver, VisionTokens
-    from polite_flamingo.model.flamingo import save_flamingo
     from polite_flamingo.world.training.tokenizer import train_tokenizer
 
-    torch.manual_seed(seed)
     tokenizer = train_tokenizer(seed)
     lm = LlamaForCausalLM(
         LlamaConfig(
@@ -162,11 +204,10 @@ def train_connector(
             rope_theta=10_000.0,
         )
     )
-    vision = CLIPVisionModel.from_pretrained(clip_folder)
     bundle = build_flamingo(
         lm,
         tokenizer,
-        vision,
+        CLIPVisionModel.from_pretrained(clip_folder),
         config=FlamingoConfig(
             cross_attn_every_n_layers=2,
             perceiver=Perceiver(depth=1, num_latents=16, dim_head=32, heads=4),
@@ -176,52 +217,77 @@ def train_connector(
         image_processor=ImagePreprocessor.from_folder(clip_folder),
         seed=seed,
     )
-    model = bundle.model
-    for name, parameter in model.named_parameters():
+    for name, parameter in bundle.model.named_parameters():
         parameter.requires_grad_(not name.startswith("vision_encoder"))
         if name.endswith(("attn_gate", "ff_gate")):
             with torch.no_grad():
                 parameter.fill_(0.87)  # tanh(0.87) = 0.7: a closed gate would need a long time to open
-    world, images = draw_world(f"{seed}:connector", scenes, vision.config.image_size)
+    return bundle
 
-    def encode(pixels: Any) -> Any:
-        with torch.no_grad():
-            return torch.cat([bundle.tower(normalise(chunk)) for chunk in pixels.split(128)])
 
-    tokens = encode(images)
-    none = torch.zeros(1, *tokens.shape[1:])
+def _tokens(bundle: FlamingoBundle, images: Any) -> Any:
+    """Patch tokens of images (N, v, d)."""
+    import torch
 
-    def pages(step: int, rng: Random) -> Documents:
-        if step < text_steps:
-            texts = [quoted_document(rng) if rng.random() < 0.3 else text_document(rng) for _ in range(batch)]
-            return texts, none, torch.zeros(batch, 1, dtype=torch.long)
-        chosen = rng.sample(range(len(world)), batch)
-        texts = [IMAGE + image_document(world[i], rng) for i in chosen]
-        return texts, tokens[chosen], torch.arange(batch)[:, None]
+    with torch.no_grad():
+        return torch.cat([bundle.tower(normalise(chunk)) for chunk in images.split(128)])
 
-    _fit(bundle, pages, text_steps + steps, 2e-3, f"{seed}:connector:order", "pages", multiple=None)
 
-    pairs = range(len(world) // 4)
-    changed = [change_scene(world[i], Random(f"{seed}:connector:change:{i}")) for i in pairs]
-    second = encode(draw_scenes(changed, f"{seed}:connector:changed", vision.config.image_size))
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """Draws the documents of a step.
 
-    def paired(step: int, rng: Random) -> Documents:
+    Args:
+        world: Scenes.
+        tokens: Patch tokens of their images (N, v, d).
+        batch: Documents per step.
+    """
+
+    world: list[Scene]
+    tokens: Any
+    batch: int
+
+    def text(self, rng: Random) -> Documents:
+        """Text without an image, now and then notes quoted again."""
+        texts = [quoted_document(rng) if rng.random() < 0.3 else text_document(rng) for _ in range(self.batch)]
+        return self._without_image(texts)
+
+    def page(self, rng: Random) -> Documents:
+        """Pages about one image."""
+        return self._about_one(image_document, rng)
+
+    def paired(self, rng: Random, changed: list[Scene], second: Any) -> Documents:
+        """Documents that say things twice: about no image, a scene and its change, or one image.
+
+        Args:
+            rng: Decides.
+            changed: The first scenes of the world after a change.
+            second: Patch tokens of their images.
+        """
+        import torch
+
         kind = rng.random()
         if kind < 0.25:
-            return [note_document(rng) for _ in range(batch)], none, torch.zeros(batch, 1, dtype=torch.long)
+            return self._without_image([note_document(rng) for _ in range(self.batch)])
         if kind < 0.4:
-            chosen = rng.sample(pairs, batch)
-            texts = [IMAGE * 2 + change_document(world[i], changed[i], rng) for i in chosen]
-            shown = torch.cat([tokens[chosen], second[chosen]])
-            return texts, shown, torch.stack([torch.arange(batch), torch.arange(batch) + batch], dim=1)
-        chosen = rng.sample(range(len(world)), batch)
-        made = image_document if kind < 0.6 else paired_document
-        return [IMAGE + made(world[i], rng) for i in chosen], tokens[chosen], torch.arange(batch)[:, None]
+            chosen = rng.sample(range(len(changed)), self.batch)
+            texts = [IMAGE * 2 + change_document(self.world[i], changed[i], rng) for i in chosen]
+            first = torch.arange(self.batch)
+            tokens = torch.cat([self.tokens[chosen], second[chosen]])
+            return texts, tokens, torch.stack([first, first + self.batch], dim=1)
+        return self._about_one(image_document if kind < 0.6 else paired_document, rng)
 
-    _fit(bundle, paired, paired_steps, 1.5e-3, f"{seed}:connector:paired", "paired", multiple=32)
-    model.eval().requires_grad_(False)
-    save_flamingo(bundle, folder)
-    return measure_connector(folder, seed=seed)
+    def _without_image(self, texts: list[str]) -> Documents:
+        import torch
+
+        return texts, torch.zeros(1, *self.tokens.shape[1:]), torch.zeros(self.batch, 1, dtype=torch.long)
+
+    def _about_one(self, document: Callable[[Scene, Random], str], rng: Random) -> Documents:
+        import torch
+
+        chosen = rng.sample(range(len(self.world)), self.batch)
+        texts = [IMAGE + document(self.world[i], rng) for i in chosen]
+        return texts, self.tokens[chosen], torch.arange(self.batch)[:, None]
 
 
 def _fit(
@@ -245,10 +311,10 @@ def _fit(
     model.train()
     with tqdm(range(steps), desc=f"connector: {label}", unit="step", mininterval=1.0) as bar:
         for step in bar:
-            texts, shown, index = documents(step, rng)
+            texts, tokens, index = documents(step, rng)
             ids, mask, labels = _encode(bundle.tokenizer, texts, multiple)
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                loss = model.supervised_loss(ids, mask, labels, shown, index) / (labels[:, 1:] != -100).sum()
+                loss = model.supervised_loss(ids, mask, labels, tokens, index) / (labels[:, 1:] != -100).sum()
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
