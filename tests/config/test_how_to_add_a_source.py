@@ -74,7 +74,7 @@ def test_the_code_of_the_page_is_in_the_projects_style(project: Path) -> None:
 
 def test_the_helpers_of_the_page_exist() -> None:
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| `([\w.]+)` \|", PAGE, flags=re.MULTILINE)
-    assert len(rows) == 8
+    assert len(rows) == 9
     for names, module in rows:
         for name in re.findall(r"\w+", names):
             assert hasattr(importlib.import_module(f"polite_flamingo.sources.{module}"), name), name
