@@ -28,7 +28,7 @@ def export(options: CommonOptions, format: str, out: Path | None, permissive_onl
         out or params.data / "exports" / format,
         image_root=params.image_root,
         filters=params.reports / "filter.json",
-        made={
+        provenance={
             "software": f"polite-flamingo {__version__}",
             "annotations": "official files" if params.world is None else "a rendered world in the official formats",
             "profile": params.profile,

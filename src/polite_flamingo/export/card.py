@@ -54,7 +54,7 @@ def render_card(
     form: Format,
     contents: Contents,
     filters: Mapping[str, Any],
-    made: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     permissive_only: bool,
 ) -> str:
     """The card, Markdown with the head the Hugging Face hub reads.
@@ -64,7 +64,7 @@ def render_card(
         form: The format.
         contents: What was counted.
         filters: Report of the stage ``filter``.
-        made: What the records were made with, by name.
+        provenance: What the records were made with, by name.
         permissive_only: Whether other licences were left out.
     """
     total = contents.written.total()
@@ -76,7 +76,7 @@ def render_card(
         f"{total} records, {contents.images} images shown in them.",
         *_contents(contents, permissive_only),
         "## How it was made",
-        _table(("what", "with"), [(key, _value(value)) for key, value in made.items()]),
+        _table(("what", "with"), [(key, _value(value)) for key, value in provenance.items()]),
         *_filters(filters),
         *_format(form, contents),
     ]

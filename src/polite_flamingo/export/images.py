@@ -15,12 +15,12 @@ def image_bytes(root: Path, sample: Sample) -> list[bytes]:
     Raises:
         ImageError: one is missing or too large.
     """
-    found = []
+    contents = []
     for image in sample.images:
         file = resolve_image(root, image.path)
         if not file.is_file():
             raise ImageError("image is missing", value=image.path, where=root)
         if file.stat().st_size > MAX_IMAGE_BYTES:
             raise ImageError("image file is too large", value=image.path, where=root)
-        found.append(file.read_bytes())
-    return found
+        contents.append(file.read_bytes())
+    return contents

@@ -27,7 +27,7 @@ def export(
     *,
     image_root: Path,
     filters: Path,
-    made: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     permissive_only: bool = False,
 ) -> dict[str, Any]:
     """Write the kept records in one format; the folder appears complete or not at all.
@@ -38,7 +38,7 @@ def export(
         out: The folder to write; one that an earlier export has written is replaced.
         image_root: Data root image paths are relative to.
         filters: Report of the stage ``filter``.
-        made: What the records were made with, for the card.
+        provenance: What the records were made with, for the card.
         permissive_only: Leave out annotations whose licence is not known to allow commercial use.
 
     Returns:
@@ -56,7 +56,7 @@ def export(
     out = out.absolute()
     with locked(out.with_name(f".{out.name}.lock"), where=out), publishing(out) as staging:
         contents = _write(form, staging, image_root, pf1m, permissive_only)
-        write_atomic(staging / CARD, render_card(name, form, contents, report, made, permissive_only))
+        write_atomic(staging / CARD, render_card(name, form, contents, report, provenance, permissive_only))
         summary = {
             "format": name,
             "records": contents.written.total(),

@@ -33,10 +33,10 @@ def find_state(entry: Entry, root: Path) -> State:
         return State("absent")
     reader = load_source(entry.name)
     splits = tuple(entry.splits) or ("all",)
-    found = tuple(split for split in splits if has_annotations(reader, root, entry.folder, split))
+    readable = tuple(split for split in splits if has_annotations(reader, root, entry.folder, split))
     recorded = read_record(folder)
     begun = [remote for remote in entry.files if remote.to in recorded or part_of(target_of(folder, remote)).exists()]
-    if not found and not begun:
+    if not readable and not begun:
         return State("absent")
     finished = not begun or all(is_done(folder, remote) for remote in entry.files)
-    return State("present" if finished and found == splits else "partial", found)
+    return State("present" if finished and readable == splits else "partial", readable)

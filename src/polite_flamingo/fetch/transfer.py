@@ -39,10 +39,10 @@ class DiskFullError(DataError):
 class PublishedError(DataError):
     """A file is not the one that was published."""
 
-    def __init__(self, what: str, found: object, published: object, *, where: object) -> None:
+    def __init__(self, what: str, actual: object, published: object, *, where: object) -> None:
         super().__init__(
             f"file has another {what} than the published one",
-            value=f"{found} instead of {published}",
+            value=f"{actual} instead of {published}",
             where=where,
             next_step="fetch it again; if it stays so, the release has changed: report it",
         )
@@ -149,9 +149,9 @@ def check_file(remote: RemoteFile, path: Path) -> dict[str, Any]:
         "sha256": (sha256.hexdigest(), remote.sha256),
         "md5": (md5.hexdigest(), remote.md5),
     }
-    for what, (found, published) in checks.items():
-        if published is not None and str(found) != str(published).lower():
-            raise PublishedError(what, found, published, where=path)
+    for what, (actual, published) in checks.items():
+        if published is not None and str(actual) != str(published).lower():
+            raise PublishedError(what, actual, published, where=path)
     return {"bytes": size, "sha256": sha256.hexdigest()}
 
 

@@ -11,15 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 
 from polite_flamingo.io import read_jsonl
 from polite_flamingo.records import Rewrite, Task
-from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, article
+from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES
 
 Pair = tuple[str, str]
 
-_MENTION = re.compile(rf"\b({'|'.join(COLORS)})\s+({'|'.join(SHAPES)})s?\b")
+MENTION = re.compile(rf"\b({'|'.join(COLORS)})\s+({'|'.join(SHAPES)})s?\b")
 _NEGATION = re.compile(r"\b(no|not|without|not see|not see an?|gone|removed|longer)\b[^.]{0,12}$")
 _WORDS = re.compile(rf"\b({'|'.join((*COLORS, *SHAPES))})s?\b")
 _CHANGES = {  # word of an annotation -> how a response may say it
@@ -27,7 +26,7 @@ _CHANGES = {  # word of an annotation -> how a response may say it
     "added": r"\b(added|new|appeared)\b",
     "now": r"\b(now|turned|changed|painted|became)\b",
 }
-_CATEGORIES: dict[str, tuple[str, ...]] = {
+CATEGORIES: dict[str, tuple[str, ...]] = {
     "color": COLORS,
     "shape": SHAPES,
     "size": SIZES,
@@ -127,15 +126,15 @@ def mentions(text: str, negated: bool = False) -> list[Pair]:
     lowered = " ".join(text.lower().split())
     return [
         (match[1], match[2])
-        for match in _MENTION.finditer(lowered)
+        for match in MENTION.finditer(lowered)
         if negated or not _NEGATION.search(lowered[: match.start()])
     ]
 
 
 def same_answer(question: str, answer: str, text: str) -> bool:
     """True when the first term of the answer's category in `text`, not taken from the question, is the answer."""
-    answer = _bare(answer)
-    category = next((name for name, terms in _CATEGORIES.items() if answer in terms), None)
+    answer = bare_answer(answer)
+    category = next((name for name, terms in CATEGORIES.items() if answer in terms), None)
     lowered = " ".join(text.lower().split())
     if category is None:
         return answer in lowered
@@ -145,7 +144,7 @@ def same_answer(question: str, answer: str, text: str) -> bool:
         else:
             return _polarity(lowered, mentions(question)) == answer
     clause = question.split("?")[0].lower()
-    terms = _CATEGORIES[category]
+    terms = CATEGORIES[category]
     pattern = re.compile(rf"\b({'|'.join(sorted(terms, key=len, reverse=True))})s?\b")
     for match in pattern.finditer(lowered):
         in_question = category != "count" and re.search(rf"\b{match[1]}s?\b", clause) and f"{answer} or" not in clause
@@ -162,61 +161,8 @@ def same_change(annotation: str, text: str) -> bool:
     return named and all(re.search(said, now) for word, said in _CHANGES.items() if re.search(rf"\b{word}\b", was))
 
 
-def corrupt(truth: GroundTruth, rewrite: Rewrite, rng: Random) -> tuple[str, str] | None:
-    """Return a corrupted copy of a clean rewrite's text and the kind of corruption; None where none fits.
-
-    Kinds: ``answer_changed`` (another answer of the same category), ``object_swapped`` (a named object becomes one that
-    is not there), ``object_inserted`` (a sentence naming an absent object, as a paragraph of its own).
-    """
-    images = [i.path for i in rewrite.images]
-    if not truth.knows(images):
-        return None
-    text = rewrite.rewritten
-    absent = sorted({(c, s) for c in COLORS for s in SHAPES} - truth.pairs(images) - set(mentions(rewrite.instruction)))
-    new = rng.choice(absent)
-    kinds = ["answer_changed"] if rewrite.task is Task.VQA else ["object_swapped", "object_inserted"]
-    kind = rng.choice(kinds)
-    if kind == "answer_changed":
-        changed = _change_answer(rewrite, rng)
-    elif kind == "object_swapped":
-        matches = list(_MENTION.finditer(text))
-        if not matches:
-            return None
-        match = rng.choice(matches)
-        changed = f"{text[: match.start()]}{' '.join(new)}{text[match.end() :]}"
-    else:
-        position = rng.choice(POSITIONS)
-        changed = f"{text}\n\nIn addition, there is {article('small ' + ' '.join(new))} in the {position}."
-    judged = truth.judge_rewrite(rewrite, changed)
-    if changed == text or judged is None or not judged.corrupted:
-        return None
-    return changed, kind
-
-
-def _change_answer(rewrite: Rewrite, rng: Random) -> str:
-    text = rewrite.rewritten
-    answer = _bare(str(rewrite.extras.get("short_answer", "")) or rewrite.raw_answer)
-    if answer in ("yes", "no"):
-        if answer == "yes":
-            flipped = re.sub(r"\b[Yy]es\b", "No", text)
-            return re.sub(r"\bthere (is|are)\b", r"there \1 not", flipped)
-        flipped = re.sub(r"\b[Nn]o\b,?", "Yes,", text, count=1)
-        flipped = re.sub(r"\bthere (is|are) (no|not)\b", r"there \1", flipped)
-        return flipped.replace("I do not see", "I see")
-    category = next((terms for terms in _CATEGORIES.values() if answer in terms), None)
-    if category is None:
-        return text
-    if answer.isdigit():
-        spoken = NUMBERS[int(answer)] if int(answer) < len(NUMBERS) else answer
-        other = rng.choice([n for n in NUMBERS[1:] if n != spoken])
-        if answer == "0":
-            return re.sub(r"\bno\b", other, text, count=1)
-        return re.sub(rf"\b({spoken}|{answer})\b", other, text)
-    other = rng.choice([term for term in category if term != answer])
-    return re.sub(rf"\b{answer}\b", other, text)
-
-
-def _bare(answer: str) -> str:
+def bare_answer(answer: str) -> str:
+    """The term alone, of an answer that may have its reasons behind it."""
     return answer.removeprefix("Answer:").split(".")[0].strip().lower()
 
 

@@ -86,7 +86,7 @@ class Project:
             out,
             image_root=self.root,
             filters=self.path / "filter.json",
-            made={"profile": "tiny"},
+            provenance={"profile": "tiny"},
             **options,
         )
         return out

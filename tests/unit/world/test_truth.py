@@ -6,8 +6,9 @@ from tests.unit.cases import case
 
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.world import language as say
+from polite_flamingo.world.probes import corrupt
 from polite_flamingo.world.scenes import draw_scene
-from polite_flamingo.world.truth import GroundTruth, corrupt, mentions
+from polite_flamingo.world.truth import GroundTruth, mentions
 
 WORLD = GroundTruth({"a.png": frozenset({("red", "circle"), ("blue", "star")})})
 
