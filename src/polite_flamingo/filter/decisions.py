@@ -121,7 +121,7 @@ def _parsed(row: Row) -> Row:
     return parsed
 
 
-def fates(folder: Path) -> dict[str, Counter[str]]:
+def fate_counts(folder: Path) -> dict[str, Counter[str]]:
     """Records of each source by what became of them: ``kept`` or the first filter that rejects."""
     import pyarrow.dataset as ds
 
@@ -133,7 +133,7 @@ def fates(folder: Path) -> dict[str, Counter[str]]:
     return dict(sorted(counts.items()))
 
 
-def telling(folder: Path, source: str, name: str, *, kept: bool, most: int) -> list[str]:
+def nearest_records(folder: Path, source: str, name: str, *, kept: bool, most: int) -> list[str]:
     """The records of a source that lie nearest to the threshold of a filter, on one side of it.
 
     Args:

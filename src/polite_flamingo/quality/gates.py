@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.filter.chain import ORDER, FilterSettings
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
-from polite_flamingo.filter.decisions import fates, read_decided, telling
+from polite_flamingo.filter.decisions import fate_counts, nearest_records, read_decided
 from polite_flamingo.io import Row, read_json, read_jsonl, read_shards
 from polite_flamingo.quality import suites
 from polite_flamingo.quality.check import NAMED_ROWS, Check, at_least, at_most, run_suite
@@ -134,7 +134,7 @@ def pf1m(folder: Path, filters: FilterSettings, settings: QualitySettings) -> Ga
         "id", "task", "licence", "images", "instruction", "rewritten", "words", "sts", "nli", "leaked_boxes", "probe",
     )  # fmt: skip
     frame = _frame((pf1m_row(rewrite) for rewrite, _ in read_decided(folder, "kept", ())), columns)
-    counts = sum(fates(folder / DECISIONS).values(), Counter())
+    counts = sum(fate_counts(folder / DECISIONS).values(), Counter())
     share = counts["kept"] / max(counts.total(), 1)
     del counts["kept"]
     named = [f"{count} records rejected by {reason}" for reason, count in counts.most_common(NAMED_ROWS)]
@@ -159,7 +159,7 @@ def kept_shares(decisions: Path, ranges: KeepRange, docs: Path, store: Path) -> 
     """
     import pandas as pd
 
-    known = {name: counts for name, counts in fates(decisions).items() if counts.total() >= ranges.min_records}
+    known = {name: counts for name, counts in fate_counts(decisions).items() if counts.total() >= ranges.min_records}
     if not known:
         return []
     bounds = {name: ranges.per_source.get(name, ranges.default) for name in known}
@@ -185,7 +185,7 @@ def _telling(
     name, count = taken[0] if taken else (ORDER[0], 0)
     said = f"{source}: {share:.4f} of {counts.total()} records kept, outside {low} to {high}; {name} took most, {count}"
     side = "rejected" if share < low else "kept"
-    nearest = telling(folder, source, name, kept=share > high, most=NEAREST)
+    nearest = nearest_records(folder, source, name, kept=share > high, most=NEAREST)
     return (f"{said}; {side} nearest to its threshold:", *nearest)
 
 

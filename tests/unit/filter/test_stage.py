@@ -12,7 +12,7 @@ from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.filter.decisions import fates, read_decided, read_decision
+from polite_flamingo.filter.decisions import fate_counts, read_decided, read_decision
 from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import read_json, read_shards, write_jsonl, write_shards
@@ -110,15 +110,15 @@ def test_the_decision_table_has_every_filters_verdict_on_every_natural_record(pa
     assert rows[1]["numbers_changed"]["threshold"] == "null"  # off
     found = read_decision(params.data / "pf1m" / "decisions", "vqa/train/1")
     assert found is not None and found["nli"]["threshold"] == ["contradiction"]
-    assert fates(params.data / "pf1m" / "decisions") == {"vqa": {"kept": 1, "nli": 2, "unfinished": 1}}
+    assert fate_counts(params.data / "pf1m" / "decisions") == {"vqa": {"kept": 1, "nli": 2, "unfinished": 1}}
 
 
 def test_no_record_at_all_gives_an_empty_decision_table(params: Params) -> None:
     write_scored(params, [])
     assert filter_stage.run(params, NullTracker())["records"] == 0
-    assert fates(params.data / "pf1m" / "decisions") == {}
+    assert fate_counts(params.data / "pf1m" / "decisions") == {}
     with pytest.raises(DataError, match="no decision table"):
-        fates(params.data / "elsewhere")
+        fate_counts(params.data / "elsewhere")
 
 
 def test_a_near_duplicate_is_rejected_only_where_a_limit_is_set(params: Params) -> None:
