@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task
-from polite_flamingo.sources.base import VALUE_LENGTH, Source, attempt, need, single_turn
+from polite_flamingo.sources.base import VALUE_LENGTH, Licensed, Source, attempt, need, single_turn
 from polite_flamingo.sources.forms.files import open_file, relative
 from polite_flamingo.sources.forms.karpathy import karpathy_images, raw_sentences
 
@@ -18,7 +18,16 @@ ALL = "all"  # the split that leaves nothing out
 
 
 def caption_sample(
-    reader: Source, split: str, official: object, image: Image, captions: Sequence[str], seed: int, **extras: Any
+    reader: Licensed,
+    split: str,
+    official: object,
+    image: Image,
+    captions: Sequence[str],
+    seed: int,
+    *,
+    answer: str | None = None,
+    request: Sequence[str] = CAPTION,
+    **extras: Any,
 ) -> Sample:
     """One image with all its captions, one per line, as the raw answer (arXiv 2307.01003, section 3.1).
 
@@ -29,17 +38,18 @@ def caption_sample(
         image: What is described.
         captions: At least one.
         seed: Seed of the request's wording.
+        answer: The raw answer where it is more than the captions.
+        request: Wordings the request is drawn from.
         extras: More of the sample's extras.
     """
     sample_id = f"{reader.name}/{split}/{official}"
-    request = draw_request(CAPTION, seed=seed, sample_id=sample_id)
     return single_turn(
         reader,
         split,
         sample_id,
         Task.CAPTION,
-        question=request,
-        answer="\n".join(captions),
+        question=draw_request(request, seed=seed, sample_id=sample_id),
+        answer="\n".join(captions) if answer is None else answer,
         images=(image,),
         extras={"captions": list(captions), **extras},
     )

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import DETECT, draw_request
+from polite_flamingo.prompts.requests import DETECT
 from polite_flamingo.prompts.templates import captions_and_boxes
-from polite_flamingo.records import Image, Sample, Task
-from polite_flamingo.sources.base import Source, single_turn
+from polite_flamingo.records import Image, Sample
+from polite_flamingo.sources.base import Licensed
+from polite_flamingo.sources.forms.captions import caption_sample
 
 DECIMALS = 3  # of box coordinates in a raw answer, as in the published PF-1M
 Box = list[Any]  # [name, x1, y1, x2, y2], normalised to 0..1
@@ -70,7 +71,7 @@ def normalise(objects: Iterable[tuple[str, Corners]], width: float, height: floa
     return boxes
 
 
-def detection_sample(source: Source, split: str, image_id: str, image: Image, boxes: list[Box], seed: int) -> Sample:
+def detection_sample(source: Licensed, split: str, image_id: str, image: Image, boxes: list[Box], seed: int) -> Sample:
     """The sample of one image of a detection set.
 
     Raises:
@@ -78,15 +79,5 @@ def detection_sample(source: Source, split: str, image_id: str, image: Image, bo
     """
     if not boxes:
         raise DataError("image has no objects", value=image.path)
-    sample_id = f"{source.name}/{split}/{image_id}"
-    request = draw_request(DETECT, seed=seed, sample_id=sample_id)
-    return single_turn(
-        source,
-        split,
-        sample_id,
-        Task.CAPTION,
-        question=request,
-        answer=counts_and_boxes(boxes),
-        images=(image,),
-        extras={"captions": [count_sentence(boxes)], "boxes": boxes},
-    )
+    captions, answer = [count_sentence(boxes)], counts_and_boxes(boxes)
+    return caption_sample(source, split, image_id, image, captions, seed, answer=answer, request=DETECT, boxes=boxes)

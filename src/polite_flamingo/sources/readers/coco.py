@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CAPTION, draw_request
 from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import attempt, below, need, single_turn
+from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.sources.forms.captions import caption_sample
 from polite_flamingo.sources.forms.coco import NAME, PackedBoxes, collect, normalise_boxes, read_boxes, read_captions
 from polite_flamingo.sources.forms.detection import DECIMALS
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
@@ -81,19 +81,8 @@ class Coco:
         if not captions:
             raise DataError("image has no caption", value=image.path)
         boxes = normalise_boxes(packed, names, record) if packed else []
-        raw = captions_and_boxes(captions, boxes, DECIMALS)
-        sample_id = f"{self.name}/{split}/{record['id']}"
-        request = draw_request(CAPTION, seed=seed, sample_id=sample_id)
-        return single_turn(
-            self,
-            split,
-            sample_id,
-            Task.CAPTION,
-            question=request,
-            answer=raw,
-            images=(image,),
-            extras={"captions": captions, "boxes": boxes},
-        )
+        answer = captions_and_boxes(captions, boxes, DECIMALS)
+        return caption_sample(self, split, record["id"], image, captions, seed, answer=answer, boxes=boxes)
 
 
 def _keep_image(images: dict[int, Any], record: Any) -> None:

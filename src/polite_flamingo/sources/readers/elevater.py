@@ -12,9 +12,10 @@ from random import Random
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CLASSIFY, draw_request
+from polite_flamingo.prompts.requests import CLASSIFY
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import attempt, below, need, single_turn
+from polite_flamingo.sources.base import attempt, below, need
+from polite_flamingo.sources.forms.captions import caption_sample
 from polite_flamingo.sources.forms.knowledge import ClassKnowledge, read_knowledge
 from polite_flamingo.sources.forms.vision_datasets import Index, describe, locate, open_index
 
@@ -85,21 +86,17 @@ class Elevater:
         classes = [known[label] for label in labels]
         caption = f"a photo of {_enumerate([c.name for c in classes])}"
         lines = [f"{c.name}: {text}" for c in classes for text in c.texts]
-        sample_id = f"{self.name}/{split}/{name}"
-        request = draw_request(CLASSIFY, seed=seed, sample_id=sample_id)
-        return single_turn(
+        return caption_sample(
             self,
             split,
-            sample_id,
-            Task.CAPTION,
-            question=request,
+            name,
+            locate(root, images, name),
+            [caption],
+            seed,
             answer="\n".join([caption, *lines]),
-            images=(locate(root, images, name),),
-            extras={
-                "captions": [caption],
-                "labels": [c.name for c in classes],
-                "wordnet": {c.name: list(c.path) for c in classes if c.path},
-            },
+            request=CLASSIFY,
+            labels=[c.name for c in classes],
+            wordnet={c.name: list(c.path) for c in classes if c.path},
         )
 
 
