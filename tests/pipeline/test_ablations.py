@@ -21,7 +21,7 @@ from polite_flamingo.params import load_params
 
 params = load_params(profile="tiny")
 prepare(params)
-variants = [Variant("epochs", "epochs", {"tune.stage2.epochs": 7.0}), Variant("raw", "raw", {"RAW": "raw"})]
+variants = [Variant("epochs", "epochs", {"tune.stage2.epochs": 7.0}), Variant("raw", "raw", {"tune.common.data": "raw"})]
 names = []
 failed = run_all(
     params, experiments(params, variants, [3], {}), jobs=2, logs=Path(".work/logs"),
@@ -34,7 +34,7 @@ print(*names)
 
 def _start(copy: Copy) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", RUN.replace("RAW", "tune.data")],
+        [sys.executable, "-P", "-c", RUN],
         cwd=copy.root,
         env={**os.environ, "PYTHONPATH": str(PROJECT / "src"), "DVC_NO_ANALYTICS": "1"},
         stdout=subprocess.PIPE,
