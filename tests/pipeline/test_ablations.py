@@ -23,7 +23,8 @@ from polite_flamingo.params import load_params
 params = load_params(profile="tiny")
 if sys.argv[1:]:
     prepare(params)
-variants = [Variant("epochs", "epochs", {"tune.stage2.epochs": 7.0}), Variant("raw", "raw", {"tune.common.data": "raw"})]
+changes = {"epochs": {"tune.stage2.epochs": 7.0}, "raw": {"tune.common.data": "raw"}}
+variants = [Variant(name, name, change) for name, change in changes.items()]
 names = []
 failed = run_all(
     params, experiments(params, variants, [3], {}), jobs=2, logs=Path(".work/logs"),

@@ -206,7 +206,7 @@ def git_tags() -> dict[str, str]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)dvc.lock")
     return {
         "mlflow.source.git.commit": commit or "unknown",
         "git.commit": commit or "unknown",
