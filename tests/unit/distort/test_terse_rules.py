@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.distort.terse_rules import TerseRules, bare_answer, informative_sentences, make_terse
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
@@ -26,9 +26,8 @@ def answer(question: str, response: str) -> str:
     return bare_answer(question, informative_sentences(response), Random(0)).rstrip(".").lower()
 
 
-@pytest.mark.parametrize(
-    ("question", "response", "expected"),
-    [
+def test_the_bare_answer_is_what_the_response_adds_to_the_question() -> None:
+    for question, response, expected in [
         (COLOR.instruction, COLOR.response, "red"),
         ("Is there a dog?", "Yes, there is a brown dog on the left.", "yes"),
         ("Is there a dog?", "No, I do not see a dog.", "no"),
@@ -36,10 +35,9 @@ def answer(question: str, response: str) -> str:
         ("Where is the cat?", "The cat is in the bottom right of the image.", "bottom right"),
         (LONG.instruction, LONG.response, "riding a bicycle down a busy street"),
         ("Which shape is it?", "The answer is star, because there is a star.", "star"),
-    ],
-)
-def test_the_bare_answer_is_what_the_response_adds_to_the_question(question: str, response: str, expected: str) -> None:
-    assert answer(question, response) == expected
+    ]:
+        with case(question, response, expected):
+            assert answer(question, response) == expected
 
 
 def test_counts_become_digits_or_words() -> None:

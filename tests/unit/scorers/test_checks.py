@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.checks import Checker, checker_of, numbers_changed, yes_no_flipped
@@ -19,9 +19,8 @@ def unsupported(made: Rewrite, *others: Rewrite) -> set[str]:
     return set(checker_of(lambda: [made, *others]).unsupported(made, made.rewritten))
 
 
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
+def test_objects_are_found_by_synonym_plural_and_longest_phrase_and_not_where_negated() -> None:
+    for text, named in [
         ("Two puppies and a hot dog on the table.", {"dog", "hot dog", "dining table"}),
         ("A bus, three buses; a man riding horses.", {"bus", "person", "horse"}),
         ("There is no dog, and not a single cat, but a bird.", {"bird"}),
@@ -29,13 +28,10 @@ def unsupported(made: Rewrite, *others: Rewrite) -> set[str]:
         ("Traffic lights above cars.", {"traffic light", "car"}),
         ("Nothing known here.", set()),
         ("", set()),
-    ],
-)
-def test_objects_are_found_by_synonym_plural_and_longest_phrase_and_not_where_negated(
-    text: str, named: set[str]
-) -> None:
-    checker = checker_of(list)
-    assert checker.vocabulary.named(text, negated=False) == named
+    ]:
+        with case(text, named):
+            checker = checker_of(list)
+            assert checker.vocabulary.named(text, negated=False) == named
 
 
 def test_an_object_is_supported_by_answer_instruction_captions_and_boxes() -> None:
@@ -58,9 +54,8 @@ def test_the_names_of_the_data_sets_own_boxes_are_objects() -> None:
     assert Checker(vocabulary, {}).unsupported(made, made.rewritten) == {"blue circle"}
 
 
-@pytest.mark.parametrize(
-    ("text", "raw", "changed"),
-    [
+def test_a_number_lost_or_invented_is_counted_and_a_replaced_one_once() -> None:
+    for text, raw, changed in [
         ("There are three dogs.", "3", 0),
         ("There are four dogs.", "3", 1),
         ("There are dogs.", "3", 1),
@@ -72,10 +67,9 @@ def test_the_names_of_the_data_sets_own_boxes_are_objects() -> None:
         ("Twenty-one people.", "21", 0),
         ("A dog at [0.1, 0.2, 0.3, 0.4].", "a dog", 0),
         ("It is 2.5 metres.", "2.5", 0),
-    ],
-)
-def test_a_number_lost_or_invented_is_counted_and_a_replaced_one_once(text: str, raw: str, changed: int) -> None:
-    assert numbers_changed(record(text, raw, Task.VQA, "How many?"), text) == changed
+    ]:
+        with case(text, raw, changed):
+            assert numbers_changed(record(text, raw, Task.VQA, "How many?"), text) == changed
 
 
 def test_captions_are_alternatives_and_boxes_are_counted() -> None:
@@ -85,9 +79,8 @@ def test_captions_are_alternatives_and_boxes_are_counted() -> None:
     assert numbers_changed(record("-", "dogs", boxes=boxes), "Two dogs, three animals.") == 0
 
 
-@pytest.mark.parametrize(
-    ("raw", "text", "flipped"),
-    [
+def test_yes_that_became_no_is_flipped() -> None:
+    for raw, text, flipped in [
         ("yes", "Yes, there is a dog.", 0),
         ("yes", "No, there is no dog.", 1),
         ("no", "There isn't a dog.", 0),
@@ -96,10 +89,9 @@ def test_captions_are_alternatives_and_boxes_are_counted() -> None:
         ("Answer: no. It rains.", "Yes, it is dry.", 1),
         ("red", "No, it is blue.", None),
         ("", "Yes.", None),
-    ],
-)
-def test_yes_that_became_no_is_flipped(raw: str, text: str, flipped: int | None) -> None:
-    assert yes_no_flipped(record(text, raw, Task.VQA, "Is there a dog?")) == flipped
+    ]:
+        with case(raw, text, flipped):
+            assert yes_no_flipped(record(text, raw, Task.VQA, "Is there a dog?")) == flipped
 
 
 def test_every_cut_of_paragraphs_has_its_own_values() -> None:

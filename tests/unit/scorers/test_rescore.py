@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import ConfigError, DataError
@@ -31,18 +32,16 @@ def again(file: Path, names: str = "rouge", **folders: Path) -> dict[str, Any]:
     return rescore(file, chosen(names), folders=folders, image_root=file.parent, device="cpu")
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
+def test_a_record_a_list_and_lines_are_read(tmp_path: Path) -> None:
+    for name, text in [
         ("a.json", json.dumps(RECORD, indent=1)),
         ("a.json", json.dumps([RECORD, RECORD], indent=1)),
         ("a.jsonl", f"{json.dumps(RECORD)}\n\n{json.dumps(RECORD)}\n"),
-    ],
-)
-def test_a_record_a_list_and_lines_are_read(tmp_path: Path, name: str, text: str) -> None:
-    report = again(write(tmp_path / name, text))
-    assert report["columns"]["rouge_l"]["equal"] == 1.0
-    assert report["records"] == text.count('"output"')
+    ]:
+        with case(name, text):
+            report = again(write(tmp_path / name, text))
+            assert report["columns"]["rouge_l"]["equal"] == 1.0
+            assert report["records"] == text.count('"output"')
 
 
 def test_a_difference_is_shown(tmp_path: Path) -> None:
@@ -63,10 +62,10 @@ def test_a_model_gives_its_column(tmp_path: Path, nli_folder: Path) -> None:
     assert "nli" in render(report)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"input": "a"}]', f"{json.dumps(RECORD)}\n{{"])
-def test_a_file_that_holds_no_records_is_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(DataError, match=r"a\.json"):
-        again(write(tmp_path / "a.json", text))
+def test_a_file_that_holds_no_records_is_named(tmp_path: Path) -> None:
+    for text in ["", "{", "[1]", '[{"input": "a"}]', f"{json.dumps(RECORD)}\n{{"]:
+        with case(text), pytest.raises(DataError, match=r"a\.json"):
+            again(write(tmp_path / "a.json", text))
 
 
 def test_an_unknown_scorer_is_suggested() -> None:

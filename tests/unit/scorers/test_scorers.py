@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cases import case
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.records import Image, Rewrite, Task
@@ -35,17 +36,15 @@ def rewrite(
 # Rouge-L
 
 
-@pytest.mark.parametrize(
-    ("text", "reference", "expected"),
-    [
+def test_rouge_l_is_the_f_measure_with_stemming() -> None:
+    for text, reference, expected in [
         ("the cat sat", "the cat sat", 1.0),
         ("a dog", "the cat", 0.0),
         ("the cat was sitting", "the cat sits", 2 * 0.75 * 1.0 / 1.75),  # sitting and sits share the stem
         ("red", "", 0.0),
-    ],
-)
-def test_rouge_l_is_the_f_measure_with_stemming(text: str, reference: str, expected: float) -> None:
-    assert rouge_l(text, reference) == pytest.approx(expected)
+    ]:
+        with case(text, reference, expected):
+            assert rouge_l(text, reference) == pytest.approx(expected)
 
 
 def test_rouge_is_rounded_as_published() -> None:
@@ -127,12 +126,13 @@ def test_text_longer_than_the_model_is_cut(reward_folder: Path) -> None:
     assert scorer.rewards([("what", "red " * 500)])[0] == pytest.approx(scorer.rewards([("what", "red " * 900)])[0])
 
 
-@pytest.mark.parametrize("load", [load_nli, load_reward, load_sts])
-def test_a_missing_or_empty_model_folder_is_an_error_of_ours(load: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="does not exist"):
-        load(tmp_path / "nowhere", device="cpu")
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        load(tmp_path, device="cpu")
+def test_a_missing_or_empty_model_folder_is_an_error_of_ours(tmp_path: Path) -> None:
+    for load in [load_nli, load_reward, load_sts]:
+        with case(load):
+            with pytest.raises(ModelError, match="does not exist"):
+                load(tmp_path / "nowhere", device="cpu")
+            with pytest.raises(ModelError, match="cannot be loaded"):
+                load(tmp_path, device="cpu")
 
 
 def test_weights_that_are_not_safetensors_are_refused(reward_folder: Path, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.cases import case
 
 from polite_flamingo.filter.paragraphs import cut_paragraphs
 from polite_flamingo.records import Image, Rewrite, Task
@@ -37,14 +37,14 @@ def test_paragraphs_of_equal_logits_are_cut_together() -> None:
     assert cut_texts(caption("A.\n\nB.\n\nC."), [1.0, 2.0, 1.0]) == ["A.\n\nB.\n\nC.", "A.\n\nB.\n\nC.", "B."]
 
 
-@pytest.mark.parametrize(
-    ("rewrite", "logits"),
-    [(caption("A."), [1.0]), (caption("A.\n\nB.", Task.VQA), [1.0, 2.0]), (caption("A.\n\nB."), None)],
-)
-def test_nothing_can_be_cut_of_one_paragraph_of_an_answer_or_without_logits(
-    rewrite: Rewrite, logits: list[float] | None
-) -> None:
-    assert cut_texts(rewrite, logits) is None
+def test_nothing_can_be_cut_of_one_paragraph_of_an_answer_or_without_logits() -> None:
+    for rewrite, logits in [
+        (caption("A."), [1.0]),
+        (caption("A.\n\nB.", Task.VQA), [1.0, 2.0]),
+        (caption("A.\n\nB."), None),
+    ]:
+        with case(rewrite, logits):
+            assert cut_texts(rewrite, logits) is None
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=6), st.floats(-1, 5))
