@@ -94,5 +94,5 @@ def test_a_part_that_is_unknown_or_lacks_what_it_needs_is_refused(
 
 def test_the_papers_thresholds_are_those_of_params_yaml_whatever_the_profile_says(params: Params) -> None:
     paper = paper_thresholds(params)
-    assert (paper.min_cosine, paper.min_clip_logit, paper.nli_reject) == (0.40, 17.0, ("contradiction",))
-    assert paper.min_cosine_per_task == ()
+    assert (paper.sts.min_cosine, paper.paragraphs.min_clip_logit, paper.nli.reject) == (0.40, 17.0, ["contradiction"])
+    assert paper.sts.per_task == {}
