@@ -22,7 +22,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate ablations test checks bench bench-rewrite bench-decide bench-engine bench-score bench-train ui backbones clean
+.PHONY: help setup demo real calibrate ablations test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-train ui backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,7 @@ checks: $(STAMP)  ## lint, format, types, import directions, parameters
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/config/test_structure.py
 	$(BIN)/polite-flamingo params --check
 
 bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doctor (20,000 images): some minutes, 3 GB of disk
@@ -70,6 +71,9 @@ ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 
 backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print their held-out figures
 	$(BIN)/python -m polite_flamingo.world.training.train
+
+bench-images: $(STAMP)  ## preparing images: ours beside transformers' processor, in milliseconds and in bits
+	$(BIN)/python -m bench.bench_images
 
 bench-rewrite: $(STAMP)  ## rewriting speed: one by one, batches, the engine (reports/bench/rewrite.json)
 	$(BIN)/python bench/bench_rewrite.py
