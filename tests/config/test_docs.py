@@ -45,3 +45,15 @@ def test_the_commands_of_the_pages_exist_with_their_options(monkeypatch: pytest.
 
 def test_the_pages_do_show_commands() -> None:
     assert sum(len(_commands(page)) for page in PAGES) > 20
+
+
+def test_the_walks_of_the_architecture_name_functions_that_exist_in_at_most_six_files() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## Two walks")[2].partition("\n## ")[0]
+    for walk in section.strip().split("\n\n")[1::2]:
+        steps = re.findall(r"^\d\. `([\w/]+\.py)`: (.+(?:\n   .+)*)", walk, flags=re.MULTILINE)
+        assert 3 < len(steps) <= 6
+        for file, text in steps:
+            source = (ROOT / "src" / "polite_flamingo" / file).read_text(encoding="utf-8")
+            for name in re.findall(r"`([\w.]+)`", text):
+                assert re.search(rf"\b(def|class) {name.split('.')[-1]}\b", source), (file, name)
