@@ -49,21 +49,14 @@ def check_up(
         ConfigError: a folder does not exist or `workers` is not positive.
         DataError: the results or the samples cannot be read.
     """
-    if not root.is_dir():
-        raise ConfigError(
-            "data root is no folder", value=str(root), next_step="give the folder that holds the datasets"
-        )
-    if workers < 1:
-        raise ConfigError("at least one process is needed", value=workers, where="--workers")
+    _check_arguments(root, workers)
     base = root.resolve()
     held_out = [_evaluation_folder(base, folder) for folder in evaluation]
     named = {} if samples is None else _named_images(samples)
     started = time.monotonic()
     with locked(out / "lock", where=out):
         paths = [*list_images(base), *(path for path in named if (base / path).is_file())]
-        paths += [
-            str(folder / path) for folder in held_out if not folder.is_relative_to(base) for path in list_images(folder)
-        ]
+        paths += _images_elsewhere(base, held_out)
         images, examined = survey(base, paths, results=results_file(out, base), workers=workers)
         seconds = time.monotonic() - started
         tested = [image for image in images if any((base / image.path).is_relative_to(folder) for folder in held_out)]
@@ -122,6 +115,21 @@ def _judge_all(
     findings += overlaps(training, tested)
     findings += [Finding(g.kind, path, g.paths[0]) for g in groups for path in g.paths[1:]]
     return findings, groups
+
+
+def _check_arguments(root: Path, workers: int) -> None:
+    if not root.is_dir():
+        raise ConfigError(
+            "data root is no folder", value=str(root), next_step="give the folder that holds the datasets"
+        )
+    if workers < 1:
+        raise ConfigError("at least one process is needed", value=workers, where="--workers")
+
+
+def _images_elsewhere(base: Path, folders: Sequence[Path]) -> list[str]:
+    """Images of the folders that do not lie below `base`."""
+    outside = [folder for folder in folders if not folder.is_relative_to(base)]
+    return [str(folder / path) for folder in outside for path in list_images(folder)]
 
 
 def _evaluation_folder(base: Path, folder: str) -> Path:

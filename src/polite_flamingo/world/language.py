@@ -44,7 +44,7 @@ Scene = tuple[Thing, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SceneQuestion:
     """A question about a scene with its terse answer and a polite one."""
 
     kind: str
@@ -129,7 +129,7 @@ def detail(scene: Scene, rng: Random) -> str:
     return f"{first}\n\n{second}"
 
 
-def questions(scene: Scene, rng: Random, form: str = "plain") -> list[Question]:
+def questions(scene: Scene, rng: Random, form: str = "plain") -> list[SceneQuestion]:
     """Every question that can be asked about `scene`, in random order.
 
     Args:
@@ -154,17 +154,17 @@ def questions(scene: Scene, rng: Random, form: str = "plain") -> list[Question]:
 
 def _ask(
     kind: str, answer: str, form: str, formal: str, plain: Sequence[str], polite: Sequence[str], rng: Random
-) -> Question:
+) -> SceneQuestion:
     """A question in one of its wordings and a polite answer in one of its own."""
     text = formal if form == "formal" else _draw(plain, rng)
-    return Question(kind, text, answer, close(_draw(polite, rng), rng))
+    return SceneQuestion(kind, text, answer, close(_draw(polite, rng), rng))
 
 
 def _draw(wordings: Sequence[str], rng: Random) -> str:
     return rng.choice(wordings) if len(wordings) > 1 else wordings[0]
 
 
-def _color_at(t: Thing, rng: Random, form: str) -> Question:
+def _color_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
     formal = f"Name the color used for the item located at the {t.position}."
     plain = (
         f"What color is the object in the {t.position}?",
@@ -179,7 +179,7 @@ def _color_at(t: Thing, rng: Random, form: str) -> Question:
     return _ask("color", t.color, form, formal, plain, polite, rng)
 
 
-def _shape_at(t: Thing, rng: Random, form: str) -> Question:
+def _shape_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
     formal = f"Name the figure drawn at the {t.position}."
     plain = (f"What shape is in the {t.position}?", f"What is in the {t.position} of the image?")
     polite = (
@@ -190,7 +190,7 @@ def _shape_at(t: Thing, rng: Random, form: str) -> Question:
     return _ask("shape", t.shape, form, formal, plain, polite, rng)
 
 
-def _size_at(t: Thing, rng: Random, form: str) -> Question:
+def _size_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
     formal = f"State whether the item at the {t.position} is small or large."
     plain = [f"Is the object in the {t.position} small or large?"]
     polite = (
@@ -200,7 +200,7 @@ def _size_at(t: Thing, rng: Random, form: str) -> Question:
     return _ask("size", t.size, form, formal, plain, polite, rng)
 
 
-def _count(scene: Scene, rng: Random, form: str) -> Question:
+def _count(scene: Scene, rng: Random, form: str) -> SceneQuestion:
     n = len(scene)
     verb = "is" if n == 1 else "are"
     named = listing([article(t.name) for t in scene])
@@ -209,7 +209,7 @@ def _count(scene: Scene, rng: Random, form: str) -> Question:
     return _ask("count", str(n), form, "Give the number of items drawn.", plain, polite, rng)
 
 
-def _count_color(scene: Scene, color: str, rng: Random, form: str) -> Question:
+def _count_color(scene: Scene, color: str, rng: Random, form: str) -> SceneQuestion:
     positions = [t.position for t in scene if t.color == color]
     n = len(positions)
     formal, plain = f"Give the number of {color} items drawn.", [f"How many {color} objects are there?"]
@@ -221,13 +221,13 @@ def _count_color(scene: Scene, color: str, rng: Random, form: str) -> Question:
     return _ask("count", str(n), form, formal, plain, polite, rng)
 
 
-def _where(t: Thing, rng: Random, form: str) -> Question:
+def _where(t: Thing, rng: Random, form: str) -> SceneQuestion:
     polite = (f"The {t.name} is in the {t.position} of the image.", f"You can find the {t.name} in the {t.position}.")
     formal = f"Give the location of the {t.name}."
     return _ask("position", t.position, form, formal, [f"Where is the {t.name}?"], polite, rng)
 
 
-def _exists(scene: Scene, pair: tuple[str, str], rng: Random, form: str) -> Question:
+def _exists(scene: Scene, pair: tuple[str, str], rng: Random, form: str) -> SceneQuestion:
     name = " ".join(pair)
     formal, plain = f"State whether {article(name)} was drawn.", [f"Is there {article(name)} in the image?"]
     position = next((t.position for t in scene if t.pair == pair), None)
@@ -241,7 +241,7 @@ def _exists(scene: Scene, pair: tuple[str, str], rng: Random, form: str) -> Ques
     return _ask("yes/no", "yes", form, formal, plain, polite, rng)
 
 
-def choice_question(scene: Scene, rng: Random) -> Question:
+def choice_question(scene: Scene, rng: Random) -> SceneQuestion:
     """A question with four choices and three rationales, as A-OKVQA has them."""
     t = rng.choice(scene)
     if rng.random() < 0.5:
@@ -264,10 +264,10 @@ def choice_question(scene: Scene, rng: Random) -> Question:
             f"The answer is {answer}, because there is {article(t.name)} in the {t.position} of the image.",
         )
     )
-    return Question("choice", text, answer, close(polite, rng), tuple(choices), rationales)
+    return SceneQuestion("choice", text, answer, close(polite, rng), tuple(choices), rationales)
 
 
-def clevr_questions(scene: Scene, rng: Random) -> list[Question]:
+def clevr_questions(scene: Scene, rng: Random) -> list[SceneQuestion]:
     """Counting and comparing questions as CLEVR words them; their answers stay terse."""
     size = rng.choice(SIZES)
     shape = rng.choice(SHAPES)
@@ -275,9 +275,9 @@ def clevr_questions(scene: Scene, rng: Random) -> list[Question]:
     n_shape, n_other = (sum(t.shape == s for t in scene) for s in (shape, other))
     n_size = sum(t.size == size for t in scene)
     return [
-        Question("count", f"How many {size} things are there?", str(n_size), ""),
-        Question("count", f"What number of {shape}s are there?", str(n_shape), ""),
-        Question("yes/no", f"Are there more {shape}s than {other}s?", "yes" if n_shape > n_other else "no", ""),
+        SceneQuestion("count", f"How many {size} things are there?", str(n_size), ""),
+        SceneQuestion("count", f"What number of {shape}s are there?", str(n_shape), ""),
+        SceneQuestion("yes/no", f"Are there more {shape}s than {other}s?", "yes" if n_shape > n_other else "no", ""),
     ]
 
 
@@ -287,7 +287,7 @@ def comparison(scene: Scene, rng: Random) -> tuple[str, str]:
     return q.text, close(polite_comparison(q), rng)
 
 
-def polite_comparison(q: Question) -> str:
+def polite_comparison(q: SceneQuestion) -> str:
     """Full answer to one of `clevr_questions`."""
     if q.kind == "yes/no":
         shape, other = q.text.removeprefix("Are there more ").removesuffix("?").split(" than ")

@@ -16,7 +16,7 @@ from typing import Any
 from polite_flamingo.distort.text_noise import add_noise
 from polite_flamingo.prompts.requests import CAPTION, CHANGE
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, Question, Scene
+from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, Scene, SceneQuestion
 from polite_flamingo.world.render import DETAIL
 from polite_flamingo.world.scenes import change_scene, draw_scene
 
@@ -50,7 +50,7 @@ def nli_example(seed: int, index: int) -> tuple[str, str, int]:
     return premise, hypothesis, label
 
 
-def _asked_and_raw(q: Question, rng: Random) -> tuple[str, str]:
+def _asked_and_raw(q: SceneQuestion, rng: Random) -> tuple[str, str]:
     if not q.choices:
         return q.text, q.answer if rng.random() < 0.85 else q.polite
     shown = f"{q.text} {', '.join(q.choices[:-1])}, or {q.choices[-1]}?"
@@ -59,7 +59,7 @@ def _asked_and_raw(q: Question, rng: Random) -> tuple[str, str]:
     return shown, q.answer
 
 
-def _response(q: Question, rng: Random) -> str:
+def _response(q: SceneQuestion, rng: Random) -> str:
     draw = rng.random()
     if draw < 0.2:
         return q.answer
@@ -70,7 +70,7 @@ def _response(q: Question, rng: Random) -> str:
     return q.polite
 
 
-def _contradict(said: str, q: Question, rng: Random) -> str:
+def _contradict(said: str, q: SceneQuestion, rng: Random) -> str:
     """`said`, a right answer to `q`, with its answer replaced by another of the same kind."""
     if q.answer in ("yes", "no"):
         return _flip(said)
@@ -148,7 +148,7 @@ def _bare(polite: str) -> str:
     return polite.split(" Let me")[0].split(" I hope")[0].split(" Please")[0]
 
 
-def _off_topic(instruction: str, good: str, scene: Scene, asked: list[Question], rng: Random) -> str:
+def _off_topic(instruction: str, good: str, scene: Scene, asked: list[SceneQuestion], rng: Random) -> str:
     """A polite response to something else: small talk, another question, or a description nobody asked for."""
     others = [q.polite for q in asked if q.text != instruction and q.polite != good]
     pool = [answer for _, answer in say.small_talk(rng) if answer != good]
