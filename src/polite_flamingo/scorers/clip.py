@@ -51,7 +51,6 @@ class ClipScorer:
         image_root: Folder the image paths are relative to.
         mode: ``paper`` or ``fixed``.
         batch_size: Most images or sentences per forward pass.
-        kept: Images, and sentences, whose features are remembered.
         threads: Images opened at the same time.
     """
 
@@ -65,7 +64,6 @@ class ClipScorer:
         image_root: Path,
         mode: str = "paper",
         batch_size: int = ROWS,
-        kept: int = 16_384,
         threads: int = 2,
     ) -> None:
         if mode not in MODES:
@@ -79,7 +77,7 @@ class ClipScorer:
         self._threads = threads
         self._max_tokens = max_tokens(model.config.text_config, tokenizer)
         self._patches = (model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2 + 1
-        size: dict[str, int] = {"rows": batch_size, "area": area_on(device), "kept": kept}
+        size: dict[str, int] = {"rows": batch_size, "area": area_on(device)}
         self._images: Batches[str, torch.Tensor] = Batches(self._encode_images, self._areas, **size)
         self._texts: Batches[str, torch.Tensor] = Batches(self._encode_texts, self._lengths, **size)
 
