@@ -23,11 +23,10 @@ from polite_flamingo.params import load_params
 params = load_params(profile="tiny")
 if sys.argv[1:]:
     prepare(params)
-changes = {"epochs": {"tune.stage2.epochs": 7.0}, "raw": {"tune.common.data": "raw"}}
-variants = [Variant(name, name, change) for name, change in changes.items()]
+variants = [Variant("epochs", "epochs", {"tune.stage2.epochs": 7.0})]
 names = []
 failed = run_all(
-    params, experiments(params, variants, [3], {}), jobs=2, logs=Path(".work/logs"),
+    params, experiments(params, variants, [3], {}), jobs=1, logs=Path(".work/logs"),
     finished=lambda e: names.append(e.name),
 )
 assert not failed, [Path(f".work/logs/{e.name}.log").read_text() for e in failed]
@@ -78,6 +77,6 @@ def test_experiments_killed_at_any_time_leave_git_clean_and_are_listed_at_the_en
     lines, log = process.communicate()
     assert process.returncode == 0, log
     names = lines.splitlines()[-1].split()
-    assert len(names) == 2
+    assert len(names) == 1
     assert set(copy.dvc("exp", "list", "--name-only").split()) == set(names)
     assert copy.git("status", "--porcelain") == ""

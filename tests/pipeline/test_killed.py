@@ -40,7 +40,7 @@ made = []
 for index, word in enumerate(["red", "blue", "green", "star"] * 2):
     ids = tuple(bundle.tokenizer(f"what color is the star ? {word}</s>", add_special_tokens=False).input_ids)
     made.append(Example(f"e{index}", ids, (-100,) * (len(ids) - 3) + ids[-3:]))
-settings = TrainSettings(learning_rate=3e-3, epochs=60, global_batch_size=4, warmup_steps=2, checkpoint_seconds=0.0)
+settings = TrainSettings(learning_rate=3e-3, epochs=25, global_batch_size=4, warmup_steps=2, checkpoint_seconds=0.0)
 result = train(bundle, made, settings, TrainingRun("t", out, out, NullTracker(), work_root=out / "work"))
 save_trainables(bundle, out / "result")
 (out / "result" / "losses.json").write_text(json.dumps(result.losses))
@@ -105,7 +105,7 @@ def steps_done(folder: Path) -> int:
 def test_a_training_killed_at_random_steps_has_the_losses_and_weights_of_an_uninterrupted_one(tmp_path) -> None:
     finish(TRAIN, tmp_path / "straight")
     killed = tmp_path / "killed"
-    steps = sorted(Random().sample(range(1, 110), 2))
+    steps = sorted(Random().sample(range(1, 45), 2))
     for step in steps:
         kill_when(start(TRAIN, killed), lambda step=step: steps_done(killed) >= step)
         assert not (killed / "result").exists()
