@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,12 @@ STOPS = (
 def code_of_stage(module: str) -> set[str]:
     """Files below the project's top that ``polite_flamingo.stages.<module>`` imports, wherever the import stands.
 
-    Imports for type checkers alone do not count, and neither do packages whose ``__init__`` only has a docstring.
+    A file of the package that the code names by its path, as ``assets/object_names.yaml``, counts as well. Imports for
+    type checkers alone do not, and neither do packages whose ``__init__`` only has a docstring. What the registry of
+    sources finds by name lies in a folder that is a dependency as a whole.
     """
     seen: set[Path] = set()
+    named: set[Path] = set()
     waiting = [f"{PACKAGE}.stages.{module}"]
     while waiting:
         name = waiting.pop()
@@ -32,12 +36,14 @@ def code_of_stage(module: str) -> set[str]:
             continue
         seen.add(file)
         waiting += _imports(file)
-    return {file.relative_to(PROJECT).as_posix() for file in seen if not _is_only_docstring(file)}
+        named.update(_named_files(file))
+    code = {file for file in seen if not _is_only_docstring(file)}
+    return {file.relative_to(PROJECT).as_posix() for file in code | named}
 
 
 def uncovered(files: Iterable[str], deps: Iterable[str]) -> set[str]:
     """Files that are no dependency and lie in none."""
-    folders = tuple(f"{dep}/" for dep in deps if not dep.endswith(".py"))
+    folders = tuple(f"{dep}/" for dep in deps if not Path(dep).suffix)
     return {file for file in files if file not in deps and not file.startswith(folders)}
 
 
@@ -47,11 +53,24 @@ def _imports(file: Path) -> tuple[str, ...]:
     for node in _statements(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{file}: a relative import"
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     ours = [name for name in names if name.split(".")[0] == PACKAGE]
     parents = [name.rsplit(".", depth)[0] for name in ours for depth in range(1, name.count("."))]
     return tuple(dict.fromkeys([*ours, *parents]))
+
+
+@cache
+def _named_files(file: Path) -> tuple[Path, ...]:
+    """Files below the package that `file` names in a string."""
+    texts = (
+        node.value for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)
+    )
+    paths = (
+        SOURCE / PACKAGE / text for text in texts if isinstance(text, str) and re.fullmatch(r"\w+(/\w+)+\.\w+", text)
+    )
+    return tuple(path for path in paths if path.is_file())
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

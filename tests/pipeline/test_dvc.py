@@ -45,14 +45,15 @@ def test_a_stage_depends_on_the_code_it_imports_and_on_no_other() -> None:
         assert [path for path in code if not (PROJECT / path).exists()] == [], name
         for path in code:
             without = [other for other in code if other != path]
-            has_python = path.endswith(".py") or any((PROJECT / path).rglob("*.py"))
-            assert uncovered(imported, without) or not has_python, f"{name} does not import {path}"
+            packaged = path == "src/polite_flamingo/assets"  # weights, opened by the names that a profile gives
+            assert uncovered(imported, without) or packaged, f"{name} does not import {path}"
 
 
 def test_an_import_counts_wherever_it_stands_but_for_type_checkers() -> None:
     imported = code_of_stage("tune")
     assert "src/polite_flamingo/train/loop.py" in imported  # inside a function
     assert "src/polite_flamingo/io.py" in imported  # through others
+    assert "src/polite_flamingo/assets/object_names.yaml" in code_of_stage("score")  # named in a string
     assert not {path for path in imported if "/tracking/" in path or path.endswith("params.py")}
 
 
