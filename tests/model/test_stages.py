@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,8 @@ ROOT = Path(__file__).parents[2]
 COLORS = ("red", "blue", "green")
 
 
-@pytest.fixture
-def params(tmp_path, monkeypatch, micro_flamingo_folder, image_root) -> Params:
-    """The tiny profile with small settings, in a folder of its own with pairs, samples and a world of six images."""
+def project(micro_flamingo_folder: Path, image_root: Path) -> Params:
+    """The tiny profile with small settings, here, with pairs, samples and a world of six images."""
     loaded = load_params(ROOT / "params.yaml", "tiny")
     rewriter = loaded.rewriter.model_copy(
         update={
@@ -47,8 +47,6 @@ def params(tmp_path, monkeypatch, micro_flamingo_folder, image_root) -> Params:
             "limits": loaded.limits.model_copy(update={"probes": 3}),
         }
     )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("POLITE_FLAMINGO_DATA_ROOT", raising=False)
     shutil.copytree(micro_flamingo_folder, made.models / "backbones" / "flamingo")
     shutil.copytree(image_root, made.image_root)
     write_jsonl(
@@ -100,6 +98,35 @@ def params(tmp_path, monkeypatch, micro_flamingo_folder, image_root) -> Params:
     return made
 
 
+@pytest.fixture
+def params(tmp_path, monkeypatch, micro_flamingo_folder, image_root) -> Params:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("POLITE_FLAMINGO_DATA_ROOT", raising=False)
+    return project(micro_flamingo_folder, image_root)
+
+
+@pytest.fixture(scope="module")
+def trained_project(tmp_path_factory, micro_flamingo_folder, image_root) -> tuple[Path, Params, dict[str, Any]]:
+    """A project in which the rewriter and the three stages were trained, and their reports."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("POLITE_FLAMINGO_DATA_ROOT", raising=False)
+        made = project(micro_flamingo_folder, image_root)
+        reports = {"rewriter": train_rewriter.run(made, NullTracker())}
+        for which in ("stage1", "stage2", "stage3"):
+            reports[which] = tune.run(made, NullTracker(), which)
+    return folder, made, reports
+
+
+@pytest.fixture
+def trained(trained_project, monkeypatch) -> tuple[Params, dict[str, Any]]:
+    folder, made, reports = trained_project
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("POLITE_FLAMINGO_DATA_ROOT", raising=False)
+    return made, reports
+
+
 def annotation(index: int, answer: str | None = None) -> Sample:
     return Sample(
         f"t/train/{index}",
@@ -113,8 +140,9 @@ def annotation(index: int, answer: str | None = None) -> Sample:
     )
 
 
-def test_the_rewriter_is_trained_saved_and_measured_on_held_out_pairs(params):
-    report = train_rewriter.run(params, NullTracker())
+def test_the_rewriter_is_trained_saved_and_measured_on_held_out_pairs(trained):
+    params, reports = trained
+    report = reports["rewriter"]
     assert (params.models / "rewriter" / "trainables.safetensors").is_file()
     assert (params.reports / "train_rewriter" / "loss.png").is_file()
     assert report == read_json(params.reports / "train_rewriter.json")
@@ -245,11 +273,11 @@ def test_probes_are_corrupted_copies_of_clean_rewrites(params):
     assert probes == make_probes(world, made, 4, seed=1)
 
 
-def test_the_stages_of_the_u_build_on_each_other(params):
+def test_the_stages_of_the_u_build_on_each_other(trained):
+    params, reports = trained
     for which in ("stage1", "stage2", "stage3"):
-        report = tune.run(params, NullTracker(), which)
-        assert report == read_json(params.reports / f"tune_{which}.json")
-        assert report["steps"] >= 1
+        assert reports[which] == read_json(params.reports / f"tune_{which}.json")
+        assert reports[which]["steps"] >= 1
     assert set(read_json(params.reports / "tune_stage2.json")["trainable"]) == {"perceiver", "xattn"}
 
     from safetensors.torch import load_file
@@ -279,13 +307,12 @@ def _tuned(params: Params, **changes: object) -> Params:
     return params.model_copy(update={"tune": params.tune.model_copy(update={"common": common})})
 
 
-def test_a_seed_of_the_u_changes_what_is_learned_and_no_seed_is_the_runs(params):
-    weights = []
-    for seed in (None, params.seed, 1):
+def test_a_seed_of_the_u_changes_what_is_learned_and_no_seed_is_the_runs(params, trained_project):
+    folder, _, _ = trained_project
+    without_seed = (folder / params.models / "stage1" / "trainables.safetensors").read_bytes()
+    for seed, same in ((params.seed, True), (1, False)):
         tune.run(_tuned(params, seed=seed), NullTracker(), "stage1")
-        weights.append((params.models / "stage1" / "trainables.safetensors").read_bytes())
-    assert weights[0] == weights[1]
-    assert weights[0] != weights[2]
+        assert ((params.models / "stage1" / "trainables.safetensors").read_bytes() == without_seed) is same
 
 
 def test_without_stage_1_stage_2_starts_from_the_base(params):
@@ -301,30 +328,24 @@ def test_without_stage_1_stage_2_starts_from_the_base(params):
     assert all(not bool(tensor.any()) for tensor in up.values())
 
 
-def test_raw_annotations_take_the_place_of_pf1m_in_every_stage(params):
-    report = tune.run(_tuned(params, data="raw"), NullTracker(), "stage1")
-    mixture = params.tune.stage1.mixture
-    assert report["mixture"] == {"instruction": mixture["instruction"], "raw": mixture["pf1m"]}
-
-
-def test_a_resolution_stays_with_what_was_trained_at_it(params):
+def test_raw_annotations_and_a_resolution_reach_the_training_and_the_resolution_stays_with_what_was_trained(params):
     from polite_flamingo.model.flamingo import load_flamingo
 
     base = params.models / "backbones" / "flamingo"
     native = load_flamingo(base).tower.visual.config
     side = native.image_size + native.patch_size
-    tune.run(_tuned(params, resolution=side), NullTracker(), "stage1")
+    report = tune.run(_tuned(params, data="raw", resolution=side), NullTracker(), "stage1")
+    mixture = params.tune.stage1.mixture
+    assert report["mixture"] == {"instruction": mixture["instruction"], "raw": mixture["pf1m"]}
     assert load_flamingo(base, trainables=params.models / "stage1").tower.visual.config.image_size == side
 
 
-def test_the_second_generation_learns_from_the_assistant_and_is_compared_with_the_first(params):
+def test_the_second_generation_learns_from_the_assistant_and_is_compared_with_the_first(trained):
     from safetensors.torch import load_file
 
     from polite_flamingo.stages import compare_rewriters
 
-    train_rewriter.run(params, NullTracker())
-    for which in ("stage1", "stage2", "stage3"):
-        tune.run(params, NullTracker(), which)
+    params, _ = trained
     report = train_rewriter.run(params, NullTracker(), "second")
     assert report == read_json(params.reports / "train_second_rewriter.json")
     first, assistant, second = (

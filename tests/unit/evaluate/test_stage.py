@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run(tmp_path, monkeypatch)
 
 
-def test_every_model_answers_everything_and_stage_3_also_blind(run: Run) -> None:
-    run()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """An evaluation that has run once, with its report, in its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        run = Run(tmp_path_factory.mktemp("evaluation"), patch)
+        yield run, run()
+
+
+def test_every_model_answers_everything_and_stage_3_also_blind(finished: tuple[Run, dict[str, Any]]) -> None:
+    run, _ = finished
     total, in_domain = len(SAMPLES), 3
     assert sorted(run.asked) == sorted(
         [(name, total, True) for name in ("raw", "stage1", "stage2", "stage3")] + [("stage3", in_domain, False)]
@@ -124,10 +132,13 @@ def test_every_model_answers_everything_and_stage_3_also_blind(run: Run) -> None
         "stage3": 7,
         "stage3_without_image": 3,
     }
+    rows = list(map(Rewrite.from_row, read_shards(answers / "stage2")))
+    assert [r.id for r in rows] == [s.id for s in SAMPLES]
+    assert rows[0].scores == {"reward": 18.0, "nli": [0.0, 1.0, 0.0], "entailed": True, "exact": True}
 
 
-def test_the_report_holds_every_figure_with_interval_and_number(run: Run) -> None:
-    report = run()
+def test_the_report_holds_every_figure_with_interval_and_number(finished: tuple[Run, dict[str, Any]]) -> None:
+    run, report = finished
     assert json.loads((run.params.reports / "evaluate.json").read_text()) == report
     stage3 = report["models"]["stage3"]
     assert (stage3["qa_in_domain"]["value"], stage3["qa_in_domain"]["n"]) == (1.0, 3)
@@ -141,34 +152,29 @@ def test_the_report_holds_every_figure_with_interval_and_number(run: Run) -> Non
     assert report["judges"]["nli"]["source"] == run.params.backbones.nli
 
 
-def test_the_win_rate_compares_the_annotation_and_all_models(run: Run) -> None:
-    rates = run()["win_rate"]
+def test_the_win_rate_compares_the_annotation_and_all_models(finished: tuple[Run, dict[str, Any]]) -> None:
+    rates = finished[1]["win_rate"]
     order = rates["order"]
     assert order == ["annotation", "raw", "stage1", "stage2", "stage3"]
     assert rates["matrix"][order.index("stage3")][order.index("raw")] == 1.0
     assert rates["matrix"][order.index("stage2")][order.index("stage3")] == 0.5
 
 
-def test_a_second_run_writes_the_same_bytes(run: Run) -> None:
+def test_a_second_run_writes_the_same_bytes(finished: tuple[Run, dict[str, Any]]) -> None:
+    run, _ = finished
+
     def outputs() -> dict[str, bytes]:
-        run()
         folders = (run.params.reports, run.params.data / "answers")
         return {str(p): p.read_bytes() for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()}
 
     first = outputs()
+    run()
     assert first == outputs()
     assert {Path(p).name for p in first if p.endswith(".png")} == {
         "reward_distributions.png",
         "win_rate.png",
         "u_curve.png",
     }
-
-
-def test_an_answer_row_reads_back_with_its_scores(run: Run) -> None:
-    run()
-    rows = list(map(Rewrite.from_row, read_shards(run.params.data / "answers" / "stage2")))
-    assert [r.id for r in rows] == [s.id for s in SAMPLES]
-    assert rows[0].scores == {"reward": 18.0, "nli": [0.0, 1.0, 0.0], "entailed": True, "exact": True}
 
 
 def test_a_missing_model_names_the_command_that_makes_it(run: Run) -> None:
