@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.columns import ScoreBatch, Verdicts, by_cut
+from polite_flamingo.filter.columns import Lists, ScoreBatch, Verdicts, by_cut
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.columns import BY_CUT
 from polite_flamingo.scorers.text import BREAK
@@ -39,12 +39,11 @@ class ParagraphFilter(Settings):
         return self.min_clip_logit
 
     def below(self, batch: ScoreBatch) -> Mask:
-        """Which paragraphs lie below the threshold; one value for each of ``clip_logits``, all rows together."""
+        """Which paragraphs are cut; one value for each of ``clip_logits``, all rows together."""
         import numpy as np
 
         logits = batch.numbers("clip_logits")
-        applies = np.repeat(batch.captions & (logits.lengths > 1), logits.lengths)
-        return applies & (logits.values < self.min_clip_logit)
+        return np.repeat(_applies(batch, logits), logits.lengths) & self._fails(logits)
 
     def edit(self, batch: ScoreBatch) -> tuple[ScoreBatch, Verdicts]:
         """The batch with the scores it has after the cut, and the step as a filter.
@@ -54,13 +53,15 @@ class ParagraphFilter(Settings):
         import numpy as np
 
         logits = batch.numbers("clip_logits")
-        rows = logits.rows()
-        cut = np.bincount(rows[self.below(batch)], minlength=len(batch))
+        rows, applies = logits.rows(), _applies(batch, logits)
+        cut = np.where(applies, np.bincount(rows[self._fails(logits)], minlength=len(batch)), 0)
         lowest = np.full(len(batch), np.inf)
         np.minimum.at(lowest, rows, logits.values)
-        applies = batch.captions & (logits.lengths > 1)
         all_cut = applies & (cut == logits.lengths)
         return batch.after_cut(np.where(all_cut, 0, cut)), Verdicts(np.where(applies, lowest, np.nan), all_cut)
+
+    def _fails(self, logits: Lists) -> Mask:
+        return logits.values < self.min_clip_logit
 
     def judge(self, batch: ScoreBatch) -> Verdicts:
         """Reject a caption of which nothing would be left."""
@@ -69,6 +70,10 @@ class ParagraphFilter(Settings):
     def reason(self, batch: ScoreBatch, row: int) -> str:
         """Why a row is rejected."""
         return "paragraphs: all cut"
+
+
+def _applies(batch: ScoreBatch, logits: Lists) -> Mask:
+    return batch.captions & (logits.lengths > 1)
 
 
 def cut_paragraphs(rewrite: Rewrite, below: Sequence[bool]) -> tuple[Rewrite, tuple[tuple[float, str], ...]]:
