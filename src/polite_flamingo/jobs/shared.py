@@ -8,7 +8,6 @@ image or model is another object and old bytes are never used for it.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 
 from polite_flamingo.errors import StorageError
 from polite_flamingo.images import resolve_image
-from polite_flamingo.io import fingerprint, hash_file
+from polite_flamingo.io import fingerprint, hash_file, replacing
 
 LOG = logging.getLogger(__name__)
 
@@ -81,10 +80,8 @@ class Shared:
     def fetch_image(self, name: str, target: Path) -> None:
         """Take one image to `target`."""
         files, root = self._open()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        files.get_file(f"{root}/{name}", str(part))
-        os.replace(part, target)
+        with replacing(target) as part:
+            files.get_file(f"{root}/{name}", str(part))
 
     def _open(self) -> tuple[Any, str]:
         import fsspec

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ImageError, ModelError
 from polite_flamingo.io import fingerprint
+from polite_flamingo.jobs.backends.answer_cache import AnswerCache
 from polite_flamingo.jobs.backends.chat_client import ChatClient
 from polite_flamingo.jobs.backends.chat_completion import (
     PassingError,
@@ -34,7 +35,6 @@ from polite_flamingo.jobs.backends.chat_completion import (
     image_url,
 )
 from polite_flamingo.jobs.backends.event_loop import EventLoop
-from polite_flamingo.jobs.backends.kept_answers import KeptAnswers
 from polite_flamingo.jobs.backends.text import TextQuestion
 from polite_flamingo.jobs.backends.usage import Usage
 from polite_flamingo.jobs.questions import Failure
@@ -84,7 +84,7 @@ class EndpointBackend:
         self._settings = settings
         self._key = key
         self._options = endpoint or EndpointSettings()
-        self._kept = KeptAnswers(cache)
+        self._cache = AnswerCache(cache)
         self._failed_in_a_row = 0
         self._lock = threading.Lock()
         self._runner: EventLoop | None = None
@@ -151,7 +151,7 @@ class EndpointBackend:
                 self.usage.failed += 1
                 return Failure(f"error: {error.what}")
             name = hashlib.sha256(json.dumps([self._url, body], sort_keys=True).encode()).hexdigest()
-            reply = await asyncio.to_thread(self._kept.recall, name)
+            reply = await asyncio.to_thread(self._cache.recall, name)
             if reply is not None:
                 self.usage.cached += 1
                 return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
@@ -161,7 +161,7 @@ class EndpointBackend:
                 self._count_failure(error)
                 return Failure(f"error: {error}")
             self._count(reply)
-            await asyncio.to_thread(self._kept.remember, name, reply)
+            await asyncio.to_thread(self._cache.remember, name, reply)
             return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
 
     def _count(self, reply: Reply) -> None:

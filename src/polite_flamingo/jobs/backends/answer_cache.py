@@ -13,7 +13,7 @@ from polite_flamingo.jobs.backends.chat_completion import Reply
 LOG = logging.getLogger(__name__)
 
 
-class KeptAnswers:
+class AnswerCache:
     """One small JSON file per answer.
 
     Args:
