@@ -61,7 +61,7 @@ class Agreement:
 
 def rescore(
     file: Path,
-    wanted: Sequence[str],
+    selected: Sequence[str],
     *,
     folders: Mapping[str, Path],
     image_root: Path,
@@ -72,8 +72,8 @@ def rescore(
 
     Args:
         file: PF-1M JSON (a list, or one record) or JSON Lines of the same records.
-        wanted: Keys of `COLUMNS`.
-        folders: Model folder of each wanted scorer but ``rouge``.
+        selected: Keys of `COLUMNS`.
+        folders: Model folder of each selected scorer but ``rouge``.
         image_root: Folder of the image paths; only ``clip`` opens them.
         clip_mode: ``paper`` or ``fixed``.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -84,8 +84,8 @@ def rescore(
     Raises:
         DataError: the file cannot be read, or a record is none of PF-1M's.
     """
-    scorers = _load(wanted, folders, image_root, clip_mode, device)
-    found = {COLUMNS[name]: Agreement() for name in wanted}
+    scorers = _load(selected, folders, image_root, clip_mode, device)
+    agreements = {COLUMNS[name]: Agreement() for name in selected}
     first: list[dict[str, Any]] = []
     count = 0
     for chunk in chunked(_rewrites(file), CHUNK):
@@ -97,7 +97,7 @@ def rescore(
             }
             for column, pair in both.items():
                 if pair["published"] is not None and pair["recomputed"] is not None:
-                    found[column].add(pair["published"], pair["recomputed"])
+                    agreements[column].add(pair["published"], pair["recomputed"])
             if len(first) < SHOWN:
                 first.append({"record": count, "task": str(rewrite.task), "scores": both})
             count += 1
@@ -106,7 +106,7 @@ def rescore(
     return {
         "file": file.name,
         "records": count,
-        "columns": {name: agreement.report() for name, agreement in found.items()},
+        "columns": {name: agreement.report() for name, agreement in agreements.items()},
         "first": first,
     }
 
@@ -124,11 +124,11 @@ def render(report: Mapping[str, Any]) -> str:
         "",
         f"{'column':<14}{'both':>8}{'published':>11}{'recomputed':>12}{'mean |diff|':>13}{'max':>9}{'equal':>8}",
     ]
-    for column, found in report["columns"].items():
-        if found["records"]:
+    for column, one in report["columns"].items():
+        if one["records"]:
             lines.append(
-                f"{column:<14}{found['records']:>8}{found['published_mean']:>11.4f}{found['recomputed_mean']:>12.4f}"
-                f"{found['mean_difference']:>13.4f}{found['largest_difference']:>9.4f}{found['equal']:>8.1%}"
+                f"{column:<14}{one['records']:>8}{one['published_mean']:>11.4f}{one['recomputed_mean']:>12.4f}"
+                f"{one['mean_difference']:>13.4f}{one['largest_difference']:>9.4f}{one['equal']:>8.1%}"
             )
         else:
             lines.append(f"{column:<14}{0:>8}  no record has it published and recomputed")
@@ -156,7 +156,7 @@ Pair = tuple[Rewrite, Rewrite]  # the text as published; with the paragraphs tha
 
 
 def _load(
-    wanted: Sequence[str], folders: Mapping[str, Path], image_root: Path, clip_mode: str, device: str
+    selected: Sequence[str], folders: Mapping[str, Path], image_root: Path, clip_mode: str, device: str
 ) -> dict[str, Any]:
     from polite_flamingo.scorers.clip import load_clip
     from polite_flamingo.scorers.nli import load_nli
@@ -165,7 +165,7 @@ def _load(
 
     loaders: dict[str, Any] = {"sts": load_sts, "nli": load_nli, "reward": load_reward}
     scorers: dict[str, Any] = {}
-    for name in wanted:
+    for name in selected:
         if name == "rouge":
             scorers[name] = lambda pairs: [rouge_score(whole) for _, whole in pairs]
             continue

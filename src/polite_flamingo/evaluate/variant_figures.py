@@ -31,18 +31,18 @@ def variant_panels(variants: Mapping[str, Any], base: str) -> Figure:
     from matplotlib.figure import Figure as Canvas
 
     rows = list(variants.values())[::-1]  # the first one on top
-    shown = {m: texts for m, texts in PANELS.items() if any(_of(v, "stage3", m) for v in rows)}
-    figure = Canvas(figsize=(2.0 + 2.6 * max(1, len(shown)), 1.9 + 0.5 * len(rows)), layout="constrained")
-    panels: Sequence[Axes] = figure.subplots(1, max(1, len(shown)), sharey=True, squeeze=False)[0]
-    for axes, (metric, (title, label, percent)) in zip(panels, shown.items(), strict=False):
+    metrics = {m: texts for m, texts in PANELS.items() if any(_of(v, "stage3", m) for v in rows)}
+    figure = Canvas(figsize=(2.0 + 2.6 * max(1, len(metrics)), 1.9 + 0.5 * len(rows)), layout="constrained")
+    panels: Sequence[Axes] = figure.subplots(1, max(1, len(metrics)), sharey=True, squeeze=False)[0]
+    for axes, (metric, (title, label, percent)) in zip(panels, metrics.items(), strict=False):
         reference = _of(variants.get(base, {}), "stage3", metric)
         if reference:
             axes.axvline(reference["value"], color=GREY, linestyle="--", linewidth=1.2)
-        for place, variant in enumerate(rows):
+        for row, variant in enumerate(rows):
             for stage, colour, marker, shift in (("stage2", ORANGE, "s", SHIFT), ("stage3", BLUE, "o", -SHIFT)):
-                found = _of(variant, stage, metric)
-                if found:
-                    _point(axes, found, place + shift, colour, marker)
+                measured = _of(variant, stage, metric)
+                if measured:
+                    _point(axes, measured, row + shift, colour, marker)
         if percent:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.grid(axis="x", color=GRID)
@@ -82,10 +82,10 @@ def u_by_seed(recipe: Mapping[str, Any], raw: Mapping[str, Any] | None, stages: 
             [p["high"] - p["value"] for p in points],
         ]
         axes.errorbar(range(len(stages)), means, yerr=spread, color=colour, marker="o", linewidth=2, capsize=4)
-        for place, point in enumerate(points):
+        for row, point in enumerate(points):
             text = true_minus(point["value"], form)
             axes.annotate(
-                text, (place, point["high"]), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
+                text, (row, point["high"]), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
             )
         if raw is not None:
             value = raw["stage2"][metric]["value"]
@@ -102,13 +102,13 @@ def u_by_seed(recipe: Mapping[str, Any], raw: Mapping[str, Any] | None, stages: 
 
 def _of(variant: Mapping[str, Any], stage: str, metric: str) -> Mapping[str, Any] | None:
     """A figure of a variant; None where it was not measured."""
-    found = variant.get("stages", {}).get(stage, {}).get(metric)
-    return None if not found or found["value"] is None else found
+    measured = variant.get("stages", {}).get(stage, {}).get(metric)
+    return None if not measured or measured["value"] is None else measured
 
 
-def _point(axes: Axes, found: Mapping[str, Any], place: float, colour: str, marker: str) -> None:
-    reach = [[max(0.0, found["value"] - found["low"])], [max(0.0, found["high"] - found["value"])]]
-    axes.errorbar(found["value"], place, xerr=reach, fmt=marker, color=colour, markersize=6, capsize=3, linewidth=1.6)
-    runs = [value for value in found["by_seed"].values() if value is not None]
+def _point(axes: Axes, measured: Mapping[str, Any], row: float, colour: str, marker: str) -> None:
+    reach = [[max(0.0, measured["value"] - measured["low"])], [max(0.0, measured["high"] - measured["value"])]]
+    axes.errorbar(measured["value"], row, xerr=reach, fmt=marker, color=colour, markersize=6, capsize=3, linewidth=1.6)
+    runs = [value for value in measured["by_seed"].values() if value is not None]
     if len(runs) > 1:
-        axes.plot(runs, [place] * len(runs), "|", color=GREY, markersize=8)
+        axes.plot(runs, [row] * len(runs), "|", color=GREY, markersize=8)

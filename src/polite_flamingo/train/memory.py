@@ -57,14 +57,14 @@ def memory(work: Workload) -> dict[str, int]:
     kept = work.tokens * work.width * CHECKPOINT_BYTES * (1 if work.bf16 else 2) * work.blocks
     activations = kept + per_block if work.checkpointing else per_block * work.blocks
     logits = work.supervised * work.vocabulary * 4 * 3  # float32, its softmax and its gradient
-    found = {
+    parts = {
         "weights": int((frozen + work.learned * 4) / share[2]),
         "gradients": work.learned * 4 // share[1],
         "optimizer": work.learned * 8 // share[0],
         "activations": int(activations + logits),
         "runtime": RUNTIME_BYTES,
     }
-    return {**found, "total": sum(found.values())}
+    return {**parts, "total": sum(parts.values())}
 
 
 def flops_per_token(total: int, learned: int, *, checkpointing: bool) -> float:

@@ -76,9 +76,9 @@ def falsified(scene: Scene, rng: Random) -> Statement:
         color = old.color if kind == 1 else rng.choice(COLORS)
         shape = old.shape if kind == 0 else rng.choice(SHAPES)
         things[index] = Thing(color, shape, old.size, old.position)
-        made = statement((things[index], *rng.sample(scene, rng.randint(0, min(2, len(scene))))), rng)
-        if not made.true_of(scene):
-            return made
+        claim = statement((things[index], *rng.sample(scene, rng.randint(0, min(2, len(scene))))), rng)
+        if not claim.true_of(scene):
+            return claim
 
 
 def draw_world(seed: str, count: int, image_size: int) -> tuple[list[Scene], Any]:

@@ -36,15 +36,15 @@ def nli_example(seed: int, index: int) -> tuple[str, str, int]:
 
     rng = Random(f"{seed}:nli:{index // 3}")
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
-    asked = say.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
-    q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(asked)
+    questions = say.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
+    q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(questions)
     text, raw = _asked_and_raw(q, rng)
     label = index % len(LABELS)
     said = _response(q, rng)
     if label == LABELS.index("contradiction"):
         said = _contradict(said, q, rng)
     elif label == LABELS.index("neutral"):
-        others = [o for o in asked if o.kind != q.kind and o.text != q.text]
+        others = [o for o in questions if o.kind != q.kind and o.text != q.text]
         said = _response(rng.choice(others), rng) if others and rng.random() < 0.5 else _unrelated(rng)
     premise, hypothesis = nli_pair(text, said, raw)
     return premise, hypothesis, label
@@ -53,10 +53,10 @@ def nli_example(seed: int, index: int) -> tuple[str, str, int]:
 def _asked_and_raw(q: SceneQuestion, rng: Random) -> tuple[str, str]:
     if not q.choices:
         return q.text, q.answer if rng.random() < 0.85 else q.polite
-    shown = f"{q.text} {', '.join(q.choices[:-1])}, or {q.choices[-1]}?"
+    question = f"{q.text} {', '.join(q.choices[:-1])}, or {q.choices[-1]}?"
     if rng.random() < 0.75:
-        return shown, f"Answer: {q.answer}. {' '.join(q.rationales[: rng.randint(1, 3)])}"
-    return shown, q.answer
+        return question, f"Answer: {q.answer}. {' '.join(q.rationales[: rng.randint(1, 3)])}"
+    return question, q.answer
 
 
 def _response(q: SceneQuestion, rng: Random) -> str:
@@ -80,25 +80,25 @@ def _contradict(said: str, q: SceneQuestion, rng: Random) -> str:
         if said == q.answer:
             return str(wrong)
         spoken = ("no", *NUMBERS[1:])
-        made = said.replace(f" {spoken[right]} ", f" {spoken[wrong]} ", 1)
-        return made if made != said else said.replace(NUMBERS[right], NUMBERS[wrong])
+        changed = said.replace(f" {spoken[right]} ", f" {spoken[wrong]} ", 1)
+        return changed if changed != said else said.replace(NUMBERS[right], NUMBERS[wrong])
     terms = next(t for t in (COLORS, SHAPES, SIZES, POSITIONS) if q.answer in t)
     other = rng.choice([t for t in terms if t != q.answer])
-    made = said.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
-    return made.replace(q.answer, other)
+    changed = said.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
+    return changed.replace(q.answer, other)
 
 
 def _flip(said: str) -> str:
     if said in ("yes", "no"):
         return "no" if said == "yes" else "yes"
     if said.lower().startswith("yes"):
-        made = said.replace("Yes, ", "No, ").replace("yes, ", "no, ")
-        made = made.replace("there is an ", "there is no ").replace("there is a ", "there is no ")
-        return made.replace("there are more", "there are not more")
+        changed = said.replace("Yes, ", "No, ").replace("yes, ", "no, ")
+        changed = changed.replace("there is an ", "there is no ").replace("there is a ", "there is no ")
+        return changed.replace("there are more", "there are not more")
     if said.lower().startswith("no"):
-        made = said.replace("No, ", "Yes, ").replace("no, ", "yes, ").replace("there is no ", "there is a ")
-        made = made.replace("I do not see", "I see").replace("i do not see", "i see")
-        return made.replace("there are not more", "there are more")
+        changed = said.replace("No, ", "Yes, ").replace("no, ", "yes, ").replace("there is no ", "there is a ")
+        changed = changed.replace("I do not see", "I see").replace("i do not see", "i see")
+        return changed.replace("there are not more", "there are more")
     return said.replace(" yes.", " no!").replace(" no.", " yes.").replace(" no!", " no.")
 
 
@@ -113,7 +113,7 @@ def reward_example(seed: int, index: int) -> tuple[str, str, str]:
     rng = Random(f"{seed}:reward:{index}")
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
     kind = rng.randrange(7)
-    asked = say.questions(scene, rng, "formal" if rng.random() < 0.25 else "plain")
+    questions = say.questions(scene, rng, "formal" if rng.random() < 0.25 else "plain")
     if kind == 0:
         instruction, good = rng.choice((*CAPTION, *DETAIL)), say.detail(scene, rng)
         bad = "\n".join(rng.sample(say.captions(scene, rng), rng.randint(1, 3)))
@@ -125,7 +125,7 @@ def reward_example(seed: int, index: int) -> tuple[str, str, str]:
         instruction, good = rng.choice(CHANGE), say.polite_difference(scene, after, rng)
         bad = "\n".join(say.difference(scene, after))
     else:
-        q = say.choice_question(scene, rng) if kind == 3 else rng.choice(asked)
+        q = say.choice_question(scene, rng) if kind == 3 else rng.choice(questions)
         instruction, good = q.text, q.polite
         bad = f"Answer: {q.answer}. {' '.join(q.rationales)}" if q.choices and rng.random() < 0.6 else q.answer
     draw = rng.random()
@@ -137,7 +137,7 @@ def reward_example(seed: int, index: int) -> tuple[str, str, str]:
     elif draw < 0.45:
         bad = f"{bad}\n{say.article(scene[0].name)}: [0.{rng.randrange(1000):03d}, 0.{rng.randrange(1000):03d}]"
     elif draw < 0.55:
-        bad = _off_topic(instruction, good, scene, asked, rng)
+        bad = _off_topic(instruction, good, scene, questions, rng)
     elif draw < 0.65 and kind > 1:
         # courtesy counts: the same content with a closing line is liked better than without
         good, bad = say.close(_bare(good), rng, always=True), _bare(good)
@@ -148,12 +148,12 @@ def _bare(polite: str) -> str:
     return polite.split(" Let me")[0].split(" I hope")[0].split(" Please")[0]
 
 
-def _off_topic(instruction: str, good: str, scene: Scene, asked: list[SceneQuestion], rng: Random) -> str:
+def _off_topic(instruction: str, good: str, scene: Scene, questions: list[SceneQuestion], rng: Random) -> str:
     """A polite response to something else: small talk, another question, or a description nobody asked for."""
-    others = [q.polite for q in asked if q.text != instruction and q.polite != good]
+    others = [q.polite for q in questions if q.text != instruction and q.polite != good]
     pool = [answer for _, answer in say.small_talk(rng) if answer != good]
     pool += others[:1] if others else []
-    if instruction in {q.text for q in asked}:
+    if instruction in {q.text for q in questions}:
         pool.append(say.detail(scene, rng))
     return rng.choice(pool)
 
@@ -226,8 +226,8 @@ def train_reward(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str
 
     def loss(step: int) -> Any:
         rows = [reward_example(seed, step * batch + i) for i in range(batch)]
-        asked = [r[0] for r in rows]
-        logits = _logits(model, tokenizer, asked * 2, [r[1] for r in rows] + [r[2] for r in rows]).squeeze(-1)
+        questions = [r[0] for r in rows]
+        logits = _logits(model, tokenizer, questions * 2, [r[1] for r in rows] + [r[2] for r in rows]).squeeze(-1)
         # the second term keeps rewards centred, as their zero is arbitrary
         return -F.logsigmoid(logits[:batch] - logits[batch:]).mean() + 0.01 * logits.pow(2).mean()
 
