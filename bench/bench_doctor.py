@@ -37,13 +37,13 @@ def main() -> int:
             )
     finally:
         shutil.rmtree(WORK, ignore_errors=True)
-    found = figures["runs"][0]["counts"]
-    same = all(run["counts"] == found for run in figures["runs"])
+    counts = figures["runs"][0]["counts"]
+    same = all(run["counts"] == counts for run in figures["runs"])
     print(f"\n{'finding':<18}{'planted':>9}{'found':>9}")
-    for kind in sorted(planted.keys() | found.keys()):
-        print(f"{kind:<18}{planted.get(kind, 0):>9}{found.get(kind, 0):>9}")
-    met = same and found == planted
-    figures |= {"planted": planted, "all_found": found == planted, "same_with_any_number_of_processes": same}
+    for kind in sorted(planted.keys() | counts.keys()):
+        print(f"{kind:<18}{planted.get(kind, 0):>9}{counts.get(kind, 0):>9}")
+    met = same and counts == planted
+    figures |= {"planted": planted, "all_found": counts == planted, "same_with_any_number_of_processes": same}
     print(f"\nevery planted defect found, nothing else, whatever the processes: {verdict(met)}")
     print(f"{publish('doctor', figures)}")
     return 0 if met else 1

@@ -30,11 +30,11 @@ def write_pictures(root: Path, count: int, processes: int) -> dict[str, int]:
     """Write `count` files into ``root/{train,evaluation}``; return how many findings of each kind they hold."""
     for folder in ("train", "evaluation"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    found: Counter[str] = Counter()
+    planted: Counter[str] = Counter()
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for part in pool.map(partial(_write_all, root), chunked(range(count), 500)):
-            found += part
-    return dict(found)
+            planted += part
+    return dict(planted)
 
 
 def _write_all(root: Path, numbers: Iterable[int]) -> Counter[str]:
