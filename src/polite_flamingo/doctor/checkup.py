@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.doctor.examine import Examined
+from polite_flamingo.doctor.examine import ImageFacts
 from polite_flamingo.doctor.findings import BAD, KINDS, MIN_SIDE, Finding, Group, copies, judge, missing, overlaps
 from polite_flamingo.doctor.survey import list_images, results_file, survey
 from polite_flamingo.errors import ConfigError, DataError
@@ -105,7 +105,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def _judge_all(
-    images: Sequence[Examined], tested: Sequence[Examined], min_side: int
+    images: Sequence[ImageFacts], tested: Sequence[ImageFacts], min_side: int
 ) -> tuple[list[Finding], list[Group]]:
     """Findings of the images by themselves and beside each other, and the groups of copies on either side."""
     held_out = {image.path for image in tested}
@@ -171,7 +171,7 @@ def _reject(finding: Finding) -> Reject:
     return Reject("doctor", finding.path, finding.sample, finding.kind, finding.detail)
 
 
-def _summary(images: Sequence[Examined], findings: Sequence[Finding], groups: Sequence[Group]) -> dict[str, Any]:
+def _summary(images: Sequence[ImageFacts], findings: Sequence[Finding], groups: Sequence[Group]) -> dict[str, Any]:
     in_folder = Counter(_folder(image.path) for image in images)
     findings_in = Counter(_folder(finding.path) for finding in findings)
     bad = {finding.path for finding in findings if finding.kind in BAD}

@@ -22,7 +22,7 @@ ORIENTATION = 0x0112  # EXIF tag
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ImageFacts:
     """What was found in one file.
 
     Args:
@@ -63,7 +63,7 @@ class Examined:
         return {"version": _VERSION, **asdict(self)}
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Examined | None:
+    def from_row(cls, row: Mapping[str, Any]) -> ImageFacts | None:
         """Inverse of `to_row`; None for a row of another version or form."""
         values = dict(row)
         if values.pop("version", None) != _VERSION or values.keys() != {field.name for field in fields(cls)}:
@@ -71,7 +71,7 @@ class Examined:
         return cls(**values)
 
 
-def examine(root: Path, path: str) -> Examined:
+def examine(root: Path, path: str) -> ImageFacts:
     """Read one image file and decode it wholly.
 
     Args:
@@ -83,24 +83,24 @@ def examine(root: Path, path: str) -> Examined:
     """
     file = root / path
     if not Path(path).is_absolute() and not file.resolve().is_relative_to(root):
-        return Examined(path, problem="outside", detail="a link that leads out of the data root")
+        return ImageFacts(path, problem="outside", detail="a link that leads out of the data root")
     facts: dict[str, Any] = {}
     try:
         stat = file.stat()
         facts.update(size=stat.st_size, modified=stat.st_mtime_ns)
         if stat.st_size == 0:
-            return Examined(path, problem="empty", **facts)
+            return ImageFacts(path, problem="empty", **facts)
         if stat.st_size > MAX_IMAGE_BYTES:
-            return Examined(path, problem="enormous", detail=f"{stat.st_size} bytes", **facts)
+            return ImageFacts(path, problem="enormous", detail=f"{stat.st_size} bytes", **facts)
         with open(file, "rb") as opened:
             facts["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
             opened.seek(0)
             _decode(opened, facts)
     except FileNotFoundError:
-        return Examined(path, problem="missing", **facts)
+        return ImageFacts(path, problem="missing", **facts)
     except Exception as error:  # decoders raise nearly everything on bytes made to mislead them
-        return Examined(path, **{**facts, "phash": None}, problem=_problem(error, facts), detail=_first_line(error))
-    return Examined(path, **facts)
+        return ImageFacts(path, **{**facts, "phash": None}, problem=_problem(error, facts), detail=_first_line(error))
+    return ImageFacts(path, **facts)
 
 
 class _EnormousError(Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polite_flamingo.doctor.examine import Examined
+from polite_flamingo.doctor.examine import ImageFacts
 from polite_flamingo.doctor.similar import near_pairs
 from polite_flamingo.images import IMAGE_FORMATS
 
@@ -77,7 +77,7 @@ class Group:
     distance: int = 0
 
 
-def judge(image: Examined, min_side: int = MIN_SIDE) -> list[Finding]:
+def judge(image: ImageFacts, min_side: int = MIN_SIDE) -> list[Finding]:
     """Findings that one file has by itself."""
     if image.problem is not None:
         return [Finding(image.problem, image.path, image.detail)]
@@ -100,7 +100,7 @@ def judge(image: Examined, min_side: int = MIN_SIDE) -> list[Finding]:
     return findings
 
 
-def copies(images: Sequence[Examined]) -> list[Group]:
+def copies(images: Sequence[ImageFacts]) -> list[Group]:
     """Groups of identical files, then of pictures that look the same.
 
     Pictures are near when their perceptual hashes differ in at most four bits; a group is what such steps connect.
@@ -130,7 +130,7 @@ def copies(images: Sequence[Examined]) -> list[Group]:
     return [*sorted(groups, key=lambda g: g.paths), *sorted(near, key=lambda g: g.paths)]
 
 
-def overlaps(training: Sequence[Examined], evaluation: Sequence[Examined]) -> list[Finding]:
+def overlaps(training: Sequence[ImageFacts], evaluation: Sequence[ImageFacts]) -> list[Finding]:
     """Training images that are an evaluation image or look like one; each names the nearest evaluation image."""
     same = {sha: min(paths) for sha, paths in _by(evaluation, "sha256").items()}
     looks = {value: min(paths) for value, paths in _by(evaluation, "phash").items()}
@@ -150,7 +150,7 @@ def overlaps(training: Sequence[Examined], evaluation: Sequence[Examined]) -> li
     return findings
 
 
-def missing(root: Path, named: Mapping[str, str], images: Iterable[Examined]) -> list[Finding]:
+def missing(root: Path, named: Mapping[str, str], images: Iterable[ImageFacts]) -> list[Finding]:
     """Images that samples name (path -> id of the first sample) and that are not below `root`."""
     examined = {image.path for image in images}
     return [
@@ -160,7 +160,7 @@ def missing(root: Path, named: Mapping[str, str], images: Iterable[Examined]) ->
     ]
 
 
-def _by(images: Iterable[Examined], attribute: str) -> dict[str, list[str]]:
+def _by(images: Iterable[ImageFacts], attribute: str) -> dict[str, list[str]]:
     """Paths of the decodable images by the value of an attribute."""
     paths: dict[str, list[str]] = {}
     for image in images:

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TextIO
 
-from polite_flamingo.doctor.examine import Examined, examine
+from polite_flamingo.doctor.examine import ImageFacts, examine
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import IMAGE_FORMATS
 from polite_flamingo.io import chunked
@@ -48,7 +48,7 @@ def list_images(root: Path, start: str = ".") -> Iterator[str]:
                 yield (here / name).relative_to(root).as_posix()
 
 
-def survey(root: Path, paths: Iterable[str], *, results: Path, workers: int) -> tuple[list[Examined], int]:
+def survey(root: Path, paths: Iterable[str], *, results: Path, workers: int) -> tuple[list[ImageFacts], int]:
     """Examine files, except those that `results` holds already with the same size and time of change.
 
     Args:
@@ -84,7 +84,7 @@ def results_file(out: Path, root: Path) -> Path:
     return out / "results" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:12]}.jsonl"
 
 
-def _unchanged(root: Path, row: Examined) -> bool:
+def _unchanged(root: Path, row: ImageFacts) -> bool:
     try:
         stat = (root / row.path).stat()
     except OSError:
@@ -92,13 +92,13 @@ def _unchanged(root: Path, row: Examined) -> bool:
     return row.problem not in ("outside", "missing") and (row.size, row.modified) == (stat.st_size, stat.st_mtime_ns)
 
 
-def _load(results: Path) -> Iterator[Examined]:
+def _load(results: Path) -> Iterator[ImageFacts]:
     if not results.is_file():
         return
     with open(results, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                row = Examined.from_row(json.loads(line))
+                row = ImageFacts.from_row(json.loads(line))
             except ValueError:  # the line a kill cut off
                 continue
             if row is not None:
@@ -120,7 +120,7 @@ def _appending(results: Path) -> TextIO:
         ) from None
 
 
-def _examined(root: Path, paths: Sequence[str], workers: int) -> Iterator[list[Examined]]:
+def _examined(root: Path, paths: Sequence[str], workers: int) -> Iterator[list[ImageFacts]]:
     chunks = chunked(paths, CHUNK)
     if workers == 1:
         for chunk in chunks:
@@ -129,7 +129,7 @@ def _examined(root: Path, paths: Sequence[str], workers: int) -> Iterator[list[E
     lost: deque[list[str]] = deque([[]])
     while lost:
         lost = deque()
-        futures: deque[Future[list[Examined]]] = deque()
+        futures: deque[Future[list[ImageFacts]]] = deque()
         with _pool(workers) as pool:
             try:
                 for chunk in chunks:
@@ -149,11 +149,11 @@ def _examined(root: Path, paths: Sequence[str], workers: int) -> Iterator[list[E
             yield _examine_apart(root, chunk)
 
 
-def _examine_all(root: Path, paths: Sequence[str]) -> list[Examined]:
+def _examine_all(root: Path, paths: Sequence[str]) -> list[ImageFacts]:
     return [examine(root, path) for path in paths]
 
 
-def _examine_apart(root: Path, paths: Sequence[str]) -> list[Examined]:
+def _examine_apart(root: Path, paths: Sequence[str]) -> list[ImageFacts]:
     with _pool(1) as pool:
         try:
             return pool.submit(_examine_all, root, paths).result()
@@ -162,7 +162,7 @@ def _examine_apart(root: Path, paths: Sequence[str]) -> list[Examined]:
                 half = len(paths) // 2
                 return _examine_apart(root, paths[:half]) + _examine_apart(root, paths[half:])
     stat = (root / paths[0]).stat()
-    return [Examined(paths[0], stat.st_size, stat.st_mtime_ns, problem="broken", detail="crashes its decoder")]
+    return [ImageFacts(paths[0], stat.st_size, stat.st_mtime_ns, problem="broken", detail="crashes its decoder")]
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from polite_flamingo.export.formats import Format
-from polite_flamingo.export.kept import Kept
+from polite_flamingo.export.kept import KeptRecord
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 TASKS = {
@@ -42,7 +42,7 @@ class Contents:
     restricted: Counter[str] = field(default_factory=Counter)  # licence -> records left out by --permissive-only
     images: int = 0
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         """Count a written record."""
         rewrite = kept.rewrite
         self.images += len(rewrite.images)

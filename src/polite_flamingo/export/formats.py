@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.archives import TarWriter
 from polite_flamingo.export.jsonfile import JsonWriter
-from polite_flamingo.export.kept import Kept
+from polite_flamingo.export.kept import KeptRecord
 from polite_flamingo.export.messages import MessagesWriter
 from polite_flamingo.export.pf1m import Pf1mWriter
 from polite_flamingo.io import write_json
@@ -26,7 +26,7 @@ from polite_flamingo.sources.readers.pf1m import MARK
 class Writer(Protocol):
     """Writes records into a folder."""
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         """Write one record.
 
         Raises:
@@ -57,7 +57,7 @@ class _Pf1m(Pf1mWriter):
     def __init__(self, folder: Path, root: Path) -> None:
         super().__init__(folder / "pf1m.json")
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         if any(MARK in text for text in (kept.rewrite.instruction, *(i.path for i in kept.rewrite.images))):
             raise DataError(f"text or path holds the image marker {MARK}")
         self.write(kept.rewrite, kept.cut)
@@ -67,7 +67,7 @@ class _Llava(JsonWriter):
     def __init__(self, folder: Path, root: Path) -> None:
         super().__init__(folder / "llava.json")
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         paths = [image.path for image in kept.sample.images]
         image = {"image": paths[0] if len(paths) == 1 else paths} if paths else {}
         self.append({"id": kept.sample.id, **image, **conversations(kept), **attributes(kept.sample)})
@@ -80,7 +80,7 @@ class _Sharegpt(JsonWriter):
         description = {"file_name": "sharegpt.json", "formatting": "sharegpt", "columns": columns}
         write_json(folder / "dataset_info.json", {"pf1m": description})
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         self.append(sharegpt_record(kept))
 
 
@@ -88,27 +88,27 @@ class _Datajuicer(JsonWriter):
     def __init__(self, folder: Path, root: Path) -> None:
         super().__init__(folder / "datajuicer.jsonl", lines=True)
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         paths = [image.path for image in kept.sample.images]
         self.append({"id": kept.sample.id, "text": write_dj(kept.sample), "images": paths, **attributes(kept.sample)})
 
 
 class _Messages(MessagesWriter):
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         self.append(kept.sample)
 
 
 class _Tar(TarWriter):
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: KeptRecord) -> None:
         self.append(sharegpt_record(kept), kept.sample)
 
 
-def conversations(kept: Kept) -> dict[str, Any]:
+def conversations(kept: KeptRecord) -> dict[str, Any]:
     """The turns as LLaVA and ShareGPT write them."""
     return {"conversations": [{"from": WRITTEN[role], "value": text} for role, text in say(kept.sample)]}
 
 
-def sharegpt_record(kept: Kept) -> dict[str, Any]:
+def sharegpt_record(kept: KeptRecord) -> dict[str, Any]:
     """A record with as many ``images`` as ``<image>`` markers."""
     images = [image.path for image in kept.sample.images]
     return {"id": kept.sample.id, **conversations(kept), "images": images, **attributes(kept.sample)}

@@ -16,7 +16,7 @@ Cut = tuple[tuple[float, str], ...]
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptRecord:
     """One kept record.
 
     Args:
@@ -54,7 +54,7 @@ class Kept:
         return entry is not None and entry.permissive is True
 
 
-def read_kept(folder: Path) -> Iterator[Kept]:
+def read_kept(folder: Path) -> Iterator[KeptRecord]:
     """Yield the kept records of the folder the stage ``filter`` has written, in order, with their scores."""
     for rewrite, decision in read_decided(folder, "kept", ("cut",)):
-        yield Kept(rewrite, decision["cut"])
+        yield KeptRecord(rewrite, decision["cut"])

@@ -5,7 +5,7 @@ import pytest
 
 from polite_flamingo.cli import main
 from polite_flamingo.doctor.checkup import check_up, render
-from polite_flamingo.doctor.examine import Examined
+from polite_flamingo.doctor.examine import ImageFacts
 from polite_flamingo.doctor.findings import copies, overlaps
 from polite_flamingo.errors import BusyError, ConfigError, DataError
 from polite_flamingo.io import locked, write_shards
@@ -27,7 +27,7 @@ def found(report, kind):
 
 
 def look(path, phash=None, sha=None):
-    return Examined(path, sha256=sha or path, phash=None if phash is None else f"{phash:016x}", width=99, height=99)
+    return ImageFacts(path, sha256=sha or path, phash=None if phash is None else f"{phash:016x}", width=99, height=99)
 
 
 def sample(number, *images):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image as PILImage
 from tests.unit.cases import case
 
-from polite_flamingo.doctor.examine import Examined, examine
+from polite_flamingo.doctor.examine import ImageFacts, examine
 from polite_flamingo.doctor.findings import BAD, judge
 
 
@@ -142,13 +142,13 @@ def test_a_decoder_that_throws_anything_is_a_broken_picture(root, save, picture,
 def test_what_was_examined_survives_a_row(root, save, picture):
     save("a.png", picture(1))
     found = examine(root, "a.png")
-    assert Examined.from_row(found.to_row()) == found
+    assert ImageFacts.from_row(found.to_row()) == found
 
 
 def test_a_row_of_another_form_is_not_taken_for_a_result() -> None:
     for change in [{"version": 0}, {"more": 1}]:
         with case(change):
-            assert Examined.from_row({**Examined("a.png").to_row(), **change}) is None
+            assert ImageFacts.from_row({**ImageFacts("a.png").to_row(), **change}) is None
 
 
 def test_what_the_pipeline_cannot_open_is_always_bad(root, save, picture, encoded):

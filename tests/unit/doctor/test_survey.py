@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polite_flamingo.doctor import survey as module
-from polite_flamingo.doctor.examine import Examined, examine
+from polite_flamingo.doctor.examine import ImageFacts, examine
 from polite_flamingo.doctor.survey import list_images, results_file, survey
 from polite_flamingo.errors import DataError
 
@@ -115,7 +115,7 @@ def test_each_data_root_has_its_own_results(tmp_path):
 def _dies_on_seven(root, path):
     if path == "7.png":
         os.kill(os.getpid(), signal.SIGKILL)
-    return Examined(path)
+    return ImageFacts(path)
 
 
 def _all_or_death(root, paths):

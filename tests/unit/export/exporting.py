@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image as PILImage
 from tests.unit.filter.scoring import write_decided
 
-from polite_flamingo.export.kept import Kept
+from polite_flamingo.export.kept import KeptRecord
 from polite_flamingo.export.run import export
 from polite_flamingo.filter.chain import Decision
 from polite_flamingo.io import write_json
@@ -27,7 +27,7 @@ REPORT: dict[str, Any] = {
 }
 
 
-def kept(number: int, task: Task, images: Sequence[str] = (), **values: Any) -> Kept:
+def kept(number: int, task: Task, images: Sequence[str] = (), **values: Any) -> KeptRecord:
     """One record of the dataset coco, unless `values` say otherwise."""
     cut = values.pop("cut", ())
     plain = Rewrite(
@@ -44,10 +44,10 @@ def kept(number: int, task: Task, images: Sequence[str] = (), **values: Any) -> 
         extras={"boxes": [["skier", 0.1, 0.2, 0.3, 0.4]]},
         scores=SCORES,
     )
-    return Kept(replace(plain, **values), cut)
+    return KeptRecord(replace(plain, **values), cut)
 
 
-def several() -> list[Kept]:
+def several() -> list[KeptRecord]:
     """A caption, an answer, a change of two images, and text alone."""
     cut = ((16.0191, "Also, „zwei“ people."),)
     scores = {**SCORES, "sts": 0.41372, "clip_logits": [23.2587, 20.0]}
@@ -59,15 +59,15 @@ def several() -> list[Kept]:
     ]
 
 
-def write_kept(folder: Path, records: Sequence[Kept]) -> None:
-    """Kept records as the stage `filter` leaves them."""
+def write_kept(folder: Path, records: Sequence[KeptRecord]) -> None:
+    """KeptRecord records as the stage `filter` leaves them."""
     write_decided(folder, ((r.rewrite, Decision(None, {}, r.rewrite, r.cut)) for r in records))
 
 
 class Project:
     """A data root with the images of some records, and the folders of a run."""
 
-    def __init__(self, path: Path, records: Sequence[Kept]) -> None:
+    def __init__(self, path: Path, records: Sequence[KeptRecord]) -> None:
         self.root = path / "raw"
         self.root.mkdir()
         for index, image in enumerate(sorted({i.path for r in records for i in r.rewrite.images})):

@@ -31,7 +31,7 @@ ROLES = {
     "bard": "assistant",
 }
 SYSTEM = "system"
-Said = tuple[str, str]  # role, text
+Utterance = tuple[str, str]  # role, text
 _SPEAKER = re.compile(r"(?:^|\n)\[\[(human|gpt)\]\]: ")
 
 
@@ -67,7 +67,7 @@ def restore(record: Mapping[str, Any], turns: Sequence[Turn], images: Sequence[I
     )
 
 
-def say(sample: Sample, tag: str = IMAGE_TAG) -> list[Said]:
+def say(sample: Sample, tag: str = IMAGE_TAG) -> list[Utterance]:
     """Role and text of every turn, each image a line of its own before the text.
 
     Raises:
@@ -81,7 +81,7 @@ def say(sample: Sample, tag: str = IMAGE_TAG) -> list[Said]:
     return [(turn.role, f"{tag}\n" * len(turn.images) + turn.text) for turn in sample.turns]
 
 
-def hear(said: Sequence[Said], images: int, tag: str = IMAGE_TAG) -> tuple[Turn, ...]:
+def hear(utterances: Sequence[Utterance], images: int, tag: str = IMAGE_TAG) -> tuple[Turn, ...]:
     """The turns of a dialogue; without any marker, all images are shown in the first.
 
     Raises:
@@ -89,7 +89,7 @@ def hear(said: Sequence[Said], images: int, tag: str = IMAGE_TAG) -> tuple[Turn,
     """
     turns: list[Turn] = []
     offset = 0
-    for role, text in said:
+    for role, text in utterances:
         marks = text.count(tag)
         turns.append(Turn(role, unmarked(text, tag), tuple(range(offset, offset + marks))))
         offset += marks
@@ -107,26 +107,26 @@ def unmarked(text: str, tag: str = IMAGE_TAG) -> str:
     return text.replace(tag, "").strip() if tag in text else text
 
 
-def read_said(record: Any, key: str, role_key: str, text_key: str) -> tuple[list[Said], str | None]:
+def read_utterances(record: Any, key: str, role_key: str, text_key: str) -> tuple[list[Utterance], str | None]:
     """Role and text of every turn, and the system message if there is one.
 
     Raises:
         DataError: a turn of nobody known, or text that is none.
     """
-    said: list[Said] = []
+    utterances: list[Utterance] = []
     system: str | None = None
     for turn in need(record, key, list):
         role = need(turn, role_key, str)
         text = turn.get(text_key)
         if not isinstance(text, str):
             raise DataError(f"{text_key!r} is not text", value=text)
-        if role == SYSTEM and not said:
+        if role == SYSTEM and not utterances:
             system = text
         elif role not in ROLES:
             raise DataError("turn is of nobody known", value=role)
         else:
-            said.append((ROLES[role], text))
-    return said, system
+            utterances.append((ROLES[role], text))
+    return utterances, system
 
 
 def write_dj(sample: Sample) -> str:
@@ -135,13 +135,13 @@ def write_dj(sample: Sample) -> str:
     Raises:
         DataError: the form cannot hold the sample.
     """
-    said = say(sample, DJ_IMAGE)
+    utterances = say(sample, DJ_IMAGE)
     if any(_SPEAKER.search(turn.text) or DJ_END in turn.text for turn in sample.turns):
         raise DataError("text holds a marker of Data-Juicer")
-    return "\n".join(f"[[{WRITTEN[role]}]]: {text}" for role, text in said) + f" {DJ_END}"
+    return "\n".join(f"[[{WRITTEN[role]}]]: {text}" for role, text in utterances) + f" {DJ_END}"
 
 
-def read_dj(text: str) -> list[Said]:
+def read_dj(text: str) -> list[Utterance]:
     """Inverse of `write_dj`; empty where nobody speaks (a mere caption)."""
     parts = _SPEAKER.split(text.replace(f" {DJ_END}", "").replace(DJ_END, ""))
-    return [(ROLES[role], said) for role, said in zip(parts[1::2], parts[2::2], strict=True)]
+    return [(ROLES[role], text) for role, text in zip(parts[1::2], parts[2::2], strict=True)]

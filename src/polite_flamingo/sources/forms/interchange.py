@@ -18,7 +18,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import CAPTION, draw_request
 from polite_flamingo.records import Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt
-from polite_flamingo.sources.forms.conversations import hear, is_ours, read_said, restore
+from polite_flamingo.sources.forms.conversations import hear, is_ours, read_utterances, restore
 from polite_flamingo.sources.forms.files import find_all, relative
 from polite_flamingo.sources.forms.pictures import Pictures
 from polite_flamingo.sources.forms.rows import read_rows
@@ -120,10 +120,10 @@ def record_files(root: Path, folder: str, *patterns: str) -> list[Path]:
 
 def parse_conversations(record: Any) -> Content:
     """What a record in LLaVA's or ShareGPT's form says."""
-    said, system = read_said(record, "conversations", "from", "value")
+    utterances, system = read_utterances(record, "conversations", "from", "value")
     images = listed(record.get("images") if record.get("image") is None else record["image"])
     system = record["system"] if isinstance(record.get("system"), str) and record["system"] else system
-    return Content(hear(said, len(images)), images, {} if system is None else {"system": system})
+    return Content(hear(utterances, len(images)), images, {} if system is None else {"system": system})
 
 
 def listed(value: Any) -> list[Any]:

@@ -136,11 +136,7 @@ def _converter() -> Any:
             return str(el.get("alt") or "")
 
         def convert_pre(self, el: Tag, text: str, parent_tags: Any) -> str:
-            code = el.find("code") or el
-            language = _LANGUAGE.search(" ".join(code.get("class") or ()))
-            fence = "````" if "```" in code.get_text() else "```"
-            content = code.get_text().strip("\n")
-            return f"\n\n{fence}{language[1] if language else ''}\n{content}\n{fence}\n\n"
+            return f"\n\n{_code_block(el)}\n\n"
 
         def convert_li(self, el: Tag, text: str, parent_tags: Any) -> str:
             mark = "- "
@@ -169,6 +165,14 @@ def _converter() -> Any:
         convert_dd = convert_dt = MarkdownConverter.convert_div  # type: ignore[attr-defined]  # the stubs lack it
 
     return Converter()
+
+
+def _code_block(element: Tag) -> str:
+    code = element.find("code") or element
+    language = _LANGUAGE.search(" ".join(code.get("class") or ()))
+    fence = "````" if "```" in code.get_text() else "```"
+    content = code.get_text().strip("\n")
+    return f"{fence}{language[1] if language else ''}\n{content}\n{fence}"
 
 
 def _cells(row: Tag) -> int:

@@ -30,7 +30,7 @@ DAMAGED = (
     MemoryError,
     RecursionError,
 )  # what damage leads to, besides
-Numbered = tuple[int, Any]
+NumberedRow = tuple[int, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def read_rows(
     path: Path,
     layout: RowLayout = RowLayout(),
     columns: Collection[str] | None = None,
-) -> Iterator[Numbered]:
+) -> Iterator[NumberedRow]:
     """Yield (number, row) of one file; the row is a dictionary in a sound file, or the `Reject` of an unreadable one.
 
     The number is the line's (JSON Lines, CSV, TSV) or counts from 0. Only Parquet leaves out what is not in `columns`,
@@ -136,7 +136,7 @@ def _holds_lines(path: Path) -> bool:
     return True
 
 
-def _separated(source: str, base: Path, path: Path, separator: str, layout: RowLayout) -> Iterator[Numbered]:
+def _separated(source: str, base: Path, path: Path, separator: str, layout: RowLayout) -> Iterator[NumberedRow]:
     csv.field_size_limit(FIELD_LIMIT)
     where = relative(base, path)
     with open_file(path) as raw:

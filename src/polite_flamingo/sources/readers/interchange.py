@@ -75,9 +75,9 @@ class DatajuicerJsonl(Interchange):
         text, images = need(record, "text", str), listed(record.get("images"))
         text = record["text"]
         tag = DJ_IMAGE if DJ_IMAGE in text else IMAGE_TAG
-        said = read_dj(text)
-        if said:
-            return Content(hear(said, len(images), tag), images)
+        utterances = read_dj(text)
+        if utterances:
+            return Content(hear(utterances, len(images), tag), images)
         answer = hear([("assistant", text.replace(DJ_END, ""))], len(images), tag)[0].text.strip()
         return Content((Turn("assistant", answer),), images, {"captions": [answer]}, Task.CAPTION)
 

@@ -15,7 +15,7 @@ from polite_flamingo.sources.base import attempt
 from polite_flamingo.sources.forms.files import find_all, relative
 from polite_flamingo.sources.forms.mapping import FILE, Plan, as_text, is_missing, load_plan, look_up
 from polite_flamingo.sources.forms.pictures import Pictures
-from polite_flamingo.sources.forms.rows import Numbered, read_rows, saved_files
+from polite_flamingo.sources.forms.rows import NumberedRow, read_rows, saved_files
 
 ALL = "all"  # the split that means every row
 LOOKED_AT = 20  # rows within which every column must turn up
@@ -113,7 +113,7 @@ def _snapshot(repository: str, revision: str, patterns: Sequence[str]) -> Path:
         ) from None
 
 
-def _checked(rows: Iterator[Numbered], plan: Plan, file: Path) -> Iterator[Numbered]:
+def _checked(rows: Iterator[NumberedRow], plan: Plan, file: Path) -> Iterator[NumberedRow]:
     """The same rows, after a look at the first: a column that none of them has is a mistake in the mapping."""
     first = list(islice(rows, LOOKED_AT))
     seen = [row for _, row in first if isinstance(row, dict)]
