@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+
 from polite_flamingo.errors import ConfigError
+from polite_flamingo.settings import Settings
+
+
+class DeviceSettings(Settings):
+    """What every model of a profile runs on."""
+
+    device: str = Field(description="auto | cpu | cuda")
+    dtype: Literal["float32", "bfloat16"] = Field(description="of the computation; what learns stays float32")
+    threads: int = Field(gt=0, description="of the processor, per model")
 
 
 def pick_device(name: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -21,7 +21,7 @@ from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.io import write_atomic
-from polite_flamingo.jobs.settings import RuntimeSettings
+from polite_flamingo.jobs.settings import TextMachineSettings
 from polite_flamingo.model.settings import BackboneSettings, DecodingSettings
 from polite_flamingo.params_file import render, section_of
 from polite_flamingo.quality.settings import QualitySettings
@@ -29,7 +29,7 @@ from polite_flamingo.rewrite.repair import RepairPolicy
 from polite_flamingo.scorers.settings import ScoreSettings
 from polite_flamingo.settings import Settings
 from polite_flamingo.sources.selection import SourceLimits, SourceSpec
-from polite_flamingo.train.settings import RewriterTraining, TuneSettings
+from polite_flamingo.train.settings import RewriterTraining, TrainMachineSettings, TuneSettings
 from polite_flamingo.world.settings import WorldSettings
 
 DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
@@ -80,6 +80,14 @@ class Paper(Settings):
         description="section 5.4: profiles that train the next rewriter from the assistant, e.g. [tiny]; [] is off",
     )
     quality: QualitySettings = Field(QualitySettings(), description="ours: gates between the stages")
+
+
+class RuntimeSettings(TextMachineSettings, TrainMachineSettings):
+    """The machine of a profile; none of it is a parameter of a stage, so changing it re-runs nothing."""
+
+    tokens_per_second: float | None = Field(None, gt=0, description="training, per GPU: what `plan` reckons with")
+    device_gb: float | None = Field(None, gt=0, description="memory of a GPU, GB: what `plan` warns about")
+    tracking: Literal["mlflow", "none"]
 
 
 class Profile(Settings):

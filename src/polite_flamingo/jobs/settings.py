@@ -5,14 +5,12 @@ Jobs take what they use of it: `MachineSettings` any of them, `TextMachineSettin
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from polite_flamingo.devices import DeviceSettings
 from polite_flamingo.settings import Settings
-
-DEEPSPEED = Path("configs/deepspeed")
 
 
 class EndpointSettings(Settings):
@@ -35,12 +33,9 @@ class EndpointSettings(Settings):
     price_out: float = Field(0, ge=0, description="price of a million answered tokens")
 
 
-class MachineSettings(Settings):
+class MachineSettings(DeviceSettings):
     """Where answers are computed: in this process, or by a pool of workers on a Ray cluster."""
 
-    device: str = Field(description="auto | cpu | cuda")
-    dtype: Literal["float32", "bfloat16"]
-    threads: int = Field(gt=0, description="of the processor, per model")
     engine: Literal["local", "ray"] = Field("local", description="docs/how_to_rewrite_on_a_cluster.md")
     workers: int = Field(1, gt=0, description="ray: models on the cluster, each on `threads` cores")
     gpus_per_worker: float = Field(0, ge=0, description="ray")
@@ -58,23 +53,3 @@ class TextMachineSettings(MachineSettings):
     )
     compile: bool = Field(False, description="rewriting: decode with torch.compile, worth its minutes in runs of hours")
     endpoint: EndpointSettings = Field(EndpointSettings(), description="treatment of an `openai:` backend")
-
-
-class RuntimeSettings(TextMachineSettings):
-    """Devices, processes, batch sizes and the tracker."""
-
-    micro_batch_size: int = Field(gt=0, description="training: sequences per forward pass of a process")
-    distributed: Literal["none", "ddp", "zero1", "zero2", "zero3"] = Field(
-        "none", description="how the processes of a training share its work"
-    )
-    processes: int = Field(1, gt=0, description="training: one per GPU")
-    gradient_checkpointing: bool = Field(False, description="training: less memory, more time")
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="kernel of the attention")
-    tokens_per_second: float | None = Field(None, gt=0, description="training, per GPU: what `plan` reckons with")
-    device_gb: float | None = Field(None, gt=0, description="memory of a GPU, GB: what `plan` warns about")
-    tracking: Literal["mlflow", "none"]
-
-    @property
-    def deepspeed(self) -> Path | None:
-        """DeepSpeed's configuration file, for the ZeRO stages."""
-        return DEEPSPEED / f"{self.distributed}.json" if self.distributed.startswith("zero") else None

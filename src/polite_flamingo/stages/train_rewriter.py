@@ -42,13 +42,13 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     """
     from polite_flamingo.train.loop import fine_tune, keep, open_model
     from polite_flamingo.train.pairs import PairData, pairs_of
-    from polite_flamingo.train.settings import Distribution, Machine, TrainingRun, TrainSettings
+    from polite_flamingo.train.settings import TrainingRun, TrainMachineSettings, TrainSettings
 
     settings, runtime = params.rewriter, params.runtime
     second = generation == "second"
     name, out = ("train_second_rewriter", "second_rewriter") if second else ("train_rewriter", "rewriter")
     held_out = draw_held_out(list(pairs_of(params.data / "pairs", "held_out")), params.seed)
-    machine = Machine.of(runtime, bf16=runtime.dtype == "bfloat16")
+    machine = TrainMachineSettings.of(runtime)
     bundle = open_model(
         params.models / "backbones" / "flamingo",
         settings.lora,
@@ -67,13 +67,13 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     trained = fine_tune(
         bundle,
         data,
-        TrainSettings.of(settings, machine, seed=params.seed),
+        TrainSettings.of(settings, machine, seed=params.seed, bf16=machine.bf16),
         TrainingRun(
             f"{name}-{params.profile}",
             params.image_root,
             params.reports / name,
             tracker,
-            Distribution(runtime.distributed, runtime.deepspeed),
+            machine.distribution,
         ),
         groups=["lora"],
         lora=settings.lora,

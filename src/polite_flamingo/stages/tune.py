@@ -44,13 +44,13 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         ModelError: the stage before is missing or belongs to another base.
     """
     from polite_flamingo.train.loop import keep, open_model
-    from polite_flamingo.train.settings import Distribution, Machine, TrainingRun
+    from polite_flamingo.train.settings import TrainingRun, TrainMachineSettings
     from polite_flamingo.train.tuning import Tuning
 
     if which not in get_args(Which):
         raise ConfigError("unknown tuning stage", value=which, next_step=did_you_mean(which, get_args(Which)))
     before, common, runtime = BEFORE[which], params.tune.common, params.runtime
-    machine = Machine.of(runtime, bf16=runtime.dtype == "bfloat16")
+    machine = TrainMachineSettings.of(runtime)
     bundle = open_model(
         params.models / "backbones" / "flamingo",
         common.lora,
@@ -60,7 +60,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     )
 
     def run_of(name: str) -> TrainingRun:
-        distribution = Distribution(runtime.distributed, runtime.deepspeed)
+        distribution = machine.distribution
         return TrainingRun(f"{name}-{params.profile}", params.image_root, params.reports / name, tracker, distribution)
 
     instruction, kept = params.data / "samples" / "instruction", params.data / "pf1m" / "kept"

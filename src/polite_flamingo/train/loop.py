@@ -30,7 +30,7 @@ from polite_flamingo.train.group import join_processes, leave_processes, micro_b
 from polite_flamingo.train.learner import Learner, check_finite, deterministic
 from polite_flamingo.train.meter import Meter, plot_losses
 from polite_flamingo.train.resume import CheckpointClock, TrainingState, Unfinished, identity, single_writer
-from polite_flamingo.train.settings import Distribution, Machine, TrainingRun, TrainResult, TrainSettings
+from polite_flamingo.train.settings import Distribution, TrainingRun, TrainMachineSettings, TrainResult, TrainSettings
 from polite_flamingo.train.sharded import ShardedLearner
 from polite_flamingo.train.validation import validation_loss
 
@@ -43,7 +43,7 @@ LOG = logging.getLogger(__name__)
 def open_model(
     folder: Path,
     lora: AdapterSettings,
-    machine: Machine,
+    machine: TrainMachineSettings,
     *,
     trainables: Path | None = None,
     resolution: int | None = None,

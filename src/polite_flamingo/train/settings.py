@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from polite_flamingo.devices import DeviceSettings
 from polite_flamingo.model.settings import AdapterSettings
 from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
     from polite_flamingo.tracking.base import Tracker
 
+DEEPSPEED = Path("configs/deepspeed")
 Strategy = Literal["none", "ddp", "zero1", "zero2", "zero3"]
 Trainable = Literal["lora", "perceiver", "xattn", "vision"]
 Part = Literal["instruction", "pf1m", "raw"]
@@ -172,15 +174,25 @@ class TrainSettings(OptimizerSettings, PassSettings):
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-class Machine(Settings):
-    """What a training takes from the machine: `Machine.of` the profile's runtime."""
+class TrainMachineSettings(DeviceSettings):
+    """What a training takes from the machine."""
 
-    device: str = Field("auto", description="auto | cpu | cuda")
-    threads: int = Field(1, gt=0, description="of the processor")
+    micro_batch_size: int = Field(gt=0, description="training: sequences per forward pass of a process")
+    distributed: Strategy = Field("none", description="how the processes of a training share its work")
+    processes: int = Field(1, gt=0, description="training: one per GPU")
+    gradient_checkpointing: bool = Field(False, description="training: less memory, more time")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field("sdpa", description="kernel of the attention")
-    gradient_checkpointing: bool = Field(False, description="less memory, more time")
-    micro_batch_size: int = Field(16, gt=0, description="sequences per forward pass of a process")
-    bf16: bool = Field(False, description="compute in bfloat16; what learns stays float32")
+
+    @property
+    def bf16(self) -> bool:
+        """Compute in bfloat16."""
+        return self.dtype == "bfloat16"
+
+    @property
+    def distribution(self) -> Distribution:
+        """How the processes share the work, with DeepSpeed's configuration file for the ZeRO stages."""
+        config = DEEPSPEED / f"{self.distributed}.json" if self.distributed.startswith("zero") else None
+        return Distribution(self.distributed, config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.train.group import rank
 from polite_flamingo.train.loop import fine_tune
 from polite_flamingo.train.mixture import StageData, raw_mixture
-from polite_flamingo.train.settings import Machine, StageSettings, TrainingRun, TrainSettings, TuneSettings
+from polite_flamingo.train.settings import StageSettings, TrainingRun, TrainMachineSettings, TrainSettings, TuneSettings
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Tuning:
     bundle: FlamingoBundle
     settings: TuneSettings
     seed: int
-    machine: Machine
+    machine: TrainMachineSettings
     instruction: Path
     kept: Path
     run: Callable[[str], TrainingRun]
@@ -70,7 +70,7 @@ class Tuning:
         report = fine_tune(
             self.bundle,
             data,
-            TrainSettings.of(common, own, self.machine, seed=self.seed),
+            TrainSettings.of(common, own, self.machine, seed=self.seed, bf16=self.machine.bf16),
             run,
             groups=own.trainable,
             lora=common.lora,
