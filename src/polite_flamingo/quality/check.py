@@ -138,8 +138,8 @@ def _validate(
     expectations = []
     for number, item in enumerate(suite):
         kind = get_expectation_impl(item.kind)
-        shown = ", ".join(f"{name} {value}" for name, value in item.arguments.items())
-        text = f"{item.column}: {item.because} ({item.kind}{': ' if shown else ''}{shown})".replace("$", "$$")
+        arguments = ", ".join(f"{name} {value}" for name, value in item.arguments.items())
+        text = f"{item.column}: {item.because} ({item.kind}{': ' if arguments else ''}{arguments})".replace("$", "$$")
         # the number keeps results in the order of the suite, and two alike expectations apart
         expectations.append(kind(column=item.column, description=text, meta={"number": number}, **item.arguments))
     checked = context.suites.add_or_update(gx.ExpectationSuite(name=name, expectations=expectations))
@@ -187,8 +187,8 @@ def _row(entry: Any, column: str) -> str:
     if not isinstance(entry, dict):
         return str(entry)
     value = str(entry.get(column, ""))
-    shown = "" if column == "id" else f": {value[:80]!r}"
-    return f"{entry.get('id')}{shown}"
+    beginning = "" if column == "id" else f": {value[:80]!r}"
+    return f"{entry.get('id')}{beginning}"
 
 
 def _write_docs(context: Any, docs: Path) -> None:

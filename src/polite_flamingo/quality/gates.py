@@ -183,10 +183,12 @@ def _telling(
     low, high = bounds
     taken = Counter({name: count for name, count in counts.items() if name != "kept"}).most_common(1)
     name, count = taken[0] if taken else (ORDER[0], 0)
-    said = f"{source}: {share:.4f} of {counts.total()} records kept, outside {low} to {high}; {name} took most, {count}"
+    summary = (
+        f"{source}: {share:.4f} of {counts.total()} records kept, outside {low} to {high}; {name} took most, {count}"
+    )
     side = "rejected" if share < low else "kept"
     nearest = nearest_records(folder, source, name, kept=share > high, most=NEAREST)
-    return (f"{said}; {side} nearest to its threshold:", *nearest)
+    return (f"{summary}; {side} nearest to its threshold:", *nearest)
 
 
 def pf1m_row(rewrite: Rewrite) -> Row:
