@@ -265,22 +265,6 @@ class Generated:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A filter's decision. It has no truth value: ask ``.kept``."""
-
-    reason: str | None = None  # None: kept
-    score: float | None = None
-
-    @property
-    def kept(self) -> bool:
-        """True when the record passed."""
-        return self.reason is None
-
-    def __bool__(self) -> bool:
-        raise TypeError("a Verdict has no truth value; ask verdict.kept")
-
-
 def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 

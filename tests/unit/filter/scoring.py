@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from polite_flamingo.filter.chain import Decision, Filter, FilterSettings
 from polite_flamingo.filter.decisions import decision_row, record_row, schema
 from polite_flamingo.filter.table import batch_of, decide_records
 from polite_flamingo.io import write_shard, write_shards
-from polite_flamingo.records import Rewrite, Verdict
+from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import BY_CUT, COLUMNS
 from polite_flamingo.scorers.text import cut_texts, text_scores
 
@@ -26,6 +26,18 @@ def with_columns(rewrite: Rewrite, **scores: Any) -> Rewrite:
         if columns.get(name) is not None:
             columns.setdefault(f"{name}_by_cut", [columns[name]] * len(texts))
     return replace(rewrite, scores={name: columns.get(name) for name in COLUMNS})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one filter says about one record; no reason: it may stay."""
+
+    reason: str | None
+    score: float | None
+
+    @property
+    def kept(self) -> bool:
+        return self.reason is None
 
 
 def judge(one: Filter, rewrite: Rewrite) -> Verdict:
