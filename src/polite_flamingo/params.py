@@ -41,19 +41,10 @@ replace values of this file; `polite-flamingo params` prints the result and what
 Written from the schema: `python -m polite_flamingo.params` brings comments and new keys up to date, not the values.
 """
 REPLACED = (  # keys of a profile's `overrides` that dvc.yaml names, so that every profile has them, though empty
-    "distort", "rewriter", "generation", "score", "filter", "tune.common", "tune.stage1", "tune.stage2", "tune.stage3",
-    "evaluate", "quality",
+    "distort", "rewriter", "generation", "repair", "score", "filter",
+    "tune.common", "tune.stage1", "tune.stage2", "tune.stage3", "evaluate", "quality",
 )  # fmt: skip
 NOT_REPLACED = {"tune.skip_stage1"}  # no key of its own in REPLACED: a profile's value would re-run nothing
-
-
-class RewriterSettings(RewriterTraining):
-    """Training and use of the rewriter (section 3.2, appendix A)."""
-
-    repair: RepairPolicy = Field(
-        RepairPolicy(),
-        description="ours: a rewrite that is unchanged, repetitive, unfinished or leaks boxes is tried again",
-    )
 
 
 class Paper(Settings):
@@ -65,8 +56,12 @@ class Paper(Settings):
     )
     seed: int = Field(42, description="authors' training scripts")
     distort: DistortSettings = Field(DistortSettings(), description="section 3.1")
-    rewriter: RewriterSettings = Field(RewriterSettings(), description="section 3.2, appendix A")
+    rewriter: RewriterTraining = Field(RewriterTraining(), description="section 3.2, appendix A")
     generation: DecodingSettings = Field(DecodingSettings(), description="readme: inferencer(...) defaults")
+    repair: RepairPolicy = Field(
+        RepairPolicy(),
+        description="ours: a rewrite that is unchanged, repetitive, unfinished or leaks boxes is tried again",
+    )
     score: ScoreSettings = Field(ScoreSettings(), description='section 3.3, readme "Filtering Rewritten Responses"')
     filter: FilterSettings = Field(FilterSettings(), description="section 3.3, Figure 10, in this order")
     tune: TuneSettings = Field(

@@ -228,10 +228,8 @@ def test_what_repair_saved_and_gave_up_is_in_the_report_and_the_records(rewriter
     rows = [annotation(i, drafts.get(i)).to_row() for i in range(12)]
     write_shards(rewriter.data / "samples" / "annotation", rows)
     monkeypatch.setattr(load, "make_backend", lambda spec, settings, options, use: use(Stub()))
-    repair = rewriter.rewriter.repair.model_copy(update={"attempts": 2})
-    report = rewrite.run(
-        rewriter.model_copy(update={"rewriter": rewriter.rewriter.model_copy(update={"repair": repair})}), NullTracker()
-    )
+    repair = rewriter.repair.model_copy(update={"attempts": 2})
+    report = rewrite.run(rewriter.model_copy(update={"repair": repair}), NullTracker())
     assert report["repair"] == {
         "tried": 3,
         "saved": 1,

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
+from polite_flamingo.launch.pipeline_file import read_stages
 
 PROJECT = Path(__file__).resolve().parents[2]
-STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+STAGES: dict[str, Any] = read_stages(PROJECT / "dvc.yaml")
 
 # Stands for the package in the stages' commands: writes what dvc.yaml says the stage writes, different every time but
 # for stamps and for what same.txt names.
@@ -25,7 +25,7 @@ with open("ran.txt", "a") as log:
     log.write(f"{stage}@{profile}\\n")
 for out in json.loads(pathlib.Path("outs.json").read_text()).get(stage, []):
     path = pathlib.Path(out.replace("${profile}", profile).replace("${item.profile}", profile))
-    inside = ["a.txt", "instruction", "annotation", "evaluation"]
+    inside = ["a.txt", "instruction", "annotation", "evaluation", "flamingo"]
     for file in [path] if path.suffix else [path / name for name in inside]:
         file.parent.mkdir(parents=True, exist_ok=True)
         constant = path.suffix == ".ok" or str(path) in same

@@ -20,6 +20,7 @@ from polite_flamingo.ablations.clone import require_commit
 from polite_flamingo.ablations.variants import BASE, Variant, assignments
 from polite_flamingo.errors import PoliteFlamingoError
 from polite_flamingo.io import fingerprint
+from polite_flamingo.launch.pipeline_file import read_stages
 from polite_flamingo.launch.pipeline_run import pipeline_environment
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import folder_of, project_of
@@ -105,7 +106,7 @@ def command(params: Params, experiment: Experiment, jobs: int = 1) -> list[str]:
 
 def _inputs(profile: str) -> list[Any]:
     """Content of all that the stages read and no stage among them writes: code, and data as dvc.lock knows it."""
-    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stages = read_stages(Path("dvc.yaml"))
     lock_file = folder_of(profile, Path()) / "dvc.lock"
     lock = yaml.safe_load(lock_file.read_text(encoding="utf-8")) if lock_file.is_file() else {}
     written = {

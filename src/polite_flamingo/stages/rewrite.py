@@ -47,7 +47,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     progress = job.run(
         params.rewriter_backend,
         GenerationSettings.of(params.generation, seed=params.seed),
-        params.rewriter.repair,
+        params.repair,
         tracker.metrics,
     )
     LOG.info("%d records rewritten, %d of them by an earlier run", progress.done, progress.restored)

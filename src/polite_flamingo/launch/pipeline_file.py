@@ -1,0 +1,24 @@
+"""dvc.yaml as written for one profile: the values of a stage's own ``vars`` in their places, profiles still open."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def read_stages(path: Path) -> dict[str, dict[str, Any]]:
+    """The stages of a dvc.yaml by name; ``${profile}`` and ``${item.profile}`` stay as they are."""
+    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    return {name: _filled(stage) for name, stage in stages.items()}
+
+
+def _filled(stage: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps({key: value for key, value in stage.items() if key != "vars"})
+    for values in stage.get("vars", []):
+        for name, value in values.items():
+            text = text.replace(f"${{{name}}}", str(value))
+    filled: dict[str, Any] = json.loads(text)
+    return filled
