@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 TOKENS_PER_SAMPLE = 160  # LLaVA's answers and PF-1M's rewrites, prompt included
 SUPERVISED_SHARE = 0.5  # of a dialogue's tokens
-PAPER_SAMPLES = {"instruction": 300_000, "annotation": 1_170_000}  # responses (appendix B), annotations (section 3.3)
-KEPT_SHARE = 975_782 / 1_170_000  # Table 6 over the annotations rewritten (section 3.3)
-PAPER = {"stage1": 0.29e9, "stage2": 0.1e9}  # section 4.3: values trained in stages 1 and 2
+PAPER_SAMPLES = {"instruction": 300_000, "annotation": 1_170_000}  # responses (appendix B), annotations (Figure 10)
+KEPT_SHARE = 975_782 / 1_170_000  # Table 6 over the annotations rewritten (Figure 10)
+PAPER = {"stage1": 0.29e9, "stage2": 0.1e9}  # Table 4: values trained in stages 1 and 2
 GB = 1e9
 
 

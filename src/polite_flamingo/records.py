@@ -17,7 +17,7 @@ from polite_flamingo.errors import DataError
 
 
 class Task(StrEnum):
-    """What a sample asks for; decides which filters apply (section 3.3)."""
+    """What a sample asks for; decides which filters apply (section 4.2)."""
 
     CAPTION = "caption"
     CHANGE = "change"

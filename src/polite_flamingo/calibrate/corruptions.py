@@ -47,7 +47,7 @@ SORTS: tuple[dict[str, str], ...] = (
         "black": "black", "brown": "brown",
     },
 )  # fmt: skip
-# what a rewriter invents when it goes on: section 3.3 names "In addition, ..."
+# what a rewriter invents when it goes on: section 4.2 names "In addition, ..."
 INVENTIONS = (
     "In addition, there is {thing} in the background.",
     "In addition, {thing} can be seen on the left side.",

@@ -73,7 +73,7 @@ class Judges:
 def question_of(
     sample: Sample, *, with_images: bool = True, clean: Callable[[str], str] = str
 ) -> tuple[str, tuple[str, ...]]:
-    """Prompt (section 4.2) and image paths for the first question of a sample.
+    """Prompt (appendix A) and image paths for the first question of a sample.
 
     Args:
         sample: The sample.

@@ -1,1 +1,1 @@
-"""Filters (section 3.3): pure functions of score columns and thresholds."""
+"""Filters (section 4.2): pure functions of score columns and thresholds."""

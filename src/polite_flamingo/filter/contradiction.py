@@ -1,4 +1,4 @@
-"""NLI filter for VQA (section 3.3): a rewritten answer that contradicts the raw one is dropped."""
+"""NLI filter for VQA (section 4.2): a rewritten answer that contradicts the raw one is dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIPScore paragraph step (section 3.3): paragraphs that do not fit the image are cut from captions.
+"""CLIPScore paragraph step (section 4.2): paragraphs that do not fit the image are cut from captions.
 
 The rewriter learned from detailed descriptions that a second paragraph begins with "In addition, …", and invents one
 where the annotation has nothing more to say. This step edits; it rejects only when nothing would be left.

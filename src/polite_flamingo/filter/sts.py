@@ -1,4 +1,4 @@
-"""STS filter for captions (section 3.3): below a cosine of 0.40 the rewrite is about something else."""
+"""STS filter for captions (section 4.2): below a cosine of 0.40 the rewrite is about something else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenFlamingo's architecture over precomputed patch tokens (sections 3.2 and 4.1 of arXiv 2307.01003).
+"""OpenFlamingo's architecture over precomputed patch tokens (appendix A of arXiv 2307.01003).
 
 The only importer of ``open_flamingo``. Its ``__init__`` pulls in open_clip and torchvision; neither is needed, so the
 package is bound without running it, and the vision tower is a Hugging Face ``CLIPVisionModel`` (`model.tower`).

@@ -1,4 +1,4 @@
-"""A Flamingo's folder: saving and loading (section 4.1 of arXiv 2307.01003).
+"""A Flamingo's folder: saving and loading (appendix A of arXiv 2307.01003).
 
 A model folder holds ``config.json`` (see `model.config.FlamingoConfig`), ``lm/`` (Hugging Face causal LM and tokenizer,
 with the special tokens once saved from here), ``vision/`` (CLIPVisionModel and ``preprocessor_config.json``) and

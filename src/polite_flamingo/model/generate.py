@@ -1,4 +1,4 @@
-"""Batched generation (sections 3.2 and 4): prompts in, results in the same order.
+"""Batched generation (sections 3.3 and 4): prompts in, results in the same order.
 
 A result depends on its own prompt and seed only, up to rounding: what is not a row's own is masked, every row attends
 to its own last image (``<image>`` is never generated), and sampling draws from one generator per row.

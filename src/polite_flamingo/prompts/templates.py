@@ -1,4 +1,4 @@
-"""The prompts of the paper: assistant (section 4.2), rewriter (Figure 3).
+"""The prompts of the paper: assistant (appendix A), rewriter (Figure 3).
 
 The figure writes "(Drafted Response)" without a colon; the authors' code has one, and spells "Assistent". We keep the
 colon and spell "Assistant". Images stand before the text of their turn, because OpenFlamingo 2 lets text attend to the

@@ -90,7 +90,7 @@ def distorted() -> tuple[Expectation, ...]:
 
 
 def rewritten() -> tuple[Expectation, ...]:
-    """Rewritten annotations before scoring (section 3.3)."""
+    """Rewritten annotations before scoring (section 4.1)."""
     return (
         _unique("id", "an annotation is rewritten once"),
         _one_of("task", TASKS, "the task decides which filters apply"),
@@ -103,7 +103,7 @@ def rewritten() -> tuple[Expectation, ...]:
 
 
 def pf1m(*, max_words: int, min_cosine: float, max_boxes: int, rejected_nli: list[str]) -> tuple[Expectation, ...]:
-    """The records that survived the filters, checked again from their columns (section 3.3, Figure 10).
+    """The records that survived the filters, checked again from their columns (section 4.2, Figure 10).
 
     Args:
         max_words: Upper bound of the length filter.

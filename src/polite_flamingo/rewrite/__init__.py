@@ -1,1 +1,1 @@
-"""Rewriting raw annotations with the trained rewriter (section 3.2): a job of text questions, with a repair."""
+"""Rewriting raw annotations with the trained rewriter (section 4.1): a job of text questions, with a repair."""

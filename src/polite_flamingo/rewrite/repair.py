@@ -1,6 +1,6 @@
 """Repair before drop: an answer with a visible fault is generated again with another seed.
 
-The faults are those the filters would drop the record for later (section 3.3, Figure 10) as far as they show without a
+The faults are those the filters would drop the record for later (section 4.2, Figure 10) as far as they show without a
 scorer: nothing changed, a decoder caught in a loop, no end, bounding boxes copied from the annotation. What still has
 a fault after the last attempt keeps its raw answer, with the reason.
 """

@@ -1,4 +1,4 @@
-"""Revision of distorted responses with a model in memory, to compare with the originals (sections 3.2 and 5.4)."""
+"""Revision of distorted responses with a model in memory, to compare with the originals (sections 3.3 and 5.4)."""
 
 from __future__ import annotations
 

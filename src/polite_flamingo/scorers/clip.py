@@ -1,4 +1,4 @@
-"""CLIPScore of each paragraph of a rewritten caption (column ``clip_logits``; section 3.3).
+"""CLIPScore of each paragraph of a rewritten caption (column ``clip_logits``; section 4.2).
 
 A ``clip_logit`` is 100 times a cosine between image and text. Two modes:
 

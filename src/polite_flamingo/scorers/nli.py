@@ -1,4 +1,4 @@
-"""Does the rewritten answer entail, contradict or ignore the raw one (column ``nli``; section 3.3)?
+"""Does the rewritten answer entail, contradict or ignore the raw one (column ``nli``; section 4.2)?
 
 A cross-encoder over two sentences in the authors' wording; the rewritten answer is the premise. Applies to VQA.
 """

@@ -1,4 +1,4 @@
-"""Settings of the scorers (section 3.3)."""
+"""Settings of the scorers (section 4.2)."""
 
 from __future__ import annotations
 

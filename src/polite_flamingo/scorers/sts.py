@@ -1,4 +1,4 @@
-"""Semantic textual similarity between raw answer and rewrite (columns ``sts``, ``sts_by_cut``; section 3.3).
+"""Semantic textual similarity between raw answer and rewrite (columns ``sts``, ``sts_by_cut``; section 4.2).
 
 Cosine of two sentence-transformer embeddings, of the whole rewritten text and the whole raw answer, bounding boxes
 included, as in the authors' code. ``sts_by_cut`` is the same of the text that is left when paragraphs are cut: the

@@ -1,6 +1,6 @@
 """Columns that need no model: words, repetition, leaked boxes; and what they are after paragraphs have been cut.
 
-The paragraph step (section 3.3) cuts the paragraphs of a caption whose ``clip_logit`` is below a threshold. Which ones
+The paragraph step (section 4.2) cuts the paragraphs of a caption whose ``clip_logit`` is below a threshold. Which ones
 go depends on the threshold only through their number, so the text left for any threshold is one of as many as there
 are paragraphs, and a column over all of them (``sts_by_cut`` …) lets every threshold be judged without text or model.
 """

@@ -1,4 +1,4 @@
-"""Stage ``filter`` (section 3.3, Figure 10): scored rewrites -> PF-1M, rejects kept with their reasons.
+"""Stage ``filter`` (section 4.2, Figure 10): scored rewrites -> PF-1M, rejects kept with their reasons.
 
 Reads  : data/P/scored; the world's ground truth where there is one.
 Writes : data/P/pf1m/{kept,rejected,decisions,pf1m.json}, reports/P/{filtering.html,filter.json,filter_waterfall.png}.

@@ -1,4 +1,4 @@
-"""Stage ``rewrite`` (section 3.2): raw annotations -> polite responses, through the engine; resumable by call.
+"""Stage ``rewrite`` (section 4.1): raw annotations -> polite responses, through the engine; resumable by call.
 
 Reads  : data/P/samples/annotation, models/P/backbones/flamingo, models/P/rewriter.
 Writes : data/P/rewrites (records without scores, and ``quarantine.jsonl``), reports/P/rewrite.json.

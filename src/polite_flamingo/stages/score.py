@@ -1,4 +1,4 @@
-"""Stage ``score`` (section 3.3): every scorer writes its column about every rewrite; nothing is decided here.
+"""Stage ``score`` (section 4.2): every scorer writes its column about every rewrite; nothing is decided here.
 
 Reads  : data/P/rewrites, models/P/backbones.
 Writes : data/P/scored (records with all of `COLUMNS`, ``quarantine.jsonl``, and the columns alone as ``table/``),

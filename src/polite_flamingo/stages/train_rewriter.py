@@ -1,4 +1,4 @@
-"""Stages ``train_rewriter`` (section 3.2) and ``train_second_rewriter`` (section 5.4): learn to undo the distortions.
+"""Stages ``train_rewriter`` (section 3.3) and ``train_second_rewriter`` (section 5.4): learn to undo the distortions.
 
 Reads  : data/P/pairs, models/P/backbones/flamingo; the second generation also models/P/stage3.
 Writes : models/P/rewriter, reports/P/train_rewriter.json, reports/P/train_rewriter/loss.png; the second generation

@@ -1,4 +1,4 @@
-"""What a rewriter gains on held-out pairs (section 3.2): Rouge-L with the original, of a draft and of its revision."""
+"""What a rewriter gains on held-out pairs (section 3.3): Rouge-L with the original, of a draft and of its revision."""
 
 from __future__ import annotations
 

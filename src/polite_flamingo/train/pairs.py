@@ -1,4 +1,4 @@
-"""The rewriter's training data (section 3.2): pairs of a drafted and a revised response, one sequence each."""
+"""The rewriter's training data (section 3.3): pairs of a drafted and a revised response, one sequence each."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class PassSettings(Settings):
 
 
 class RewriterTraining(OptimizerSettings, PassSettings):
-    """Training of the rewriter (section 3.2, appendix A)."""
+    """Training of the rewriter (section 3.3, appendix A)."""
 
     lora: AdapterSettings = Field(
         AdapterSettings(),

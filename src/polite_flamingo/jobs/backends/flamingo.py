@@ -1,4 +1,4 @@
-"""The default backend: a trained Flamingo (section 3.2)."""
+"""The default backend: a trained Flamingo (section 3.3)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def caption_sample(
     request: Sequence[str] = CAPTION,
     **extras: Any,
 ) -> Sample:
-    """One image with all its captions, one per line, as the raw answer (arXiv 2307.01003, section 3.1).
+    """One image with all its captions, one per line, as the raw answer (arXiv 2307.01003, appendix B).
 
     Args:
         reader: Gives name and licence.

@@ -14,7 +14,7 @@ from polite_flamingo.sources.forms.instructions import instruction_sample
 
 
 class Alpaca:
-    """Any files in Alpaca's form (section 3.1, text-only instructions)."""
+    """Any files in Alpaca's form (section 4.3, text-only instructions)."""
 
     name = "alpaca"
     tasks = frozenset({Task.TEXT})
@@ -33,7 +33,7 @@ class Alpaca:
 
 
 class AlpacaGpt4(Alpaca):
-    """Alpaca-GPT4, the English half: Alpaca's instructions answered by GPT-4 (section 3.1, text-only instructions).
+    """Alpaca-GPT4, the English half: Alpaca's instructions answered by GPT-4 (section 4.3, text-only instructions).
 
     The Chinese ``alpaca_gpt4_data_zh.json`` and the comparison data of the same repository are not read.
     """

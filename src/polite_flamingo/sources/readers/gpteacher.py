@@ -21,7 +21,7 @@ THINNED = "**/gpt4-instruct-similarity-0.[6-9]-dataset.json"  # ever smaller sel
 
 
 class Gpteacher:
-    """GPTeacher (section 3.1, text-only instructions).
+    """GPTeacher (section 4.3, text-only instructions).
 
     Of the instruct files only the deduplicated one is read, or the largest of its selections (similarity 0.9 before 0.8
     …) where that one is not there. Toolformer's answers are calls of tools; it is not read.

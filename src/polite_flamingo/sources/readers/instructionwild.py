@@ -16,7 +16,7 @@ FILES = {"en": "instinwild_en.json", "ch": "instinwild_ch.json"}
 
 
 class InstructionWild:
-    """InstructionWild, version 1 (section 3.1, text-only instructions).
+    """InstructionWild, version 1 (section 4.3, text-only instructions).
 
     Version 2 (``data_v2/user_*.jsonl``) holds instructions without answers and cannot be used.
     """

@@ -22,7 +22,7 @@ Context = Mapping[int, tuple[list[str], list[Box]]]
 
 
 class LlavaInstruct:
-    """LLaVA-Instruct, the high-quality responses of the paper (section 3.1).
+    """LLaVA-Instruct, the high-quality responses of the paper (section 3.2).
 
     Detailed descriptions carry ``captions`` and ``boxes`` of their image where a COCO folder has them: the raw material
     of the captions-and-boxes distortion (section 3.1.3). A mixed file (``llava_instruct_150k.json``, ``…_80k.json``)

@@ -26,7 +26,7 @@ FORMS = (  # the best form that is there is read; the others hold the same conve
 
 
 class Sharegpt:
-    """ShareGPT (section 3.1, text-only instructions), one sample per conversation.
+    """ShareGPT (section 3.2, text-only instructions), one sample per conversation.
 
     A raw answer is HTML and becomes Markdown; in a file named ``…cleaned…`` nothing is converted, since HTML there is
     what the conversation is about. An answer before the first question and a question after the last answer are left

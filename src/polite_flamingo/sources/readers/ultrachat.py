@@ -16,7 +16,7 @@ PATTERNS = ("ultrachat_*.json", "ultrachat_*.jsonl", "ultrachat_*.gz", "train_[0
 
 
 class Ultrachat:
-    """UltraChat (section 3.1, text-only instructions). A last question without an answer is left off."""
+    """UltraChat (section 3.2, text-only instructions). A last question without an answer is left off."""
 
     name = "ultrachat"
     tasks = frozenset({Task.TEXT})
