@@ -225,8 +225,9 @@ def resumable(
 ) -> int:
     """Map `work` over chunks of `items` into shards at `out`; killed at any instant, it goes on where it was.
 
-    Finished chunks live in ``work_root/<last three names of out>/<key>`` until all are there and are then moved to `out`, so `out`
-    is complete or absent. Chunk boundaries depend on `chunk_size` alone, so a resumed run ends byte-identical.
+    Finished chunks live in ``work_root/<last three names of out>/<key>`` until all are there and are then moved to
+    `out`, so `out` is complete or absent. Chunk boundaries depend on `chunk_size` alone, so a resumed run ends
+    byte-identical.
 
     Args:
         items: The inputs, in a fixed order.
