@@ -59,6 +59,10 @@ def test_a_formula_is_written_once_as_tex() -> None:
     assert to_markdown(display) == "Be\n$$x^2$$\nso."
 
 
+def test_a_line_break_has_no_blanks_around_it_and_a_comment_beside_it_stays_out() -> None:
+    assert to_markdown("<p>one &nbsp; <br> two<br><!-- not shown --> three</p>") == "one\ntwo\n three"
+
+
 def test_only_a_text_that_is_html_throughout_counts_as_html() -> None:
     assert is_html('<div class="markdown prose"><p>Hello</p></div>')
     assert not is_html("<div> is an element of HTML")
@@ -70,6 +74,7 @@ def test_what_would_take_forever_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     refused = {
         "<div>" * (MAX_DEPTH + 1): "nested too deeply",
         "<b>x</b>" * 1001: "too many elements",
+        f"<table><tr>{'<td>x</td>' * 400}</tr>{'<tr></tr>' * 400}</table>": "too many cells",
         "<!--" * 10_000: "without an end",
         "<a " * 100_000: "without an end",
         "<![>": "cannot be parsed",

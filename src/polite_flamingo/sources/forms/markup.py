@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 100  # open elements; a chat page has about ten
 MAX_ELEMENTS = 50_000  # of a text
+MAX_CELLS = 100_000  # of a table whose rows are all as wide as its widest
 MAX_UNCLOSED = 100  # tags and comments without an end: the parser reads on to the end of the text for each
 _SILENT = ("button", "head", "noscript", "script", "style", "svg", "template", "textarea")
 _BLOCK = frozenset(
@@ -41,15 +42,14 @@ def to_markdown(html: str) -> str:
     """Turn HTML into Markdown; unclosed and stray tags are taken as a browser would.
 
     Raises:
-        DataError: elements are nested more than `MAX_DEPTH` deep, are more than `MAX_ELEMENTS`, or lack their ends.
+        DataError: elements are nested more than `MAX_DEPTH` deep, are more than `MAX_ELEMENTS`, or lack their ends; a
+            table has more than `MAX_CELLS`.
     """
     soup = _parse(html)
     for element in soup.find_all(_SILENT):
         element.extract()
     for span in soup.find_all("span", class_=("katex", "katex-display")):
         _write_formula(soup, span)
-    for line_break in soup.find_all("br"):
-        _trim_around(line_break)
     text: str = _converter().convert_soup(soup)
     return re.sub(r"\n{3,}", "\n\n", text).strip() if "```" not in text else text.strip()
 
@@ -96,17 +96,6 @@ def _write_formula(soup: BeautifulSoup, span: Tag) -> None:
         span.string = f"${tex.get_text()}$"
 
 
-def _trim_around(line_break: Tag) -> None:
-    """No blanks at the end of a line and the start of the next."""
-    from bs4 import NavigableString
-
-    before, after = line_break.previous_sibling, line_break.next_sibling
-    if isinstance(before, NavigableString):
-        before.replace_with(before.rstrip())
-    if isinstance(after, NavigableString):
-        after.replace_with(after.lstrip())
-
-
 def _converter() -> Any:
     from markdownify import ATX, MarkdownConverter
 
@@ -123,11 +112,17 @@ def _converter() -> Any:
                 wrap_width=None,
             )
             self._items: Counter[int] = Counter()  # items so far of each ordered list
-            self._widths: dict[int, int] = {}  # columns of each table
+            self._tables: dict[int, tuple[list[Tag], int]] = {}  # first row and number of columns of each table
 
         def process_text(self, el: Any, parent_tags: Any = None) -> str:
             text: str = super().process_text(el, parent_tags)  # type: ignore[misc]  # the stubs lack it
-            return text if "pre" in parent_tags else text.replace("\xa0", " ")
+            if "pre" in parent_tags:
+                return text
+            if _is_break(el.next_sibling):  # no blanks at the end of a line and the start of the next
+                text = text.rstrip()
+            if _is_break(el.previous_sibling):
+                text = text.lstrip()
+            return text.replace("\xa0", " ")
 
         def convert_br(self, el: Tag, text: str, parent_tags: Any) -> str:
             return " " if "_inline" in parent_tags else "\n"
@@ -156,15 +151,23 @@ def _converter() -> Any:
 
         def convert_tr(self, el: Tag, text: str, parent_tags: Any) -> str:
             table = el.find_parent("table") or el
-            first = table.find("tr") is el
-            if id(table) not in self._widths:
-                self._widths[id(table)] = max(map(_cells, table.find_all("tr")), default=0)
-            width = self._widths[id(table)]
-            return f"|{text}{'  |' * (width - _cells(el))}\n" + (f"|{' --- |' * width}\n" if first else "")
+            if id(table) not in self._tables:
+                rows = table.find_all("tr")
+                columns = max(map(_cells, rows), default=0)
+                if len(rows) * columns > MAX_CELLS:
+                    raise DataError("HTML table has too many cells", value=len(rows) * columns)
+                self._tables[id(table)] = (rows[:1], columns)
+            first, width = self._tables[id(table)]
+            rule = f"|{' --- |' * width}\n" if first and first[0] is el else ""
+            return f"|{text}{'  |' * (width - _cells(el))}\n" + rule
 
         convert_dd = convert_dt = MarkdownConverter.convert_div  # type: ignore[attr-defined]  # the stubs lack it
 
     return Converter()
+
+
+def _is_break(sibling: Any) -> bool:
+    return getattr(sibling, "name", None) == "br"
 
 
 def _code_block(element: Tag) -> str:

@@ -119,7 +119,6 @@ class _Node:
     lang: str | None
     state: str | None
     rank: float | None
-    synthetic: bool
 
 
 class _Forest:
@@ -150,7 +149,6 @@ class _Forest:
             record.get("lang"),
             record.get("tree_state"),
             float(rank) if isinstance(rank, int | float) else None,
-            bool(record.get("synthetic")),
         )
         if parent is not None:
             self._children.setdefault(parent, []).append(node)
