@@ -44,7 +44,9 @@ REPLACED = (  # keys of a profile's `overrides` that dvc.yaml names, so that eve
     "distort", "rewriter", "generation", "repair", "score", "filter",
     "tune.common", "tune.stage1", "tune.stage2", "tune.stage3", "evaluate", "quality",
 )  # fmt: skip
-NOT_REPLACED = {"tune.skip_stage1"}  # no key of its own in REPLACED: a profile's value would re-run nothing
+NOT_REPLACED = {  # no key of their own in REPLACED: a profile's value would re-run nothing
+    "profile", "seed", "second_generation", "tune.skip_stage1",
+}  # fmt: skip
 
 
 class Paper(Settings):
@@ -165,6 +167,8 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
         raise ConfigError("unknown profile", value=name, where=folder, next_step=did_you_mean(str(name), known))
     machine = _read_yaml(folder / f"{name}.yaml")
     overrides = machine.pop("overrides", None) or {}
+    if not isinstance(overrides, Mapping):
+        raise ConfigError("`overrides` is no mapping", value=overrides, where=folder / f"{name}.yaml")
     shared = sorted(set(Paper.model_fields) & set(machine))
     if shared:
         raise ConfigError(
@@ -173,12 +177,16 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
             where=folder / f"{name}.yaml",
             next_step="put it under `overrides`",
         )
-    problems: list[str] = []
+    problems = [
+        f"{key}: is a key of profiles and has no effect in params.yaml; set it in {folder / (name + '.yaml')}"
+        for key in written
+        if key in Params.model_fields and key not in Paper.model_fields
+    ]
     base = _filled(Paper, default, written)
     merged, overridden = _replaced(Paper, base, overrides, problems)
     problems += _without_effect(default, overridden)
     try:
-        params = Params(**{**merged, **machine, "profile": name, "overridden": overridden})
+        params = Params.model_validate({**merged, **machine, "profile": name, "overridden": overridden})
     except ValidationError as error:
         problems += [explain_problem(e) for e in error.errors()]
         params = None
@@ -311,8 +319,8 @@ def _replaced(
     replaced: dict[str, tuple[Any, Any]] = {}
     for key, value in overrides.items():
         section = section_of(schema, key)
-        if key not in base:
-            problems.append(f"{prefix}{key}: no such parameter ({did_you_mean(key, base)})")
+        if key not in schema.model_fields:
+            problems.append(f"{prefix}{key}: no such parameter ({did_you_mean(str(key), schema.model_fields)})")
         elif section is not None and isinstance(value, Mapping) and isinstance(base[key], Mapping):
             merged[key], inner = _replaced(section, base[key], value, problems, f"{prefix}{key}.")
             replaced |= {f"{key}.{name}": pair for name, pair in inner.items()}

@@ -147,9 +147,33 @@ def test_a_value_the_profile_agrees_with_is_fine(project: Path) -> None:
 
 
 def test_what_dvc_does_not_watch_in_a_profile_cannot_be_replaced_there(project: Path) -> None:
-    _set(project / "configs" / "profiles" / "tiny.yaml", "overrides.tune.skip_stage1", True)
-    with pytest.raises(ConfigError, match=r"overrides\.tune\.skip_stage1: is set in params\.yaml alone"):
+    values: dict[str, object] = {"tune.skip_stage1": True, "seed": 7, "profile": "smol", "second_generation": ["tiny"]}
+    for key, value in values.items():
+        _set(project / "configs" / "profiles" / "tiny.yaml", f"overrides.{key}", value)
+    with pytest.raises(ConfigError, match=r"4 problem\(s\)") as caught:
         load_params(project / "params.yaml", "tiny")
+    for key in values:
+        assert f"overrides.{key}: is set in params.yaml alone" in str(caught.value)
+
+
+def test_a_key_of_profiles_in_the_paper_file_is_refused(project: Path) -> None:
+    _set(project / "params.yaml", "limits", {"instruction": 3})
+    with pytest.raises(ConfigError, match="limits: is a key of profiles and has no effect"):
+        load_params(project / "params.yaml", "tiny")
+
+
+def test_a_parameter_that_neither_file_should_have_is_named_in_both(project: Path) -> None:
+    for path, key in (("params.yaml", "filter.foo"), ("configs/profiles/tiny.yaml", "overrides.filter.foo")):
+        _set(project / path, key, 1)
+    with pytest.raises(ConfigError, match=r"2 problem\(s\)"):
+        load_params(project / "params.yaml", "tiny")
+
+
+def test_overrides_are_a_mapping_of_names(project: Path) -> None:
+    for value, message in (([1], "`overrides` is no mapping"), ({1: 2}, "overrides.1: no such parameter")):
+        _set(project / "configs" / "profiles" / "tiny.yaml", "overrides", value)
+        with pytest.raises(ConfigError, match=message):
+            load_params(project / "params.yaml", "tiny")
 
 
 def test_the_paper_file_is_written_from_the_schema() -> None:

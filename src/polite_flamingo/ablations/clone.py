@@ -13,7 +13,7 @@ from pathlib import Path
 
 from polite_flamingo.errors import ConfigError, PoliteFlamingoError
 from polite_flamingo.io import write_atomic
-from polite_flamingo.launch.project import cache_folder, folder_of
+from polite_flamingo.launch.project import cache_section, folder_of
 
 FOLDER = Path(".work") / "ablations" / "clone"
 
@@ -43,7 +43,7 @@ def clone_project(profile: str, root: Path) -> Path:
     for name in ("params.yaml", "dvc.lock"):
         if (state / name).is_file():
             shutil.copyfile(state / name, clone / name)
-    write_atomic(clone / ".dvc" / "config.local", f"[cache]\n    dir = {cache_folder(root)}\n")
+    write_atomic(clone / ".dvc" / "config.local", cache_section(root))
     return clone
 
 

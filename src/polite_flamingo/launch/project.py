@@ -7,6 +7,7 @@ and DVC's cache is shared. However a run ends, git sees no difference, and two p
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,12 @@ from polite_flamingo.io import locked, write_atomic
 FOLDER = Path(".work") / "projects"
 OWN = ("params.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
 RUNS = "mlruns"  # what stages write where DVC does not look; it may not be there yet
-_PROFILE = re.compile(r"^profile:[ \t]*(\S+)", re.MULTILINE)
+_PROFILE = re.compile(r"""^profile:[ \t]*(["']?)([^\s"']+)\1""", re.MULTILINE)
 _CONFIG = """\
 [core]
     no_scm = true
     analytics = false
     check_update = false
-[cache]
-    dir = {cache}
 """
 
 
@@ -60,14 +59,14 @@ def named_profile(params: Path) -> str:
     Raises:
         ConfigError: it has no line ``profile: …``.
     """
-    return _profile_line(params.read_text(encoding="utf-8"), params).group(1)
+    return _profile_line(params.read_text(encoding="utf-8"), params).group(2)
 
 
 def with_profile(params: Path, profile: str) -> str:
     """Text of params.yaml as it would be with another profile."""
     text = params.read_text(encoding="utf-8")
     line = _profile_line(text, params)
-    return text[: line.start(1)] + profile + text[line.end(1) :]
+    return text[: line.start(2)] + profile + text[line.end(2) :]
 
 
 def cache_folder(root: Path) -> Path:
@@ -78,6 +77,13 @@ def cache_folder(root: Path) -> Path:
     return Path(configured) if configured else root / ".dvc" / "cache"
 
 
+def cache_section(root: Path) -> str:
+    """The section of DVC's configuration that names the project's cache, quoted: a path may hold ``,`` or ``#``."""
+    folder = str(cache_folder(root))
+    quote = "'" if '"' in folder else '"'
+    return f"[cache]\n    dir = {quote}{folder}{quote}\n"
+
+
 def _link(folder: Path, profile: str, root: Path) -> None:
     (folder / ".dvc").mkdir(parents=True, exist_ok=True)
     (root / RUNS).mkdir(exist_ok=True)
@@ -86,10 +92,12 @@ def _link(folder: Path, profile: str, root: Path) -> None:
         if link.is_symlink() and link.name not in entries:
             link.unlink()
     for name in entries:
-        link = folder / name
+        link, target = folder / name, Path(os.path.relpath(root / name, folder.resolve()))
+        if link.is_symlink() and link.readlink() != target:
+            link.unlink()
         if not link.is_symlink():
-            link.symlink_to(Path(*[".."] * len((FOLDER / profile).parts), name))
-    write_atomic(folder / ".dvc" / "config", _CONFIG.format(cache=cache_folder(root)))
+            link.symlink_to(target)
+    write_atomic(folder / ".dvc" / "config", _CONFIG + cache_section(root))
     write_atomic(folder / "params.yaml", with_profile(root / "params.yaml", profile))
 
 

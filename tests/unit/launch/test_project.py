@@ -40,7 +40,7 @@ def test_another_profile_has_its_own_params_and_shares_the_rest(root: Path) -> N
         assert (folder / "params.yaml").read_text() == TEXT.replace("profile: tiny", "profile: smol")
         assert not (folder / "dvc.lock").exists()
         (folder / "data" / "written").write_text("through the link")
-        assert f"dir = {root / '.dvc' / 'cache'}" in (folder / ".dvc" / "config").read_text()
+        assert f'dir = "{root / ".dvc" / "cache"}"' in (folder / ".dvc" / "config").read_text()
     assert _contents(root) == {**before, "data/written": "through the link"}
 
 
@@ -74,6 +74,27 @@ def test_two_profiles_may_run_at_a_time_but_each_only_once(root: Path) -> None:
 def test_a_configured_cache_is_shared(root: Path) -> None:
     (root / ".dvc" / "config.local").write_text("[cache]\n    dir = ../../elsewhere\n")
     assert cache_folder(root).resolve() == root.parent / "elsewhere"
+
+
+@pytest.mark.parametrize("name", ["with space", "ümlaut", "a, b#c", "it's", 'say "so"'])
+def test_the_cache_is_shared_whatever_the_project_s_folder_is_called(root: Path, name: str) -> None:
+    moved = root.rename(root.with_name(name))
+    with project_of("smol", moved) as folder:
+        assert cache_folder(folder).resolve() == moved / ".dvc" / "cache"
+
+
+def test_work_may_lie_on_another_disk(root: Path) -> None:
+    (root.parent / "disk" / "deep").mkdir(parents=True)
+    (root / ".work").symlink_to(root.parent / "disk" / "deep")
+    with project_of("smol", root) as folder:
+        assert (folder / "data").resolve() == root / "data"
+
+
+def test_a_quoted_profile_is_the_same_profile(root: Path) -> None:
+    (root / "params.yaml").write_text(TEXT.replace("tiny  ", '"tiny"', 1))
+    assert folder_of("tiny", root) == root
+    with project_of("smol", root) as folder:
+        assert 'profile: "smol"' in (folder / "params.yaml").read_text()
 
 
 def test_a_file_without_a_profile_is_refused(root: Path) -> None:
