@@ -30,7 +30,7 @@ GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class _Training:
+class _TrainingEstimate:
     """What of a training decides its cost; `mixture` is None for the rewriter, which learns one pair per sequence."""
 
     name: str
@@ -110,10 +110,10 @@ def _blueprint(base: str) -> Blueprint:
     return blueprint(base)
 
 
-def _trainings(params: Params) -> Iterator[_Training]:
+def _trainings(params: Params) -> Iterator[_TrainingEstimate]:
     """Every training of the profile, in their order."""
     rewriter, tune = params.rewriter, params.tune
-    yield _Training(
+    yield _TrainingEstimate(
         "rewriter",
         ["lora"],
         rewriter.lora,
@@ -127,7 +127,7 @@ def _trainings(params: Params) -> Iterator[_Training]:
         stage = getattr(tune, name)
         if name == "stage1" and tune.skip_stage1:
             continue
-        yield _Training(
+        yield _TrainingEstimate(
             name,
             stage.trainable,
             tune.common.lora,
@@ -142,7 +142,7 @@ def _trainings(params: Params) -> Iterator[_Training]:
 
 def _needs(
     params: Params,
-    training: _Training,
+    training: _TrainingEstimate,
     base: Blueprint,
     counts: ParameterCounts,
     data: Mapping[str, int],
@@ -212,7 +212,7 @@ def _rows(params: Params, source: Any) -> int | None:
     return source.limit if known is None else min(source.limit, known)
 
 
-def _examples(params: Params, training: _Training, data: Mapping[str, int]) -> tuple[int, int]:
+def _examples(params: Params, training: _TrainingEstimate, data: Mapping[str, int]) -> tuple[int, int]:
     """Sequences of one epoch, and tokens of all: one pair per sequence, or dialogues of several samples."""
     if training.mixture is None:
         samples = round(data["instruction"] * (1 - params.distort.held_out_share))

@@ -120,7 +120,7 @@ class Sample:
         """Text of the first assistant turn (the raw answer of an annotation)."""
         return self.turns[1].text
 
-    def answered(self, text: str, finish_reason: str = "stop", extras: Mapping[str, Any] | None = None) -> Rewrite:
+    def to_rewrite(self, text: str, finish_reason: str = "stop", extras: Mapping[str, Any] | None = None) -> Rewrite:
         """The record, without scores, in which `text` answers the first human turn; `extras`: the sample's if None."""
         return Rewrite(
             id=self.id,

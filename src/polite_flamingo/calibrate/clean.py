@@ -187,5 +187,5 @@ def _rewrite(sample: Sample, rule: Rule, root: Path, seed: int) -> Rewrite | Non
     raw_answer, rewritten = texts
     has_images = all((root / image.path).is_file() for image in sample.images)
     extras = {name: sample.extras[name] for name in KEPT if name in sample.extras}
-    rewrite = sample.answered(rewritten, extras=extras)
+    rewrite = sample.to_rewrite(rewritten, extras=extras)
     return replace(rewrite, raw_answer=raw_answer, images=sample.images if has_images else ())

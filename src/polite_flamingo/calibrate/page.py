@@ -69,7 +69,7 @@ def summary(report: Mapping[str, Any]) -> str:
     rates = chosen["held_out"]["suggested"]
     lines.append(
         f"            caught {_share(rates['recall'])}, clean kept {_share(rates['clean_kept'])},"
-        f" corrupted after {_share(rates['corrupted_after'])}; target {_met(chosen['held_out_met'])}"
+        f" corrupted after {_share(rates['corrupted_after'])}; target {_verdict(chosen['held_out_met'])}"
     )
     return "\n".join(lines)
 
@@ -154,7 +154,7 @@ def _suggested(report: Mapping[str, Any]) -> str:
     target = chosen["target"]
     values = "; ".join(f"`{name}: {value}`" for name, value in chosen["overrides"].items()) or "no change"
     moved = report["changes"]
-    met, also = _met(chosen["found"]["met"]), _met(chosen["held_out_met"])
+    met, also = _verdict(chosen["found"]["met"]), _verdict(chosen["held_out_met"])
     gained, lost = moved["gained"], moved["lost"]
     return (
         f"Target: at most {target['max_corrupted']:.1%} corrupted among the kept, at least {target['min_clean']:.0%} "
@@ -164,7 +164,7 @@ def _suggested(report: Mapping[str, Any]) -> str:
     )
 
 
-def _met(met: bool) -> str:
+def _verdict(met: bool) -> str:
     return "met" if met else "not met"
 
 

@@ -78,7 +78,7 @@ def study(
             "found": {**asdict(suggestion), "thresholds": suggestion.thresholds.flat()},
             "overrides": overrides(suggestion.thresholds, start),
             "held_out": held_out,
-            "held_out_met": _met(held_out["suggested"], target),
+            "held_out_met": _reaches(held_out["suggested"], target),
         },
         "changes": changes(table, start, suggestion),
         "thresholds": {name: thresholds.flat() for name, thresholds in present.items()},
@@ -99,7 +99,7 @@ def _own(table: LabelledTable) -> LabelledTable | None:
     return table.take(np.flatnonzero(~injected))
 
 
-def _met(chain: Mapping[str, Any], target: Target) -> bool:
+def _reaches(chain: Mapping[str, Any], target: Target) -> bool:
     wrong, kept = chain["corrupted_after"]["value"], chain["clean_kept"]["value"]
     return wrong is not None and kept is not None and wrong <= target.max_corrupted and kept >= target.min_clean
 
@@ -202,14 +202,14 @@ def _chain(table: LabelledTable, thresholds: FilterSettings, settings: StudySett
     kinds = np.array(table.kinds)
     rates = _rates(table, chain, draws, share)
     rates["recall_by_kind"] = {
-        kind: interval(draws.rate(chain.taken, kinds == kind), int((kinds == kind).sum())).to_json()
+        kind: interval(draws.rate(chain.removed, kinds == kind), int((kinds == kind).sum())).to_json()
         for kind in sorted(set(table.kinds) - {CLEAN})
     }
     sources = np.array([record.rewrite.source for record in table.records])
     rates["by_source"] = {
         source: {
-            "recall": interval(*_rate(draws, chain.taken, table.corrupted & (sources == source))).to_json(),
-            "clean_kept": interval(*_rate(draws, ~chain.taken, ~table.corrupted & (sources == source))).to_json(),
+            "recall": interval(*_rate(draws, chain.removed, table.corrupted & (sources == source))).to_json(),
+            "clean_kept": interval(*_rate(draws, ~chain.removed, ~table.corrupted & (sources == source))).to_json(),
         }
         for source in sorted(set(sources.tolist()))
     }
@@ -222,7 +222,7 @@ def _rate(draws: Resamples, hit: Mask, among: Mask) -> tuple[Any, int]:
 
 def _rates(table: LabelledTable, outcome: LabelledDecision, draws: Resamples, share: float) -> dict[str, Any]:
     wrong, right = outcome.applies & table.corrupted, outcome.applies & ~table.corrupted
-    recall, cost = draws.rate(outcome.taken, wrong), draws.rate(outcome.taken, right)
+    recall, cost = draws.rate(outcome.removed, wrong), draws.rate(outcome.removed, right)
     n = int(wrong.sum() + right.sum())
     return {
         "corrupted": int(wrong.sum()),

@@ -159,10 +159,10 @@ def _error(rate: Floats, records: int) -> Floats:
 def _rates(table: LabelledTable, thresholds: FilterSettings) -> tuple[Floats, Floats]:
     import numpy as np
 
-    taken = outcomes(table, thresholds)[0].taken
+    removed = outcomes(table, thresholds)[0].removed
     wrong = table.corrupted
-    recall = taken[wrong].mean() if wrong.any() else np.float64(1.0)
-    cost = taken[~wrong].mean() if (~wrong).any() else np.float64(0.0)
+    recall = removed[wrong].mean() if wrong.any() else np.float64(1.0)
+    cost = removed[~wrong].mean() if (~wrong).any() else np.float64(0.0)
     return np.asarray(recall), np.asarray(cost)
 
 

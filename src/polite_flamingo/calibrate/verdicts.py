@@ -85,11 +85,11 @@ class LabelledDecision:
 
     Args:
         applies: Records it can judge.
-        taken: Rejected, or edited so that what was wrong is gone; of a clean record also: edited so that it is wrong.
+        removed: Rejected, or edited so that what was wrong is gone; of a clean record also: edited so that it is wrong.
     """
 
     applies: Mask
-    taken: Mask
+    removed: Mask
 
 
 def outcomes(

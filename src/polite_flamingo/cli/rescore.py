@@ -35,11 +35,11 @@ def _model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_obj
 def rescore(options: CommonOptions, file: Path, scorers: str, as_json: bool, **models: str | None) -> None:
     """Score the records of a PF-1M file again, beside the published scores."""
-    from polite_flamingo.evaluate.rescore import chosen, render, rescore
+    from polite_flamingo.evaluate.rescore import parse_scorers, render, rescore
     from polite_flamingo.scorers.load import SCORERS, scorer_folders
 
     params = options.load()
-    names = chosen(scorers)
+    names = parse_scorers(scorers)
     origins = {name: model_origin(name, model) if (model := models[name]) else None for name in SCORERS}
     existing_file(file, "FILE")
     stay_offline(params.runtime.threads, [origin or "" for origin in origins.values()])

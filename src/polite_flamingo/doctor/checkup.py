@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.doctor.examine import ImageFacts
-from polite_flamingo.doctor.findings import BAD, KINDS, MIN_SIDE, Finding, Group, copies, judge, missing, overlaps
+from polite_flamingo.doctor.findings import (
+    BAD,
+    KINDS,
+    MIN_SIDE,
+    Finding,
+    Group,
+    copies,
+    judge,
+    missing_images,
+    overlaps,
+)
 from polite_flamingo.doctor.survey import list_images, results_file, survey
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import locked, read_shards, write_json, write_jsonl
@@ -52,7 +62,7 @@ def check_up(
     _check_arguments(root, workers)
     base = root.resolve()
     held_out = [_evaluation_folder(base, folder) for folder in evaluation]
-    named = {} if samples is None else _named_images(samples)
+    named = {} if samples is None else _images_of_samples(samples)
     started = time.monotonic()
     with locked(out / "lock", where=out):
         paths = [*list_images(base), *(path for path in named if (base / path).is_file())]
@@ -61,7 +71,7 @@ def check_up(
         seconds = time.monotonic() - started
         tested = [image for image in images if any((base / image.path).is_relative_to(folder) for folder in held_out)]
         findings, groups = _judge_all(images, tested, min_side)
-        findings = [_with_sample(finding, named) for finding in [*findings, *missing(base, named, images)]]
+        findings = [_with_sample(finding, named) for finding in [*findings, *missing_images(base, named, images)]]
         findings.sort(key=lambda finding: (list(KINDS).index(finding.kind), finding.path))
         report = {
             "root": str(base),
@@ -144,7 +154,7 @@ def _evaluation_folder(base: Path, folder: str) -> Path:
     )
 
 
-def _named_images(samples: Path) -> dict[str, str]:
+def _images_of_samples(samples: Path) -> dict[str, str]:
     """Image paths of sample shards in `samples` or folders below it -> id of the first sample that names it."""
     import json
 

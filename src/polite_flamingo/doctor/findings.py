@@ -150,7 +150,7 @@ def overlaps(training: Sequence[ImageFacts], evaluation: Sequence[ImageFacts]) -
     return findings
 
 
-def missing(root: Path, named: Mapping[str, str], images: Iterable[ImageFacts]) -> list[Finding]:
+def missing_images(root: Path, named: Mapping[str, str], images: Iterable[ImageFacts]) -> list[Finding]:
     """Images that samples name (path -> id of the first sample) and that are not below `root`."""
     examined = {image.path for image in images}
     return [

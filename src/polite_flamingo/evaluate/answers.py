@@ -90,7 +90,7 @@ def question_of(
 def as_answer(sample: Sample, text: str, finish_reason: str = "stop", *, with_images: bool = True) -> Rewrite:
     """The record of `text` as an answer to the first question of `sample`."""
     extras = sample.extras if with_images else {**sample.extras, BLIND: True}
-    return sample.answered(text, finish_reason, extras)
+    return sample.to_rewrite(text, finish_reason, extras)
 
 
 def ask(

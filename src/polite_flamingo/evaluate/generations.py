@@ -42,7 +42,7 @@ def annotation_drafts(samples: Iterable[Sample], seed: int) -> list[RewritePair]
         ordered = sorted(Random(f"{seed}:annotations").sample(ordered, ANNOTATIONS), key=lambda sample: sample.id)
     drafts = []
     for sample in ordered:
-        record = sample.answered(sample.response)
+        record = sample.to_rewrite(sample.response)
         drafts.append(
             RewritePair(
                 *(sample.id, sample.id, sample.source, sample.split, sample.task, record.instruction, record.images),

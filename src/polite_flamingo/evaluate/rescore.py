@@ -118,7 +118,7 @@ def render(report: Mapping[str, Any]) -> str:
         for column, pair in row["scores"].items():
             if pair["published"] is not None or pair["recomputed"] is not None:
                 lines.append(
-                    f"{row['record']:<8}{column:<14}{_shown(pair['published'])}  {_shown(pair['recomputed'])}"
+                    f"{row['record']:<8}{column:<14}{_format(pair['published'])}  {_format(pair['recomputed'])}"
                 )  # fmt: skip
     lines += [
         "",
@@ -135,7 +135,7 @@ def render(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def chosen(text: str) -> list[str]:
+def parse_scorers(text: str) -> list[str]:
     """The scorers named in ``rouge,sts``.
 
     Raises:
@@ -211,7 +211,7 @@ def _lines(file: Path) -> Iterator[Any]:
                     raise DataError("file is not valid JSON", value=str(whole), where=file) from None
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None:
         return "-"
     return f"[{', '.join(f'{v:.4f}' for v in value)}]" if isinstance(value, list) else f"{value:.4f}"

@@ -46,7 +46,7 @@ def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> list[str
     left = RATIO * archive.stat().st_size + ALLOWANCE if limit is None else limit
     base = folder.resolve()
     tops: dict[str, None] = {}
-    with _told_as_data_errors(archive):
+    with _as_data_errors(archive):
         for name, stream in tqdm(_members(archive), desc=f"unpack {archive.name}", unit="file", mininterval=1.0):
             parts = _safe_parts(name, archive)
             if not parts or IGNORED & set(parts):
@@ -106,7 +106,7 @@ def _write(stream: IO[bytes], target: Path, left: int, archive: Path) -> int:
 
 
 @contextmanager
-def _told_as_data_errors(archive: Path) -> Iterator[None]:
+def _as_data_errors(archive: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError) as error:

@@ -14,7 +14,7 @@ class LeakedBoxesFilter(LimitFilter):
 
     name: ClassVar[str] = "leaked_boxes"
     column: ClassVar[str] = "boxes"
-    counted: ClassVar[str] = "boxes"
+    quantity: ClassVar[str] = "boxes"
 
     max_boxes: int = Field(0, ge=0, description="ours: bounding boxes left in a rewrite")
 

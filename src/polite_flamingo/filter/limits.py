@@ -16,14 +16,14 @@ class LimitFilter(Settings, ABC):
     Attributes:
         name: The filter's name.
         column: The column it reads.
-        counted: What is counted, for the reason.
+        quantity: What is counted, for the reason.
         decimals: Digits shown of the score.
     """
 
     inline: ClassVar[bool] = True
     name: ClassVar[str]
     column: ClassVar[str]
-    counted: ClassVar[str]
+    quantity: ClassVar[str]
     decimals: ClassVar[int] = 0
 
     @property
@@ -43,4 +43,4 @@ class LimitFilter(Settings, ABC):
     def reason(self, batch: ScoreBatch, row: int) -> str:
         """Why a row is rejected."""
         score = batch.number(self.column)[row]
-        return f"{self.name}: {score:.{self.decimals}f} {self.counted}, more than {self.limit}"
+        return f"{self.name}: {score:.{self.decimals}f} {self.quantity}, more than {self.limit}"

@@ -14,7 +14,7 @@ class NumbersFilter(LimitFilter):
 
     name: ClassVar[str] = "numbers_changed"
     column: ClassVar[str] = "numbers_changed"
-    counted: ClassVar[str] = "numbers changed"
+    quantity: ClassVar[str] = "numbers changed"
 
     max_changed: int | None = Field(None, ge=0, description="ours; null: off")
 

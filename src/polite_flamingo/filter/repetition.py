@@ -15,7 +15,7 @@ class RepetitionFilter(LimitFilter):
 
     name: ClassVar[str] = "repetition"
     column: ClassVar[str] = "repeated_share"
-    counted: ClassVar[str] = "of the words repeated"
+    quantity: ClassVar[str] = "of the words repeated"
     decimals: ClassVar[int] = 4
 
     max_share: Share = Field(0.3, description="ours: share of words in repeated 4-grams")

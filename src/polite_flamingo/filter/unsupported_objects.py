@@ -14,7 +14,7 @@ class UnsupportedObjectsFilter(LimitFilter):
 
     name: ClassVar[str] = "unsupported_objects"
     column: ClassVar[str] = "unsupported_objects"
-    counted: ClassVar[str] = "objects that nothing supports"
+    quantity: ClassVar[str] = "objects that nothing supports"
 
     max_objects: int | None = Field(None, ge=0, description="ours; null: off")
 

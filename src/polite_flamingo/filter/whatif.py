@@ -52,7 +52,7 @@ class _Sides:
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
-    def chosen(self) -> list[dict[str, Any]]:
+    def selection(self) -> list[dict[str, Any]]:
         """At most `most` examples, the sources in turn."""
         turns = zip_longest(*(self.examples[source] for source in sorted(self.examples)))
         return list(islice((one for one in chain.from_iterable(turns) if one is not None), self.most))
@@ -111,7 +111,7 @@ def whatif(scored: Path, before: FilterSettings, after: FilterSettings, *, examp
             lost.counts.total(),
         ),
         "examples": {
-            name: _with_text(scored, side.chosen()) for name, side in (("gained", gained), ("lost", lost))
+            name: _with_text(scored, side.selection()) for name, side in (("gained", gained), ("lost", lost))
         },
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ class YesNoFilter(LimitFilter):
 
     name: ClassVar[str] = "yes_no_flipped"
     column: ClassVar[str] = "yes_no_flipped"
-    counted: ClassVar[str] = "answer turned round"
+    quantity: ClassVar[str] = "answer turned round"
 
     reject_flipped: bool = Field(False, description="ours; false: off")
 

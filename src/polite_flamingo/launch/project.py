@@ -50,10 +50,10 @@ def project_of(profile: str, root: Path = Path()) -> Iterator[Path]:
 
 def folder_of(profile: str, root: Path) -> Path:
     """Where DVC's state of a profile lies: `root` itself, or the profile's side project, which may not exist yet."""
-    return root if named_profile(root / "params.yaml") == profile else root / FOLDER / profile
+    return root if profile_of(root / "params.yaml") == profile else root / FOLDER / profile
 
 
-def named_profile(params: Path) -> str:
+def profile_of(params: Path) -> str:
     """The profile that params.yaml names.
 
     Raises:

@@ -91,7 +91,7 @@ def blueprint(origin: str) -> Blueprint:
     config = FlamingoConfig(10, Perceiver(depth=2, num_latents=16), CrossAttention())  # as model.assemble
     if checkpoint:
         config = _connector(checkpoint[0])
-    tower = _listed(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
+    tower = _look_up(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
     if _name(language) not in LANGUAGE:
         return Blueprint(read_json(_folder(language) / "config.json"), tower, config, SPECIAL_TOKENS)
     read = dict(LANGUAGE[_name(language)])
@@ -179,14 +179,14 @@ def _name(origin: str) -> str:
 def _connector(origin: str) -> FlamingoConfig:
     """Sizes of a checkpoint's connector: listed, or read from the file where it lies here."""
     if origin.startswith("hub:"):
-        listed: FlamingoConfig = _listed(origin, CHECKPOINTS)
+        listed: FlamingoConfig = _look_up(origin, CHECKPOINTS)
         return listed
 
     file = find_checkpoint(origin)
     return infer_config(read_tensors(file), file)
 
 
-def _listed(origin: str, table: Mapping[str, Any]) -> Any:
+def _look_up(origin: str, table: Mapping[str, Any]) -> Any:
     name = _name(origin)
     if name not in table:
         raise ModelError("sizes of this model are not listed", value=origin, next_step=did_you_mean(name, table))

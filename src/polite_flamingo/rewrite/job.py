@@ -93,4 +93,4 @@ def as_rewrite(sample: Sample, answer: RewriteAnswer) -> Rewrite:
     if answer.attempts:
         kept = "raw" if answer.raw else "rewrite"
         extras["repair"] = {"attempts": answer.attempts, "fault": answer.fault, "kept": kept}
-    return sample.answered(answer.text, answer.finish_reason, extras)
+    return sample.to_rewrite(answer.text, answer.finish_reason, extras)

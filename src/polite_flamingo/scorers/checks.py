@@ -37,11 +37,11 @@ class Checker:
 
     Args:
         vocabulary: Names of objects.
-        seen: Categories that the annotations of each image name, by its path.
+        objects: Categories that the annotations of each image name, by its path.
     """
 
     vocabulary: Vocabulary
-    seen: Mapping[str, frozenset[str]]
+    objects: Mapping[str, frozenset[str]]
 
     def score(self, rewrite: Rewrite, texts: Sequence[str] | None) -> dict[str, Any]:
         """The columns of this module; `texts` are the record's `cut_texts`."""
@@ -60,11 +60,11 @@ class Checker:
 
     def unsupported(self, rewrite: Rewrite, text: str) -> frozenset[str]:
         """Categories that `text` names and neither instruction, annotation nor another record of its images does."""
-        named = self.vocabulary.named(text, negated=False)
+        named = self.vocabulary.categories_in(text, negated=False)
         if not named:
             return named
-        known = self.vocabulary.named("\n".join([rewrite.instruction, *annotation(rewrite)]))
-        return named.difference(known, *(self.seen.get(image.path, ()) for image in rewrite.images))
+        known = self.vocabulary.categories_in("\n".join([rewrite.instruction, *annotation(rewrite)]))
+        return named.difference(known, *(self.objects.get(image.path, ()) for image in rewrite.images))
 
 
 def checker_of(read: Callable[[], Iterable[Rewrite]]) -> Checker:

@@ -31,7 +31,7 @@ class Vocabulary:
                     self._category.setdefault(form, category)
         self._longest = max(map(len, self._category), default=0)
 
-    def named(self, text: str, *, negated: bool = True) -> frozenset[str]:
+    def categories_in(self, text: str, *, negated: bool = True) -> frozenset[str]:
         """Categories that `text` names; where two names overlap the longer one counts ("hot dog" is no dog).
 
         Args:
@@ -74,7 +74,7 @@ def annotated_objects(rewrites: Iterable[Rewrite], vocabulary: Vocabulary) -> di
 
 def supported(rewrite: Rewrite, vocabulary: Vocabulary) -> frozenset[str]:
     """Categories that a record's own annotation names: raw answer, captions, answers and boxes, nothing negated."""
-    return vocabulary.named("\n".join(annotation(rewrite)), negated=False)
+    return vocabulary.categories_in("\n".join(annotation(rewrite)), negated=False)
 
 
 def annotation(rewrite: Rewrite) -> list[str]:

@@ -21,7 +21,7 @@ HELD_OUT = frozenset({("purple", "star"), ("green", "square"), ("orange", "trian
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class SceneObject:
     """One object of a scene."""
 
     color: str
@@ -40,7 +40,7 @@ class Thing:
         return self.color, self.shape
 
 
-Scene = tuple[Thing, ...]
+Scene = tuple[SceneObject, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _draw(wordings: Sequence[str], rng: Random) -> str:
     return rng.choice(wordings) if len(wordings) > 1 else wordings[0]
 
 
-def _color_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
+def _color_at(t: SceneObject, rng: Random, form: str) -> SceneQuestion:
     formal = f"Name the color used for the item located at the {t.position}."
     plain = (
         f"What color is the object in the {t.position}?",
@@ -179,7 +179,7 @@ def _color_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
     return _ask("color", t.color, form, formal, plain, polite, rng)
 
 
-def _shape_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
+def _shape_at(t: SceneObject, rng: Random, form: str) -> SceneQuestion:
     formal = f"Name the figure drawn at the {t.position}."
     plain = (f"What shape is in the {t.position}?", f"What is in the {t.position} of the image?")
     polite = (
@@ -190,7 +190,7 @@ def _shape_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
     return _ask("shape", t.shape, form, formal, plain, polite, rng)
 
 
-def _size_at(t: Thing, rng: Random, form: str) -> SceneQuestion:
+def _size_at(t: SceneObject, rng: Random, form: str) -> SceneQuestion:
     formal = f"State whether the item at the {t.position} is small or large."
     plain = [f"Is the object in the {t.position} small or large?"]
     polite = (
@@ -221,7 +221,7 @@ def _count_color(scene: Scene, color: str, rng: Random, form: str) -> SceneQuest
     return _ask("count", str(n), form, formal, plain, polite, rng)
 
 
-def _where(t: Thing, rng: Random, form: str) -> SceneQuestion:
+def _where(t: SceneObject, rng: Random, form: str) -> SceneQuestion:
     polite = (f"The {t.name} is in the {t.position} of the image.", f"You can find the {t.name} in the {t.position}.")
     formal = f"Give the location of the {t.name}."
     return _ask("position", t.position, form, formal, [f"Where is the {t.name}?"], polite, rng)
@@ -400,7 +400,7 @@ def polite_difference(before: Scene, after: Scene, rng: Random) -> str:
     return close(" ".join(sentences), rng)
 
 
-def _changes(before: Scene, after: Scene) -> Iterator[tuple[str, Thing | None, Thing | None]]:
+def _changes(before: Scene, after: Scene) -> Iterator[tuple[str, SceneObject | None, SceneObject | None]]:
     """Position, object before and object after, where they differ."""
     old = {t.position: t for t in before}
     new = {t.position: t for t in after}

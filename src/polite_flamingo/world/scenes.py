@@ -6,7 +6,7 @@ import math
 from random import Random
 from typing import Any
 
-from polite_flamingo.world.language import COLORS, HELD_OUT, POSITIONS, SHAPES, SIZES, Scene, Thing
+from polite_flamingo.world.language import COLORS, HELD_OUT, POSITIONS, SHAPES, SIZES, Scene, SceneObject
 
 RGB = {
     "red": (214, 39, 40),
@@ -24,11 +24,11 @@ Placement = tuple[float, float, float]  # centre x, centre y and radius of an ob
 def draw_scene(rng: Random, held_out: bool = False) -> Scene:
     """Draw 1 to 4 objects in distinct cells; held-out colour-shape pairs appear only, and always, with `held_out`."""
     positions = sorted(rng.sample(POSITIONS, rng.randint(1, 4)), key=POSITIONS.index)
-    things = [Thing(*rng.choice(_PLAIN_PAIRS), rng.choice(SIZES), position) for position in positions]
+    things = [SceneObject(*rng.choice(_PLAIN_PAIRS), rng.choice(SIZES), position) for position in positions]
     if held_out:
         index = rng.randrange(len(things))
         old = things[index]
-        things[index] = Thing(*rng.choice(sorted(HELD_OUT)), old.size, old.position)
+        things[index] = SceneObject(*rng.choice(sorted(HELD_OUT)), old.size, old.position)
     return tuple(things)
 
 
@@ -88,11 +88,11 @@ def change_scene(scene: Scene, rng: Random) -> Scene:
     action = rng.choice(actions)
     if action == "add":
         position = rng.choice([p for p in POSITIONS if p not in things])
-        things[position] = Thing(*rng.choice(_PLAIN_PAIRS), rng.choice(SIZES), position)
+        things[position] = SceneObject(*rng.choice(_PLAIN_PAIRS), rng.choice(SIZES), position)
     else:
         position = rng.choice(sorted(things))
         old = things.pop(position)
         if action == "paint":
             color = rng.choice([c for c in COLORS if c != old.color and (c, old.shape) not in HELD_OUT])
-            things[position] = Thing(color, old.shape, old.size, position)
+            things[position] = SceneObject(color, old.shape, old.size, position)
     return tuple(things[p] for p in POSITIONS if p in things)

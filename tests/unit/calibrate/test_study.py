@@ -77,9 +77,9 @@ def test_cutting_the_wrong_paragraph_catches_a_record_and_cutting_a_right_one_lo
     table = LabelledTable.of([mended, spoilt, fine])
     chain, alone, decisions = outcomes(table, FilterSettings())
     assert (decisions.failed == -1).all()
-    assert chain.taken.tolist() == [True, True, False]
-    assert alone["paragraphs"].taken.tolist() == [True, True, False]
-    assert not outcomes(table, FilterSettings().changed({"paragraphs.min_clip_logit": 1.0}))[0].taken.any()
+    assert chain.removed.tolist() == [True, True, False]
+    assert alone["paragraphs"].removed.tolist() == [True, True, False]
+    assert not outcomes(table, FilterSettings().changed({"paragraphs.min_clip_logit": 1.0}))[0].removed.any()
 
 
 def test_no_labelled_records_are_an_error() -> None:
@@ -176,5 +176,5 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
 def test_questions_are_judged_by_nli_alone() -> None:
     table = LabelledTable.of([labelled("q", True, Task.VQA, nli=[3.0, 0.0, 0.0], sts=0.0)])
     _, alone, _ = outcomes(table, FilterSettings())
-    assert alone["nli"].taken.all()
+    assert alone["nli"].removed.all()
     assert not alone["sts"].applies.any()

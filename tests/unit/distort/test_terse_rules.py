@@ -9,7 +9,7 @@ from tests.unit.cases import case
 from polite_flamingo.distort.terse_rules import TerseRules, bare_answer, informative_sentences, make_terse
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import Thing
+from polite_flamingo.world.language import SceneObject
 
 COLOR = DistortionPrompt(
     "What color is the object in the top left?",
@@ -47,7 +47,7 @@ def test_counts_become_digits_or_words() -> None:
 
 
 def test_every_answer_of_the_embedded_world_survives() -> None:
-    scene = (Thing("red", "circle", "small", "top left"), Thing("blue", "star", "large", "bottom right"))
+    scene = (SceneObject("red", "circle", "small", "top left"), SceneObject("blue", "star", "large", "bottom right"))
     for i in range(20):
         for q in (*say.questions(scene, Random(i)), say.choice_question(scene, Random(i))):
             said = answer(q.text, q.polite)

@@ -31,7 +31,7 @@ def test_objects_are_found_by_synonym_plural_and_longest_phrase_and_not_where_ne
     ]:
         with case(text, named):
             checker = checker_of(list)
-            assert checker.vocabulary.named(text, negated=False) == named
+            assert checker.vocabulary.categories_in(text, negated=False) == named
 
 
 def test_an_object_is_supported_by_answer_instruction_captions_and_boxes() -> None:

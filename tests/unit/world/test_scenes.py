@@ -9,7 +9,7 @@ import pytest
 from polite_flamingo.images import open_image
 from polite_flamingo.io import hash_file, read_jsonl
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import HELD_OUT, Thing
+from polite_flamingo.world.language import HELD_OUT, SceneObject
 from polite_flamingo.world.render import render
 from polite_flamingo.world.scenes import draw_scene
 
@@ -61,11 +61,13 @@ def test_coco_boxes_lie_inside_the_image_and_name_its_objects(world: Path) -> No
 
 
 def test_spot_the_diff_sentences_say_what_changed() -> None:
-    red = Thing("red", "circle", "large", "top left")
-    blue = Thing("blue", "star", "small", "top right")
+    red = SceneObject("red", "circle", "large", "top left")
+    blue = SceneObject("blue", "star", "small", "top right")
     assert say.difference((red, blue), (red,)) == ["the blue star is gone"]
     assert say.difference((red,), (red, blue)) == ["a blue star was added in the top right"]
-    assert say.difference((red,), (Thing("green", "circle", "large", "top left"),)) == ["the red circle is now green"]
+    assert say.difference((red,), (SceneObject("green", "circle", "large", "top left"),)) == [
+        "the red circle is now green"
+    ]
 
 
 def test_questions_about_a_scene_have_the_answers_of_the_scene() -> None:

@@ -21,7 +21,7 @@ def majority(answers: Sequence[str]) -> str:
     return Counter(answers).most_common(1)[0][0]
 
 
-def given_answers(record: Any, field: str = "answer") -> list[str]:
+def annotator_answers(record: Any, field: str = "answer") -> list[str]:
     """The annotators' answers of a VQA annotation (``answers[].answer``), blank ones left out; [] where none are given.
 
     Raises:
@@ -35,7 +35,7 @@ def given_answers(record: Any, field: str = "answer") -> list[str]:
     return [text for answer in answers if (text := answer[field].strip())]
 
 
-def chosen(record: Any, field: str) -> tuple[list[str], str]:
+def read_choices(record: Any, field: str) -> tuple[list[str], str]:
     """The choices of a multiple-choice question and the right one, whose index `field` holds.
 
     Raises:

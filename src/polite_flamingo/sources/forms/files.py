@@ -22,7 +22,7 @@ PACKED = 8  # how many times larger the text of a gzipped file is taken to be
 _looking: ContextVar[bool] = ContextVar("looking", default=False)  # see has_annotations
 
 
-class _FoundError(Exception):
+class _FileAccessError(Exception):
     """A file would have been read or written."""
 
 
@@ -213,7 +213,7 @@ def open_file(path: Path) -> IO[bytes]:
 def stop_if_looking() -> None:
     """Called before a file is read or written in any other way than by `open_file`; ends `has_annotations` there."""
     if _looking.get():
-        raise _FoundError
+        raise _FileAccessError
 
 
 def has_annotations(reader: Source, root: Path, folder: str, split: str) -> bool:
@@ -221,7 +221,7 @@ def has_annotations(reader: Source, root: Path, folder: str, split: str) -> bool
     token = _looking.set(True)
     try:
         return next(iter(reader.read(root, folder, split, seed=0)), None) is not None
-    except _FoundError:
+    except _FileAccessError:
         return True
     except DataError:
         return False

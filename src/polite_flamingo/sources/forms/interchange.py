@@ -81,7 +81,7 @@ class Interchange(ABC):
             raise DataError("record is not an object", value=record)
         ours = is_ours(record)
         content = self._parse(record)
-        images = tuple(pictures.place(value, from_root=ours) for value in content.images)
+        images = tuple(pictures.locate(value, from_root=ours) for value in content.images)
         if ours:
             return restore(record, content.turns, images)
         own = record.get("id", number)
@@ -121,11 +121,11 @@ def record_files(root: Path, folder: str, *patterns: str) -> list[Path]:
 def parse_conversations(record: Any) -> Content:
     """What a record in LLaVA's or ShareGPT's form says."""
     utterances, system = read_utterances(record, "conversations", "from", "value")
-    images = listed(record.get("images") if record.get("image") is None else record["image"])
+    images = as_list(record.get("images") if record.get("image") is None else record["image"])
     system = record["system"] if isinstance(record.get("system"), str) and record["system"] else system
     return Content(hear(utterances, len(images)), images, {} if system is None else {"system": system})
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """A value that may stand alone, be a list or be absent, as a list."""
     return list(value) if isinstance(value, list) else [] if value in (None, "") else [value]

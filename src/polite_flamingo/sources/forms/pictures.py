@@ -34,7 +34,7 @@ class Pictures:
         self._folder = folder
         self.problem: DataError | None = None  # the data root cannot be written: every further row would fail too
 
-    def place(self, value: Any, *, from_root: bool = False) -> Image:
+    def locate(self, value: Any, *, from_root: bool = False) -> Image:
         """The image of a path, of bytes, or of ``{"bytes": …, "path": …}`` (either may be None).
 
         Raises:
@@ -44,7 +44,7 @@ class Pictures:
         if isinstance(name, bytes):
             data, name = name, None
         if isinstance(data, bytes):
-            return self._named(name, data) or self._store(data)
+            return self._equal_file(name, data) or self._store(data)
         if not isinstance(name, str):
             raise DataError("image is neither a path nor bytes", value=value)
         return self._find(name, from_root)
@@ -56,7 +56,7 @@ class Pictures:
                 return image
         return there if from_root else here
 
-    def _named(self, name: Any, data: bytes) -> Image | None:
+    def _equal_file(self, name: Any, data: bytes) -> Image | None:
         """The image of that name, if it exists with these bytes."""
         if not isinstance(name, str):
             return None

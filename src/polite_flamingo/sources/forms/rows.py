@@ -149,7 +149,7 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
                 raise DataError("a column's name stands twice in the header", value=header, where=path)
             for row in reader:
                 if row:
-                    yield reader.line_num, _named(source, where, reader.line_num, header, row)
+                    yield reader.line_num, _to_dict(source, where, reader.line_num, header, row)
         except csv.Error as error:
             line = f"{path}:{reader.line_num}"
             hint = "mend it, or write `quotes: false` where a quotation mark is just that"
@@ -158,7 +158,7 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
             raise unreadable(path, error) from None
 
 
-def _named(source: str, where: str, line: int, header: Sequence[str], row: Sequence[str]) -> dict[str, str] | Reject:
+def _to_dict(source: str, where: str, line: int, header: Sequence[str], row: Sequence[str]) -> dict[str, str] | Reject:
     excerpt = " | ".join(row).encode("utf-8", "replace").decode()[:VALUE_LENGTH]
     if len(row) != len(header):
         return Reject(source, where, str(line), f"row has {len(row)} fields, the header {len(header)}", excerpt)
@@ -174,11 +174,11 @@ def _parquet(path: Path, columns: Collection[str] | None) -> Iterator[Any]:
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         schema = file.schema_arrow
-        for batch in file.iter_batches(batch_size=BATCH, columns=_needed(schema.names, columns)):
+        for batch in file.iter_batches(batch_size=BATCH, columns=_columns_to_read(schema.names, columns)):
             yield from _labelled(batch, schema)
 
 
-def _needed(names: Sequence[str], columns: Collection[str] | None) -> list[str] | None:
+def _columns_to_read(names: Sequence[str], columns: Collection[str] | None) -> list[str] | None:
     """The columns to read; all, where one that is wanted is not there, so that a message can say what is."""
     selected = {column if column in names else column.partition(".")[0] for column in columns or names}
     return sorted(selected) if selected <= set(names) else None

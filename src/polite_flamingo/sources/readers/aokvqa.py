@@ -8,7 +8,7 @@ from typing import Any
 
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, need, need_texts, single_turn
-from polite_flamingo.sources.forms.answers import chosen, with_choices, with_reasons
+from polite_flamingo.sources.forms.answers import read_choices, with_choices, with_reasons
 from polite_flamingo.sources.forms.coco import find_image
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 
@@ -32,7 +32,7 @@ class Aokvqa:
             yield attempt(self.name, where, row, self._sample, root, (folder, coco), split, record)
 
     def _sample(self, root: Path, folders: tuple[str, ...], split: str, record: Any) -> Sample:
-        choices, answer = chosen(record, "correct_choice_idx")
+        choices, answer = read_choices(record, "correct_choice_idx")
         rationales = need_texts(record, "rationales")
         image = Image(find_image(root, folders, f"{split}2017", need(record, "image_id", int)))
         return single_turn(

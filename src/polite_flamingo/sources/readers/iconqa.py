@@ -9,7 +9,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt, below, need
-from polite_flamingo.sources.forms.answers import chosen, with_choices
+from polite_flamingo.sources.forms.answers import read_choices, with_choices
 
 KINDS = ("choose_txt", "choose_img", "fill_in_blank")
 RELEASES = ("iconqa", "iconqa_data/iconqa", "")
@@ -59,9 +59,9 @@ class IconQa:
         if kind == "fill_in_blank":
             answer = need(record, "answer", str)
         elif kind == "choose_txt":
-            choices, answer = chosen(record, "answer")
+            choices, answer = read_choices(record, "answer")
         else:
-            files, right = chosen(record, "answer")
+            files, right = read_choices(record, "answer")
             images += [below(question_folder, file) for file in files]
             choices = [f"picture {number}" for number in range(1, len(files) + 1)]
             answer = choices[files.index(right)]

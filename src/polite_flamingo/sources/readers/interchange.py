@@ -17,7 +17,7 @@ from polite_flamingo.sources.forms.conversations import (
     read_dj,
     unmarked,
 )
-from polite_flamingo.sources.forms.interchange import Content, Interchange, listed, parse_conversations
+from polite_flamingo.sources.forms.interchange import Content, Interchange, as_list, parse_conversations
 
 
 class LlavaJson(Interchange):
@@ -45,7 +45,7 @@ class MessagesJson(Interchange):
     patterns = (*Interchange.patterns, "*.parquet", "data/*.parquet")
 
     def _parse(self, record: Any) -> Content:
-        images = listed(record.get("images"))
+        images = as_list(record.get("images"))
         turns: list[Turn] = []
         extras: dict[str, Any] = {}
         offset = 0
@@ -72,7 +72,7 @@ class DatajuicerJsonl(Interchange):
     name = "datajuicer_jsonl"
 
     def _parse(self, record: Any) -> Content:
-        text, images = need(record, "text", str), listed(record.get("images"))
+        text, images = need(record, "text", str), as_list(record.get("images"))
         text = record["text"]
         tag = DJ_IMAGE if DJ_IMAGE in text else IMAGE_TAG
         utterances = read_dj(text)

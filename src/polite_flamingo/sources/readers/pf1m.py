@@ -61,7 +61,7 @@ class Pf1mJson:
         for key in ("input", "output", "original"):
             need(record, key, str)
         instruction, paths = split_input(record["input"])
-        images = tuple(pictures.place(path, from_root=True) for path in paths)
+        images = tuple(pictures.locate(path, from_root=True) for path in paths)
         extras: dict[str, Any] = {
             "raw_answer": record["original"],
             "scores": {ours: record[theirs] for theirs, ours in SCORES.items() if record.get(theirs) is not None},

@@ -97,7 +97,7 @@ class PointQa:
         part = _part(split)
         base = f"{folder}/Datasets" if (root / folder / "Datasets").is_dir() else folder
         file = find_one(root, base, part.file)
-        chosen = _listed(find_one(root, base, part.listing.format(split.partition("_")[2])))
+        chosen = _image_ids(find_one(root, base, part.listing.format(split.partition("_")[2])))
         where = relative(root, file)
         if part.points != "none":
             need_writable(root)
@@ -144,7 +144,7 @@ def _part(split: str) -> Part:
     return PARTS[name]
 
 
-def _listed(file: Path) -> set[str]:
+def _image_ids(file: Path) -> set[str]:
     return {str(name) for name in read_items(file)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need, single_turn
-from polite_flamingo.sources.forms.answers import chosen, with_reasons
+from polite_flamingo.sources.forms.answers import read_choices, with_reasons
 from polite_flamingo.sources.forms.files import find_one, read_rows, relative
 
 OWN_SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}  # by the records
@@ -36,7 +36,7 @@ class ScienceQa:
         """
         file = find_one(root, folder, *(f"{base}problems*.json{gz}" for base in FOLDERS for gz in ("", ".gz")))
         where, base = relative(root, file), relative(root, file.parent)
-        listed = _listed(file.with_name("pid_splits.json"), split)
+        listed = _ids_of_split(file.with_name("pid_splits.json"), split)
         seen = set()
         for name, record in read_rows(file):
             if listed is not None:
@@ -54,7 +54,7 @@ class ScienceQa:
             yield Reject(self.name, where, name, "question of 'pid_splits.json' is not in the file")
 
     def _sample(self, base: str, split: str, name: str, record: Any) -> Sample:
-        choices, answer = chosen(record, "answer")
+        choices, answer = read_choices(record, "answer")
         lines = [record["hint"].strip()] if isinstance(record.get("hint"), str) and record["hint"].strip() else []
         lines += [need(record, "question", str)]
         lines += [f"({letter}) {choice}" for letter, choice in zip(_letters(len(choices)), choices, strict=True)]
@@ -80,7 +80,7 @@ class ScienceQa:
         )
 
 
-def _listed(file: Path, split: str) -> set[str] | None:
+def _ids_of_split(file: Path, split: str) -> set[str] | None:
     if not file.is_file():
         if split in OWN_SPLITS:
             return None

@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import VALUE_LENGTH, attempt, need, single_turn
-from polite_flamingo.sources.forms.answers import given_answers, majority
+from polite_flamingo.sources.forms.answers import annotator_answers, majority
 from polite_flamingo.sources.forms.coco import image_finder
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.join import join
@@ -86,7 +86,7 @@ class Vqav2:
 
     def _extras(self, record: Any) -> dict[str, Any]:
         return {
-            "answers": given_answers(record),
+            "answers": annotator_answers(record),
             "question_type": record.get("question_type"),
             "answer_type": record.get("answer_type"),
         }
@@ -103,11 +103,11 @@ class OkVqa(Vqav2):
     prefix = ""
 
     def _answer(self, record: Any) -> str:
-        return majority(given_answers(record))
+        return majority(annotator_answers(record))
 
     def _extras(self, record: Any) -> dict[str, Any]:
         own_words = any("raw_answer" in answer for answer in record["answers"])
-        return super()._extras(record) | ({"raw_answers": given_answers(record, "raw_answer")} if own_words else {})
+        return super()._extras(record) | ({"raw_answers": annotator_answers(record, "raw_answer")} if own_words else {})
 
 
 def _question_id(item: tuple[int, Any]) -> int:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import COLORS, POSITIONS, SHAPES, SIZES, Scene, Thing
+from polite_flamingo.world.language import COLORS, POSITIONS, SHAPES, SIZES, Scene, SceneObject
 from polite_flamingo.world.scenes import draw_image, draw_scene, layout
 
 HIDDEN = 128
@@ -75,7 +75,7 @@ def falsified(scene: Scene, rng: Random) -> Statement:
         kind = rng.randrange(3)
         color = old.color if kind == 1 else rng.choice(COLORS)
         shape = old.shape if kind == 0 else rng.choice(SHAPES)
-        things[index] = Thing(color, shape, old.size, old.position)
+        things[index] = SceneObject(color, shape, old.size, old.position)
         claim = statement((things[index], *rng.sample(scene, rng.randint(0, min(2, len(scene))))), rng)
         if not claim.true_of(scene):
             return claim

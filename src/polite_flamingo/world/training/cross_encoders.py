@@ -38,7 +38,7 @@ def nli_example(seed: int, index: int) -> tuple[str, str, int]:
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
     questions = say.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
     q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(questions)
-    text, raw = _asked_and_raw(q, rng)
+    text, raw = _question_and_raw(q, rng)
     label = index % len(LABELS)
     said = _response(q, rng)
     if label == LABELS.index("contradiction"):
@@ -50,7 +50,7 @@ def nli_example(seed: int, index: int) -> tuple[str, str, int]:
     return premise, hypothesis, label
 
 
-def _asked_and_raw(q: SceneQuestion, rng: Random) -> tuple[str, str]:
+def _question_and_raw(q: SceneQuestion, rng: Random) -> tuple[str, str]:
     if not q.choices:
         return q.text, q.answer if rng.random() < 0.85 else q.polite
     question = f"{q.text} {', '.join(q.choices[:-1])}, or {q.choices[-1]}?"
