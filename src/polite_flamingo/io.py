@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,17 +25,23 @@ T = TypeVar("T")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file's path beside `path` that takes its place, fsynced, when the block ends well.
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary file's path beside `path` that takes its place when the block ends well.
 
-    A reader sees the old or the new content, never half of it; what an exception leaves behind is removed.
+    A reader sees the old or the new content, never half of it; what an exception leaves behind is removed. Threads and
+    processes may write the same file at the same time.
+
+    Args:
+        path: The file.
+        durable: Fsync it, so that it survives a power cut; without, for many small files that can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tmp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield tmp
-        with open(tmp, "rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(tmp, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
@@ -44,17 +51,23 @@ def replacing(path: Path) -> Iterator[Path]:
 def publishing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder` that takes its place when the block ends well.
 
-    So `folder` is complete or as it was before; what a killed run left of an earlier attempt is removed first.
+    So `folder` is as it was before or complete, or (killed between two renames) absent, but never half there; what a
+    killed run left of an earlier attempt is removed first.
     """
-    staging = folder.with_name(f".{folder.name}.publishing")
-    shutil.rmtree(staging, ignore_errors=True)
+    staging, old = (folder.with_name(f".{folder.name}.{state}") for state in ("publishing", "old"))
+    for left in (staging, old):
+        shutil.rmtree(left, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         yield staging
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():
+            os.replace(folder, old)
         os.replace(staging, folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if old.is_dir() and not folder.exists():
+            os.replace(old, folder)
+        for left in (staging, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import lzma
-import os
 import stat
 import tarfile
 import zipfile
@@ -17,6 +16,7 @@ from typing import IO
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.fetch.transfer import BLOCK, DiskFullError
+from polite_flamingo.io import replacing
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> list[str
             target = folder.joinpath(*parts)
             if not target.parent.resolve().is_relative_to(base) or target.is_symlink():
                 raise DataError("archive would write through a link", value=name, where=archive)
-            target.parent.mkdir(parents=True, exist_ok=True)
             left = _write(stream, target, left, archive)
             tops.setdefault(parts[0])
     return list(tops)
@@ -89,19 +88,12 @@ def _safe_parts(name: str, archive: Path) -> tuple[str, ...]:
 
 
 def _write(stream: IO[bytes], target: Path, left: int, archive: Path) -> int:
-    unfinished = target.with_name(f".{target.name}.unpacking")
-    try:
-        with open(unfinished, "wb") as file:
-            while block := stream.read(BLOCK):
-                left -= len(block)
-                if left < 0:
-                    raise DataError(
-                        "archive unpacks to far more than its size suggests", value=target.name, where=archive
-                    )
-                file.write(block)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(target, durable=False) as unfinished, open(unfinished, "wb") as file:
+        while block := stream.read(BLOCK):
+            left -= len(block)
+            if left < 0:
+                raise DataError("archive unpacks to far more than its size suggests", value=target.name, where=archive)
+            file.write(block)
     return left
 
 

@@ -162,7 +162,7 @@ def test_a_full_disk_is_called_so(tmp_path: Path, out: Path, monkeypatch: pytest
     real = builtins.open
 
     def full(name: Any, mode: str = "r", **options: Any) -> Any:
-        if str(name).endswith(".unpacking"):
+        if str(name).endswith(".tmp"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(name, mode, **options)
 

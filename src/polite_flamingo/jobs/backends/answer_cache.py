@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 
+from polite_flamingo.io import replacing
 from polite_flamingo.jobs.backends.chat_completion import Reply
 
 LOG = logging.getLogger(__name__)
@@ -40,10 +40,8 @@ class AnswerCache:
         if file is None:
             return
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            tmp = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-            tmp.write_text(json.dumps(asdict(reply), ensure_ascii=False, sort_keys=True), encoding="utf-8")
-            tmp.replace(file)  # no fsync: what a power cut spoils is asked for again
+            with replacing(file, durable=False) as tmp:  # what a power cut spoils is asked for again
+                tmp.write_text(json.dumps(asdict(reply), ensure_ascii=False, sort_keys=True), encoding="utf-8")
         except OSError as error:
             LOG.warning("answers are not kept any more: %s: %s", self._folder, error)
             self._folder = None
