@@ -46,6 +46,16 @@ class Filter(Protocol):
         """One of `ORDER`."""
         ...
 
+    @property
+    def title(self) -> str:
+        """Its name for readers."""
+        ...
+
+    @property
+    def axis(self) -> str:
+        """What its score is, for readers."""
+        ...
+
     def threshold(self, task: Task) -> Any:
         """What the score of a task is compared with; None: the filter is off."""
         ...

@@ -16,6 +16,8 @@ class ChangeFilter(Settings):
 
     inline: ClassVar[bool] = True
     name: ClassVar[str] = "change"
+    title: ClassVar[str] = "Change"
+    axis: ClassVar[str] = "Rouge-L with the raw answer"
 
     max_rouge_l: Share = Field(0.95, description="ours")
 

@@ -19,6 +19,8 @@ class ContradictionFilter(Settings):
 
     inline: ClassVar[bool] = True
     name: ClassVar[str] = "nli"
+    title: ClassVar[str] = "NLI"
+    axis: ClassVar[str] = "Largest rejected logit less the largest accepted one"
 
     reject: list[Literal["contradiction", "entailment", "neutral"]] = Field(
         ["contradiction"], description="section 3.3: contradiction is dropped (VQA)"

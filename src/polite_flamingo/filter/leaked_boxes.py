@@ -13,6 +13,8 @@ class LeakedBoxesFilter(LimitFilter):
     """At most this many bounding boxes in the text."""
 
     name: ClassVar[str] = "leaked_boxes"
+    title: ClassVar[str] = "Leaked boxes"
+    axis: ClassVar[str] = "Bounding boxes in the text"
     column: ClassVar[str] = "boxes"
     quantity: ClassVar[str] = "boxes"
 

@@ -16,6 +16,8 @@ class LengthFilter(Settings):
 
     inline: ClassVar[bool] = True
     name: ClassVar[str] = "length"
+    title: ClassVar[str] = "Length"
+    axis: ClassVar[str] = "Words"
 
     min_words: int = Field(3, ge=0, description="ours")
     max_words: int = Field(400, gt=0, description="ours")

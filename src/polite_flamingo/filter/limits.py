@@ -15,6 +15,8 @@ class LimitFilter(Settings, ABC):
 
     Attributes:
         name: The filter's name.
+        title: The same for readers.
+        axis: What its score is, for readers.
         column: The column it reads.
         quantity: What is counted, for the reason.
         decimals: Digits shown of the score.
@@ -22,6 +24,8 @@ class LimitFilter(Settings, ABC):
 
     inline: ClassVar[bool] = True
     name: ClassVar[str]
+    title: ClassVar[str]
+    axis: ClassVar[str]
     column: ClassVar[str]
     quantity: ClassVar[str]
     decimals: ClassVar[int] = 0

@@ -24,6 +24,8 @@ class NearDuplicateFilter(Settings):
 
     inline: ClassVar[bool] = True
     name: ClassVar[str] = "near_duplicate"
+    title: ClassVar[str] = "Near-duplicate"
+    axis: ClassVar[str] = "Similarity with an earlier answer of its source, where all others keep it"
 
     max_similarity: float | None = Field(None, ge=0, le=1, description="ours; MinHash similarity; null: off")
 

@@ -13,6 +13,8 @@ class NumbersFilter(LimitFilter):
     """At most this many numbers lost, invented or replaced (`scorers/checks.py`)."""
 
     name: ClassVar[str] = "numbers_changed"
+    title: ClassVar[str] = "Numbers changed"
+    axis: ClassVar[str] = "Numbers lost, invented or replaced"
     column: ClassVar[str] = "numbers_changed"
     quantity: ClassVar[str] = "numbers changed"
 

@@ -31,6 +31,8 @@ class ParagraphFilter(Settings):
 
     inline: ClassVar[bool] = True
     name: ClassVar[str] = "paragraphs"
+    title: ClassVar[str] = "CLIP paragraphs"
+    axis: ClassVar[str] = "CLIP logit of the lowest paragraph, which is cut below the threshold"
 
     min_clip_logit: float = Field(17.0, description="100 x cosine; section 3.3: paragraphs below 17.0 are cut")
 

@@ -14,6 +14,8 @@ class RepetitionFilter(LimitFilter):
     """At most this share of the words in repeated 4-grams."""
 
     name: ClassVar[str] = "repetition"
+    title: ClassVar[str] = "Repetition"
+    axis: ClassVar[str] = "Share of words in repeated 4-grams"
     column: ClassVar[str] = "repeated_share"
     quantity: ClassVar[str] = "of the words repeated"
     decimals: ClassVar[int] = 4

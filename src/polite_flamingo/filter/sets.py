@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
     Signatures = np.ndarray[Any, np.dtype[np.uint16]]
 
-SETS = tuple(one.name for one in (FilterSettings().near_duplicates, FilterSettings().template))
+_DEFAULTS = FilterSettings()
+SETS = (_DEFAULTS.near_duplicates.name, _DEFAULTS.template.name)
 ALL = (*ORDER, *SETS)  # every filter, in the order of the decision
+LABELS = {one.name: (one.title, one.axis) for one in _DEFAULTS.filters()} | {  # title and axis, for readers
+    one.name: (one.title, one.axis) for one in (_DEFAULTS.near_duplicates, _DEFAULTS.template)
+}
 ALIKE = 0.8  # similarity that the report calls near-duplicate while no limit is set
 OPENINGS = 3  # openings per source in the report
 

@@ -18,6 +18,8 @@ class StsFilter(Settings):
     """
 
     name: ClassVar[str] = "sts"
+    title: ClassVar[str] = "STS"
+    axis: ClassVar[str] = "Cosine with the raw answer"
 
     min_cosine: float = Field(0.40, ge=-1, le=1, description="section 3.3: below 0.40 is dropped (captions)")
     per_task: dict[Literal["caption", "change", "detail"], float] = Field(

@@ -17,6 +17,8 @@ class TemplateFilter(Settings):
 
     inline: ClassVar[bool] = True
     name: ClassVar[str] = "template"
+    title: ClassVar[str] = "Template"
+    axis: ClassVar[str] = "Share of its source that begins alike, where all others keep it"
 
     max_share: float | None = Field(None, gt=0, le=1, description="ours; null: off")
 

@@ -15,6 +15,8 @@ class UnfinishedFilter(Settings):
     """Looks at ``finish_reason``; it has no score and nothing to set."""
 
     name: ClassVar[str] = "unfinished"
+    title: ClassVar[str] = "Unfinished"
+    axis: ClassVar[str] = "The model stopped for want of room"
 
     def threshold(self, task: Task) -> str:
         """The finish reason that passes."""

@@ -13,6 +13,8 @@ class UnsupportedObjectsFilter(LimitFilter):
     """At most this many kinds of objects that nothing known about the image supports (`scorers/checks.py`)."""
 
     name: ClassVar[str] = "unsupported_objects"
+    title: ClassVar[str] = "Unsupported objects"
+    axis: ClassVar[str] = "Kinds of objects that nothing known about the image supports"
     column: ClassVar[str] = "unsupported_objects"
     quantity: ClassVar[str] = "objects that nothing supports"
 

@@ -13,6 +13,8 @@ class YesNoFilter(LimitFilter):
     """No answer turned round, either way (`scorers/checks.py`)."""
 
     name: ClassVar[str] = "yes_no_flipped"
+    title: ClassVar[str] = "Yes and no"
+    axis: ClassVar[str] = "1 where the answer says yes for no or no for yes"
     column: ClassVar[str] = "yes_no_flipped"
     quantity: ClassVar[str] = "answer turned round"
 

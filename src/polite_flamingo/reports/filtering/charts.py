@@ -8,36 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polite_flamingo.filter.sets import LABELS
 from polite_flamingo.reports.filtering.collect import KEPT, Scores
 
 BINS = 36
 WIDTH, HEIGHT, TOP, BASE, SIDE = 320, 150, 20, 118, 10  # of a histogram, in its own units
-AXES = {  # filter -> its name for readers, and what its score is
-    "length": ("Length", "Words"),
-    "change": ("Change", "Rouge-L with the raw answer"),
-    "sts": ("STS", "Cosine with the raw answer"),
-    "paragraphs": (
-        "CLIP paragraphs",
-        "CLIP logit of the lowest paragraph, which is cut below the threshold",
-    ),
-    "nli": ("NLI", "Largest rejected logit less the largest accepted one"),
-    "repetition": ("Repetition", "Share of words in repeated 4-grams"),
-    "leaked_boxes": ("Leaked boxes", "Bounding boxes in the text"),
-    "unsupported_objects": ("Unsupported objects", "Kinds of objects that nothing known about the image supports"),
-    "numbers_changed": ("Numbers changed", "Numbers lost, invented or replaced"),
-    "yes_no_flipped": ("Yes and no", "1 where the answer says yes for no or no for yes"),
-    "near_duplicate": (
-        "Near-duplicate",
-        "Similarity with an earlier answer of its source, where all others keep it",
-    ),
-    "template": ("Template", "Share of its source that begins alike, where all others keep it"),
-    "unfinished": ("Unfinished", "The model stopped for want of room"),
-}
 
 
 def title(name: str) -> str:
     """A filter's name for readers."""
-    return AXES[name][0] if name in AXES else name.replace("_", " ").capitalize()
+    return LABELS[name][0] if name in LABELS else name.replace("_", " ").capitalize()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import write_atomic
+from polite_flamingo.filter.sets import LABELS
 from polite_flamingo.reports.filtering import charts
 from polite_flamingo.reports.filtering.collect import KEPT, STATES, Collected, Scores, collect
 from polite_flamingo.reports.filtering.examples import Gallery, load_examples
@@ -219,7 +220,7 @@ def _alike_table(sets: Mapping[str, Any]) -> PageTable | None:
 def _figure(collected: Collected, name: str, threshold: str, data: charts.Histogram) -> FilterFigure:
     scores = collected.scores[name, threshold]
     several = sum(of == name for of, _ in collected.scores) > 1
-    axis = charts.AXES[name][1] if name in charts.AXES else charts.title(name)
+    axis = LABELS[name][1] if name in LABELS else charts.title(name)
     beyond = "" if all(data.low <= cut <= data.high for cut in data.cuts) else " (beyond the axis)"
     caption = f"{axis}. Threshold: {_threshold(scores, several)}{beyond}."
     return FilterFigure(charts.title(name), f"{name} {threshold}", charts.draw(name, data), caption, data.peak())
