@@ -45,7 +45,7 @@ class TextNoise:
         return [Draft(add_noise(r.text, rng, self.level_probability)) for r, rng in zip(responses, rngs, strict=True)]
 
 
-def add_noise(text: str, rng: Random, level_probability: float = 0.5) -> str:
+def add_noise(text: str, rng: Random, level_probability: float) -> str:
     """Drop sentences, shuffle sentences, character noise, word noise: each with `level_probability`, in this order."""
     if rng.random() < level_probability:
         text = drop_sentences(text, rng)

@@ -67,6 +67,9 @@ class Journal(Generic[A]):
         if not path.is_file() or hash_file(path) != entry["sha256"]:
             LOG.warning("%s is missing or damaged and is made again", path)
             return False
+        if not self._holds_answers(path):
+            LOG.warning("%s holds answers of another format and is made again", path)
+            return False
         with self._guarded("seal"):
             self._frames_path(shard).unlink(missing_ok=True)  # left by a stop right after the manifest was written
         return True
@@ -152,7 +155,7 @@ class Journal(Generic[A]):
                 del self._manifest["shards"][name]
             if beyond:
                 self._write_manifest()
-            for path in [*self.folder.glob("part-*.parquet"), *self.folder.glob("part-*.frames")]:
+            for path in [*self.folder.glob("part-[0-9]*.parquet"), *self.folder.glob("part-[0-9]*.frames")]:
                 if int(path.stem.removeprefix("part-")) >= shards:
                     path.unlink()
 
@@ -168,18 +171,26 @@ class Journal(Generic[A]):
         if not path.is_file():
             return fresh
         try:
-            manifest: dict[str, Any] = read_json(path)
+            manifest = read_json(path)
         except DataError as error:
             LOG.warning("manifest is unusable, finished shards are read again: %s", error)
+            return fresh
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("shards"), dict):
+            LOG.warning("manifest is unusable, finished shards are read again: %s", path)
             return fresh
         if manifest.get("format") != FORMAT or manifest.get("shard_size") != self.shard_size:
             LOG.warning("%s is of another format: finished units are looked up one by one", path)
             return fresh
-        return manifest
+        return dict(manifest)
 
     def _write_manifest(self) -> None:
         write_json(self.folder / "manifest.json", self._manifest)
         _sync_folder(self.folder)
+
+    def _holds_answers(self, path: Path) -> bool:
+        import pyarrow.parquet as pq
+
+        return set(self.answers.columns()) <= set(pq.read_schema(path).names)
 
     def _sealed_path(self, shard: int) -> Path:
         return self.folder / f"part-{shard:06d}.parquet"

@@ -50,7 +50,7 @@ class AnswerFormat(Generic[A]):
     def to_row(self, outcome: Outcome[A]) -> Row:
         """Flatten for a frame or a shard; every row has all columns."""
         head = {name: getattr(outcome, name) for name in ("index", "key", "id", "status", "reason")}
-        row = {**head, **{name: getattr(outcome.answer, name, None) for name in self._columns()}}
+        row = {**head, **{name: getattr(outcome.answer, name, None) for name in self.columns()}}
         return {name: _encodable(value) for name, value in row.items()}
 
     def from_row(self, row: Mapping[str, Any]) -> Outcome[A]:
@@ -59,11 +59,12 @@ class AnswerFormat(Generic[A]):
         Raises:
             KeyError: the row is of another format.
         """
-        values = {name: row[name] for name in self._columns()}
+        values = {name: row[name] for name in self.columns()}
         answer = self.answer(**values) if row["status"] == DONE else None
         return Outcome(row["index"], row["key"], row["id"], answer, row["status"], row["reason"])
 
-    def _columns(self) -> tuple[str, ...]:
+    def columns(self) -> tuple[str, ...]:
+        """Names of an answer's columns."""
         return tuple(field.name for field in fields(self.answer))  # type: ignore[arg-type]  # any dataclass
 
 

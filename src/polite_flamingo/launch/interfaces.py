@@ -13,7 +13,7 @@ from polite_flamingo.errors import BusyError
 from polite_flamingo.launch.processes import start, stop, terminated_as_exit
 
 
-def serve_interfaces(docs: Path, *, mlflow_port: int = 5000, prefect_port: int = 4200) -> int:
+def serve_interfaces(docs: Path, *, mlflow_port: int, prefect_port: int) -> int:
     """Start the MLflow UI and a Prefect server on 127.0.0.1, say where they are, and stop both on Ctrl-C.
 
     Args:

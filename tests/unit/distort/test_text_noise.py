@@ -27,11 +27,11 @@ def changed_words(noisy: str) -> list[tuple[str, str]]:
 
 
 def test_the_same_randomness_gives_the_same_noise() -> None:
-    assert add_noise(TEXT, Random("a")) == add_noise(TEXT, Random("a"))
+    assert add_noise(TEXT, Random("a"), 0.5) == add_noise(TEXT, Random("a"), 0.5)
 
 
 def test_different_randomness_gives_many_different_texts() -> None:
-    assert len({add_noise(TEXT, Random(i)) for i in range(100)}) > 60
+    assert len({add_noise(TEXT, Random(i), 0.5) for i in range(100)}) > 60
 
 
 def test_probability_zero_changes_nothing_and_one_always_something() -> None:
@@ -40,7 +40,7 @@ def test_probability_zero_changes_nothing_and_one_always_something() -> None:
 
 
 def test_at_the_papers_probability_one_in_sixteen_texts_stays_as_it_was() -> None:
-    same = sum(add_noise(TEXT, Random(i)) == TEXT for i in range(3000))
+    same = sum(add_noise(TEXT, Random(i), 0.5) == TEXT for i in range(3000))
     # All four coins say no in 1/16; keeping every sentence, or shuffling them into place, adds a little.
     assert 3000 / 16 * 0.8 < same < 3000 / 16 * 2.2
 

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from polite_flamingo.errors import BusyError, StorageError
 from polite_flamingo.io import write_json, write_shard
 from polite_flamingo.jobs.backends.text import TEXTS
 from polite_flamingo.jobs.journal import Journal, _frames, open_journal
-from polite_flamingo.jobs.outcomes import Outcome
+from polite_flamingo.jobs.outcomes import AnswerFormat, Outcome
 from polite_flamingo.records import Generated
 
 ROOT = Path(__file__).parents[3]
@@ -29,6 +30,11 @@ DONE = [Outcome(i, key, f"id {key}", Generated(f"text {key}", "stop", 3)) for i,
 
 class Stopped(BaseException):
     pass
+
+
+@dataclass(frozen=True)
+class WiderAnswer(Generated):
+    confidence: float = 0.0
 
 
 def test_what_was_appended_is_restored_by_key(tmp_path):
@@ -89,6 +95,24 @@ def test_without_a_usable_manifest_finished_shards_are_still_found(tmp_path):
         go(questions(40), second, tmp_path)
         assert second.tries == [], content
         assert shards(tmp_path) == before, content
+
+
+def test_a_sealed_shard_without_a_column_of_the_answers_is_made_again(tmp_path):
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.seal(0, DONE)
+        assert journal.sealed(0, KEYS)
+    with open_journal(tmp_path, AnswerFormat(WiderAnswer)) as journal:
+        assert not journal.sealed(0, KEYS)
+        assert journal.restore(0, KEYS) == {}
+
+
+def test_a_manifest_of_any_other_shape_is_unusable(tmp_path):
+    for text in ("[]", '{"format": 2, "shard_size": 2048}', '{"format": 2, "shard_size": 2048, "shards": null}'):
+        with open_journal(tmp_path, TEXTS) as journal:
+            journal.seal(0, DONE)
+        (tmp_path / "manifest.json").write_text(text)
+        with open_journal(tmp_path, TEXTS) as journal:
+            assert set(journal.restore(0, KEYS)) == set(KEYS)
 
 
 def test_the_work_of_an_earlier_format_is_done_again(tmp_path):
