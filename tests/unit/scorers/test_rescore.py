@@ -12,7 +12,7 @@ from tests.unit.cases import case
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.evaluate.rescore import chosen, render, rescore
+from polite_flamingo.evaluate.rescore import parse_scorers, render, rescore
 
 RECORD = {
     "input": "What is it?<img_path>a.png<img_path>",
@@ -29,7 +29,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def again(file: Path, names: str = "rouge", **folders: Path) -> dict[str, Any]:
-    return rescore(file, chosen(names), folders=folders, image_root=file.parent, device="cpu")
+    return rescore(file, parse_scorers(names), folders=folders, image_root=file.parent, device="cpu")
 
 
 def test_a_record_a_list_and_lines_are_read(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_file_that_holds_no_records_is_named(tmp_path: Path) -> None:
 
 def test_an_unknown_scorer_is_suggested() -> None:
     with pytest.raises(ConfigError, match="rouge"):
-        chosen("rogue")
+        parse_scorers("rogue")
 
 
 @pytest.mark.real_data
