@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.filter.chain import Decision, Decisions, FilterSettings, decide
+from polite_flamingo.filter.chain import Decisions, FilterSettings, decide
 from polite_flamingo.filter.columns import ScoreBatch
 from polite_flamingo.io import chunked, publishing
 from polite_flamingo.records import Rewrite
@@ -68,11 +68,6 @@ def batch_of(rewrites: Iterable[Rewrite]) -> ScoreBatch:
         array.dictionary_encode() if name in CODED else array for name, array in zip(layout.names, arrays, strict=True)
     ]
     return ScoreBatch(pa.RecordBatch.from_arrays(coded, names=layout.names))
-
-
-def decide_records(rewrites: Sequence[Rewrite], settings: FilterSettings) -> list[Decision]:
-    """The decisions on a few scored records."""
-    return [decision for _, decision in decide(batch_of(rewrites), settings).on(rewrites)]
 
 
 def _write(rewrites: Iterable[Rewrite], folder: Path) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.filter.chain import Decision, Filter, FilterSettings
+from polite_flamingo.filter.chain import decide as decide_batch
 from polite_flamingo.filter.decisions import decision_row, record_row, schema
-from polite_flamingo.filter.table import batch_of, decide_records
+from polite_flamingo.filter.table import batch_of
 from polite_flamingo.io import write_shard, write_shards
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import BY_CUT, COLUMNS
@@ -46,6 +47,11 @@ def judge(one: Filter, rewrite: Rewrite) -> Verdict:
     verdicts = one.judge(batch)
     score = float(verdicts.score[0])
     return Verdict(one.reason(batch, 0) if verdicts.rejected[0] else None, None if math.isnan(score) else score)
+
+
+def decide_records(rewrites: Sequence[Rewrite], settings: FilterSettings) -> list[Decision]:
+    """What becomes of a few records."""
+    return [decision for _, decision in decide_batch(batch_of(rewrites), settings).on(rewrites)]
 
 
 def decide(rewrite: Rewrite, settings: FilterSettings) -> Decision:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.filter.scoring import decide, with_columns
+from tests.unit.filter.scoring import decide, decide_records, with_columns
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import KEPT, ORDER, FilterSettings
-from polite_flamingo.filter.table import count_rows, decide_records, decide_table, read_batches, write_table
+from polite_flamingo.filter.table import count_rows, decide_table, read_batches, write_table
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.text import cut_texts, text_scores
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.filter.scoring import decide_records
 
 from polite_flamingo.errors import ModelError, QualityError
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.filter.table import decide_records
 from polite_flamingo.io import read_jsonl, read_shards, write_shards
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor

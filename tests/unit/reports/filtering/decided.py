@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image as PILImage
-from tests.unit.filter.scoring import with_columns, write_decided
+from tests.unit.filter.scoring import with_columns, write_decided, decide_records
 
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.filter.table import decide_records
 from polite_flamingo.records import Image, Rewrite, Task
 
 SETTINGS = FilterSettings().changed({"sts.per_task": {"change": 0.85}})
