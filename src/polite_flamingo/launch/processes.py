@@ -6,14 +6,17 @@ Killing ``dvc repro`` alone would leave the stage it runs alive. Being killed ou
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 GRACE_SECONDS = 10.0
+PROGRESS = re.compile(r"\[\d+:\d\d[^\]]*\]\s*$")  # how the line of a progress bar ends
 
 
 GUARD = 'read -r line || kill -s KILL -- "-$1"'  # end of file: whoever held the other end of the pipe is gone
@@ -110,6 +113,22 @@ def stream(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str,
             stop(process)
     if code:
         raise subprocess.CalledProcessError(code, list(command))
+
+
+def paced(lines: Iterable[str], seconds: float, *, clock: Callable[[], float] = time.monotonic) -> Iterator[str]:
+    """All lines but those of progress bars, of which one every `seconds` is left, and the last before another line."""
+    written, skipped = -seconds, ""
+    for line in lines:
+        if PROGRESS.search(line) is None:
+            yield from filter(None, [skipped])
+            yield line
+            skipped = ""
+        elif (now := clock()) - written >= seconds:
+            written, skipped = now, ""
+            yield line
+        else:
+            skipped = line
+    yield from filter(None, [skipped])
 
 
 def call(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from polite_flamingo.errors import ConfigError
+from polite_flamingo.errors import BusyError, ConfigError
 from polite_flamingo.io import locked, write_atomic
 
 FOLDER = Path(".work") / "projects"
@@ -29,19 +29,28 @@ _CONFIG = """\
 
 
 @contextmanager
-def project_of(profile: str, root: Path = Path()) -> Iterator[Path]:
+def project_of(profile: str, root: Path = Path(), *, wait: Callable[[], None] | None = None) -> Iterator[Path]:
     """Folder in which DVC runs `profile`, held for the time of the block.
 
     Args:
         profile: Name of the profile.
         root: Top folder of the project.
+        wait: Called while another run has the profile, before each further try; None: there is no other try.
 
     Raises:
         ConfigError: params.yaml has no line ``profile: …``.
-        BusyError: another run of this profile is going on.
+        BusyError: another run of this profile is going on, and `wait` is None.
     """
     root = root.resolve()
-    with locked(root / FOLDER / f"{profile}.lock", where=f"profile {profile}"):
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(root / FOLDER / f"{profile}.lock", where=f"profile {profile}"))
+                break
+            except BusyError:
+                if wait is None:
+                    raise
+            wait()
         folder = folder_of(profile, root)
         if folder != root:
             _link(folder, profile, root)

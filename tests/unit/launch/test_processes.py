@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.launch.processes import call, start, stop, stream
+from polite_flamingo.launch.processes import call, paced, start, stop, stream
 
 PARENT_OF_A_SLEEPER = ["sh", "-c", "sleep 60 & echo $!; echo second; wait"]
 
@@ -102,3 +102,11 @@ def test_a_command_that_ended_leaves_nothing_behind() -> None:
     for _ in range(3):
         assert call(["true"]) == 0
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_of_a_progress_bar_a_line_now_and_then_is_left_and_the_last_before_others() -> None:
+    ticks = [f"score:  {n}%|#  | {n}/100 [00:0{n}<00:09, 1.00rec/s, failed=0]" for n in range(8)]
+    counted = "coco train: 70rec [00:01, 64.3rec/s]"
+    times = iter(range(100))
+    left = list(paced([*ticks, "INFO done", counted, "end [sic]"], 3, clock=lambda: next(times)))
+    assert left == [ticks[0], ticks[3], ticks[6], ticks[7], "INFO done", counted, "end [sic]"]

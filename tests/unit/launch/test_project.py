@@ -101,3 +101,18 @@ def test_a_file_without_a_profile_is_refused(root: Path) -> None:
     (root / "params.yaml").write_text("seed: 1\n")
     with pytest.raises(ConfigError, match="no profile is named"), project_of("smol", root):
         pass
+
+
+def test_a_run_may_wait_for_the_one_that_has_the_profile(root: Path) -> None:
+    other = project_of("smol", root)
+    other.__enter__()
+    waits: list[int] = []
+
+    def wait() -> None:
+        waits.append(1)
+        if len(waits) == 3:
+            other.__exit__(None, None, None)
+
+    with project_of("smol", root, wait=wait) as folder:
+        assert folder == root / FOLDER / "smol"
+    assert len(waits) == 3
