@@ -58,7 +58,7 @@ def test_other_code_data_or_budget_is_another_experiment(params: Params) -> None
     changed_code = set(_names(params))
     assert before.isdisjoint(changed_code)
     lock = Path("dvc.lock").read_text()
-    pf1m = lock.index("path: data/tiny/pf1m\n")
+    pf1m = lock.index("path: data/tiny/pf1m/kept\n")
     Path("dvc.lock").write_text(lock[:pf1m] + lock[pf1m:].replace("md5: ", "md5: 0", 2))
     assert changed_code.isdisjoint(_names(params))
 
