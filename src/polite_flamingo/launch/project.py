@@ -7,6 +7,8 @@ and DVC's cache is shared. However a run ends, git sees no difference, and two p
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +17,8 @@ from pathlib import Path
 
 from polite_flamingo.errors import BusyError, ConfigError
 from polite_flamingo.io import locked, write_atomic
+
+LOG = logging.getLogger(__name__)
 
 FOLDER = Path(".work") / "projects"
 OWN = ("params.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
@@ -54,6 +58,7 @@ def project_of(profile: str, root: Path = Path(), *, wait: Callable[[], None] | 
         folder = folder_of(profile, root)
         if folder != root:
             _link(folder, profile, root)
+        _remove_torn_lock(folder)
         yield folder
 
 
@@ -108,6 +113,18 @@ def _link(folder: Path, profile: str, root: Path) -> None:
             link.symlink_to(target)
     write_atomic(folder / ".dvc" / "config", _CONFIG + cache_section(root))
     write_atomic(folder / "params.yaml", with_profile(root / "params.yaml", profile))
+
+
+def _remove_torn_lock(folder: Path) -> None:
+    """Remove DVC's file of locks where a kill has torn it: DVC would refuse to work for ever."""
+    path = folder / ".dvc" / "tmp" / "rwlock"
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        LOG.warning("%s was torn by a killed run and is removed", path)
+        path.unlink(missing_ok=True)
 
 
 def _profile_line(text: str, params: Path) -> re.Match[str]:

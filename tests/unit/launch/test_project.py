@@ -116,3 +116,14 @@ def test_a_run_may_wait_for_the_one_that_has_the_profile(root: Path) -> None:
     with project_of("smol", root, wait=wait) as folder:
         assert folder == root / FOLDER / "smol"
     assert len(waits) == 3
+
+
+def test_a_file_of_locks_that_a_kill_has_torn_is_removed_and_a_whole_one_is_kept(root: Path) -> None:
+    for profile in ("tiny", "smol"):
+        with project_of(profile, root) as folder:
+            locks = folder / ".dvc" / "tmp" / "rwlock"
+        locks.parent.mkdir(exist_ok=True)
+        for text, kept in (("", False), ('{"src": {"re', False), ("{}", True)):
+            locks.write_text(text)
+            with project_of(profile, root):
+                assert locks.exists() is kept, text
