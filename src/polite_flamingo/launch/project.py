@@ -58,6 +58,7 @@ def project_of(profile: str, root: Path = Path(), *, wait: Callable[[], None] | 
         folder = folder_of(profile, root)
         if folder != root:
             _link(folder, profile, root)
+            _remove_torn_state(folder / "dvc.lock")
         _remove_torn_lock(folder)
         yield folder
 
@@ -113,6 +114,21 @@ def _link(folder: Path, profile: str, root: Path) -> None:
             link.symlink_to(target)
     write_atomic(folder / ".dvc" / "config", _CONFIG + cache_section(root))
     write_atomic(folder / "params.yaml", with_profile(root / "params.yaml", profile))
+
+
+def _remove_torn_state(path: Path) -> None:
+    """Remove a side project's dvc.lock that a kill has torn, for DVC writes it in place; its cache knows the runs."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils.serialize import ParseError, parse_yaml
+    from voluptuous import Invalid
+
+    if not path.is_file():
+        return
+    try:
+        COMPILED_LOCKFILE_SCHEMA(parse_yaml(path.read_text(encoding="utf-8"), path))
+    except (ParseError, Invalid):
+        LOG.warning("%s was torn by a killed run and is removed", path)
+        path.unlink()
 
 
 def _remove_torn_lock(folder: Path) -> None:

@@ -46,12 +46,12 @@ def test_another_profile_has_its_own_params_and_shares_the_rest(root: Path) -> N
 
 def test_a_side_project_keeps_its_state_and_follows_the_project(root: Path) -> None:
     with project_of("smol", root) as folder:
-        (folder / "dvc.lock").write_text("of smol")
+        (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     (root / "src").rmdir()
     (root / "own_reader.py").touch()
     (root / "params.yaml").write_text(TEXT.replace("seed: 42", "seed: 7"))
     with project_of("smol", root) as folder:
-        assert (folder / "dvc.lock").read_text() == "of smol"
+        assert (folder / "dvc.lock").read_text().endswith("stages: {}\n")
         assert "seed: 7" in (folder / "params.yaml").read_text()
         assert (folder / "own_reader.py").exists()
         assert not (folder / "src").is_symlink()
@@ -127,3 +127,15 @@ def test_a_file_of_locks_that_a_kill_has_torn_is_removed_and_a_whole_one_is_kept
             locks.write_text(text)
             with project_of(profile, root):
                 assert locks.exists() is kept, text
+
+
+def test_a_state_that_a_kill_has_torn_is_removed_but_never_the_projects_own(root: Path) -> None:
+    with project_of("smol", root) as folder:
+        state = folder / "dvc.lock"
+    whole = "schema: '2.0'\nstages:\n  a@smol:\n    cmd: x\n    outs:\n    - path: data/a\n      md5: f00\n"
+    for text, kept in (("", False), (whole[:-24], False), (whole[: whole.index(" x") + 1], False), (whole, True)):
+        state.write_text(text)
+        with project_of("smol", root):
+            assert state.exists() is kept, text
+    with project_of("tiny", root):
+        assert (root / "dvc.lock").read_text() == "of tiny"
