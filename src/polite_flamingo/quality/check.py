@@ -17,6 +17,29 @@ if TYPE_CHECKING:
 NAMED_ROWS = 5
 MAX_LISTED = 50_000  # rows up to which the Data Docs may list every unexpected one
 SITE = "data_docs"
+PLACE = ("id", "file", "row")  # columns of a frame that say which record a row is, and where it lies
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRow:
+    """A row that people are to look at.
+
+    Args:
+        id: Id of the record, or what else it is known by.
+        note: The offending value, or what is wrong with it.
+        file: Where it lies; None where it is not known.
+        row: Its number in the file, from 0; in a foreign file whatever names a row there.
+    """
+
+    id: str
+    note: str = ""
+    file: str | None = None
+    row: int | str | None = None
+
+    def __str__(self) -> str:
+        note = f": {self.note}" if self.note else ""
+        place = "" if self.file is None else f" ({self.file}, row {self.row})"
+        return f"{self.id}{note}{place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +52,8 @@ class Check:
         because: Why it matters.
         passed: Whether it holds.
         unexpected: Rows that do not comply (some may be allowed by ``mostly``).
-        rows: Ids of the first of them, with the offending value.
+        rows: The first of them.
+        summary: What the rows have in common, where a figure of the whole fails.
     """
 
     expectation: str
@@ -37,7 +61,8 @@ class Check:
     because: str
     passed: bool
     unexpected: int = 0
-    rows: tuple[str, ...] = ()
+    rows: tuple[NamedRow, ...] = ()
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +80,7 @@ class GateResult:
 
     def to_json(self) -> dict[str, Any]:
         """For the report of the gate; the same data give the same report."""
-        checks = [{**asdict(check), "rows": list(check.rows)} for check in self.checks]
+        checks = [asdict(check) | {"rows": [asdict(row) for row in check.rows]} for check in self.checks]
         return {"name": self.name, "records": self.records, "passed": not self.failed, "findings": checks}
 
     def require(self, docs: Path | None = None) -> None:
@@ -71,6 +96,7 @@ class GateResult:
             lines.append(f"{check.column}: {check.expectation}: {check.because}")
             if check.unexpected:
                 lines.append(f"  {check.unexpected} of {self.records} rows do not comply, first of them:")
+            lines += [f"  {check.summary}"] if check.summary else []
             lines += [f"    {row}" for row in check.rows]
         raise QualityError(
             f"gate {self.name!r} failed {len(self.failed)} of {len(self.checks)} checks:\n    " + "\n    ".join(lines),
@@ -86,7 +112,7 @@ def run_suite(
 
     Args:
         name: Name of the gate, and of its page in the Data Docs.
-        frame: One row per record.
+        frame: One row per record; columns ``file`` and ``row`` say where it lies.
         suite: What has to hold.
         docs: Folder of the Data Docs site, shared by the gates of a profile; None writes none.
         store: Folder where Great Expectations keeps the gates' last results; needed with `docs`.
@@ -107,12 +133,12 @@ def run_suite(
     return GateResult(name, len(frame), checks)
 
 
-def at_most(name: str, value: float, limit: float, because: str, rows: Sequence[str] = ()) -> Check:
+def at_most(name: str, value: float, limit: float, because: str, rows: Sequence[NamedRow] = ()) -> Check:
     """A figure that must not exceed a limit."""
     return Check(f"{value:.4f} <= {limit}", name, because, passed=value <= limit, rows=tuple(rows[:NAMED_ROWS]))
 
 
-def at_least(name: str, value: float, limit: float, because: str, rows: Sequence[str] = ()) -> Check:
+def at_least(name: str, value: float, limit: float, because: str, rows: Sequence[NamedRow] = ()) -> Check:
     """A figure that must reach a limit."""
     return Check(f"{value:.4f} >= {limit}", name, because, passed=value >= limit, rows=tuple(rows[:NAMED_ROWS]))
 
@@ -152,7 +178,7 @@ def _validate(
             validation_definitions=[definition],
             result_format={
                 "result_format": "COMPLETE" if len(frame) <= MAX_LISTED else "SUMMARY",
-                "unexpected_index_column_names": ["id"],
+                "unexpected_index_column_names": [name for name in PLACE if name in frame.columns],
                 "partial_unexpected_count": NAMED_ROWS,
             },
         )
@@ -183,12 +209,12 @@ def _check(expectation: Expectation, result: Any) -> Check:
     )
 
 
-def _row(entry: Any, column: str) -> str:
+def _row(entry: Any, column: str) -> NamedRow:
     if not isinstance(entry, dict):
-        return str(entry)
-    value = str(entry.get(column, ""))
-    beginning = "" if column == "id" else f": {value[:80]!r}"
-    return f"{entry.get('id')}{beginning}"
+        return NamedRow(str(entry))
+    value = "" if column == "id" else repr(str(entry.get(column, ""))[:80])
+    row = entry.get("row")
+    return NamedRow(str(entry.get("id")), value, entry.get("file"), None if row is None else int(row))
 
 
 def _write_docs(context: Any, docs: Path) -> None:

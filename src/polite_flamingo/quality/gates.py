@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.filter.chain import ORDER, FilterSettings
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
-from polite_flamingo.filter.decisions import fate_counts, nearest_records, read_decided
+from polite_flamingo.filter.decisions import KEPT, REJECTED, fate_counts, nearest_records, read_decided
 from polite_flamingo.io import Row, read_json, read_jsonl, read_shards
 from polite_flamingo.quality import suites
-from polite_flamingo.quality.check import NAMED_ROWS, Check, at_least, at_most, run_suite
+from polite_flamingo.quality.check import NAMED_ROWS, Check, NamedRow, at_least, at_most, run_suite
 from polite_flamingo.quality.settings import KeepRange, QualitySettings
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.nli import nli_label
@@ -53,10 +53,11 @@ def raw(samples: Path, report: Path, settings: QualitySettings) -> Gate:
     frame = _frame(
         (raw_row(row, role) for role in ROLES for row in read_shards(samples / role)),
         ("id", "task", "role", "licence", "images", "instruction", "answer", "images_fit_task", "boxes_normalised"),
+        *(samples / role for role in ROLES),
     )
     rejects = list(read_jsonl(samples / "quarantine.jsonl"))
     read = _rows_read(report, len(frame) + len(rejects))
-    named = [f"{r['source']}: {r['file']}, row {r['row']}: {r['reason']}" for r in rejects[:NAMED_ROWS]]
+    named = [NamedRow(r["source"], r["reason"], r["file"], r["row"]) for r in rejects]
     because = "quality.max_rejected_share: more unusable rows than this mean a wrong file or a wrong reader"
     share = len(rejects) / max(read, 1)
     return Gate(frame, suites.raw(), [at_most("quarantine share", share, settings.max_rejected_share, because, named)])
@@ -105,19 +106,19 @@ def distorted(pairs: Path) -> Gate:
         }
         for row in rows
     )
-    return Gate(_frame(more, (*columns, "changed", "held_out_apart")), suites.distorted())
+    return Gate(_frame(more, (*columns, "changed", "held_out_apart"), pairs), suites.distorted())
 
 
 def rewritten(rewrites: Path, annotations: Path) -> Gate:
     """Rewritten annotations; none of the annotations is lost."""
     columns = ("id", "task", "finish_reason", "raw_answer", "rewritten")
-    frame = _frame(read_shards(rewrites, columns), columns)
+    frame = _frame(read_shards(rewrites, columns), columns, rewrites)
     known = set(frame["id"])
-    samples = [row["id"] for row in read_shards(annotations, ["id"])]
     quarantine = rewrites / "quarantine.jsonl"
     if quarantine.is_file():
         known.update(row["row"] for row in read_jsonl(quarantine))
-    lost = [sample for sample in samples if sample not in known]
+    samples = zip(read_shards(annotations, ["id"]), _places([annotations]), strict=True)
+    lost = [NamedRow(row["id"], "", *place) for row, place in samples if row["id"] not in known]
     because = "every annotation is rewritten or in quarantine, none is lost"
     return Gate(frame, suites.rewritten(), [at_most("annotations without a rewrite", len(lost), 0, because, lost)])
 
@@ -133,11 +134,11 @@ def pf1m(folder: Path, filters: FilterSettings, settings: QualitySettings) -> Ga
     columns = (
         "id", "task", "licence", "images", "instruction", "rewritten", "words", "sts", "nli", "leaked_boxes", "probe",
     )  # fmt: skip
-    frame = _frame((pf1m_row(rewrite) for rewrite, _ in read_decided(folder, "kept", ())), columns)
+    frame = _frame((pf1m_row(rewrite) for rewrite, _ in read_decided(folder, KEPT, ())), columns, folder / KEPT)
     counts = sum(fate_counts(folder / DECISIONS).values(), Counter())
     share = counts["kept"] / max(counts.total(), 1)
     del counts["kept"]
-    named = [f"{count} records rejected by {reason}" for reason, count in counts.most_common(NAMED_ROWS)]
+    named = [NamedRow(f"{count} records rejected by {reason}") for reason, count in counts.most_common(NAMED_ROWS)]
     because = "quality.min_kept_share: filters that drop more than this hide a broken rewriter"
     suite = suites.pf1m(
         max_words=filters.length.max_words,
@@ -170,15 +171,15 @@ def kept_shares(decisions: Path, ranges: KeepRange, docs: Path, store: Path) -> 
     checks = []
     for name, check in zip(known, result.checks, strict=True):
         if not check.passed:
-            rows = _telling(decisions, name, known[name], shares[name], bounds[name])
-            check = replace(check, unexpected=0, rows=rows)
+            summary, rows = _telling(decisions, name, known[name], shares[name], bounds[name])
+            check = replace(check, unexpected=0, summary=summary, rows=rows)
         checks.append(check)
     return checks
 
 
 def _telling(
     folder: Path, source: str, counts: Counter[str], share: float, bounds: tuple[float, float]
-) -> tuple[str, ...]:
+) -> tuple[str, tuple[NamedRow, ...]]:
     """What took most of a source, and the records nearest to that filter's threshold."""
     low, high = bounds
     taken = Counter({name: count for name, count in counts.items() if name != "kept"}).most_common(1)
@@ -186,9 +187,11 @@ def _telling(
     summary = (
         f"{source}: {share:.4f} of {counts.total()} records kept, outside {low} to {high}; {name} took most, {count}"
     )
-    side = "rejected" if share < low else "kept"
-    nearest = nearest_records(folder, source, name, kept=share > high, most=NEAREST)
-    return (f"{summary}; {side} nearest to its threshold:", *nearest)
+    side = REJECTED if share < low else KEPT
+    nearest = [line.partition(": ") for line in nearest_records(folder, source, name, kept=side == KEPT, most=NEAREST)]
+    places = _located(folder.parent / side, {record for record, _, _ in nearest})
+    rows = tuple(NamedRow(record, note, *places.get(record, (None, None))) for record, _, note in nearest)
+    return f"{summary}; {side} nearest to its threshold:", rows
 
 
 def pf1m_row(rewrite: Rewrite) -> Row:
@@ -205,10 +208,29 @@ def pf1m_row(rewrite: Rewrite) -> Row:
     }
 
 
-def _frame(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+def _frame(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...], *folders: Path) -> pd.DataFrame:
+    """A frame of these columns, and of ``file`` and ``row``: the rows are those of the shard folders, in order."""
     import pandas as pd
 
-    return pd.DataFrame.from_records(list(rows), columns=list(columns))
+    placed = ({**row, "file": file, "row": number} for row, (file, number) in zip(rows, _places(folders), strict=True))
+    return pd.DataFrame.from_records(list(placed), columns=[*columns, "file", "row"])
+
+
+def _places(folders: Sequence[Path]) -> Iterator[tuple[str, int]]:
+    """File and number in it of every row of some shard folders, in order, without reading a row."""
+    import pyarrow.parquet as pq
+
+    for folder in folders:
+        for path in sorted(folder.glob("part-*.parquet")):
+            name = path.as_posix()
+            for number in range(pq.read_metadata(path).num_rows):
+                yield name, number
+
+
+def _located(folder: Path, ids: Set[str]) -> dict[str, tuple[str, int]]:
+    """File and row of some records of a shard folder."""
+    rows = zip(read_shards(folder, ["id"]), _places([folder]), strict=True)
+    return {row["id"]: place for row, place in rows if row["id"] in ids}
 
 
 def _rows_read(report: Path, counted: int) -> int:

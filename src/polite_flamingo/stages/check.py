@@ -2,7 +2,7 @@
 
 A gate that holds writes ``reports/P/checks/check_<name>.json``, and ``check_<name>.ok`` with always the same content:
 the stages after it depend on that one, so that other figures of a gate that holds re-run nothing. A gate that fails
-raises and writes nothing but the Data Docs.
+raises and writes no output of DVC: what it found is in the Data Docs and in ``.work/gates/P/check_<name>.json``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.io import write_atomic, write_json
 from polite_flamingo.params import Params
-from polite_flamingo.quality import gates
+from polite_flamingo.quality import findings, gates
 from polite_flamingo.quality.check import GateResult, run_suite
 from polite_flamingo.tracking.base import Tracker
 
@@ -41,6 +41,8 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     Raises:
         QualityError: names what failed and the rows.
     """
+    stage = f"check_{which}"
+    findings.forget(params.profile, stage)
     gate = GATES[which](params)
     docs = params.reports / "data_docs"
     store = Path(".work") / "great_expectations" / params.profile
@@ -50,9 +52,10 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         shares += gates.kept_shares(params.data / "pf1m" / DECISIONS, params.quality.keep_range, docs, store)
     result = GateResult(which, suite.records, [*suite.checks, *shares])
     tracker.metrics({"records": result.records, "checks": len(result.checks), "failed": len(result.failed)})
-    result.require(docs / "index.html")
     report = result.to_json()
-    write_json(params.reports / "checks" / f"check_{which}.json", report)
-    write_atomic(params.reports / "checks" / f"check_{which}.ok", HOLDS)
+    tracker.artifact(findings.write_findings(params.profile, stage, report, docs / "index.html"))
+    result.require(docs / "index.html")
+    write_json(params.reports / "checks" / f"{stage}.json", report)
+    write_atomic(params.reports / "checks" / f"{stage}.ok", HOLDS)
     LOG.info("%s: %d records, %d checks hold", which, result.records, len(result.checks))
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 from tests.unit.filter.scoring import write_decided
 
-from polite_flamingo.errors import QualityError
+from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.filter.chain import Decision, FilterResult
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.io import read_json, write_json, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.quality import gates
+from polite_flamingo.quality.findings import read_findings
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import check
 from polite_flamingo.tracking.base import NullTracker
@@ -98,13 +100,29 @@ def test_a_box_outside_the_image_fails_the_gate_and_names_the_row(params: Params
         check.run(params, NullTracker(), "raw")
     assert "coco/train/3" in str(caught.value)
     assert not (params.reports / "checks" / "check_raw.json").exists()
+    found = read_findings(Path(), "tiny", "check_raw")
+    assert found is not None
+    assert (found["passed"], found["records"]) == (False, 3)
+    (failed,) = found["failed"]
+    place = "data/tiny/samples/annotation/part-000000.parquet"
+    assert failed["rows"] == [{"id": "coco/train/3", "note": "'False'", "file": place, "row": 2}]
+
+
+def test_a_gate_that_breaks_leaves_no_findings_of_an_earlier_run(params: Params) -> None:
+    _write_samples(params, [_sample(1)])
+    check.run(params, NullTracker(), "raw")
+    assert read_findings(Path(), "tiny", "check_raw") is not None
+    shutil.rmtree(params.data / "samples" / "annotation")
+    with pytest.raises(DataError):
+        check.run(params, NullTracker(), "raw")
+    assert read_findings(Path(), "tiny", "check_raw") is None
 
 
 def test_too_many_rows_in_quarantine_fail_the_gate_and_are_named(params: Params) -> None:
     _write_samples(params, [_sample(n) for n in range(18)], rejects=2)
     with pytest.raises(QualityError, match="quarantine share") as caught:
         check.run(params, NullTracker(), "raw")
-    assert "coco: c.json, row 1: empty" in str(caught.value)
+    assert "coco: empty (c.json, row 1)" in str(caught.value)
 
 
 @pytest.mark.parametrize(
