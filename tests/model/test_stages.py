@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import ConfigError, DataError, ModelError, QualityError
-from polite_flamingo.io import read_json, read_jsonl, read_shards, write_jsonl, write_shards
+from polite_flamingo.io import count_shards, read_json, read_jsonl, read_shards, write_jsonl, write_shards
 from polite_flamingo.jobs.backends import load
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
@@ -146,6 +146,7 @@ def test_the_rewriter_is_trained_saved_and_measured_on_held_out_pairs(trained):
     assert (params.models / "rewriter" / "trainables.safetensors").is_file()
     assert (params.reports / "train_rewriter" / "loss.png").is_file()
     assert report == read_json(params.reports / "train_rewriter.json")
+    assert count_shards(params.data / "revised" / "rewriter") == report["held_out_pairs"]
     assert report["rouge_l_gain"] == pytest.approx(report["rouge_l_revised"] - report["rouge_l_drafted"], abs=1e-3)
     assert report["held_out_pairs"] == 4
     assert report["train_pairs"] == 12

@@ -1,8 +1,8 @@
 """Stages ``train_rewriter`` (section 3.3) and ``train_second_rewriter`` (section 5.4): learn to undo the distortions.
 
 Reads  : data/P/pairs, models/P/backbones/flamingo; the second generation also models/P/stage3.
-Writes : models/P/rewriter, reports/P/train_rewriter.json, reports/P/train_rewriter/loss.png; the second generation
-         models/P/second_rewriter and the same reports under its own name.
+Writes : models/P/rewriter, data/P/revised/rewriter (held-out pairs with its answers), reports/P/train_rewriter.json,
+         reports/P/train_rewriter/loss.png; the second generation the same under its own name.
 
 The first generation starts from OpenFlamingo with fresh LoRA. The second starts from the tuned assistant: its connector
 is kept, its LoRA is trained on with the same settings on the same pairs.
@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.io import write_json
+from polite_flamingo.io import write_json, write_shards
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.records import RewritePair
 from polite_flamingo.tracking.base import Tracker
-from polite_flamingo.train.held_out import draw_held_out, gains
+from polite_flamingo.train.held_out import draw_held_out, gains, outcomes
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
@@ -82,7 +82,7 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
         return {"steps": trained["steps"]}
     report = {
         **trained,
-        **_measured(params, bundle, held_out),
+        **_measured(params, bundle, held_out, out),
         "train_pairs": len(data.epoch(0)),
         "skipped_pairs": data.epoch(0).skipped,
     }
@@ -91,8 +91,8 @@ def run(params: Params, tracker: Tracker, generation: str = "first") -> dict[str
     return report
 
 
-def _measured(params: Params, bundle: FlamingoBundle, held_out: Sequence[RewritePair]) -> dict[str, Any]:
-    """Loss on held-out pairs, and what the rewriter gains on them."""
+def _measured(params: Params, bundle: FlamingoBundle, held_out: Sequence[RewritePair], name: str) -> dict[str, Any]:
+    """Loss on held-out pairs, and what the rewriter gains on them; its answers are kept."""
     from polite_flamingo.model.lora import merge_lora
     from polite_flamingo.rewrite.revision import revise
     from polite_flamingo.train.pairs import pair_example
@@ -111,4 +111,5 @@ def _measured(params: Params, bundle: FlamingoBundle, held_out: Sequence[Rewrite
         batch_size=params.runtime.generation_batch_size,
         progress="revise held-out",
     )
+    write_shards(params.data / "revised" / name, outcomes(held_out, revised))
     return {**gains(held_out, revised), "held_out_loss": None if loss is None else round(loss, 4)}

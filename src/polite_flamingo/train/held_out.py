@@ -8,6 +8,7 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
+from polite_flamingo.io import Row
 from polite_flamingo.records import Generated, RewritePair
 from polite_flamingo.scorers.rouge import rouge_l
 
@@ -23,15 +24,27 @@ def draw_held_out(pairs: Sequence[RewritePair], seed: int) -> list[RewritePair]:
     return sorted(ordered, key=lambda pair: pair.id)
 
 
+def outcomes(pairs: Sequence[RewritePair], revised: Sequence[Generated]) -> list[Row]:
+    """Each pair's row with the rewriter's ``answer`` to it and Rouge-L of draft and answer with the original."""
+    return [
+        {
+            **pair.to_row(),
+            "answer": answer.text,
+            "finish_reason": answer.finish_reason,
+            "rouge_l_drafted": rouge_l(pair.drafted, pair.revised),
+            "rouge_l_revised": rouge_l(answer.text, pair.revised),
+        }
+        for pair, answer in zip(pairs, revised, strict=True)
+    ]
+
+
 def gains(pairs: Sequence[RewritePair], revised: Sequence[Generated]) -> dict[str, Any]:
     """Figures of a rewriter's answers to `pairs`, over all and ``per_strategy`` of the distortions.
 
     ``rouge_l_gain`` is Rouge-L of the revised response with the original minus Rouge-L of the drafted one.
     """
-    scores = [
-        (pair.strategy, rouge_l(pair.drafted, pair.revised), rouge_l(answer.text, pair.revised))
-        for pair, answer in zip(pairs, revised, strict=True)
-    ]
+    rows = outcomes(pairs, revised)
+    scores = [(row["strategy"], row["rouge_l_drafted"], row["rouge_l_revised"]) for row in rows]
     groups: dict[str, list[Score]] = defaultdict(list)
     for score in scores:
         groups[score[0]].append(score)

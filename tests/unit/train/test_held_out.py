@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from polite_flamingo.records import Generated, RewritePair, Task
-from polite_flamingo.train.held_out import HELD_OUT_PAIRS, draw_held_out, gains
+from polite_flamingo.train.held_out import HELD_OUT_PAIRS, draw_held_out, gains, outcomes
 
 
 def pair(index: int, drafted: str = "red", strategy: str = "text_noise") -> RewritePair:
@@ -33,3 +33,9 @@ def test_the_gain_is_counted_over_all_and_per_distortion() -> None:
         > figures["per_strategy"]["llm_rewrite"]["rouge_l_gain"]
     )
     assert (figures["held_out_pairs"], figures["cut_off"]) == (2, 1)
+
+
+def test_each_pair_keeps_the_answer_and_what_it_gained() -> None:
+    (row,) = outcomes([pair(0)], [Generated("It is red.", "stop", 3)])
+    assert (row["id"], row["answer"], row["finish_reason"]) == ("p000", "It is red.", "stop")
+    assert row["rouge_l_drafted"] < row["rouge_l_revised"] == 1.0
