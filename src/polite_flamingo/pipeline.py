@@ -39,6 +39,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("tune_stage3", "tune", "politeness recovered with LoRA at a tenth of the rate (section 4.3)", ("stage3",)),
     Stage("tune_raw", "tune", "stages 1 and 2 on raw annotations, to compare with (section 5)", ("raw",)),
     Stage("evaluate", "evaluate", "measure all of them and draw the figures (section 5)"),
+    Stage("summary", "summary", "gather the headline figures in one small file (ours)"),
     Stage("train_second_rewriter", "train_rewriter", "train the next rewriter from stage 3 (section 5.4)", ("second",)),
     Stage("compare_rewriters", "compare_rewriters", "measure both rewriters on the same drafts (section 5.4)"),
 )
@@ -46,6 +47,6 @@ STAGES: tuple[Stage, ...] = (
 BY_NAME = {stage.name: stage for stage in STAGES}
 CURATE = tuple(s.name for s in STAGES[: [s.name for s in STAGES].index("check_pf1m") + 1])
 TUNE = ("tune_stage1", "tune_stage2", "tune_stage3", "tune_raw")
-EVALUATE = ("evaluate",)
+EVALUATE = ("evaluate", "summary")
 SECOND_GENERATION = ("train_second_rewriter", "compare_rewriters")  # of the profiles in `second_generation`
 FULL = tuple(s.name for s in STAGES if s.name not in SECOND_GENERATION)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from tests.pipeline.closure import code_of_stage, uncovered
 from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
-from polite_flamingo.launch.project import project_of
+from polite_flamingo.launch.project import profile_of, project_of
 from polite_flamingo.pipeline import BY_NAME, FULL, SECOND_GENERATION, TUNE
 
 
@@ -91,6 +92,22 @@ def test_gates_stand_before_what_uses_the_data() -> None:
     assert waits["tune_stage1"] == waits["tune_raw"] == ["check_pf1m"]
 
 
+def test_the_summary_is_the_only_metric_and_the_only_file_for_git() -> None:
+    uncached = [entry for stage in STAGES.values() for entry in [*stage.get("outs", []), *stage.get("metrics", [])]]
+    assert [entry for entry in uncached if not isinstance(entry, str)] == STAGES["summary"]["metrics"]
+    assert STAGES["summary"]["metrics"] == [{"reports/${profile}/summary.json": {"cache": False}}]
+    assert [name for name, stage in STAGES.items() if "metrics" in stage] == ["summary"]
+
+
+def test_git_keeps_the_summary_of_the_profile_that_params_yaml_names_and_of_no_other() -> None:
+    outs = [out for stage in STAGES.values() for out in outs_of(stage)]
+    own, other = profile_of(PROJECT / "params.yaml"), "another"
+    paths = [out.replace("${item.profile}", p).replace("${profile}", p) for out in outs for p in (own, other)]
+    words = ["git", "check-ignore", "--no-index", *paths]
+    ignored = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split()
+    assert set(paths) - set(ignored) == {f"reports/{own}/summary.json"}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy after its first `dvc repro`."""
@@ -100,7 +117,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy.root
 
 
-AFTER_FILTER = [f"{name}@tiny" for name in ("filter", "check_pf1m", *TUNE, "evaluate")]
+AFTER_FILTER = [f"{name}@tiny" for name in ("filter", "check_pf1m", *TUNE, "evaluate", "summary")]
 
 
 @pytest.fixture
@@ -135,7 +152,7 @@ def test_a_threshold_that_keeps_the_same_records_trains_nothing(pipeline: Copy) 
     values = yaml.safe_load((pipeline.root / "configs/profiles/tiny.yaml").read_text())
     values["overrides"]["filter"] = {"sts": {"min_cosine": 0.123}}  # a profile's own is a threshold like any other
     (pipeline.root / "configs/profiles/tiny.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    assert pipeline.ran() == ["filter@tiny", "check_pf1m@tiny"]
+    assert pipeline.ran() == ["filter@tiny", "check_pf1m@tiny", "summary@tiny"]
 
 
 @pytest.mark.pipeline
@@ -150,11 +167,11 @@ def test_another_machine_runs_nothing(pipeline: Copy) -> None:
 @pytest.mark.pipeline
 def test_the_last_stages_settings_leave_the_first_ones_alone(pipeline: Copy) -> None:
     pipeline.edit("params.yaml", "learning_rate: 1.0e-5", "learning_rate: 2.0e-5")
-    assert sorted(pipeline.ran()) == ["evaluate@tiny", "tune_stage3@tiny"]
+    assert sorted(pipeline.ran()) == ["evaluate@tiny", "summary@tiny", "tune_stage3@tiny"]
     values = yaml.safe_load((pipeline.root / "configs/profiles/tiny.yaml").read_text())
     values["overrides"]["tune"]["stage3"]["epochs"] = 99
     (pipeline.root / "configs/profiles/tiny.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    assert sorted(pipeline.ran()) == ["evaluate@tiny", "tune_stage3@tiny"]
+    assert sorted(pipeline.ran()) == ["evaluate@tiny", "summary@tiny", "tune_stage3@tiny"]
 
 
 @pytest.mark.pipeline

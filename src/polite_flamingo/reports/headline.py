@@ -8,6 +8,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.params import Params
+from polite_flamingo.reports.summary import read_reports
 
 Figures = dict[str, Any]
 
@@ -35,7 +36,7 @@ def build_report(params: Params) -> Figures:
     Raises:
         DataError: no stage has run yet.
     """
-    stages: dict[str, Figures] = {path.stem: read_json(path) for path in sorted(params.reports.glob("*.json"))}
+    stages: dict[str, Figures] = read_reports(params.reports)
     if not stages:
         raise DataError("there is nothing to report", where=params.reports, next_step="run `make demo` or `dvc repro`")
     report: Figures = {"profile": params.profile, **_headline(stages), "stages": stages}

@@ -52,7 +52,7 @@ STAGES: dict[str, Any] = {
                 "change_sts": _interval(None),
             },
         },
-        "win_rate": {"models": ["raw", "stage3"]},
+        "win_rate": None,
     },
 }
 
@@ -92,6 +92,12 @@ def test_every_headline_figure_stands_where_it_is_looked_for(params: Params) -> 
         for name in path.split("."):
             figure = figure[name]
         assert figure == value, path
+
+
+def test_a_summary_alone_is_nothing_to_report(params: Params) -> None:
+    write_json(params.reports / "summary.json", {"pf1m": {"kept": 4}})  # as in a fresh clone
+    with pytest.raises(DataError, match="nothing to report"):
+        build_report(params)
 
 
 def test_stages_that_have_not_run_are_absent(params: Params) -> None:
