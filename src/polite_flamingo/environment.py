@@ -7,6 +7,7 @@ import os
 PIPELINE_VARIABLE = "POLITE_FLAMINGO_PIPELINE"  # name of the pipeline run a stage belongs to
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 DEVICE_VARIABLE = "POLITE_FLAMINGO_DEVICE"  # replaces runtime.device of the profile
+FAILURE_VARIABLE = "POLITE_FLAMINGO_FAILURE"  # file that gets the error a process ends with
 
 TELEMETRY_OFF = {
     "DO_NOT_TRACK": "true",  # MLflow accepts only the word

@@ -32,6 +32,7 @@ from polite_flamingo.cli import (
 from polite_flamingo.cli.command import Verbs
 from polite_flamingo.environment import prepare_environment
 from polite_flamingo.errors import PoliteFlamingoError
+from polite_flamingo.launch.failures import leave_failure
 
 __all__ = ["USER_ERROR", "VERBS", "main"]
 
@@ -78,18 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except PoliteFlamingoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return _user_error(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `polite-flamingo report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {_about_file(error)}", file=sys.stderr)
-        return USER_ERROR
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            return _user_error(_about_file(error))
+        leave_failure(error)
+        raise
+
+
+def _user_error(error: PoliteFlamingoError) -> int:
+    leave_failure(error)
+    print(f"error: {error}", file=sys.stderr)
+    return USER_ERROR
 
 
 def _show_version(context: click.Context) -> None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
 from polite_flamingo.fetch.archives import unpack
 from polite_flamingo.fetch.record import is_done, note, read_record, target_of
-from polite_flamingo.fetch.transfer import DiskFullError, check_file, find_size, open_client, part_of, transfer
+from polite_flamingo.fetch.transfer import (
+    CutOffError,
+    DiskFullError,
+    check_file,
+    find_size,
+    open_client,
+    part_of,
+    transfer,
+)
 from polite_flamingo.io import locked
 from polite_flamingo.sources import Entry, catalogue, load_source
 from polite_flamingo.sources.registry import RemoteFile
@@ -161,4 +169,6 @@ def _report(failures: Sequence[DataError]) -> None:
         raise failures[0]
     if failures:
         listed = "".join(f"\n  {error}" for error in failures)
-        raise DataError(f"{len(failures)} files could not be fetched:{listed}")
+        passing = all(isinstance(failure, CutOffError) for failure in failures)
+        kind = CutOffError if passing else DataError
+        raise kind(f"{len(failures)} files could not be fetched:{listed}")

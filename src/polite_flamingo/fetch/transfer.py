@@ -36,6 +36,10 @@ class DiskFullError(DataError):
         super().__init__("disk is full", where=where, next_step="free some space, then run the same command again")
 
 
+class CutOffError(DataError):
+    """A transfer keeps breaking off; the next one goes on where it was."""
+
+
 class PublishedError(DataError):
     """A file is not the one that was published."""
 
@@ -95,8 +99,8 @@ def transfer(
         ``bytes`` and ``sha256`` of the file.
 
     Raises:
-        DataError: the server has no such file or keeps breaking off, the disk is full (`DiskFullError`), or the file is
-            not the published one (`PublishedError`, it is removed then).
+        DataError: the server has no such file or keeps breaking off (`CutOffError`), the disk is full
+            (`DiskFullError`), or the file is not the published one (`PublishedError`, it is removed then).
     """
     import httpx
     from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -113,7 +117,7 @@ def transfer(
         facts = check_file(remote, part)
         os.replace(part, target)
     except RetryError as error:
-        raise DataError(
+        raise CutOffError(
             "download keeps breaking off",
             value=str(error.last_attempt.exception()),
             where=remote.url,

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ class Command(subprocess.Popen[str]):
         super().__init__(command, start_new_session=True, **options)
         reading, self._lifeline = os.pipe()
         quiet = subprocess.DEVNULL
+        self._dismissing = threading.Lock()
         self._guard = subprocess.Popen(
             ["sh", "-c", GUARD, "sh", str(self.pid)], stdin=reading, stdout=quiet, stderr=quiet, start_new_session=True
         )
@@ -51,12 +53,13 @@ class Command(subprocess.Popen[str]):
         return code
 
     def _dismiss(self) -> None:
-        if self._lifeline >= 0:
-            lifeline, self._lifeline = self._lifeline, -1
-            with suppress(BrokenPipeError):
-                os.write(lifeline, b"\n")
-            os.close(lifeline)
-            self._guard.wait()
+        with self._dismissing:
+            if self._lifeline >= 0:
+                lifeline, self._lifeline = self._lifeline, -1
+                with suppress(BrokenPipeError):
+                    os.write(lifeline, b"\n")
+                os.close(lifeline)
+                self._guard.wait()
 
 
 def start(
@@ -93,15 +96,41 @@ def stop(process: Command, grace: float = GRACE_SECONDS) -> None:
     process.wait()
 
 
-def stream(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Iterator[str]:
+def stream(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    limit: float | None = None,
+    running: set[Command] | None = None,
+) -> Iterator[str]:
     """Run `command`, yield its lines as they come; leaving the loop early, or any exception, stops its group.
+
+    Args:
+        command: What to run.
+        cwd: Where.
+        env: Its whole environment; None: this process's.
+        limit: Seconds after which its group is stopped; None: never.
+        running: Holds the command while it runs, for another thread that may want to stop it.
 
     Raises:
         subprocess.CalledProcessError: the command ended with an error.
+        TimeoutError: it took longer than `limit`.
     """
     process = start(command, cwd=cwd, env=env, piped=True)
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        stop(process)
+
+    timer = None if limit is None else threading.Timer(limit, end)
     finished = False
     try:
+        if running is not None:
+            running.add(process)
+        if timer is not None:
+            timer.start()
         assert process.stdout is not None  # piped
         for line in process.stdout:
             if line.strip():
@@ -109,8 +138,14 @@ def stream(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str,
         code = process.wait()
         finished = True
     finally:
+        if timer is not None:
+            timer.cancel()
         if not finished:
             stop(process)
+        if running is not None:
+            running.discard(process)
+    if late.is_set():
+        raise TimeoutError(f"stopped after {limit:g} s")
     if code:
         raise subprocess.CalledProcessError(code, list(command))
 

@@ -47,6 +47,14 @@ def test_leaving_the_loop_stops_the_grandchildren() -> None:
     assert _gone(sleeper)
 
 
+def test_what_takes_too_long_is_stopped_with_its_grandchildren() -> None:
+    lines = stream(PARENT_OF_A_SLEEPER, limit=0.5)
+    sleeper = int(next(lines))
+    with pytest.raises(TimeoutError, match=r"stopped after 0\.5 s"):
+        list(lines)
+    assert _gone(sleeper)
+
+
 def test_what_ignores_sigterm_is_killed() -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     process = start([sys.executable, "-c", code], piped=True)

@@ -32,6 +32,10 @@ _OF_ONE_RECORD = {400, 413, 414, 415, 422}
 _WARNING_SECONDS = 10.0  # between two lines about repeated tries
 
 
+class EndpointDownError(ModelError):
+    """An endpoint does not answer now; what it has answered is kept, and the same work may succeed later."""
+
+
 class ChatClient:
     """A client of one endpoint; a ``Retry-After`` holds back all of its requests.
 
@@ -149,11 +153,11 @@ class ChatClient:
         """Seconds the endpoint wants to be left alone; until then no request is sent.
 
         Raises:
-            ModelError: it asks for more patience than `EndpointSettings.longest_wait`.
+            EndpointDownError: it asks for more patience than `EndpointSettings.longest_wait`.
         """
         seconds = retry_after(headers.get("retry-after", ""))
         if seconds > self._options.longest_wait:
-            raise ModelError(
+            raise EndpointDownError(
                 "endpoint wants to be left alone for long",
                 value=f"{seconds:.0f} s",
                 where=self._url,

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.errors import ImageError, ModelError
 from polite_flamingo.io import fingerprint
 from polite_flamingo.jobs.backends.answer_cache import AnswerCache
-from polite_flamingo.jobs.backends.chat_client import ChatClient
+from polite_flamingo.jobs.backends.chat_client import ChatClient, EndpointDownError
 from polite_flamingo.jobs.backends.chat_completion import (
     PassingError,
     RecordError,
@@ -175,7 +175,8 @@ class EndpointBackend:
         LOG.warning("%s: a request failed: %s", self._url, error)
         gone = isinstance(error, PassingError) and error.gone
         if gone or self._failed_in_a_row >= self._options.give_up_after:
-            raise ModelError(
+            kind = EndpointDownError if isinstance(error, PassingError) else ModelError
+            raise kind(
                 "endpoint does not answer",
                 value=str(error),
                 where=self._url,
