@@ -1,18 +1,23 @@
 """What a gate found, for those who start it: a gate that fails writes no output of DVC, but this file it does write.
 
-It lies at ``.work/gates/<profile>/<stage>.json`` of the project and belongs to the last time the gate ran. Read it
-after the stage has ended; it is absent where the gate broke before it came to a verdict.
+It lies at ``.work/gates/<profile>/<stage>.json`` of the project and belongs to the last time the gate ran; read it
+after the stage has ended. It is absent where the gate broke before it came to a verdict. In the folder beside it are
+the pages of the Data Docs that show this run, each in one file that needs no other.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io import read_json, write_atomic, write_json
+from polite_flamingo.quality.check import GateResult
 
 FOLDER = Path(".work") / "gates"
+ELSEWHERE = re.compile(r' href="(?!#|data:)[^"]*"')  # links that lead nowhere once a page stands alone
 
 
 def findings_file(profile: str, stage: str) -> Path:
@@ -20,32 +25,51 @@ def findings_file(profile: str, stage: str) -> Path:
     return FOLDER / profile / f"{stage}.json"
 
 
-def findings_page(profile: str, stage: str) -> Path:
-    """The same for people: one HTML file that needs no other."""
-    return findings_file(profile, stage).with_suffix(".html")
-
-
 def forget(profile: str, stage: str) -> None:
     """Remove what an earlier run found."""
-    findings_file(profile, stage).unlink(missing_ok=True)
-    findings_page(profile, stage).unlink(missing_ok=True)
+    path = findings_file(profile, stage)
+    path.unlink(missing_ok=True)
+    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
-def write_findings(profile: str, stage: str, report: Mapping[str, Any], docs: Path) -> Path:
-    """Keep a gate's report, and where to look.
+def write_findings(
+    profile: str, stage: str, result: GateResult, *, run: str, index: Path, pages: Mapping[str, Path]
+) -> list[Path]:
+    """Keep what a gate found: verdict, checks that do not hold with file and row of what they name, where to look.
 
     Args:
         profile: Name of the profile.
         stage: Name of the stage, e.g. ``check_raw``.
-        report: ``GateResult.to_json()``.
-        docs: Page of the Data Docs that shows it.
+        result: What it found.
+        run: Name of the run, as the Data Docs show it.
+        index: Index of the Data Docs.
+        pages: Their pages about this run, by suite.
+
+    Returns:
+        The files written: the findings first, then the pages that need no other file.
     """
+    report = result.to_json()
     path = findings_file(profile, stage)
-    failed = [finding for finding in report["findings"] if not finding["passed"]]
-    checks = len(report["findings"])
-    more = {"stage": stage, "profile": profile, "checks": checks, "failed": failed, "docs": docs.as_posix()}
-    write_json(path, {**more, "gate": report["name"], "records": report["records"], "passed": report["passed"]})
-    return path
+    alone = {name: path.with_suffix("") / f"{name}.html" for name in pages}
+    broken = [finding for finding in report["findings"] if not finding["passed"]]
+    for name, page in alone.items():
+        write_atomic(page, ELSEWHERE.sub("", pages[name].read_text(encoding="utf-8")))
+    write_json(
+        path,
+        {
+            "stage": stage,
+            "profile": profile,
+            "run": run,
+            "passed": report["passed"],
+            "records": report["records"],
+            "checks": len(report["findings"]),
+            "failed": [finding for finding in broken if finding["severity"] == "critical"],
+            "warned": [finding for finding in broken if finding["severity"] != "critical"],
+            "docs": index.as_posix(),
+            "pages": {name: page.as_posix() for name, page in alone.items()},
+        },
+    )
+    return [path, *alone.values()]
 
 
 def read_findings(project: Path, profile: str, stage: str) -> dict[str, Any] | None:

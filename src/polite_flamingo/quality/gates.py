@@ -14,8 +14,9 @@ from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import KEPT, REJECTED, fate_counts, nearest_records, read_decided
 from polite_flamingo.io import Row, read_json, read_jsonl, read_shards
 from polite_flamingo.quality import suites
-from polite_flamingo.quality.check import NAMED_ROWS, Check, NamedRow, at_least, at_most, run_suite
+from polite_flamingo.quality.check import NAMED_ROWS, Check, NamedRow, at_least, at_most
 from polite_flamingo.quality.settings import KeepRange, QualitySettings
+from polite_flamingo.quality.validator import Validator
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.text import count_boxes
@@ -149,14 +150,13 @@ def pf1m(folder: Path, filters: FilterSettings, settings: QualitySettings) -> Ga
     return Gate(frame, suite, [at_least("kept share", share, settings.min_kept_share, because, named)])
 
 
-def kept_shares(decisions: Path, ranges: KeepRange, docs: Path, store: Path) -> list[Check]:
+def kept_shares(decisions: Path, ranges: KeepRange, validator: Validator) -> list[Check]:
     """Whether the filters keep of each source a share within its range; a source outside names its telling records.
 
     Args:
         decisions: The decision table.
         ranges: Lowest and highest shares.
-        docs: Folder of the Data Docs.
-        store: Folder where Great Expectations keeps the last results.
+        validator: Runs the suite.
     """
     import pandas as pd
 
@@ -167,7 +167,7 @@ def kept_shares(decisions: Path, ranges: KeepRange, docs: Path, store: Path) -> 
     shares = {name: round(counts["kept"] / counts.total(), 4) for name, counts in known.items()}
     columns = {suites.KEPT_SHARE.format(name): [share] for name, share in shares.items()}
     frame = pd.DataFrame({"id": ["all records"], **columns})
-    result = run_suite("pf1m_sources", frame, suites.kept_shares(bounds), docs=docs, store=store)
+    result = validator.run("pf1m_sources", frame, suites.kept_shares(bounds))
     checks = []
     for name, check in zip(known, result.checks, strict=True):
         if not check.passed:

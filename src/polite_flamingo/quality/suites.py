@@ -29,12 +29,20 @@ class Expectation:
         column: Column of the frame.
         because: Why it matters, one sentence.
         arguments: Further arguments of the expectation; ``mostly`` is the share of rows that must comply.
+        severity: ``critical`` stops the pipeline, ``warning`` is told.
     """
 
     kind: str
     column: str
     because: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    severity: str = "critical"
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        arguments = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+        return f"{self.column}: {self.because} ({self.kind}{': ' if arguments else ''}{arguments})"
 
 
 def _unique(column: str, because: str) -> Expectation:

@@ -16,8 +16,10 @@ from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.io import write_atomic, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.quality import findings, gates
-from polite_flamingo.quality.check import GateResult, run_suite
+from polite_flamingo.quality.check import GateResult
+from polite_flamingo.quality.validator import Site, Validator
 from polite_flamingo.tracking.base import Tracker
+from polite_flamingo.tracking.mlflow import git_tags, pipeline_key
 
 HOLDS = "the gate holds\n"
 LOG = logging.getLogger(__name__)
@@ -44,18 +46,28 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     stage = f"check_{which}"
     findings.forget(params.profile, stage)
     gate = GATES[which](params)
-    docs = params.reports / "data_docs"
-    store = Path(".work") / "great_expectations" / params.profile
-    suite = run_suite(which, gate.frame, gate.suite, docs=docs, store=store)
+    site = Site(params.reports / "data_docs", Path(".work") / "great_expectations" / params.profile, _run_name())
+    validator = Validator(site)
+    suite = validator.run(which, gate.frame, gate.suite)
     shares = [*gate.shares]
     if which == "pf1m":
-        shares += gates.kept_shares(params.data / "pf1m" / DECISIONS, params.quality.keep_range, docs, store)
+        shares += gates.kept_shares(params.data / "pf1m" / DECISIONS, params.quality.keep_range, validator)
     result = GateResult(which, suite.records, [*suite.checks, *shares])
     tracker.metrics({"records": result.records, "checks": len(result.checks), "failed": len(result.failed)})
+    index = site.docs / "index.html"
+    pages = validator.publish()
+    for path in findings.write_findings(params.profile, stage, result, run=site.run, index=index, pages=pages):
+        tracker.artifact(path)
+    result.require(index)
     report = result.to_json()
-    tracker.artifact(findings.write_findings(params.profile, stage, report, docs / "index.html"))
-    result.require(docs / "index.html")
     write_json(params.reports / "checks" / f"{stage}.json", report)
     write_atomic(params.reports / "checks" / f"{stage}.ok", HOLDS)
     LOG.info("%s: %d records, %d checks hold", which, result.records, len(result.checks))
     return report
+
+
+def _run_name() -> str:
+    """The pipeline's run and the commit it works on."""
+    tags = git_tags()
+    changed = "_changed" if tags["git.dirty"] == "true" else ""
+    return f"{pipeline_key()}_{tags['git.commit'][:8]}{changed}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import pandas as pd
 import pytest
 
 from polite_flamingo.errors import DataError, QualityError
-from polite_flamingo.quality import suites
-from polite_flamingo.quality.check import at_least, at_most, run_suite
+from polite_flamingo.quality import suites, validator
+from polite_flamingo.quality.check import GateResult, at_least, at_most
+from polite_flamingo.quality.validator import Site, Validator
+from polite_flamingo.quality.versions import notes
 
 RAW = {
     "task": "caption",
@@ -46,6 +50,13 @@ KEPT = {
 PF1M = suites.pf1m(max_words=400, min_cosine=0.4, max_boxes=0, rejected_nli=["contradiction"])
 GOOD = {"raw": (suites.raw(), RAW), "distorted": (suites.distorted(), PAIR), "rewritten": (suites.rewritten(), REWRITE)}
 GOOD["pf1m"] = (PF1M, KEPT)
+
+
+VALIDATOR = Validator()
+
+
+def run_suite(name: str, frame: pd.DataFrame, suite: Sequence[suites.Expectation]) -> GateResult:
+    return VALIDATOR.run(name, frame, suite)
 
 
 def _frame(row: dict[str, Any], count: int = 4, **broken: Any) -> pd.DataFrame:
@@ -146,16 +157,70 @@ def test_shares_fail_on_the_wrong_side_only() -> None:
     assert not at_least("share", 0.29, 0.3, "because").passed
 
 
-def test_the_gates_of_a_profile_share_one_data_docs_site(tmp_path: Path) -> None:
-    docs, store = tmp_path / "docs", tmp_path / "store"
-    for name in ("raw", "distorted"):
-        suite, row = GOOD[name]
-        run_suite(name, _frame(row), suite, docs=docs, store=store)
-    run_suite("raw", _frame(RAW, answer=""), suites.raw(), docs=docs, store=store)
-    index = (docs / "index.html").read_text()
-    assert "raw" in index
-    assert "distorted" in index
-    pages = [page for page in (docs / "validations").rglob("*.html") if page.relative_to(docs).parts[1] == "raw"]
-    assert len(pages) == 1  # the last result of a gate replaces the one before
-    assert "coco/train/2" in pages[0].read_text()
-    assert "an annotation without an answer teaches nothing" in pages[0].read_text()
+LOADED = re.compile(r"""(?:<(?:script|img|link|iframe)[^>]*(?:src|href)=|url\(|@import)\s*['"]?([^'" >)]*)""")
+
+
+def _checked(folder: Path, run: str, **frames: pd.DataFrame) -> dict[str, Path]:
+    suites_run = Validator(Site(folder / "docs", folder / "store", run))
+    for name, frame in frames.items():
+        suites_run.run(name, frame, GOOD[name][0])
+    return suites_run.publish()
+
+
+def _pages(folder: Path, suite: str) -> list[Path]:
+    return sorted((folder / "docs" / "validations" / suite).rglob("*.html"))
+
+
+def test_the_data_docs_keep_the_results_of_all_runs_of_a_profile(tmp_path: Path) -> None:
+    _checked(tmp_path, "monday", raw=_frame(RAW), distorted=_frame(PAIR))
+    last = _checked(tmp_path, "tuesday", raw=_frame(RAW, answer=""))
+    assert [len(_pages(tmp_path, name)) for name in ("raw", "distorted")] == [2, 1]
+    index = (tmp_path / "docs" / "index.html").read_text()
+    assert index.count("monday") >= 2
+    assert "tuesday" in index
+    page = last["raw"].read_text()
+    assert last["raw"] in _pages(tmp_path, "raw")
+    assert "coco/train/2" in page
+    assert "an annotation without an answer teaches nothing" in page
+
+
+def test_only_the_last_runs_of_a_suite_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validator, "KEPT_RUNS", 2)
+    for run in ("monday", "tuesday", "wednesday"):
+        _checked(tmp_path, run, raw=_frame(RAW))
+    assert {page.relative_to(tmp_path / "docs").parts[2] for page in _pages(tmp_path, "raw")} == {
+        "tuesday",
+        "wednesday",
+    }
+    assert "monday" not in (tmp_path / "docs" / "index.html").read_text()
+
+
+def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    _checked(tmp_path, "run", raw=_frame({**RAW, "answer": "<img src='https://example.org/x.png'>"}, answer=""))
+    pages = list((tmp_path / "docs").rglob("*.html"))
+    assert len(pages) == 3
+    for page in pages:
+        text = page.read_text()
+        loaded = re.findall(
+            r"(?:<(?:script|img|link|iframe)[^>]*(?:src|href)=|url\(|@import)\s*['\"]?([^'\" >)]*)", text
+        )
+        assert set(loaded) == {"data:,"}, page
+    assert [path.name for path in tmp_path.rglob("static")] == []
+
+
+def test_pages_of_older_templates_are_written_anew(tmp_path: Path) -> None:
+    _checked(tmp_path, "monday", raw=_frame(RAW))
+    (old,) = _pages(tmp_path, "raw")
+    old.write_text("https://cdn.example.org/bootstrap.css")
+    (tmp_path / "docs" / ".style").write_text("of an older version")
+    _checked(tmp_path, "tuesday", raw=_frame(RAW))
+    assert "cdn.example.org" not in old.read_text()
+
+
+def test_a_suite_says_what_changed_with_which_run(tmp_path: Path) -> None:
+    notes(tmp_path, ["a", "b"], "monday")
+    notes(tmp_path, ["a", "b"], "tuesday")
+    assert notes(tmp_path, ["a", "c"], "wednesday") == [
+        "Version 2, since run wednesday: added c; removed b",
+        "Version 1, since run monday: 2 expectations",
+    ]

@@ -1,0 +1,24 @@
+"""How the Data Docs look: Great Expectations' own page with a style and a script inside, so that it needs no network.
+
+Great Expectations imports this module by its name when it builds a site; nobody else does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from great_expectations.render.view import DefaultJinjaPageView
+from jinja2 import ChoiceLoader, FileSystemLoader
+
+PAGES = Path(__file__).parent / "pages"
+
+
+class OfflinePage(DefaultJinjaPageView):
+    """A page, or the index, of templates that come before Great Expectations' own."""
+
+    _template = "data_docs.j2"
+
+    def __init__(self, **directories: Any) -> None:
+        super().__init__(**directories)
+        self.env.loader = ChoiceLoader([FileSystemLoader(PAGES), self.env.loader])
