@@ -1,6 +1,6 @@
 """Training speed: dialogues by best fit, at random, and one sample per row padded to the context length.
 
-Same model, same samples, same number of sequences per step. ``fit`` and ``paper`` run through `train.loop.train`, with
+Same model, same samples, same number of sequences per step. ``fit`` and ``pack`` run through `train.loop.train`, with
 decoding of images, resume and tracking in place. The baseline (``padded``) is favoured: its batches are ready before
 the clock starts. Every variant also runs as a bare loop (forward, backward, AdamW on batches and pixels that are
 ready): what the loop costs beyond it is the overhead, in wall-clock time and in CPU time (which a busy machine changes
@@ -81,10 +81,10 @@ def measure(
     batch, micro, steps = SHAPE[name]
     batch, micro, steps = options.batch or batch, options.batch or micro, options.steps or steps
     store = TokenStore.write(scratch / f"{name}.arrow", segments(bundle, samples, scratch))
-    data = {mode: stage_data(bundle, store, mode) for mode in ("fit", "paper", "single")}
+    data = {mode: stage_data(bundle, store, mode) for mode in ("fit", "pack", "single")}
     work = {mode: steps_of(each, bundle, root, batch, micro, steps) for mode, each in data.items()}
     work["single"] = [padded(step, bundle.tokenizer.pad_token_id) for step in work["single"]]
-    names = {"fit": "fit", "paper": "paper", "single": "padded"}
+    names = {"fit": "fit", "pack": "pack", "single": "padded"}
     best: dict[str, dict[str, float]] = {names[mode]: {} for mode in data}
 
     def better(variant: str, what: str, value: float) -> None:
@@ -142,7 +142,7 @@ def measure(
 def stage_data(bundle: FlamingoBundle, store: TokenStore, mode: Any) -> StageData:
     """All samples once per epoch."""
     packer = Packer.dialogues(
-        bundle.tokenizer, DialogueSettings(max_turns=MAX_TURNS, max_images=MAX_IMAGES), context_length=CONTEXT
+        bundle.tokenizer, DialogueSettings(max_turns=MAX_TURNS), context_length=CONTEXT, max_images=MAX_IMAGES
     )
     return StageData({"all": store}, {"all": 1.0}, replace(packer, mode=mode), seed=1)
 

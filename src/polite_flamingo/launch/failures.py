@@ -17,7 +17,7 @@ PASSING = frozenset({"CutOffError", "EndpointDownError"})  # the same work may s
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class StageFailure:
     """An error of another process.
 
     Args:
@@ -48,9 +48,9 @@ def leave_failure(error: Exception) -> None:
         write_json(Path(path), {"kinds": kinds, "message": message})
 
 
-def find_failure(path: Path) -> Failure | None:
+def find_failure(path: Path) -> StageFailure | None:
     """The error that a process left in a file; None where it left none, as one that was killed does."""
     if not path.is_file():
         return None
     left = read_json(path)
-    return Failure(tuple(left["kinds"]), left["message"])
+    return StageFailure(tuple(left["kinds"]), left["message"])

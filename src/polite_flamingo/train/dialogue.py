@@ -19,7 +19,7 @@ from polite_flamingo.model.tokens import SYSTEM, begin, encode_all, images_last,
 from polite_flamingo.prompts.templates import IMAGE_TOKEN, human
 from polite_flamingo.records import Sample
 from polite_flamingo.train.data import IGNORED, EpochExamples, Example, truncate
-from polite_flamingo.train.multiturn import LAYOUTS, DialogueLimits, Layout, Mode, join
+from polite_flamingo.train.multiturn import DialogueLimits, Layout, Mode, join, lay_out
 from polite_flamingo.train.settings import DialogueSettings
 from polite_flamingo.train.store import Segment, Shapes, TokenStore
 
@@ -62,7 +62,7 @@ class Packer:
     """How samples become dialogues.
 
     Args:
-        mode: ``paper``, ``fit`` or ``single`` (see `train.multiturn`).
+        mode: ``paper``, ``pack``, ``fit`` or ``single`` (see `train.multiturn`).
         limits: Bounds of a dialogue.
         opening: Tokens before the first turn.
         separator: Tokens between two samples.
@@ -76,8 +76,14 @@ class Packer:
     media: int
 
     @classmethod
-    def dialogues(cls, tokenizer: Any, settings: DialogueSettings, *, context_length: int) -> Packer:
+    def dialogues(cls, tokenizer: Any, settings: DialogueSettings, *, context_length: int, max_images: int) -> Packer:
         """Dialogues that begin with the system message.
+
+        Args:
+            tokenizer: The model's.
+            settings: How samples are joined.
+            context_length: Most tokens of a dialogue.
+            max_images: Most images of a dialogue.
 
         Raises:
             ConfigError: ``fit`` for a model whose text attends to the image after it (OpenFlamingo 1): its answers see
@@ -88,10 +94,10 @@ class Packer:
                 "a model that attends to the image after the text cannot be sure to see its own",
                 value=settings.mode,
                 where="tune.common.multiturn.mode",
-                next_step="use paper",
+                next_step="use paper or pack",
             )
         first, between = tuple(opening(tokenizer)), tuple(separator(tokenizer))
-        limits = DialogueLimits(context_length, settings.max_turns, settings.max_images, len(first), len(between))
+        limits = DialogueLimits(context_length, settings.max_turns, max_images, len(first), len(between))
         return cls(settings.mode, limits, first, between, tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
 
 
@@ -137,12 +143,13 @@ class PackedExamples(EpochExamples):
         samples: All samples.
         order: Those of the epoch.
         packer: How they are joined.
+        seed: Decides what fills the dialogues, where that is drawn.
     """
 
-    def __init__(self, samples: Samples, order: Sequence[int], packer: Packer) -> None:
+    def __init__(self, samples: Samples, order: Sequence[int], packer: Packer, seed: str = "") -> None:
         self._samples = samples
         self._packer = packer
-        self.layout: Layout = LAYOUTS[packer.mode](order, samples.shapes, packer.limits)
+        self.layout: Layout = lay_out(packer.mode, order, samples.shapes, packer.limits, seed)
         if self.truncated or self.skipped:
             LOG.warning("%d samples were too long and cut, %d dropped", self.truncated, self.skipped)
 

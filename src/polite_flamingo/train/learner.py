@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import nn
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import open_image
 from polite_flamingo.io import write_json
+from polite_flamingo.model.freezing import group_of
 from polite_flamingo.train.group import join_processes, micro_batches, rank, world_size
 from polite_flamingo.train.settings import TrainSettings
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from polite_flamingo.train.feed import Batch, Step
 
 OPTIMIZER = "optimizer-{rank:05d}.pt"
+DECAYED = ("xattn", "xattn_ff")
 
 
 class Supervised(nn.Module):
@@ -99,7 +101,7 @@ class Learner:
         bundle.model.train()
         bundle.tower.eval()
         self.optimizer = torch.optim.AdamW(
-            _groups(tensors.values(), settings.weight_decay), lr=settings.learning_rate, fused=True
+            _groups(tensors, settings.weight_decay), lr=settings.learning_rate, fused=True
         )
         self.module = self._wrap(Supervised(bundle.model, bundle.tower if self._tower_learns else None))
 
@@ -273,10 +275,10 @@ def save_batches(parts: Sequence[Batch], folder: Path, facts: Mapping[str, Any])
     return folder
 
 
-def _groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> Sequence[dict[str, Any]]:
-    known = list(parameters)
-    decay = [p for p in known if p.ndim > 1]
-    rest = [p for p in known if p.ndim <= 1]
+def _groups(tensors: Mapping[str, nn.Parameter], weight_decay: float) -> Sequence[dict[str, Any]]:
+    """What decays, the matrices of the cross-attention (as in the authors' training code), and what does not."""
+    decay = [p for name, p in tensors.items() if p.ndim > 1 and group_of(name) in DECAYED]
+    rest = [p for name, p in tensors.items() if p.ndim <= 1 or group_of(name) not in DECAYED]
     groups = [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

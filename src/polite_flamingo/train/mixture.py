@@ -166,6 +166,7 @@ class StageData:
         *,
         common: TuneCommon,
         context_length: int,
+        max_images: int,
         seed: int,
         cache: Path = CACHE,
     ) -> StageData:
@@ -178,6 +179,7 @@ class StageData:
             mixture: Share of each part per epoch.
             common: How samples are mixed and joined, and what share of every part is never drawn.
             context_length: Most tokens of a dialogue.
+            max_images: Most images of a dialogue.
             seed: Decides draw and order.
             cache: Folder of the token files.
 
@@ -202,7 +204,7 @@ class StageData:
                     where=folder,
                     next_step="run the stages before, or change the mixture",
                 )
-        packer = Packer.dialogues(tokenizer, common.multiturn, context_length=context_length)
+        packer = Packer.dialogues(tokenizer, common.multiturn, context_length=context_length, max_images=max_images)
         return cls(stores, mixture, packer, seed=seed, mixing=common.mixing, validation_share=common.validation.share)
 
     @property
@@ -226,7 +228,7 @@ class StageData:
         """See `train.data.TrainingData`."""
         if self._last is None or self._last[0] != epoch:
             order = draw(self._groups, self._counts, seed=self._seed, epoch=epoch)
-            self._last = epoch, PackedExamples(self._samples, order, self._packer)
+            self._last = epoch, PackedExamples(self._samples, order, self._packer, f"{self._seed}:{epoch}:fill")
         return self._last[1]
 
 

@@ -2,10 +2,14 @@
 
 This is not packing: later turns may attend to earlier ones. The system message stands first only, and an answer is
 never cut to make room. Only a sample too long for the context on its own is cut at its end, and dropped (and counted)
-if nothing of an answer would be left. Three ways, each a pure function of the order of the samples and their sizes:
+if nothing of an answer would be left. Four ways, each a pure function of the order of the samples, their sizes and a
+seed:
 
-- `random_fill` (``paper``): samples in random order, as many as fit; the next one opens the next dialogue. A turn
-  without an image that follows one with an image can see that image.
+- `fill_by_draws` (``paper``): every sample opens one dialogue, and what would be its padding is filled with samples
+  drawn at random, with replacement, until one does not fit. A turn without an image that follows one with an image can
+  see that image.
+- `fill_in_order` (``pack``): samples in random order, as many as fit; the next one opens the next dialogue, so that an
+  epoch shows each sample once. What a turn sees is as in ``paper``.
 - `best_fit` (``fit``): the samples are shared among as few dialogues as can hold them, so that hardly any padding is
   left. Samples without an image stand before those with one: each turn sees its own image and no other.
 - `one_by_one`: no augmentation.
@@ -16,6 +20,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -26,7 +31,7 @@ from polite_flamingo.train.store import Segment, Shapes
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-Mode = Literal["paper", "fit", "single"]
+Mode = Literal["paper", "pack", "fit", "single"]
 WINDOW = 16_384  # samples that `best_fit` distributes together
 TRIES = 64  # dialogues tried for a sample before it opens a new one
 CHUNK = 65_536  # samples whose sizes become Python numbers at a time
@@ -74,7 +79,31 @@ class Layout:
         return [int(i) for i in self.order[self.bounds[dialogue] : self.bounds[dialogue + 1]]]
 
 
-def random_fill(order: Sequence[int], shapes: Shapes, limits: DialogueLimits) -> Layout:
+def fill_by_draws(order: Sequence[int], shapes: Shapes, limits: DialogueLimits, seed: str) -> Layout:
+    """Let every sample open a dialogue and fill it with draws from all of them, until one does not fit."""
+    random = Random(seed)
+    members: list[int] = []
+    bounds = [0]
+    pool = np.asarray(order, np.int64)
+    lengths, turns, images = (column[pool].tolist() for column in (shapes.lengths, shapes.turns, shapes.images))
+    for first in range(len(pool)):
+        chosen, length, its_turns, its_images = first, limits.opening, 0, 0
+        while True:
+            length += lengths[chosen] + (limits.separator if its_turns else 0)
+            its_turns += turns[chosen]
+            its_images += images[chosen]
+            bounded = its_turns <= limits.max_turns and its_images <= limits.max_images
+            fits = length <= limits.context_length and bounded
+            if fits or len(members) == bounds[-1]:  # the first one stands, however long it is
+                members.append(chosen)
+            if not fits:
+                break
+            chosen = random.randrange(len(pool))
+        bounds.append(len(members))
+    return _layout(pool[members], bounds, shapes, limits)
+
+
+def fill_in_order(order: Sequence[int], shapes: Shapes, limits: DialogueLimits) -> Layout:
     """Join samples in their order, as many as fit."""
     bounds = [0]
     length, turns, images, held = limits.opening, 0, 0, 0
@@ -119,11 +148,26 @@ def best_fit(order: Sequence[int], shapes: Shapes, limits: DialogueLimits, *, wi
     return _layout(flat, bounds, shapes, limits)
 
 
-LAYOUTS: dict[str, Callable[[Sequence[int], Shapes, DialogueLimits], Layout]] = {
-    "paper": random_fill,
+LAYOUTS: dict[Mode, Callable[[Sequence[int], Shapes, DialogueLimits], Layout]] = {
+    "pack": fill_in_order,
     "fit": best_fit,
     "single": one_by_one,
 }
+
+
+def lay_out(mode: Mode, order: Sequence[int], shapes: Shapes, limits: DialogueLimits, seed: str) -> Layout:
+    """Decide which samples make which dialogue.
+
+    Args:
+        mode: One of the four ways.
+        order: Positions of the epoch's samples.
+        shapes: Sizes of all samples.
+        limits: Bounds of a dialogue.
+        seed: Decides the draws of ``paper``; the other ways draw nothing.
+    """
+    if mode == "paper":
+        return fill_by_draws(order, shapes, limits, seed)
+    return LAYOUTS[mode](order, shapes, limits)
 
 
 def join(segments: Sequence[Segment], opening: Sequence[int], separator: Sequence[int]) -> Example:

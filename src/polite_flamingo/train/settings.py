@@ -43,8 +43,12 @@ class OptimizerSettings(Settings):
         "constant", description="authors' scripts; after the linear warm-up: constant, or cosine to zero"
     )
     warmup_steps: int = Field(100, ge=0, description="authors' scripts; optimizer steps")
-    max_grad_norm: float = Field(1.0, gt=0, description="ours; gradients are clipped to this norm")
-    weight_decay: float = Field(0.0, ge=0, description="ours; biases, norms and gates are spared")
+    max_grad_norm: float = Field(1.0, gt=0, description="authors' training code; gradients are clipped to this norm")
+    weight_decay: float = Field(
+        0.1,
+        ge=0,
+        description="authors' training code; of the cross-attention's matrices, norms and gates spared",
+    )
     validation: ValidationSettings = Field(
         ValidationSettings(),
         description="ours: share of the data held out to validate; every N steps; stop after `patience` validations "
@@ -55,9 +59,9 @@ class OptimizerSettings(Settings):
 class PassSettings(Settings):
     """How fast and how often a training goes over its data."""
 
-    learning_rate: float = Field(gt=0, description="names of the authors' runs; peak, of AdamW")
-    global_batch_size: int = Field(gt=0, description="names of the authors' runs; sequences per optimizer step")
-    epochs: float = Field(gt=0, description="names of the authors' runs; passes over the data, may be fractional")
+    learning_rate: float = Field(gt=0, description="Table 4; peak, of AdamW")
+    global_batch_size: int = Field(gt=0, description="Table 4; sequences per optimizer step")
+    epochs: float = Field(gt=0, description="Table 4; passes over the data, may be fractional")
 
 
 class RewriterTraining(OptimizerSettings, PassSettings):
@@ -69,22 +73,21 @@ class RewriterTraining(OptimizerSettings, PassSettings):
         "QLoRA, the frozen decoder in four bits (extra `qlora`, a GPU); start_from: folder of an adapter in PEFT's "
         "format (appendix A: Guanaco's)",
     )
-    learning_rate: float = Field(
-        1.0e-4, gt=0, description="authors' 1,024-token scripts (Table 4 was not available to us)"
-    )
+    learning_rate: float = Field(1.0e-4, gt=0, description="Table 4; peak, of AdamW")
     global_batch_size: int = Field(256, gt=0, description="Table 4")
-    context_length: int = Field(1024, gt=0, description="authors' scripts; tokens")
-    epochs: float = Field(3, gt=0, description="ours")
+    context_length: int = Field(1024, gt=0, description="Table 4; tokens")
+    epochs: float = Field(3, gt=0, description="Table 4; passes over the data")
 
 
 class DialogueSettings(Settings):
-    """Joining records to dialogues (section 4.4)."""
+    """Joining records to dialogues (section 4.4, appendix A)."""
 
-    mode: Literal["paper", "fit"] = Field(
-        "paper", description="paper: fill at random; fit (ours): the fullest dialogues, each turn sees its own image"
+    mode: Literal["paper", "pack", "fit"] = Field(
+        "paper",
+        description="paper: every sample opens a dialogue, random draws fill its padding; pack (ours): each sample "
+        "once, as many as fit; fit (ours): the fullest dialogues, each turn sees its own image",
     )
     max_turns: int = Field(32, gt=0, description="authors' scripts")
-    max_images: int = Field(16, gt=0, description="authors' scripts")
 
 
 class TuneCommon(OptimizerSettings):
@@ -108,8 +111,9 @@ class StageSettings(PassSettings):
     """One stage of the U."""
 
     trainable: list[Trainable] = Field(description="section 4.3, appendix A; the connector's FFN stays frozen")
-    context_length: int = Field(gt=0, description="names of the authors' runs; tokens (at 196 few turns are joined)")
-    mixture: dict[Part, float] = Field(description="section 4.3: weight of each part of the data")
+    context_length: int = Field(gt=0, description="Table 4; tokens of a dialogue (at 196 few turns are joined)")
+    max_images: int = Field(gt=0, description="Table 4; images of a dialogue")
+    mixture: dict[Part, float] = Field(description="section 4.3: share of each part of the data")
 
 
 class TuneSettings(Settings):
@@ -123,10 +127,11 @@ class TuneSettings(Settings):
             global_batch_size=256,
             learning_rate=1.0e-4,
             context_length=1024,
+            max_images=10,
             epochs=1,
-            mixture={"instruction": 1.0, "pf1m": 1.0},
+            mixture={"instruction": 1.0, "pf1m": 0.1},
         ),
-        description="section 4.3: language model only, through LoRA, on high-quality instructions and PF-1M",
+        description="section 4.3: language model only, through LoRA, on all instructions and a tenth of PF-1M (97k)",
     )
     stage2: StageSettings = Field(
         StageSettings(
@@ -134,10 +139,11 @@ class TuneSettings(Settings):
             global_batch_size=1024,
             learning_rate=1.0e-4,
             context_length=196,
+            max_images=3,
             epochs=3,
             mixture={"pf1m": 1.0},
         ),
-        description="section 4.3: the connector, on PF-1M alone",
+        description="section 4.3: the connector, on all of PF-1M",
     )
     stage3: StageSettings = Field(
         StageSettings(
@@ -145,10 +151,11 @@ class TuneSettings(Settings):
             global_batch_size=256,
             learning_rate=1.0e-5,
             context_length=1024,
+            max_images=10,
             epochs=1,
-            mixture={"instruction": 1.0, "pf1m": 1.0},
+            mixture={"instruction": 1.0, "pf1m": 0.1},
         ),
-        description="section 4.3: LoRA again, at a tenth of the learning rate of stage 1",
+        description="section 4.3: stage 1 again, at a tenth of its learning rate",
     )
 
 

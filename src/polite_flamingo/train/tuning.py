@@ -65,6 +65,7 @@ class Tuning:
             mixture,
             common=common,
             context_length=own.context_length,
+            max_images=own.max_images,
             seed=self.seed,
         )
         report = fine_tune(

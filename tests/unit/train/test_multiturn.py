@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from polite_flamingo.train.data import IGNORED
-from polite_flamingo.train.multiturn import DialogueLimits, best_fit, join, one_by_one, random_fill
+from polite_flamingo.train.multiturn import (
+    DialogueLimits,
+    best_fit,
+    fill_by_draws,
+    fill_in_order,
+    join,
+    one_by_one,
+)
 from polite_flamingo.train.store import Segment, Shapes
 
 LIMITS = DialogueLimits(context_length=20, max_turns=4, max_images=4, opening=2, separator=1)
@@ -54,19 +61,50 @@ def test_a_dialogue_has_one_opening_and_separators_between_its_samples():
 
 
 def test_at_random_a_sample_that_does_not_fit_opens_the_next_dialogue():
-    layout = random_fill([0, 1, 2], shapes([10, 10, 7]), LIMITS)
+    layout = fill_in_order([0, 1, 2], shapes([10, 10, 7]), LIMITS)
     assert groups(layout) == [[0], [1, 2]]
     assert layout.lengths.tolist() == [12, 20]  # 2 + 10 + 1 + 7 = 20 fits exactly
 
 
+def test_with_draws_every_sample_opens_one_dialogue_that_no_further_draw_fits_beyond_its_bounds():
+    order, sizes = world(400)
+    layout = fill_by_draws(order, sizes, WIDE, "1:0:fill")
+    dialogues = groups(layout)
+    assert [group[0] for group in dialogues] == order
+    drawn = [i for group in dialogues for i in group[1:]]
+    assert len(set(drawn)) < len(drawn), "with replacement"
+    assert layout.lengths.mean() > 0.8 * 1024, "padding is filled"
+    for group, length in zip(dialogues, layout.lengths.tolist(), strict=True):
+        whole = 30 + int(sizes.lengths[group].sum()) + len(group) - 1
+        assert length == min(whole, 1024)
+        if len(group) > 1:
+            assert whole <= 1024
+            assert sizes.images[group].sum() <= 16
+            assert sizes.turns[group].sum() <= 32
+
+
+def test_draws_are_a_function_of_the_seed():
+    order, sizes = world(200)
+    first, again, other = (groups(fill_by_draws(order, sizes, WIDE, seed)) for seed in ("a", "a", "b"))
+    assert first == again != other
+
+
+def test_with_draws_a_sample_too_long_on_its_own_is_cut_and_nothing_joins_it():
+    layout = fill_by_draws([0, 1, 2], shapes([30, 18, 30], first_learned=[17, 1, 18]), LIMITS, "a")
+    assert groups(layout) == [[0], [1]]
+    assert layout.lengths.tolist() == [20, 20]
+    assert (layout.truncated, layout.skipped) == (1, 1)
+    assert groups(fill_by_draws([], shapes([3]), LIMITS, "a")) == []
+
+
 @pytest.mark.parametrize("limits", [DialogueLimits(20, 2, 4, 2, 1), DialogueLimits(20, 4, 2, 2, 1)])
-@pytest.mark.parametrize("lay", [random_fill, best_fit])
+@pytest.mark.parametrize("lay", [fill_in_order, best_fit])
 def test_turns_and_images_are_bounded(lay, limits):
     layout = lay(range(5), shapes([2] * 5, images=[1] * 5), limits)
     assert sorted(len(group) for group in groups(layout)) == [1, 2, 2]
 
 
-@pytest.mark.parametrize("lay", [random_fill, best_fit, one_by_one])
+@pytest.mark.parametrize("lay", [fill_in_order, best_fit, one_by_one])
 def test_a_sample_too_long_on_its_own_is_cut_and_counted_or_dropped_and_counted(lay):
     layout = lay([0, 1, 2], shapes([30, 3, 30], first_learned=[17, 1, 18]), LIMITS)
     assert sorted(groups(layout)) == [[0], [1]]
@@ -74,7 +112,7 @@ def test_a_sample_too_long_on_its_own_is_cut_and_counted_or_dropped_and_counted(
     assert (layout.truncated, layout.skipped) == (1, 1)
 
 
-@pytest.mark.parametrize("lay", [random_fill, best_fit, one_by_one])
+@pytest.mark.parametrize("lay", [fill_in_order, best_fit, one_by_one])
 def test_every_sample_is_in_one_dialogue_and_no_bound_is_broken(lay):
     order, sizes = world()
     layout = lay(order, sizes, WIDE)
@@ -88,9 +126,9 @@ def test_every_sample_is_in_one_dialogue_and_no_bound_is_broken(lay):
             assert sizes.turns[group].sum() <= 32
 
 
-def test_best_fit_leaves_less_padding_than_random_filling():
+def test_best_fit_leaves_less_padding_than_fill_in_ordering():
     order, sizes = world()
-    padding = [1 - lay(order, sizes, WIDE).lengths.mean() / 1024 for lay in (best_fit, random_fill)]
+    padding = [1 - lay(order, sizes, WIDE).lengths.mean() / 1024 for lay in (best_fit, fill_in_order)]
     assert padding[0] < 0.03
     assert padding[0] < padding[1] / 4
 
@@ -120,6 +158,6 @@ def test_windows_bound_what_a_best_fit_mixes():
         assert len({place[sample] // 500 for sample in group}) == 1
 
 
-@pytest.mark.parametrize("lay", [random_fill, best_fit, one_by_one])
+@pytest.mark.parametrize("lay", [fill_in_order, best_fit, one_by_one])
 def test_no_samples_make_no_dialogues(lay):
     assert groups(lay([], shapes([3]), LIMITS)) == []

@@ -13,7 +13,7 @@ from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import write_shards
-from polite_flamingo.model.tokens import place_images
+from polite_flamingo.model.tokens import SYSTEM, piece, place_images
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.train import store
 from polite_flamingo.train.data import IGNORED, Example, as_training_data
@@ -53,9 +53,9 @@ def shards(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def stage(tokenizer, shards, mixture=BOTH, **changes) -> StageData:
-    values = {"seed": 1, "context_length": 200, "max_turns": 6, "max_images": 4, "mode": "paper", **changes}
+    values = {"seed": 1, "context_length": 200, "max_turns": 6, "max_images": 4, "mode": "pack", **changes}
     common = TuneCommon(
-        multiturn=DialogueSettings.of(**{name: values[name] for name in ("mode", "max_turns", "max_images")}),
+        multiturn=DialogueSettings.of(**{name: values[name] for name in ("mode", "max_turns")}),
         mixing=values.get("mixing", "ratio"),
         validation=ValidationSettings(share=values.get("validation_share", 0.0)),
     )
@@ -65,6 +65,7 @@ def stage(tokenizer, shards, mixture=BOTH, **changes) -> StageData:
         mixture,
         common=common,
         context_length=values["context_length"],
+        max_images=values["max_images"],
         seed=values["seed"],
         cache=shards[0].parent / "cache",
     )
@@ -80,7 +81,7 @@ def test_probes_and_empty_answers_are_never_trained_on_and_raw_keeps_the_same_re
     assert raw == {**{f"r{i}": "red" for i in range(60)}, "r99": "red"}
 
 
-@pytest.mark.parametrize("mode", ["paper", "fit"])
+@pytest.mark.parametrize("mode", ["pack", "fit"])
 def test_an_epoch_holds_every_sample_once_and_knows_its_lengths(tokenizer, shards, mode):
     examples = stage(tokenizer, shards, mode=mode).epoch(0)
     assert sorted(ids(examples)) == sorted([f"i{i}" for i in range(40)] + [f"r{i}" for i in range(60)])
@@ -90,7 +91,7 @@ def test_an_epoch_holds_every_sample_once_and_knows_its_lengths(tokenizer, shard
         examples[len(examples)]
 
 
-@pytest.mark.parametrize("mode", ["paper", "fit"])
+@pytest.mark.parametrize("mode", ["paper", "pack", "fit"])
 def test_each_image_stands_where_its_sample_stands(tokenizer, shards, mode):
     media = tokenizer.convert_tokens_to_ids("<image>")
     for example in stage(tokenizer, shards, mode=mode).epoch(0):
@@ -98,12 +99,31 @@ def test_each_image_stands_where_its_sample_stands(tokenizer, shards, mode):
         assert [f"{name[1:]}.png" for name in example.id.split("+") if name[0] == "i"] == list(example.images)
 
 
-def test_epochs_are_a_function_of_seed_and_epoch_whatever_was_drawn_before(tokenizer, shards):
-    first, second = stage(tokenizer, shards), stage(tokenizer, shards)
+def test_in_the_paper_every_sample_opens_one_dialogue_per_epoch_and_says_hello_once(tokenizer, shards):
+    system, end = tuple(piece(tokenizer, SYSTEM)), tokenizer.eos_token_id
+    examples = list(stage(tokenizer, shards, mode="paper").epoch(0))
+    openers = sorted(example.id.split("+")[0] for example in examples)
+    assert openers == sorted([f"i{i}" for i in range(40)] + [f"r{i}" for i in range(60)])
+    assert len(ids(examples)) > 2 * len(examples), "draws fill what would be padding"
+    for example in examples:
+        text = example.input_ids
+        starts = [i for i in range(len(text)) if text[i : i + len(system)] == system]
+        assert len(starts) == 1, "no system message on later turns"
+        answers = example.id.count("+") + 1
+        assert sum(label == end for label in example.labels) == answers, "every answer ends, and learns to"
+        for position, (token, label) in enumerate(zip(text, example.labels, strict=True)):
+            assert label in (IGNORED, token)
+            if token == end and position + 1 < len(text):
+                assert example.labels[position + 1] == IGNORED, "no human turn is learned"
+
+
+@pytest.mark.parametrize("mode", ["paper", "pack"])
+def test_epochs_are_a_function_of_seed_and_epoch_whatever_was_drawn_before(tokenizer, shards, mode):
+    first, second = stage(tokenizer, shards, mode=mode), stage(tokenizer, shards, mode=mode)
     list(first.epoch(0)), list(first.epoch(1))
     assert list(first.epoch(2)) == list(second.epoch(2))
     assert ids(first.epoch(2)) != ids(first.epoch(1))
-    assert ids(stage(tokenizer, shards, seed=2).epoch(0)) != ids(first.epoch(0))
+    assert ids(stage(tokenizer, shards, mode=mode, seed=2).epoch(0)) != ids(first.epoch(0))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +134,7 @@ def test_epochs_are_a_function_of_seed_and_epoch_whatever_was_drawn_before(token
         {"max_turns": 5},
         {"max_images": 1},
         {"mode": "fit"},
+        {"mode": "paper"},
         {"mixing": "sqrt"},
         {"validation_share": 0.1},
         {"mixture": {"instruction": 1.0}},
