@@ -44,7 +44,8 @@ VERBS = Verbs(
     help="Turn terse vision-language annotations into polite, grounded instruction data, and tune on it.",
     epilog="`polite-flamingo VERB --help` tells a verb's options. Stages are usually run by `polite-flamingo run` or "
     "`dvc repro`, which know what is out of date. Exit status: 0 done; 2 an error you can mend, and the message says "
-    "how; 130 stopped by Ctrl-C. `run`, and a training of several processes, pass on the status of what they started.",
+    "how; 130 stopped by Ctrl-C. `reproduce` ends with 1 where figures "
+    "differ; `run`, and a training of several processes, pass on the status of what they started.",
     params=[
         click.Option(
             ["--version"],
@@ -57,9 +58,10 @@ VERBS = Verbs(
     ],
 )
 for _verb in (
-    *stages.VERBS, report.report, report.explain, filtering.filtering_report, filtering.whatif, rescore.rescore,
-    run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model, models.import_model,
-    params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate, ablations.ablations, run.track_outputs,
+    *stages.VERBS, report.report, report.reproduce, report.explain, filtering.filtering_report, filtering.whatif,
+    rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model,
+    models.import_model, params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate,
+    ablations.ablations, run.track_outputs,
 ):  # fmt: skip
     VERBS.add_command(_verb)
 

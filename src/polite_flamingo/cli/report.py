@@ -1,4 +1,4 @@
-"""``report`` and ``explain``: the whole run on one screen, one record from end to end."""
+"""``report``, ``reproduce`` and ``explain``: the run on one screen, beside the committed one, one record of it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ def report(options: CommonOptions, as_json: bool, records: int | None) -> None:
         print(first_records(params, records))
     else:
         show(build_report(params), render_report, as_json)
+
+
+@verb("reproduce", "--against v1.0", "--json")
+@click.option(
+    "--against", default="HEAD", metavar="REV|FILE", help="a git revision, or a summary.json (default: the last commit)"
+)
+@as_json
+@click.pass_obj
+def reproduce(options: CommonOptions, against: str, as_json: bool) -> int:
+    """Whether the run that lies here repeats the committed figures.
+
+    Every figure is compared within its tolerance, and every ordering the paper makes is looked for in both. Exit
+    status 0: all hold; 1: some do not, and the table says which.
+    """
+    from polite_flamingo.reports.reproduce import compare, render
+
+    comparison = compare(options.load(), against)
+    show(comparison.to_json() if as_json else comparison, render, as_json)
+    return 0 if comparison.holds else 1
 
 
 @verb("explain", "coco/train/5")

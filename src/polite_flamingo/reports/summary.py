@@ -28,6 +28,7 @@ FIGURES = {  # group -> figure -> stage and place in its report
     "reward": {
         "raw": ("filter", "reward.raw"),
         "rewritten": ("filter", "reward.rewritten"),
+        "pooled_sd": ("filter", "reward.pooled_sd"),
     },
 }
 STAGES = ("train_rewriter", "filter", "evaluate")  # whose reports are read

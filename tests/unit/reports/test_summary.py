@@ -19,7 +19,7 @@ def test_the_figures_of_the_curation_have_their_names() -> None:
         "rewriter": {"rouge_l_gain": 0.31, "answers_preserved": 0.95},
         "pf1m": {"kept": 4, "kept_share": 0.8, "answers_preserved": 0.99},
         "filter": {"recall_of_corrupted": 0.8, "clean_kept": 0.9},
-        "reward": {"raw": -1.0, "rewritten": 1.0},
+        "reward": {"raw": -1.0, "rewritten": 1.0, "pooled_sd": 0.5},
         "raw": {},
         "stage3": {},
     }
