@@ -93,4 +93,4 @@ bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (ma
 
 clean:  ## remove every output (data, models, reports, tracking), keep .venv
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done
-	rm -rf .dvc/tmp .dvc/cache .work mlruns mlflow.db gx .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf .dvc/tmp .dvc/cache .work mlruns mlartifacts mlflow.db gx .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

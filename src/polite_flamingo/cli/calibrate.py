@@ -73,6 +73,7 @@ def calibrate(
     from polite_flamingo.calibrate.run import write_calibration
     from polite_flamingo.calibrate.study import StudySettings
     from polite_flamingo.tracking import start_tracker
+    from polite_flamingo.tracking.base import Work
 
     params = options.load()
     for name, file in (("labels", labels), ("page", page)):
@@ -86,7 +87,7 @@ def calibrate(
     logged = {"filter": params.filter.model_dump(mode="json"), "calibrate": chosen}
     paper, profile = paper_thresholds(params), params.filter
     reports: dict[str, Any] = {}
-    with start_tracker(params.runtime.tracking, stage="calibrate", profile=params.profile, settings=logged) as tracker:
+    with start_tracker(params.runtime.tracking, Work("calibrate", params.profile, logged)) as tracker:
         for part in parts:
             records, provenance = _records(part, params, labels, chosen)
             reports[part] = {**measure(part, records, paper, profile, settings), **provenance}

@@ -24,13 +24,14 @@ def run(options: CommonOptions, until: str | None) -> int:
 
 
 @verb("track-outputs")
+@click.option("--failed", is_flag=True, help="the pipeline ended with an error: its run says so")
 @click.pass_obj
-def track_outputs(options: CommonOptions) -> None:
-    """Tag the MLflow runs of the last stages with the md5 of their outputs."""
+def track_outputs(options: CommonOptions, failed: bool) -> None:
+    """End a pipeline in MLflow: the last stages' runs get the md5 of their outputs."""
     if options.load().runtime.tracking == "mlflow":
         from polite_flamingo.tracking.mlflow import track_outputs
 
-        track_outputs()
+        track_outputs(failed=failed)
 
 
 @verb("ui")

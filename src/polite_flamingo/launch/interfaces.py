@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from polite_flamingo.errors import BusyError
 from polite_flamingo.launch.processes import start, stop, terminated_as_exit
+from polite_flamingo.tracking.mlflow import runs_page
+from polite_flamingo.tracking.store import ARTIFACTS, artifact_folder, tracking_uri
 
 
 def serve_interfaces(docs: Path, *, mlflow_port: int, prefect_port: int) -> int:
@@ -24,7 +25,7 @@ def serve_interfaces(docs: Path, *, mlflow_port: int, prefect_port: int) -> int:
     Returns:
         0 after Ctrl-C, 1 when a server ended by itself.
     """
-    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    store = tracking_uri()
     mlflow = [
         sys.executable,
         "-m",
@@ -36,9 +37,10 @@ def serve_interfaces(docs: Path, *, mlflow_port: int, prefect_port: int) -> int:
         "127.0.0.1",
         "--workers",
         "1",
+        "--artifacts-destination",
+        str(artifact_folder(store) or ARTIFACTS),
     ]
     prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-    from polite_flamingo.tracking.mlflow import runs_page
 
     return serve_commands(
         {

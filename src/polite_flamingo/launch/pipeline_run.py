@@ -13,6 +13,7 @@ from polite_flamingo.errors import ConfigError
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import project_of
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+from polite_flamingo.tracking.owner import Owner
 
 TRACK_OUTPUTS = (sys.executable, "-m", "polite_flamingo", "track-outputs")
 
@@ -41,7 +42,7 @@ def run_pipeline(
         code = 0
         for command in repro_commands(params, [until] if until else []):
             code = code or call(command, cwd=project, env=environment)
-        call(TRACK_OUTPUTS, cwd=project, env=environment)
+        call([*TRACK_OUTPUTS, *(["--failed"] if code else [])], cwd=project, env=environment)
     return code
 
 
@@ -61,7 +62,7 @@ def pipeline_environment(
     """Environment of a pipeline's processes: this interpreter's tools first, one name and one MLflow for all."""
     environment = dict(os.environ)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
-    environment.setdefault(PIPELINE_VARIABLE, f"{profile}-{uuid.uuid4().hex[:12]}")
+    environment.setdefault(PIPELINE_VARIABLE, f"{profile}-{uuid.uuid4().hex[:12]}@{Owner.of(os.getpid())}")
     environment.setdefault(TRACKING_VARIABLE, f"sqlite:///{root.resolve() / 'mlflow.db'}")
     if data_root is not None:
         environment[DATA_ROOT_VARIABLE] = existing_folder(data_root)

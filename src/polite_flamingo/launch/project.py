@@ -22,7 +22,6 @@ LOG = logging.getLogger(__name__)
 
 FOLDER = Path(".work") / "projects"
 OWN = ("params.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
-RUNS = "mlruns"  # what stages write where DVC does not look; it may not be there yet
 _PROFILE = re.compile(r"""^profile:[ \t]*(["']?)([^\s"']+)\1""", re.MULTILINE)
 _CONFIG = """\
 [core]
@@ -101,7 +100,6 @@ def cache_section(root: Path) -> str:
 
 def _link(folder: Path, profile: str, root: Path) -> None:
     (folder / ".dvc").mkdir(parents=True, exist_ok=True)
-    (root / RUNS).mkdir(exist_ok=True)
     entries = {entry.name for entry in root.iterdir()} - set(OWN)
     for link in folder.iterdir():
         if link.is_symlink() and link.name not in entries:

@@ -16,7 +16,9 @@ import yaml
 from polite_flamingo.environment import PIPELINE_VARIABLE
 from polite_flamingo.tracking import mlflow as tracking
 from polite_flamingo.tracking import start_tracker
-from polite_flamingo.tracking.base import NullTracker
+from polite_flamingo.tracking.base import NullTracker, Work
+from polite_flamingo.tracking.outputs import LOCK_FILE, waiting
+from polite_flamingo.tracking.store import EXPERIMENT, open_client
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -28,16 +30,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def client(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    from mlflow import MlflowClient
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv(PIPELINE_VARIABLE, request.node.name)
-    return MlflowClient(store)
+    return open_client()
 
 
 def _runs(client: Any, pipeline: str) -> tuple[Any, list[Any]]:
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     (parent,) = client.search_runs([experiment], f"tags.pipeline = '{pipeline}'")
     children = client.search_runs(
         [experiment], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["attributes.start_time ASC"]
@@ -47,7 +47,7 @@ def _runs(client: Any, pipeline: str) -> tuple[Any, list[Any]]:
 
 def test_stages_of_one_pipeline_share_a_parent(client: Any, request: pytest.FixtureRequest) -> None:
     for stage in ("score", "filter"):
-        with tracking.stage_run(stage, "tiny", {"seed": 42, "filter": {"sts": {"min_cosine": 0.4}}}):
+        with tracking.stage_run(Work(stage, "tiny", {"seed": 42, "filter": {"sts": {"min_cosine": 0.4}}})):
             pass
     parent, children = _runs(client, request.node.name)
     assert [child.info.run_name for child in children] == ["score", "filter"]
@@ -59,7 +59,7 @@ def test_stages_of_one_pipeline_share_a_parent(client: Any, request: pytest.Fixt
 
 def test_figures_steps_and_files_arrive(client: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     (tmp_path / "figure.png").write_bytes(b"png")
-    with tracking.stage_run("train_rewriter", "tiny", {}) as tracker:
+    with tracking.stage_run(Work("train_rewriter", "tiny")) as tracker:
         for step in range(1200):  # more than one batch
             tracker.metrics({"loss": 1 / (step + 1)}, step=step)
         tracker.metrics({"held_out": {"rouge l%": 0.5}, "text": "no number", "nan": float("nan"), "none": None})
@@ -73,7 +73,7 @@ def test_figures_steps_and_files_arrive(client: Any, request: pytest.FixtureRequ
 def test_figures_of_a_long_stage_arrive_while_it_runs(
     client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with tracking.stage_run("rewrite", "tiny", {}) as tracker:
+    with tracking.stage_run(Work("rewrite", "tiny")) as tracker:
         tracker.metrics({"records_done": 1.0}, step=1)
         _, (child,) = _runs(client, request.node.name)
         assert client.get_metric_history(child.info.run_id, "records_done") == []
@@ -83,54 +83,54 @@ def test_figures_of_a_long_stage_arrive_while_it_runs(
 
 
 def test_a_failing_stage_fails_its_run_and_keeps_its_own_error(client: Any, request: pytest.FixtureRequest) -> None:
-    with pytest.raises(ZeroDivisionError), tracking.stage_run("filter", "tiny", {}):
+    with pytest.raises(ZeroDivisionError), tracking.stage_run(Work("filter", "tiny")):
         raise ZeroDivisionError
     parent, (child,) = _runs(client, request.node.name)
     assert (parent.info.status, child.info.status) == ("FAILED", "FAILED")
-    assert not tracking.PENDING.exists()
+    assert list(waiting()) == []
 
 
 def test_a_store_that_cannot_be_opened_warns_and_the_stage_runs(
     client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "no-such-scheme://nowhere")
-    with caplog.at_level(logging.WARNING), tracking.stage_run("filter", "tiny", {}) as tracker:
+    with caplog.at_level(logging.WARNING), tracking.stage_run(Work("filter", "tiny")) as tracker:
         tracker.metrics({"kept": 1})
     assert isinstance(tracker, NullTracker)
     assert "start of the run was not recorded" in caplog.text
 
 
 def test_a_file_that_is_not_there_warns(client: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), tracking.stage_run("filter", "tiny", {}) as tracker:
+    with caplog.at_level(logging.WARNING), tracking.stage_run(Work("filter", "tiny")) as tracker:
         tracker.artifact(Path("missing.png"))
     assert "artifact missing.png was not recorded" in caplog.text
 
 
 def _lock(md5: str) -> None:
     outs = [{"path": "data/tiny/pf1m", "md5": md5, "hash": "md5"}]
-    tracking.LOCK_FILE.write_text(yaml.safe_dump({"schema": "2.0", "stages": {"filter@tiny": {"outs": outs}}}))
+    LOCK_FILE.write_text(yaml.safe_dump({"schema": "2.0", "stages": {"filter@tiny": {"outs": outs}}}))
     later = time.time() + 1
-    os.utime(tracking.LOCK_FILE, (later, later))
+    os.utime(LOCK_FILE, (later, later))
 
 
 def test_outputs_are_tagged_once_dvc_has_hashed_them(client: Any, request: pytest.FixtureRequest) -> None:
     _lock("stale")
-    os.utime(tracking.LOCK_FILE, (1, 1))  # written before this run
-    with tracking.stage_run("filter", "tiny", {}):
+    os.utime(LOCK_FILE, (1, 1))  # written before this run
+    with tracking.stage_run(Work("filter", "tiny")):
         pass
     assert tracking.track_outputs() == 0
     _lock("abc.dir")
     assert tracking.track_outputs() == 1
     _, (child,) = _runs(client, request.node.name)
     assert child.data.tags["md5.data/tiny/pf1m"] == "abc.dir"
-    assert not tracking.PENDING.exists()
+    assert list(waiting()) == []
 
 
 def test_the_next_stage_tags_the_one_before(client: Any, request: pytest.FixtureRequest) -> None:
-    with tracking.stage_run("filter", "tiny", {}):
+    with tracking.stage_run(Work("filter", "tiny")):
         pass
     _lock("abc.dir")
-    with tracking.stage_run("evaluate", "tiny", {}):
+    with tracking.stage_run(Work("evaluate", "tiny")):
         pass
     _, (first, second) = _runs(client, request.node.name)
     assert "md5.data/tiny/pf1m" in first.data.tags
@@ -152,7 +152,7 @@ def test_nothing_to_tag_does_not_even_load_mlflow(tmp_path: Path) -> None:
 def test_stages_of_one_dvc_process_belong_together(tmp_path: Path) -> None:
     # `dvc repro` is recognised by its command line; two stages it starts see the same key, a stage by hand another
     dvc = tmp_path / "dvc"
-    key = "from polite_flamingo.tracking.mlflow import pipeline_key; print(pipeline_key())"
+    key = "from polite_flamingo.tracking.owner import pipeline_run; print(pipeline_run().key)"
     dvc.write_text(
         "import subprocess, sys\n"
         f"for _ in range(2): subprocess.run(['sh', '-c', '{sys.executable} -c \"{key}\"; true'], check=True)\n"
@@ -167,5 +167,5 @@ def test_stages_of_one_dvc_process_belong_together(tmp_path: Path) -> None:
 
 
 def test_tracking_may_be_switched_off() -> None:
-    with start_tracker("none", stage="filter", profile="tiny", settings={}) as tracker:
+    with start_tracker("none", Work("filter", "tiny")) as tracker:
         assert isinstance(tracker, NullTracker)

@@ -1,0 +1,116 @@
+"""What DVC says of the outputs of stages.
+
+DVC hashes a stage's outputs after the stage has ended, so their md5 sums reach its run later: when the next stage
+starts, or with ``polite-flamingo track-outputs`` at the end of a pipeline. Until then a file per stage below
+``.work/tracking/<profile>`` says which run waits for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from polite_flamingo.io import read_json, write_json
+
+WAITING = Path(".work") / "tracking"
+LOCK_FILE = Path("dvc.lock")
+CACHE = Path(".dvc") / "cache" / "files" / "md5"
+Hashes = dict[str, dict[str, str]]  # stage -> path of an output -> md5
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that waits for the md5 sums of its stage's outputs.
+
+    Args:
+        stage: Name of the stage.
+        profile: Name of the profile.
+        run_id: The stage's run.
+        parent: Its pipeline's run.
+        upstream: Stages that are up to date with it.
+        by_dvc: Whether DVC ran it, and so will take its outputs.
+        ended: When, in seconds since the epoch.
+    """
+
+    stage: str
+    profile: str
+    run_id: str
+    parent: str
+    upstream: Sequence[str]
+    by_dvc: bool
+    ended: float
+
+    @property
+    def path(self) -> Path:
+        """The file that says so."""
+        return WAITING / self.profile / f"{self.stage}.json"
+
+    def wait(self) -> None:
+        """Remember the run."""
+        write_json(self.path, asdict(self))
+
+    def done(self) -> None:
+        """Forget it."""
+        self.path.unlink(missing_ok=True)
+
+
+def waiting() -> Iterator[EndedRun]:
+    """The runs that wait."""
+    for path in sorted(WAITING.glob("*/*.json")):
+        with suppress(Exception):  # torn by a kill, or of another version
+            yield EndedRun(**read_json(path))
+
+
+def taken(run: EndedRun, hashes: Hashes) -> dict[str, str]:
+    """Path -> md5 of a run's outputs, as soon as DVC has recorded them; empty until then."""
+    written = LOCK_FILE.stat().st_mtime if LOCK_FILE.exists() else 0.0
+    return hashes.get(run.stage, {}) if written >= run.ended else {}
+
+
+def output_hashes(profile: str) -> Hashes:
+    """What dvc.lock records of a profile's outputs."""
+    if not LOCK_FILE.is_file():
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times as fast, where libyaml is there
+    lock: Mapping[str, Any] = yaml.load(LOCK_FILE.read_text(encoding="utf-8"), loader) or {}
+    hashes: Hashes = {}
+    for name, entry in (lock.get("stages") or {}).items():
+        stage, _, of_profile = name.partition("@")
+        if of_profile in ("", profile):
+            hashes[stage] = {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out}
+    return hashes
+
+
+def digest(folder: Path, hashes: Hashes) -> str:
+    """The md5 that DVC gives a folder, from what dvc.lock and its cache say of the output that holds it.
+
+    Outside DVC, or before it has hashed the output, a sum of the files' names, sizes and times of change.
+    """
+    outs = {path: md5 for outputs in hashes.values() for path, md5 in outputs.items()}
+    for path, md5 in outs.items():
+        if folder == Path(path):
+            return md5.removesuffix(".dir")
+        if folder.is_relative_to(path):
+            listed = CACHE / md5[:2] / md5[2:]
+            if listed.is_file():
+                return _part(read_json(listed), folder.relative_to(path).as_posix())
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.md5(json.dumps(facts).encode(), usedforsecurity=False).hexdigest()
+
+
+def _part(files: Sequence[Mapping[str, str]], inside: str) -> str:
+    """DVC's md5 of a folder within a folder: that of the list of its files."""
+    below = [
+        {"md5": file["md5"], "relpath": file["relpath"].removeprefix(f"{inside}/")}
+        for file in files
+        if file["relpath"].startswith(f"{inside}/")
+    ]
+    return hashlib.md5(json.dumps(below, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
