@@ -19,7 +19,8 @@ from polite_flamingo.quality import findings, gates
 from polite_flamingo.quality.check import GateResult
 from polite_flamingo.quality.validator import Site, Validator
 from polite_flamingo.tracking.base import Tracker
-from polite_flamingo.tracking.mlflow import git_tags, pipeline_key
+from polite_flamingo.tracking.git import git_tags
+from polite_flamingo.tracking.owner import pipeline_run
 
 HOLDS = "the gate holds\n"
 LOG = logging.getLogger(__name__)
@@ -68,6 +69,6 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
 
 def _run_name() -> str:
     """The pipeline's run and the commit it works on."""
-    tags = git_tags()
+    tags = git_tags(Path())
     changed = "_changed" if tags["git.dirty"] == "true" else ""
-    return f"{pipeline_key()}_{tags['git.commit'][:8]}{changed}"
+    return f"{pipeline_run().name}_{tags['git.commit'][:8]}{changed}"

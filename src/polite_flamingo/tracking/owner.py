@@ -78,6 +78,11 @@ class PipelineRun:
     command: tuple[str, ...]
     by_dvc: bool
 
+    @property
+    def name(self) -> str:
+        """The key without its owner, fit for a file's name."""
+        return self.key.partition("@")[0]
+
 
 def pipeline_run() -> PipelineRun:
     """The pipeline run this process belongs to: the environment's, or the running DVC's, or its own."""
@@ -98,7 +103,8 @@ def pipeline_run() -> PipelineRun:
         owner = Owner.parse(named.partition("@")[2])
         return PipelineRun(named, owner, words.get(owner.pid if owner else 0, ()), dvc is not None)
     owner = Owner.of(dvc or process.pid)
-    return PipelineRun(f"{'dvc' if dvc else 'stage'}-{owner}", owner, words.get(owner.pid, ()), dvc is not None)
+    name = f"{'dvc' if dvc else 'stage'}-{owner.pid}-{owner.started}"
+    return PipelineRun(f"{name}@{owner}", owner, words.get(owner.pid, ()), dvc is not None)
 
 
 def readable(command: Sequence[str]) -> str:
