@@ -5,6 +5,7 @@ A folder of shards holds ``part-000000.parquet``, ``part-000001.parquet`` …; t
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -91,6 +92,14 @@ def read_json(path: Path) -> Any:
         raise DataError(
             "file is not valid JSON", value=str(error), where=path, next_step="fix or re-create it"
         ) from None
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a small table with a line of column names, atomically; None is an empty cell."""
+    with replacing(path) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(rows)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -76,6 +76,7 @@ def test_the_loss_falls_and_is_drawn(bundle, image_root, tmp_path):
     assert result.steps == len(result.losses) == 8
     assert mean_loss(bundle, examples(bundle), image_root=image_root) < before
     assert (tmp_path / "report" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "report" / "loss.csv").read_text().splitlines()) == 1 + result.steps
     assert not (tmp_path / "work" / "t" / "unfinished").exists()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,13 @@ import yaml
 from tests.pipeline.closure import code_of_stage, uncovered
 from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
+from polite_flamingo.evaluate.plot_data import write_rewards, write_u_curve
 from polite_flamingo.launch.project import profile_of, project_of
 from polite_flamingo.pipeline import BY_NAME, FULL, SECOND_GENERATION, TUNE
+from polite_flamingo.records import Rewrite, Task
+from polite_flamingo.reports.filtering.plot_data import write_plot_data
+from polite_flamingo.train.meter import write_losses
+from polite_flamingo.world.roc import ScoreCurves
 
 
 def _params(stage: dict[str, Any]) -> list[str]:
@@ -106,6 +114,35 @@ def test_git_keeps_the_summary_of_the_profile_that_params_yaml_names_and_of_no_o
     words = ["git", "check-ignore", "--no-index", *paths]
     ignored = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split()
     assert set(paths) - set(ignored) == {f"reports/{own}/summary.json"}
+
+
+def test_plots_draw_what_stages_write_by_templates_that_fit(tmp_path: Path) -> None:
+    from dvc_render.vega import VegaRenderer
+
+    number = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    report = {"filters": [{"filter": "sts", "applied": 2, "would_drop_alone": 1}], "sources": {"coco": {"records": 2}}}
+    caption = Rewrite("a", "coco", "train", "-", Task.CAPTION, "?", (), "raw", "text", "stop")
+    curves = ScoreCurves()
+    for cosine in (0.1, 0.9):
+        curves.add(replace(caption, scores={"sts": cosine}), cosine < 0.5)
+    write_plot_data(tmp_path / "filter", report, curves)
+    write_losses([2.0, 1.0], tmp_path / "loss.csv")
+    write_u_curve(tmp_path / "figures" / "u_curve.csv", {"stage1": {"reward": number}})
+    write_rewards(tmp_path / "figures" / "rewards.csv", {"raw": [0.5]})
+    outs = [out for stage in STAGES.values() for out in outs_of(stage)]
+    for plot in yaml.safe_load((PROJECT / "dvc.yaml").read_text())["plots"]:
+        name, properties = (plot, None) if isinstance(plot, str) else next(iter(plot.items()))
+        paths = [name] if properties is None else list(properties["y"])
+        assert [path for path in paths if not any(path == out or path.startswith(f"{out}/") for out in outs)] == []
+        for path in paths if properties else []:
+            written = next(
+                file for file in tmp_path.rglob("*.csv") if path.endswith(file.relative_to(tmp_path).as_posix())
+            )
+            with open(written) as file:
+                rows = [{**row, "rev": "workspace", "filename": path} for row in csv.DictReader(file)]
+            kinds = {**properties, "y": properties["y"][path], "template_dir": str(PROJECT / ".dvc" / "plots")}
+            filled = json.dumps(VegaRenderer(rows, name, **kinds).get_filled_template())
+            assert "DVC_METRIC" not in filled, name
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Figures of the evaluation as PNG: reward distributions, win rates, the U curve.
+"""Figures of the evaluation as PNG: reward distributions, win rates, the U curve; two of them also as tables.
 
 Equal numbers give equal bytes (`evaluate.drawing`).
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.evaluate.answers import ANNOTATION, BASELINE, MODELS, STAGES, rewards_by_id
 from polite_flamingo.evaluate.bootstrap import Figure as Number
 from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, RED, canvas, styled, true_minus
+from polite_flamingo.evaluate.plot_data import write_rewards, write_u_curve
 from polite_flamingo.io import read_shards
 from polite_flamingo.records import Rewrite
 
@@ -40,10 +41,10 @@ def draw_all(
     kept: Path,
     scored: Path,
 ) -> Iterator[Path]:
-    """Draw every figure there is data for; yields the files.
+    """Draw every figure there is data for, and write the tables that DVC draws; yields the files.
 
     Args:
-        folder: Gets the PNGs.
+        folder: Gets the PNGs and CSVs.
         answers: Scored answers by model, and of the annotation.
         models: Figures of the models (`evaluate.answers.measure_all`).
         rates: Who beats whom.
@@ -52,14 +53,15 @@ def draw_all(
     """
     rewards = {name: list(rewards_by_id(answered).values()) for name, answered in answers.items()}
     annotated = {name: rewards.pop(name) for name in (ANNOTATION,) if name in rewards}
-    yield reward_distributions(
-        folder / "reward_distributions.png", {**annotated, "rewritten": kept_rewards(kept, scored), **rewards}
-    )
+    rewards = {**annotated, "rewritten": kept_rewards(kept, scored), **rewards}
+    yield reward_distributions(folder / "reward_distributions.png", rewards)
+    yield write_rewards(folder / "rewards.csv", rewards)
     if rates is not None:
         yield win_rate_map(folder / "win_rate.png", rates)
     tuned = [name for name in MODELS if name in answers]
     accuracy, politeness = ({name: models[name][figure] for name in tuned} for figure in ("qa_in_domain", "reward"))
     yield u_curve(folder / "u_curve.png", accuracy, politeness, STAGES, BASELINE)
+    yield write_u_curve(folder / "u_curve.csv", {name: models[name] for name in tuned})
 
 
 def kept_rewards(kept: Path, scored: Path) -> list[float]:

@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 
 FOLDER = Path(".work") / "projects"
 OWN = ("params.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
+PLOTS = ".dvc/plots"  # templates
 _PROFILE = re.compile(r"""^profile:[ \t]*(["']?)([^\s"']+)\1""", re.MULTILINE)
 _CONFIG = """\
 [core]
@@ -104,8 +105,9 @@ def _link(folder: Path, profile: str, root: Path) -> None:
     for link in folder.iterdir():
         if link.is_symlink() and link.name not in entries:
             link.unlink()
-    for name in entries:
-        link, target = folder / name, Path(os.path.relpath(root / name, folder.resolve()))
+    shared = [*entries, *([PLOTS] if (root / PLOTS).is_dir() else [])]
+    for link, original in ((folder / name, root / name) for name in shared):
+        target = Path(os.path.relpath(original, link.parent.resolve()))
         if link.is_symlink() and link.readlink() != target:
             link.unlink()
         if not link.is_symlink():

@@ -4,7 +4,7 @@
 
 Reads  : data/P/samples/evaluation, models/P/{raw,stage1,stage2,stage3}, models/P/backbones; for the figures also
          data/P/pf1m/kept and data/P/scored where they exist; the world's ground truth where there is one.
-Writes : data/P/answers/<model>/ (scored answers), reports/P/evaluate.json, reports/P/figures/*.png.
+Writes : data/P/answers/<model>/ (scored answers), reports/P/evaluate.json, reports/P/figures/.
 """
 
 from __future__ import annotations

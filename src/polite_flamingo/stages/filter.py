@@ -1,7 +1,8 @@
 """Stage ``filter`` (section 4.2, Figure 10): scored rewrites -> PF-1M, rejects kept with their reasons.
 
 Reads  : data/P/scored; the world's ground truth where there is one.
-Writes : data/P/pf1m/{kept,rejected,decisions,pf1m.json}, reports/P/{filtering.html,filter.json,filter_waterfall.png}.
+Writes : data/P/pf1m/{kept,rejected,decisions,pf1m.json}, reports/P/{filtering.html,filter.json,filter_waterfall.png},
+         reports/P/filter/*.csv.
 
 Runs no model. Injected probes are judged like everything else, to measure the filters, and never enter PF-1M. The kept
 records hold neither scores nor verdicts, so that they change with what is kept alone.
@@ -30,6 +31,7 @@ from polite_flamingo.io import ShardWriter, count_shards, publishing, read_shard
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report
+from polite_flamingo.reports.filtering.plot_data import write_plot_data
 from polite_flamingo.reports.filtering.waterfall import filter_waterfall
 from polite_flamingo.tracking.base import Tracker
 from polite_flamingo.world.recall import FilterRecall
@@ -75,6 +77,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "overridden": _overridden(params),
     }
     write_json(params.reports / "filter.json", report)
+    write_plot_data(params.reports / "filter", report, recall.curves)
     dropped = [(row["filter"], row["dropped"]) for row in report["filters"]]
     filter_waterfall(params.reports / "filter_waterfall.png", report["records"], dropped)
     tracker.params({f"filter.{name}": value for name, value in settings.flat().items()})

@@ -2,7 +2,7 @@
 
 Reads  : data/P/pairs, models/P/backbones/flamingo; the second generation also models/P/stage3.
 Writes : models/P/rewriter, data/P/revised/rewriter (held-out pairs with its answers), reports/P/train_rewriter.json,
-         reports/P/train_rewriter/loss.png; the second generation the same under its own name.
+         reports/P/train_rewriter/loss.{png,csv}; the second generation the same under its own name.
 
 The first generation starts from OpenFlamingo with fresh LoRA. The second starts from the tuned assistant: its connector
 is kept, its LoRA is trained on with the same settings on the same pairs.

@@ -28,7 +28,7 @@ from polite_flamingo.train.data import Example, HeldOutData, TrainingData, as_tr
 from polite_flamingo.train.feed import Feed, Step
 from polite_flamingo.train.group import join_processes, leave_processes, micro_batches, rank, world_size
 from polite_flamingo.train.learner import Learner, check_finite, deterministic
-from polite_flamingo.train.meter import Meter, plot_losses
+from polite_flamingo.train.meter import Meter, plot_losses, write_losses
 from polite_flamingo.train.resume import CheckpointClock, TrainingState, Unfinished, identity, single_writer
 from polite_flamingo.train.settings import Distribution, TrainingRun, TrainMachineSettings, TrainResult, TrainSettings
 from polite_flamingo.train.sharded import ShardedLearner
@@ -175,6 +175,7 @@ def train(
             LOG.info(
                 "%s: %d steps, %d tokens in %.1f s", run.label, result.steps, result.tokens, time.monotonic() - started
             )
+            write_losses(result.losses, run.out / "loss.csv")
             plot_losses(result.losses, run.out / "loss.png", run.label, result.validation)
             run.tracker.artifact(run.out / "loss.png")
             unfinished.discard()

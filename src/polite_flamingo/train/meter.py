@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polite_flamingo.io import write_csv
 from polite_flamingo.tracking.base import NullTracker
 
 if TYPE_CHECKING:
@@ -96,6 +97,12 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
+def write_losses(losses: Sequence[float], path: Path) -> None:
+    """Write the loss of every step, and its running mean as `plot_losses` draws it, to a CSV."""
+    rows = zip(losses, _smooth(losses), strict=True)
+    write_csv(path, ("step", "loss", "mean"), ((n, round(x, 5), round(y, 5)) for n, (x, y) in enumerate(rows, 1)))
+
+
 def plot_losses(losses: Sequence[float], path: Path, title: str, validation: Sequence[tuple[int, float]] = ()) -> None:
     """Draw loss over steps with its running mean, and the validation losses; equal figures give equal bytes.
 
@@ -112,14 +119,21 @@ def plot_losses(losses: Sequence[float], path: Path, title: str, validation: Seq
     figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    window = max(1, len(losses) // 20)
-    runs = [losses[max(0, i - window + 1) : i + 1] for i in range(len(losses))]
-    smooth = [sum(run) / len(run) for run in runs]
     axes.plot(range(1, len(losses) + 1), losses, color="#9ecae1", linewidth=0.8, label="per step")
-    axes.plot(range(1, len(losses) + 1), smooth, color="#08519c", label=f"mean of {window}")
+    axes.plot(range(1, len(losses) + 1), _smooth(losses), color="#08519c", label=f"mean of {_window(losses)}")
     if validation:
         steps, values = zip(*validation, strict=True)
         axes.plot(steps, values, color="#d94801", marker="o", markersize=3, linewidth=1, label="validation")
     axes.set(xlabel="optimizer step", ylabel="loss per token (nats)", title=title)
     axes.legend(frameon=False)
     figure.savefig(path)
+
+
+def _window(losses: Sequence[float]) -> int:
+    return max(1, len(losses) // 20)
+
+
+def _smooth(losses: Sequence[float]) -> list[float]:
+    window = _window(losses)
+    runs = [losses[max(0, i - window + 1) : i + 1] for i in range(len(losses))]
+    return [sum(run) / len(run) for run in runs]

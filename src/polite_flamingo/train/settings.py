@@ -228,7 +228,7 @@ class TrainingRun:
     Args:
         label: Name on the bar, in the tracker and of the folder for unfinished work.
         image_root: Folder of the image paths.
-        out: Folder for ``loss.png``.
+        out: Folder for ``loss.png`` and ``loss.csv``.
         tracker: Receives what `train.meter.Meter` lists, and the validation losses.
         distribution: How the processes a launcher started share the work.
         work_root: Folder of all unfinished work (git-ignored).

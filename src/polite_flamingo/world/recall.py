@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polite_flamingo.records import Rewrite
+from polite_flamingo.world.roc import ScoreCurves
 from polite_flamingo.world.truth import GroundTruth
 
 
@@ -22,6 +23,7 @@ class FilterRecall:
     natural: Counter[str] = field(default_factory=Counter)
     probes: Counter[str] = field(default_factory=Counter)
     kinds: dict[str, Counter[str]] = field(default_factory=dict)
+    curves: ScoreCurves = field(default_factory=ScoreCurves)
 
     def add(self, rewrite: Rewrite, kept: bool, text: str) -> None:
         """Compare one decision with the truth, where it is known.
@@ -37,6 +39,7 @@ class FilterRecall:
         after = self.world.judge_rewrite(rewrite, text)
         if before is None or after is None:
             return
+        self.curves.add(rewrite, before.corrupted)
         kept_wrong = kept and after.corrupted
         kept_right = kept and not after.corrupted
         seen = {
