@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from argparse import Namespace
 from itertools import product
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.model.families import build_family
+from tests.model.families import LAYERS, build_family, language_model
 from tests.model.foreign import clever_flamingo, open_clip, open_flamingo, tensors_of
 
 from polite_flamingo.errors import ModelError
@@ -20,11 +21,11 @@ from polite_flamingo.model.checkpoint import save_trainables
 from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.hub import import_model
 from polite_flamingo.model.layouts import read_tensors
-from polite_flamingo.model.lora import inject_lora, lora_layers
+from polite_flamingo.model.lora import TARGETS, inject_lora, lora_layers
 from polite_flamingo.model.original import infer_config, load_original
 from polite_flamingo.model.settings import LoraSettings
 
-LORA = LoraSettings(r=4, alpha=4)
+LORA = LoraSettings(r=4, alpha=4, dropout=0.0)
 CONNECTOR = ("perceiver", "xattn", "xattn_ff")
 
 
@@ -73,7 +74,7 @@ def test_openflamingo_4b_loads_though_its_table_has_no_padding_rows(tmp_path):
 def test_clever_flamingo_loads_with_its_lora(family, tmp_path):
     source, target = with_lora(family), build_family(family)
     path = written(tmp_path, {"model_state_dict": clever_flamingo(source, *CONNECTOR, "lora")})
-    report = load_original(target, path, lora=LORA)
+    report = load_original(target, path, alpha=LORA.alpha)
     assert_equal(target, tensors_of(source, *CONNECTOR, "lora"))
     assert report.missing.keys() == {"embeddings", "vision", "lm"}
     assert target.lora == LORA
@@ -83,7 +84,7 @@ def test_a_whole_state_of_clever_flamingo_with_old_names_of_base_layers_loads(tm
     source, target = with_lora(), build_family("llama")
     tensors = {**clever_flamingo(source, *CONNECTOR, "lora", "lm", "embeddings"), **open_clip(source)}
     tensors["lang_encoder.base_model.model.model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
-    report = load_original(target, written(tmp_path, tensors), lora=LORA)
+    report = load_original(target, written(tmp_path, tensors), alpha=LORA.alpha)
     assert_equal(target, {n: t.detach() for n, t in named_tensors(source.model).items()})
     assert not report.unknown and set(report.missing) == set()
 
@@ -101,9 +102,9 @@ def test_lora_alone_is_loaded_when_that_is_asked_for(tmp_path):
     source = with_lora()
     path = written(tmp_path, clever_flamingo(source, "lora"))
     with pytest.raises(ModelError, match="xattn matched nothing"):
-        load_original(build_family("llama"), path, lora=LORA)
+        load_original(build_family("llama"), path, alpha=LORA.alpha)
     target = build_family("llama")
-    load_original(target, path, lora=LORA, needs=("lora",))
+    load_original(target, path, alpha=LORA.alpha, needs=("lora",))
     assert_equal(target, tensors_of(source, "lora"))
 
 
@@ -120,7 +121,7 @@ def test_lora_under_an_unknown_spelling_refuses(tmp_path):
     tensors = clever_flamingo(with_lora(), *CONNECTOR, "lora")
     odd = {name.replace(".lora_A.default.", ".lora_A.other."): t for name, t in tensors.items()}
     with pytest.raises(ModelError, match="only a part"):
-        load_original(build_family("llama"), written(tmp_path, odd), lora=LORA)
+        load_original(build_family("llama"), written(tmp_path, odd), alpha=LORA.alpha)
 
 
 def test_half_a_connector_refuses(tmp_path):
@@ -130,11 +131,10 @@ def test_half_a_connector_refuses(tmp_path):
         load_original(build_family("llama"), written(tmp_path, half))
 
 
-def test_lora_of_unknown_settings_asks_for_them(tmp_path):
+def test_lora_of_unknown_scale_is_refused_with_what_to_pass(tmp_path):
     path = written(tmp_path, clever_flamingo(with_lora(), *CONNECTOR, "lora"))
-    for lora in (None, LoraSettings(r=8, alpha=8)):
-        with pytest.raises(ModelError, match=r"LoRA of rank \[4\]"):
-            load_original(build_family("llama"), path, lora=lora)
+    with pytest.raises(ModelError, match=r"LoRA of rank 4, [\s\S]* --alpha N, or --adapter-config FILE"):
+        load_original(build_family("llama"), path)
 
 
 def test_another_size_is_named(tmp_path):
@@ -195,13 +195,42 @@ def test_an_imported_checkpoint_is_a_trained_model_of_the_pipeline(tmp_path, ima
     source, base = with_lora(), build_family("llama")
     save_flamingo(base, tmp_path / "base")
     path = written(tmp_path, clever_flamingo(source, *CONNECTOR, "lora"))
-    import_model(tmp_path / "base", path, tmp_path / "rewriter", lora=LORA)
+    import_model(tmp_path / "base", path, tmp_path / "rewriter", alpha=LORA.alpha)
     loaded = load_flamingo(tmp_path / "base", trainables=tmp_path / "rewriter", merge=False)
     assert_equal(loaded, tensors_of(source, "perceiver", "xattn", "lora"))
     assert "Polite Flamingo" in (tmp_path / "rewriter" / "README.md").read_text()
     with pytest.raises(ModelError, match="not empty"):
-        import_model(tmp_path / "base", path, tmp_path / "rewriter", lora=LORA)
+        import_model(tmp_path / "base", path, tmp_path / "rewriter", alpha=LORA.alpha)
     save_trainables(loaded, tmp_path / "again", name="rewriter")
+
+
+def test_an_imported_adapter_of_alpha_16_is_what_peft_merges(tmp_path):
+    """Guanaco-style: the scale is 16 over the rank, told by the adapter_config.json beside the checkpoint."""
+    from peft import LoraConfig, get_peft_model
+
+    base = build_family("llama")
+    save_flamingo(base, tmp_path / "base")
+    torch.manual_seed(2)
+    config = LoraConfig(r=4, lora_alpha=16, lora_dropout=0.1, target_modules=list(TARGETS["llama"]))
+    peft_model = get_peft_model(language_model("llama", len(base.tokenizer)), config)
+    for name, tensor in peft_model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(tensor, std=0.05)
+    adapters = {f"lang_encoder.{name}": t for name, t in peft_model.state_dict().items() if ".lora_" in name}
+    path = written(tmp_path, adapters)
+    guanaco = {"peft_type": "LORA", "r": 4, "lora_alpha": 16, "lora_dropout": 0.1, "bias": "none", "enable_lora": None}
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**guanaco, "merge_weights": False}))
+    import_model(tmp_path / "base", path, tmp_path / "rewriter", needs=("lora",))
+    ours = load_flamingo(tmp_path / "base", trainables=tmp_path / "rewriter", merge=True)
+    before = {name.replace(".base_layer", ""): t.clone() for name, t in peft_model.model.state_dict().items()}
+    after = peft_model.merge_and_unload().state_dict()
+    own = named_tensors(base.model)
+    blocks = "lang_encoder.old_decoder_blocks."
+    layers = {name: t for name, t in named_tensors(ours.model).items() if name.startswith(blocks) and "_proj." in name}
+    assert len(layers) == 2 * LAYERS["llama"]
+    for name, tensor in layers.items():
+        plain = name.replace(blocks, "model.layers.")
+        torch.testing.assert_close(tensor - own[name], after[plain] - before[plain])
 
 
 @pytest.mark.parametrize("every", [1, 2])

@@ -30,18 +30,34 @@ def export_model(options: CommonOptions, out: Path, stage: str) -> None:
 @click.argument("checkpoint", type=FILE, metavar="CHECKPOINT", help="file of Polite or Clever Flamingo")
 @click.option("--stage", type=TRAINED, required=True, help="which model it becomes: models/PROFILE/STAGE")
 @click.option("--lora-only", is_flag=True, help="it holds LoRA but no cross-attention")
+@click.option("--alpha", type=click.IntRange(min=1), help="of its LoRA, which its file does not tell")
+@click.option(
+    "--adapter-config", type=FILE, metavar="FILE", help="adapter_config.json that tells alpha (default: beside it)"
+)
 @click.pass_obj
-def import_model(options: CommonOptions, checkpoint: Path, stage: str, lora_only: bool) -> None:
+def import_model(
+    options: CommonOptions,
+    checkpoint: Path,
+    stage: str,
+    lora_only: bool,
+    alpha: int | None,
+    adapter_config: Path | None,
+) -> None:
     """A checkpoint of the original code (.pt) as one of this profile's models."""
+    from polite_flamingo.model.adapter import alpha_of
     from polite_flamingo.model.hub import import_model
 
+    if alpha is not None and adapter_config is not None:
+        raise click.UsageError("--alpha and --adapter-config both tell alpha: give one of them")
     params = options.load()
     existing_file(checkpoint, "CHECKPOINT")
+    if adapter_config is not None:
+        alpha = alpha_of(existing_file(adapter_config, "--adapter-config"))
     report = import_model(
         params.models / "backbones" / "flamingo",
         checkpoint,
         params.models / stage,
-        lora=(params.rewriter if stage == "rewriter" else params.tune.common).lora,
+        alpha=alpha,
         needs=("lora",) if lora_only else None,
     )
     print(report)

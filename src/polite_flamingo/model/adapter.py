@@ -50,7 +50,7 @@ def load_adapter(bundle: FlamingoBundle, folder: Path) -> int:
             where="lora.start_from",
             next_step=f"it needs {CONFIG} and {WEIGHTS[0]}, as PEFT writes them",
         )
-    _check_config(bundle, read_json(folder / CONFIG), folder)
+    _check_config(bundle, folder)
     known = spellings(bundle)
     tensors = {canonical(name, known, bundle.config.decoder_layers): t for name, t in read_tensors(weights).items()}
     parameters = dict(bundle.model.named_parameters(remove_duplicate=False))
@@ -82,13 +82,34 @@ def load_adapter(bundle: FlamingoBundle, folder: Path) -> int:
     return len(tensors)
 
 
-def _check_config(bundle: FlamingoBundle, config: dict[str, Any], folder: Path) -> None:
-    where = folder / CONFIG
-    if config.get("peft_type", "LORA") != "LORA":
-        raise ModelError("the adapter is no LoRA", value=config["peft_type"], where=where)
+def alpha_of(path: Path) -> int:
+    """Alpha that an ``adapter_config.json`` states.
+
+    Raises:
+        ModelError: it states none, or is of another method than plain LoRA.
+    """
+    config = _plain_config(path)
+    alpha = config.get("lora_alpha")
+    if not isinstance(alpha, int) or isinstance(alpha, bool) or alpha <= 0:
+        raise ModelError(
+            "the adapter's configuration states no alpha", value=alpha, where=path, next_step="pass it: --alpha N"
+        )
+    return alpha
+
+
+def _plain_config(path: Path) -> dict[str, Any]:
+    config = read_json(path)
+    if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
+        raise ModelError("the adapter is no LoRA", value=config, where=path)
     odd = {key: config[key] for key, plain in PLAIN.items() if config.get(key, plain) not in (plain, None, {}, [])}
     if odd:
-        raise ModelError("the adapter uses a variant of LoRA that is not implemented", value=odd, where=where)
+        raise ModelError("the adapter uses a variant of LoRA that is not implemented", value=odd, where=path)
+    return config
+
+
+def _check_config(bundle: FlamingoBundle, folder: Path) -> None:
+    where = folder / CONFIG
+    config = _plain_config(where)
     stored = {"r": config.get("r"), "alpha": config.get("lora_alpha")}
     expected = {"r": bundle.lora.r, "alpha": bundle.lora.alpha}
     if stored != expected:

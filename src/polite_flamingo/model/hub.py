@@ -8,6 +8,8 @@ from typing import Any
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import publishing, read_json, write_atomic
+from polite_flamingo.model.adapter import CONFIG as ADAPTER_CONFIG
+from polite_flamingo.model.adapter import alpha_of
 from polite_flamingo.model.bundle import named_tensors
 from polite_flamingo.model.card import render_card
 from polite_flamingo.model.checkpoint import (
@@ -22,7 +24,6 @@ from polite_flamingo.model.checkpoint import (
 from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.lora import merge_lora
 from polite_flamingo.model.original import KeyReport, load_original
-from polite_flamingo.model.settings import LoraSettings
 
 
 def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = None) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
 
 
 def import_model(
-    base: Path, checkpoint: Path, out: Path, *, lora: LoraSettings, needs: Sequence[str] | None = None
+    base: Path, checkpoint: Path, out: Path, *, alpha: int | None = None, needs: Sequence[str] | None = None
 ) -> KeyReport:
     """Turn a checkpoint of the original code into a folder as `save_trainables` writes it.
 
@@ -74,7 +75,7 @@ def import_model(
         base: Folder of the model the checkpoint was trained from.
         checkpoint: See `model.original.load_original`.
         out: New folder.
-        lora: Settings of the checkpoint's LoRA, if it has one.
+        alpha: Of the checkpoint's LoRA, if it has one; None: that of an ``adapter_config.json`` beside it.
         needs: Groups of weights that must match; default as in `load_original`.
 
     Raises:
@@ -82,8 +83,11 @@ def import_model(
     """
     if out.exists() and any(out.iterdir()):
         raise ModelError("the folder to import to is not empty", where=out, next_step="move it away first")
+    beside = checkpoint.with_name(ADAPTER_CONFIG)
+    if alpha is None and beside.is_file():
+        alpha = alpha_of(beside)
     bundle = load_flamingo(base)
-    report = load_original(bundle, checkpoint, lora=lora, needs=needs)
+    report = load_original(bundle, checkpoint, alpha=alpha, needs=needs)
     with publishing(out) as staging:
         configuration = {"checkpoint": checkpoint.name, "loaded": report.matched}
         save_trainables(bundle, staging, configuration=configuration, name=out.name)

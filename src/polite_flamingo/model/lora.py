@@ -10,6 +10,7 @@ import torch
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.model.adapter import load_adapter
 from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.origins import find_adapter
 from polite_flamingo.model.quantize import plain_linear
 from polite_flamingo.model.settings import LoraSettings
 
@@ -33,7 +34,8 @@ def inject_lora(
         bundle: The model; all its weights are frozen.
         settings: Rank, scale, dropout.
         seed: Seed of the fresh adapters, which start as the identity.
-        start_from: Folder of an adapter in PEFT's format to start from instead (see `model.adapter`).
+        start_from: Adapter in PEFT's format to start from instead: a folder, or hub:<id>@<revision> (see
+            `model.origins.find_adapter` and `model.adapter`).
 
     Raises:
         ModelError: the model already has adapters, its family is unknown, or `start_from` does not fit.
@@ -69,7 +71,7 @@ def inject_lora(
     bundle.model.eval()
     bundle.lora = LoraSettings.of(settings)
     if start_from is not None:
-        load_adapter(bundle, Path(start_from))
+        load_adapter(bundle, find_adapter(str(start_from)))
     return len(layers)
 
 

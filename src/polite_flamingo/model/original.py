@@ -58,22 +58,23 @@ class KeyReport:
 
 
 def load_original(
-    bundle: FlamingoBundle, path: Path, *, lora: LoraSettings | None = None, needs: Sequence[str] | None = None
+    bundle: FlamingoBundle, path: Path, *, alpha: int | None = None, needs: Sequence[str] | None = None
 ) -> KeyReport:
     """Load a checkpoint of the original code into a model.
 
     Args:
         bundle: The model the checkpoint was trained from, of the same sizes.
         path: ``.pt`` or ``.safetensors``.
-        lora: Settings of the checkpoint's LoRA; its file does not tell the scale. Injected if the model has none.
+        alpha: Of the checkpoint's LoRA, if it has one: its file tells the rank and not the scale, which is alpha over
+            rank. LoRA is injected if the model has none.
         needs: Groups that must match. Default: cross-attention, and LoRA where model or checkpoint have it.
 
     Raises:
-        ModelError: the file cannot be read, its LoRA needs `lora`, shapes differ, or a needed group matches nothing or
+        ModelError: the file cannot be read, its LoRA needs `alpha`, shapes differ, or a needed group matches nothing or
             only in part. The model is untouched then.
     """
     tensors = with_vision(read_tensors(path))
-    _prepare_lora(bundle, tensors, lora, path)
+    _prepare_lora(bundle, tensors, alpha, path)
     known = spellings(bundle)
     model = {known[name]: p for name, p in bundle.model.named_parameters(remove_duplicate=False)}
     matches: dict[str, torch.Tensor] = {}
@@ -145,20 +146,20 @@ def _one(tensors: Mapping[str, torch.Tensor], pattern: str, where: object) -> to
     )
 
 
-def _prepare_lora(
-    bundle: FlamingoBundle, tensors: Mapping[str, torch.Tensor], lora: LoraSettings | None, path: Path
-) -> None:
-    ranks = {tensor.shape[0] for name, tensor in tensors.items() if ".lora_A." in name}
+def _prepare_lora(bundle: FlamingoBundle, tensors: Mapping[str, torch.Tensor], alpha: int | None, path: Path) -> None:
+    ranks = sorted({tensor.shape[0] for name, tensor in tensors.items() if ".lora_A." in name})
     if not ranks or bundle.lora is not None:
         return
-    if lora is None or {lora.r} != ranks:
+    if len(ranks) > 1:
+        raise ModelError("the checkpoint holds LoRA of several ranks", value=ranks, where=path)
+    if alpha is None:
         raise ModelError(
-            f"the checkpoint holds LoRA of rank {sorted(ranks)}",
-            value=lora,
+            f"the checkpoint holds LoRA of rank {ranks[0]}, and its file does not tell alpha, the scale times the rank",
             where=path,
-            next_step="give the settings it was trained with (the paper: rank 64, alpha 64)",
+            next_step="say it: --alpha N, or --adapter-config FILE with the adapter_config.json it was trained with "
+            "(QLoRA's recipe for 7B, and so Guanaco-7B: 16)",
         )
-    inject_lora(bundle, lora)
+    inject_lora(bundle, LoraSettings(r=ranks[0], alpha=alpha, dropout=0.0))
 
 
 def _fits(tensor: torch.Tensor, parameter: torch.Tensor, name: str, vocabulary: int) -> bool:

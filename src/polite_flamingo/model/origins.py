@@ -18,6 +18,7 @@ from polite_flamingo.io import hash_file, publishing, read_json, write_json
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
 KINDS = ("packaged", "local:<folder>", "pypi:<package>", "hub:<id>@<revision>")
 ADAPTER = "adapter_config.json"
+ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")  # the pickle is read as tensors only
 CHECKPOINT = "checkpoint.pt"  # OpenFlamingo's name
 WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.gguf")
 
@@ -92,6 +93,16 @@ def find_checkpoint(origin: str) -> Path:
     if not path.is_file():
         raise ModelError("checkpoint does not exist", value=origin, where=path)
     return path
+
+
+def find_adapter(origin: str) -> Path:
+    """Folder of an adapter in PEFT's format: a folder of this machine, or ``hub:<id>@<revision>``, which is fetched.
+
+    Raises:
+        ModelError: the hub does not give it.
+    """
+    kind, _, rest = origin.partition(":")
+    return _download(rest, ADAPTER_FILES) if kind == "hub" else Path(rest if kind == "local" else origin)
 
 
 def save_adapter(model: Any, folder: Path, *, base: str, labels: Sequence[str]) -> None:

@@ -13,8 +13,10 @@ class LoraSettings(Settings):
     """Shape of the adapters on attention and feed-forward of the decoder (appendix A)."""
 
     r: int = Field(64, gt=0, description="rank, appendix A")
-    alpha: int = Field(64, gt=0, description="scale numerator, authors' tuning_config")
-    dropout: Share = Field(0.0, description="authors' tuning_config")
+    alpha: int = Field(
+        16, gt=0, description="scale times rank; the paper gives none: that of QLoRA's recipe for 7B, and so of Guanaco"
+    )
+    dropout: Share = Field(0.1, description="likewise")
 
 
 class AdapterSettings(LoraSettings):
@@ -25,7 +27,9 @@ class AdapterSettings(LoraSettings):
         "none", description="ours: nf4 keeps the frozen decoder in four bits (QLoRA; extra `qlora`, a GPU)"
     )
     start_from: str | None = Field(
-        None, description="folder of an adapter in PEFT's format (appendix A: Guanaco's); null: fresh adapters"
+        None,
+        description="folder of an adapter in PEFT's format, or hub:<id>@<revision> (appendix A: Guanaco-7B's, as in "
+        "the profile paper_8xa100); null: fresh adapters",
     )
 
 

@@ -15,6 +15,7 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
     from polite_flamingo.recording import recorded
 
     models = [*params.backbones.model_dump().values(), params.distortion_backend, params.rewriter_backend]
+    models += [adapters.start_from or "" for adapters in (params.rewriter.lora, params.tune.common.lora)]
     stay_offline(params.runtime.threads, models)
     function = importlib.import_module(f"polite_flamingo.stages.{stage.module}").run
     with recorded(stage, params) as tracker:

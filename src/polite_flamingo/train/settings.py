@@ -69,9 +69,9 @@ class RewriterTraining(OptimizerSettings, PassSettings):
 
     lora: AdapterSettings = Field(
         AdapterSettings(),
-        description="appendix A: rank 64, on attention and FFN; alpha: authors' tuning_config; quantize (ours): nf4 is "
-        "QLoRA, the frozen decoder in four bits (extra `qlora`, a GPU); start_from: folder of an adapter in PEFT's "
-        "format (appendix A: Guanaco's)",
+        description="appendix A: rank 64, on attention and FFN; alpha and dropout: QLoRA's recipe for 7B, for the "
+        "paper begins from Guanaco-7B and names neither; quantize (ours): nf4 is QLoRA, the frozen decoder in four "
+        "bits (extra `qlora`, a GPU); start_from: folder of an adapter in PEFT's format, or hub:<id>@<revision>",
     )
     learning_rate: float = Field(1.0e-4, gt=0, description="Table 4; peak, of AdamW")
     global_batch_size: int = Field(256, gt=0, description="Table 4")
