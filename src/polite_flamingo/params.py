@@ -25,6 +25,7 @@ from polite_flamingo.jobs.settings import TextMachineSettings
 from polite_flamingo.model.settings import BackboneSettings, DecodingSettings
 from polite_flamingo.params_file import render, section_of
 from polite_flamingo.quality.settings import QualitySettings
+from polite_flamingo.registry.gate import RegistrySettings
 from polite_flamingo.rewrite.repair import RepairPolicy
 from polite_flamingo.scorers.settings import ScoreSettings
 from polite_flamingo.settings import Settings
@@ -77,6 +78,10 @@ class Paper(Settings):
         description="section 5.4: profiles that train the next rewriter from the assistant, e.g. [tiny]; [] is off",
     )
     quality: QualitySettings = Field(QualitySettings(), description="ours: gates between the stages")
+    registry: RegistrySettings = Field(
+        RegistrySettings(),
+        description="ours: registered versions and their gate (docs/operations.md)",
+    )
 
 
 class RuntimeSettings(TextMachineSettings, TrainMachineSettings):

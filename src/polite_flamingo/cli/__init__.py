@@ -24,6 +24,7 @@ from polite_flamingo.cli import (
     models,
     params,
     plan,
+    registry,
     report,
     rescore,
     run,
@@ -45,7 +46,7 @@ VERBS = Verbs(
     epilog="`polite-flamingo VERB --help` tells a verb's options. Stages are usually run by `polite-flamingo run` or "
     "`dvc repro`, which know what is out of date. Exit status: 0 done; 2 an error you can mend, and the message says "
     "how; 130 stopped by Ctrl-C. `reproduce` ends with 1 where figures "
-    "differ; `run`, and a training of several processes, pass on the status of what they started.",
+    "differ, `models promote` where the gate refuses; `run`, and a training of several processes, pass on the status of what they started.",
     params=[
         click.Option(
             ["--version"],
@@ -60,7 +61,7 @@ VERBS = Verbs(
 for _verb in (
     *stages.VERBS, report.report, report.reproduce, report.explain, filtering.filtering_report, filtering.whatif,
     rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model,
-    models.import_model, params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate,
+    models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate,
     ablations.ablations, run.track_outputs,
 ):  # fmt: skip
     VERBS.add_command(_verb)

@@ -76,11 +76,13 @@ class Verb(click.Command):
 
     Args:
         examples: Arguments to show in its help.
+        family: The word before it, of a verb in a family.
     """
 
-    def __init__(self, name: str, *, examples: Sequence[str] = (), **attributes: Any) -> None:
+    def __init__(self, name: str, *, examples: Sequence[str] = (), family: str = "", **attributes: Any) -> None:
         super().__init__(name, context_settings=SETTINGS, **attributes)
-        self.examples = [f"polite-flamingo {name} {example}" for example in examples]
+        called = f"{family} {name}".strip()
+        self.examples = [f"polite-flamingo {called} {example}".rstrip() for example in examples]
         self.short_help = (self.help or "").partition("\n\n")[0].rstrip(".")
         self.common = common_options()
         self.params += self.common
@@ -127,9 +129,9 @@ class Verbs(click.Group):
             formatter.write_dl([(name, command.get_short_help_str()) for name, command in self.commands.items()])
 
 
-def verb(name: str, *examples: str) -> Callable[[Callable[..., Any]], Verb]:
+def verb(name: str, *examples: str, family: str = "") -> Callable[[Callable[..., Any]], Verb]:
     """Make a function a verb; its docstring is the help."""
-    return click.command(name, cls=Verb, examples=examples)
+    return click.command(name, cls=Verb, examples=examples, family=family)
 
 
 def common_options() -> list[click.Option]:
