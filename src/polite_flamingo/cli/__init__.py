@@ -45,8 +45,8 @@ VERBS = Verbs(
     help="Turn terse vision-language annotations into polite, grounded instruction data, and tune on it.",
     epilog="`polite-flamingo VERB --help` tells a verb's options. Stages are usually run by `polite-flamingo run` or "
     "`dvc repro`, which know what is out of date. Exit status: 0 done; 2 an error you can mend, and the message says "
-    "how; 130 stopped by Ctrl-C. `reproduce` ends with 1 where figures "
-    "differ, `models promote` where the gate refuses; `run`, and a training of several processes, pass on the status of what they started.",
+    "how; 130 stopped by Ctrl-C. `reproduce` ends with 1 where figures differ, `models promote` where its gate "
+    "refuses; `run`, and a training of several processes, pass on the status of what they started.",
     params=[
         click.Option(
             ["--version"],

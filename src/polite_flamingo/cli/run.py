@@ -27,11 +27,15 @@ def run(options: CommonOptions, until: str | None) -> int:
 @click.option("--failed", is_flag=True, help="the pipeline ended with an error: its run says so")
 @click.pass_obj
 def track_outputs(options: CommonOptions, failed: bool) -> None:
-    """End a pipeline in MLflow: the last stages' runs get the md5 of their outputs."""
-    if options.load().runtime.tracking == "mlflow":
+    """End a pipeline in MLflow: the last stages' runs get the md5 of their outputs, new models become versions."""
+    params = options.load()
+    if params.runtime.tracking == "mlflow":
+        from polite_flamingo.launch.registration import register_finished
         from polite_flamingo.tracking.mlflow import track_outputs
 
         track_outputs(failed=failed)
+        if not failed:
+            register_finished(params)
 
 
 @verb("ui")

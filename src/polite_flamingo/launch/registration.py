@@ -22,10 +22,11 @@ from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.registry import evidence as scores
 from polite_flamingo.registry.evidence import Evidence
-from polite_flamingo.registry.gate import Comparison, compare, render
+from polite_flamingo.registry.gate import FigureComparison, compare, render
 from polite_flamingo.registry.kinds import IMAGES, INPUTS, KEY, KINDS, OUTPUTS, ModelKind, training_stage
 from polite_flamingo.registry.lineage import Lock
 from polite_flamingo.registry.parts import folder_bytes, folder_md5
+from polite_flamingo.tracking.git import git_tags
 from polite_flamingo.tracking.registry import CHALLENGER, CHAMPION, CONTENT, ModelPackage, ModelRegistry, ModelVersion
 from polite_flamingo.world.truth import load_ground_truth
 
@@ -36,7 +37,6 @@ WEIGHTS, GATES, PROFILE, FORCED = "md5.weights", "gates", "profile", "promotion.
 HELD = "held"
 NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "einops", "einops-exts", "pillow", "numpy", "pandas")
 DONE = Path(".work/registered")  # what the end of a run has registered, so that one that changed nothing asks nobody
-GIGABYTE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Promotion:
 
     promoted: bool
     text: str
-    rows: tuple[Comparison, ...] = ()
+    rows: tuple[FigureComparison, ...] = ()
 
 
 def register(params: Params, kind: ModelKind, folder: str | None = None) -> tuple[ModelVersion, bool]:
@@ -172,7 +172,7 @@ def listing() -> dict[str, list[dict[str, Any]]]:
 
 def _judge(
     params: Params, kind: ModelKind, registry: ModelRegistry, version: ModelVersion, champion: ModelVersion | None
-) -> tuple[list[Comparison], list[str]]:
+) -> tuple[list[FigureComparison], list[str]]:
     """The comparison with the champion, and what speaks against the new version."""
     objections = []
     if not version.tags.get(GATES, "").startswith(HELD):
@@ -208,7 +208,8 @@ def _package(
     stage = training_stage(folder)
     weights = lock.outputs(stage)[adapter.as_posix()]
     source = registry.source_run(adapter.as_posix(), weights)
-    tags = {name: value for name, value in (source.tags if source else {}).items() if name.startswith("git.")}
+    made_by = source.tags if source else git_tags(Path())  # without a run: who registers
+    tags = {name: value for name, value in made_by.items() if name.startswith("git.")}
     parts = {"base": base, "adapter": adapter}
     copied = {name: path for name, path in parts.items() if folder_bytes(path) <= params.registry.copy_below_gb * 1e9}
     decoding = _decoding(params, kind)

@@ -56,7 +56,7 @@ class RegistrySettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FigureComparison:
     """A figure of the new version and of the champion.
 
     Args:
@@ -85,7 +85,7 @@ class Comparison:
 
 def compare(
     new: Evidence, champion: Evidence, margins: Mapping[str, float], *, strict: bool, resamples: int, seed: int
-) -> list[Comparison]:
+) -> list[FigureComparison]:
     """Compare two versions by the figures that count.
 
     Args:
@@ -112,7 +112,7 @@ def compare(
                 list(difference.values()), groups, resamples=resamples, seed=seed, purpose=f"promotion:{figure}"
             )
             verdict = _verdict(interval, margin, strict)
-        rows.append(Comparison(figure, before.get(figure), after.get(figure), interval, images, margin, verdict))
+        rows.append(FigureComparison(figure, before.get(figure), after.get(figure), interval, images, margin, verdict))
     return rows
 
 
@@ -132,7 +132,7 @@ def grouped_mean(
     return Interval(float(np.mean(values)), float(low), float(high), len(values))
 
 
-def render(rows: Sequence[Comparison]) -> str:
+def render(rows: Sequence[FigureComparison]) -> str:
     """The comparison as a table for a terminal."""
     lines = [("figure", "champion", "new", "difference", "95 % interval", "n", "images", "margin", "verdict")]
     for row in rows:

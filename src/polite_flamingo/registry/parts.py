@@ -18,7 +18,7 @@ def folder_md5(folder: Path) -> str:
     """Content hash of a folder as dvc.lock has it: the md5 of the list of its files' md5."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     entries = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
-    entries.sort(key=lambda entry: entry["relpath"].split("/"))
+    entries.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from polite_flamingo import __version__, cli
 from polite_flamingo import stages as stages_package
-from polite_flamingo.cli.command import Verb
+from polite_flamingo.cli.command import Verb, Verbs
 from polite_flamingo.environment import DEVICE_VARIABLE
 from polite_flamingo.io import write_json
 from polite_flamingo.launch import distributed, interfaces, pipeline_run
@@ -114,6 +114,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["ablations", "--set", "tune.stage1.epochs"], ["tune.stage1.epochs", "KEY=VALUE"]),
     (["export-model", "params.yaml"], ["file cannot be used", "params.yaml"]),
     (["export-model", "new"], ["model folder lacks a part", "models/tiny/backbones/flamingo"]),
+    (["models", "register"], ["has not run", "filter@tiny"]),
     (["import-model", "--stage", "raw", "missing.pt"], ["file does not exist", "missing.pt"]),
     (["import-model", "--stage", "raw", "configs"], ["a folder, not a file", "CHECKPOINT"]),
 ]
@@ -130,6 +131,8 @@ OUT_OF_RANGE: list[tuple[list[str], str]] = [
     (["filtering-report", "--examples", "some"], "'some' is no count"),
     (["export-model", "new", "--stage", "stage9"], "'stage9' is not one of"),
     (["import-model", "x.pt"], "Missing option '--stage'"),
+    (["models", "promote", "reward"], "'reward' is not one of"),
+    (["models", "rollback", "assistant"], "Missing option '--reason'"),
 ]
 UNKNOWN_WORDS: list[tuple[list[str], list[str]]] = [
     (["exlain"], ["No such command 'exlain'", "'explain'", "--help"]),
@@ -223,8 +226,13 @@ def test_a_verb_that_is_no_stage_is_shown_with_dashes_and_may_be_written_with_un
 def test_every_verb_has_help_and_its_examples_are_valid(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, verb in cli.VERBS.commands.items():
-        assert cli.main([name, "--help"]) == 0, name
+    single = {name: verb for name, verb in cli.VERBS.commands.items() if not isinstance(verb, Verbs)}
+    families = {name: family for name, family in cli.VERBS.commands.items() if isinstance(family, Verbs)}
+    members = {
+        f"{name} {member}": verb for name, family in families.items() for member, verb in family.commands.items()
+    }
+    for name, verb in {**single, **members}.items():
+        assert cli.main([*name.split(), "--help"]) == 0, name
         assert "Options of every verb" in capsys.readouterr().out, name
         assert isinstance(verb, Verb)
         assert (verb.short_help or "").strip(), name
