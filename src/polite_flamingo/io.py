@@ -13,6 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,12 +175,18 @@ class ShardWriter:
             self._flush()
 
 
-def read_shards(folder: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """Stream the rows of a shard folder in order, only `columns` if given."""
+def read_shards(folder: Path, columns: Sequence[str] | None = None, start: int = 0) -> Iterator[Row]:
+    """Stream the rows of a shard folder in order from number `start` on, only `columns` if given."""
+    import pyarrow.parquet as pq
+
     if not folder.is_dir():
         raise DataError("shard folder does not exist", where=folder, next_step="run the stage that writes it")
     for path in sorted(folder.glob("part-*.parquet")):
-        yield from read_shard(path, columns)
+        if start and (rows := pq.read_metadata(path).num_rows) <= start:
+            start -= rows
+            continue
+        yield from islice(read_shard(path, columns), start, None)
+        start = 0
 
 
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Generic
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_shard
+from polite_flamingo.io import read_shards
 from polite_flamingo.jobs.executor import Call, Executor
 from polite_flamingo.jobs.journal import SHARD_SIZE, Journal, open_journal
 from polite_flamingo.jobs.lookahead import lookahead
 from polite_flamingo.jobs.outcomes import FAILED, AnswerFormat, Outcome
-from polite_flamingo.jobs.planning import OpenShard, SealedShard, plan
+from polite_flamingo.jobs.planning import OpenShard, Planned, SealedShard, plan
 from polite_flamingo.jobs.progress import Progress, Report, progress_bar
-from polite_flamingo.jobs.questions import A, Failure, Q
+from polite_flamingo.jobs.questions import A, Failure, Input, Q
 from polite_flamingo.jobs.units import Images
 
 CALLS_AHEAD = 4  # calls prepared ahead of the model
@@ -53,18 +53,19 @@ class Job(Generic[A]):
     image_threads: int = 2
     shard_size: int = SHARD_SIZE
 
-    def outcomes(self) -> Iterator[Outcome[A]]:
-        """Stream the outcomes of the finished job in input order."""
-        for path in sorted(self.journal.glob("part-*.parquet")):
-            yield from map(self.answers.from_row, read_shard(path))
+    def outcomes(self, start: int = 0) -> Iterator[Outcome[A]]:
+        """Stream the outcomes of the finished job in input order, from number `start` on."""
+        return map(self.answers.from_row, read_shards(self.journal, start=start))
 
 
-def run(job: Job[A], questions: Iterable[Q], executor: Executor[Q, A], report: Report | None = None) -> Progress:
+def run(
+    job: Job[A], questions: Iterable[Q] | Input[Q], executor: Executor[Q, A], report: Report | None = None
+) -> Progress:
     """Answer every question once; started again after any interruption, it goes on where it was.
 
     Args:
         job: What the questions are part of; read the result with `Job.outcomes`.
-        questions: What to answer, in a fixed order.
+        questions: What to answer, in a fixed order; an `Input` lets a resumed run begin where the last one stopped.
         executor: Who answers.
         report: Gets rate, remaining time, failures and the answers' own figures every ten seconds.
 
@@ -73,14 +74,15 @@ def run(job: Job[A], questions: Iterable[Q], executor: Executor[Q, A], report: R
         StorageError: the disk is full, read-only or failing; everything finished is intact.
         ModelError: the backend answers nothing any more.
     """
+    asked = questions if isinstance(questions, Input) else Input.of(questions)
     images = Images(job.image_root, job.image_threads)
     progress = Progress(job.total)
     with (
         open_journal(job.journal, job.answers, job.shard_size) as journal,
         progress_bar(progress, job.label, report) as refresh,
-        lookahead(plan(questions, journal, images, executor.identity, executor.call_size), CALLS_AHEAD) as planned,
+        lookahead(plan(asked, journal, images, executor.identity, executor.call_size), CALLS_AHEAD) as planned,
     ):
-        bookkeeping: Bookkeeping[Q, A] = Bookkeeping(journal, progress, refresh)
+        bookkeeping: Bookkeeping[Q, A] = Bookkeeping(journal, progress, refresh, asked.version)
         for call, answers in executor.map(bookkeeping.calls(planned)):
             bookkeeping.record(call, answers)
         journal.finish(bookkeeping.shards)
@@ -94,25 +96,28 @@ class Bookkeeping(Generic[Q, A]):
         journal: Where to.
         progress: Counts every outcome.
         refresh: Shows the progress.
+        version: Of the input.
     """
 
-    def __init__(self, journal: Journal[A], progress: Progress, refresh: Callable[[], None]) -> None:
-        self._journal, self._progress, self._refresh = journal, progress, refresh
-        self._open: dict[int, tuple[int, dict[int, Outcome[A]]]] = {}  # shard -> its size, outcomes by index
+    def __init__(self, journal: Journal[A], progress: Progress, refresh: Callable[[], None], version: str = "") -> None:
+        self._journal, self._progress, self._refresh, self._version = journal, progress, refresh, version
+        self._open: dict[int, tuple[OpenShard[A], dict[int, Outcome[A]]]] = {}  # outcomes by index
         self._failed_calls = 0
         self.shards = 0
 
-    def calls(self, planned: Iterable[SealedShard[A] | OpenShard[A] | Call[Q]]) -> Iterator[Call[Q]]:
+    def calls(self, planned: Iterable[Planned[A, Q]]) -> Iterator[Call[Q]]:
         """Count what is known of the shards and hand on the calls."""
         for item in planned:
             if isinstance(item, Call):
                 yield item
                 continue
-            self.shards = item.shard + 1
             if isinstance(item, SealedShard):
-                self._count(item.outcomes, restored=True)
+                self.shards = max(self.shards, item.entry.shard + 1)
+                self._progress.add_sealed(item.entry, self._journal.answers)
+                self._refresh()
                 continue
-            self._open[item.shard] = (item.size, {o.index: o for o in (*item.restored, *item.broken)})
+            self.shards = max(self.shards, item.shard + 1)
+            self._open[item.shard] = (item, {o.index: o for o in (*item.restored, *item.broken)})
             self._count(item.restored, restored=True)
             self._count(item.broken, restored=False)
             self._seal_if_complete(item.shard)
@@ -143,9 +148,9 @@ class Bookkeeping(Generic[Q, A]):
             )
 
     def _seal_if_complete(self, shard: int) -> None:
-        size, outcomes = self._open[shard]
-        if len(outcomes) == size:
-            self._journal.seal(shard, [outcomes[index] for index in sorted(outcomes)])
+        opened, outcomes = self._open[shard]
+        if len(outcomes) == opened.size:
+            self._journal.seal(shard, [outcomes[index] for index in sorted(outcomes)], self._version, opened.end)
             del self._open[shard]
 
     def _count(self, outcomes: Iterable[Outcome[A]], *, restored: bool) -> None:

@@ -2,7 +2,7 @@
 
 A folder for one job. The input is cut into shards of a fixed number of units. While a shard is open, every finished
 call is appended to ``part-000007.frames`` as one checksummed frame and fsynced; when its last unit is there, it is
-sealed: written in input order to ``part-000007.parquet``, entered in ``manifest.json`` (replaced atomically), and its
+sealed: written in input order to ``part-000007.parquet``, entered in ``manifest.jsonl`` (appended, fsynced), and its
 frames are removed. So a kill at any instant costs the calls in flight; a torn last frame is cut off. Sealed shards hold
 nothing about time, batches or workers and are therefore byte-identical however the job went.
 
@@ -21,20 +21,21 @@ import logging
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic
+from typing import Generic
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import Row, hash_file, locked, read_json, read_shard, write_json, write_shard
-from polite_flamingo.jobs.outcomes import FAILED, AnswerFormat, Outcome
+from polite_flamingo.io import Row, hash_file, locked, read_shard, write_shard
+from polite_flamingo.jobs.manifest import Entry, Manifest
+from polite_flamingo.jobs.outcomes import BROKEN, FAILED, AnswerFormat, Outcome
 from polite_flamingo.jobs.questions import A
 from polite_flamingo.jobs.storage import storage_errors
 
 LOG = logging.getLogger(__name__)
 
-FORMAT = 2
 SHARD_SIZE = 2048  # units per shard; part of the format of the result, independent of machine and batch
 _MAGIC = b"PFJ2"
 _HEADER = struct.Struct("<4sII")  # magic, payload bytes, CRC-32 of the payload
@@ -56,15 +57,15 @@ class Journal(Generic[A]):
         self._files: dict[int, int] = {}  # shard -> file descriptor of its frames
         for left in folder.glob(".*.tmp"):
             left.unlink(missing_ok=True)
-        self._manifest = self._read_manifest()
+        self.manifest = Manifest(folder, shard_size)
 
     def sealed(self, shard: int, keys: Sequence[str]) -> bool:
         """True where the shard is finished for exactly these units; failed ones are worth another try."""
-        entry = self._manifest["shards"].get(str(shard))
-        if entry is None or entry["key"] != shard_key(keys) or entry["failed"]:
+        entry = self.manifest.entries.get(shard)
+        if entry is None or entry.key != shard_key(keys) or entry.failed:
             return False
         path = self._sealed_path(shard)
-        if not path.is_file() or hash_file(path) != entry["sha256"]:
+        if not path.is_file() or hash_file(path) != entry.sha256:
             LOG.warning("%s is missing or damaged and is made again", path)
             return False
         if not self._holds_answers(path):
@@ -73,10 +74,6 @@ class Journal(Generic[A]):
         with self._guarded("seal"):
             self._frames_path(shard).unlink(missing_ok=True)  # left by a stop right after the manifest was written
         return True
-
-    def read(self, shard: int) -> Iterator[Outcome[A]]:
-        """Stream the outcomes of a sealed shard in input order."""
-        yield from map(self.answers.from_row, read_shard(self._sealed_path(shard)))
 
     def restore(self, shard: int, keys: Sequence[str]) -> dict[str, Outcome[A]]:
         """What an earlier run finished of these units, by key; a torn tail is cut off, failed units are left out.
@@ -128,20 +125,31 @@ class Journal(Generic[A]):
                     os.ftruncate(file, before)
                 raise
 
-    def seal(self, shard: int, outcomes: Sequence[Outcome[A]]) -> None:
-        """Finish a shard; `outcomes` in input order, all units of it."""
+    def seal(self, shard: int, outcomes: Sequence[Outcome[A]], version: str = "", end: Sequence[int] = ()) -> None:
+        """Finish a shard.
+
+        Args:
+            shard: Its number.
+            outcomes: All units of it, in input order.
+            version: Of the input.
+            end: Place in the input behind the last unit.
+        """
         path = self._sealed_path(shard)
         with self._guarded("seal"):
             write_shard(path, [self.answers.to_row(outcome) for outcome in outcomes])
-            entry = {
-                "key": shard_key([outcome.key for outcome in outcomes]),
-                "rows": len(outcomes),
-                "failed": sum(outcome.status == FAILED for outcome in outcomes),
-                "sha256": hash_file(path),
-            }
+            entry = Entry(
+                shard,
+                shard_key([outcome.key for outcome in outcomes]),
+                len(outcomes),
+                sum(outcome.status == FAILED for outcome in outcomes),
+                sum(outcome.status == BROKEN for outcome in outcomes),
+                hash_file(path),
+                self._counts(outcomes),
+                version,
+                tuple(end),
+            )
             _sync_folder(self.folder)
-            self._manifest["shards"][str(shard)] = entry
-            self._write_manifest()
+            self.manifest.add(entry)
             file = self._files.pop(shard, None)
             if file is not None:
                 os.close(file)
@@ -150,11 +158,8 @@ class Journal(Generic[A]):
     def finish(self, shards: int) -> None:
         """Remove what a longer, earlier input left behind `shards` shards."""
         with self._guarded("finish"):
-            beyond = [name for name in self._manifest["shards"] if int(name) >= shards]
-            for name in beyond:
-                del self._manifest["shards"][name]
-            if beyond:
-                self._write_manifest()
+            self.manifest.finish(shards)
+            _sync_folder(self.folder)
             for path in [*self.folder.glob("part-[0-9]*.parquet"), *self.folder.glob("part-[0-9]*.frames")]:
                 if int(path.stem.removeprefix("part-")) >= shards:
                     path.unlink()
@@ -165,27 +170,12 @@ class Journal(Generic[A]):
             os.close(file)
         self._files.clear()
 
-    def _read_manifest(self) -> dict[str, Any]:
-        fresh: dict[str, Any] = {"format": FORMAT, "shard_size": self.shard_size, "shards": {}}
-        path = self.folder / "manifest.json"
-        if not path.is_file():
-            return fresh
-        try:
-            manifest = read_json(path)
-        except DataError as error:
-            LOG.warning("manifest is unusable, finished shards are read again: %s", error)
-            return fresh
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("shards"), dict):
-            LOG.warning("manifest is unusable, finished shards are read again: %s", path)
-            return fresh
-        if manifest.get("format") != FORMAT or manifest.get("shard_size") != self.shard_size:
-            LOG.warning("%s is of another format: finished units are looked up one by one", path)
-            return fresh
-        return dict(manifest)
-
-    def _write_manifest(self) -> None:
-        write_json(self.folder / "manifest.json", self._manifest)
-        _sync_folder(self.folder)
+    def _counts(self, outcomes: Sequence[Outcome[A]]) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for outcome in outcomes:
+            if outcome.answer is not None:
+                counts.update(self.answers.counts(outcome.answer))
+        return dict(counts)
 
     def _holds_answers(self, path: Path) -> bool:
         import pyarrow.parquet as pq

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from polite_flamingo.jobs.manifest import Entry
 from polite_flamingo.jobs.outcomes import BROKEN, FAILED, AnswerFormat, Outcome
 
 REPORT_SECONDS = 10.0  # pace of the reported figures
@@ -55,6 +56,14 @@ class Progress:
                 self.counts[name] += count
             elif not restored:
                 self.rates[name] += count
+        self.seconds = time.monotonic() - self._started
+
+    def add_sealed(self, entry: Entry, answers: AnswerFormat[Any]) -> None:
+        """Count a shard an earlier run sealed."""
+        self.restored += entry.rows
+        self.failed += entry.failed
+        self.broken += entry.broken
+        self.counts.update({name: count for name, count in entry.counts.items() if name not in answers.rates})
         self.seconds = time.monotonic() - self._started
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 Q = TypeVar("Q", bound="Question")
 A = TypeVar("A")
@@ -36,6 +36,24 @@ class Failure:
     """Stands for the answer of a question that cannot be answered."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Input(Generic[Q]):
+    """Questions in a fixed order that can be read from the middle, so that a resumed run need not begin at the start.
+
+    Args:
+        version: Content hash of what the questions are read from; a place is good for this version alone.
+        read: Streams the questions from a place on, each with the place behind it; an empty place is the beginning.
+    """
+
+    version: str
+    read: Callable[[Sequence[int]], Iterator[tuple[Q, Sequence[int]]]]
+
+    @classmethod
+    def of(cls, questions: Iterable[Q]) -> Input[Q]:
+        """Questions that can only be read from the beginning, once."""
+        return cls("", lambda _: ((question, ()) for question in questions))
 
 
 class Backend(Protocol[Q_contra, A_co]):

@@ -76,17 +76,20 @@ class Images:
         return None
 
 
-def units(questions: Iterable[Q], *, images: Images, identity: str) -> Iterator[Unit[Q]]:
-    """Give every question its position and key.
+def units(
+    questions: Iterable[tuple[Q, Sequence[int]]], *, images: Images, identity: str, start: int = 0
+) -> Iterator[tuple[Unit[Q], Sequence[int]]]:
+    """Give every question its position and key; what comes with it goes along.
 
     Args:
-        questions: What to answer, in a fixed order.
+        questions: What to answer, in a fixed order, each with the place behind it.
         images: Where image bytes are read.
         identity: The backend's.
+        start: Position of the first.
     """
-    for index, question in enumerate(questions):
+    for index, (question, place) in enumerate(questions, start):
         digests = [images.digest(path) for path in question.images]
-        yield Unit(index, unit_key(question, digests, identity), question)
+        yield Unit(index, unit_key(question, digests, identity), question), place
 
 
 def unit_key(question: Question, image_digests: Sequence[str], identity: str) -> str:

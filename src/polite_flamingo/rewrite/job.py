@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_shards
+from polite_flamingo.io import fingerprint, read_shards
 from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executor
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.outcomes import Outcome
 from polite_flamingo.jobs.progress import Progress, Report
+from polite_flamingo.jobs.questions import Input
 from polite_flamingo.records import Reject, Rewrite, Sample
-from polite_flamingo.rewrite.question import question_of
+from polite_flamingo.rewrite.question import RewriteQuestion, question_of
 from polite_flamingo.rewrite.repair import REWRITES, RepairingBackend, RepairPolicy, RewriteAnswer
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class RewritingJob:
             policy: When an answer is generated again.
             report: Gets the progress.
         """
-        questions = map(question_of, self._read())
+        questions = Input(fingerprint(self.samples), self._questions)
         use = partial(RepairingBackend, policy=policy)
         with closing(open_text_executor(backend, settings, self.options, use)) as executor:
             return run(self._job, questions, executor, report)
@@ -72,8 +73,14 @@ class RewritingJob:
         options = self.options
         return Job(REWRITES, self.journal, options.image_root, self.total, "rewrite", options.machine.threads)
 
-    def _read(self) -> Iterator[Sample]:
-        return map(Sample.from_row, read_shards(self.samples))
+    def _questions(self, place: Sequence[int]) -> Iterator[tuple[RewriteQuestion, tuple[int]]]:
+        """The questions from a row on, each with the number of the next row."""
+        (start,) = place or (0,)
+        for row, sample in enumerate(self._read(start), start + 1):
+            yield question_of(sample), (row,)
+
+    def _read(self, start: int = 0) -> Iterator[Sample]:
+        return map(Sample.from_row, read_shards(self.samples, start=start))
 
     def _outcomes(self) -> Iterator[tuple[Sample, Outcome[RewriteAnswer]]]:
         for sample, outcome in zip(self._read(), self._job.outcomes(), strict=True):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_shards
+from polite_flamingo.io import fingerprint, read_shards
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import Executor
 from polite_flamingo.jobs.outcomes import Outcome
 from polite_flamingo.jobs.progress import Progress, Report
+from polite_flamingo.jobs.questions import Input
 from polite_flamingo.records import Reject, Rewrite
 from polite_flamingo.scorers import clip, nli, reward, sts
 from polite_flamingo.scorers.backend import SCORES, Score
@@ -80,7 +82,8 @@ class ScoringJob:
         self, column: ModelColumn, executor: Executor[ScoreQuestion, Score], report: Report | None = None
     ) -> Progress:
         """Compute one column, as far as an earlier run has not."""
-        return run(self._job(column), self._questions(column), executor, report)
+        questions = Input(fingerprint(self.rewrites), partial(self._questions, column))
+        return run(self._job(column), questions, executor, report)
 
     def scored(self) -> Iterator[Rewrite | Reject]:
         """Every record with all of `COLUMNS`, or rejected where one has no value."""
@@ -106,17 +109,23 @@ class ScoringJob:
             values |= {"rouge_l": rouge_score(rewrite), **text_scores(rewrite, texts), **checker.score(rewrite, texts)}
             yield rewrite.with_scores(**{name: values.get(name) for name in COLUMNS})
 
-    def _questions(self, column: ModelColumn) -> Iterator[ScoreQuestion]:
-        """What one column asks about the records, of which the CLIP logits are known unless they are the column."""
+    def _questions(self, column: ModelColumn, place: Sequence[int]) -> Iterator[tuple[ScoreQuestion, tuple[int, int]]]:
+        """What one column asks about the records, of which the CLIP logits are known unless they are the column.
+
+        A place is the number of the next row, and of the next outcome of CLIP.
+        """
+        start, clip_start = place or (0, 0)
         clip_column = next((c for c in self.columns() if c.name == CLIP and column.name != CLIP), None)
-        logits = None if clip_column is None else self._job(clip_column).outcomes()
-        for rewrite in self._read():
+        logits = None if clip_column is None else self._job(clip_column).outcomes(clip_start)
+        for row, rewrite in enumerate(self._read(start), start + 1):
             texts = None
             if clip_column is not None and logits is not None:
-                texts = cut_texts(rewrite, _value(self._next(logits, clip_column, rewrite, None)))
+                outcome = self._next(logits, clip_column, rewrite, None)
+                clip_start += outcome is not None
+                texts = cut_texts(rewrite, _value(outcome))
             question = column.ask(rewrite, texts)
             if question is not None:
-                yield question
+                yield question, (row, clip_start)
 
     def _next(
         self,
@@ -147,8 +156,8 @@ class ScoringJob:
             image_threads=self.threads,
         )
 
-    def _read(self) -> Iterator[Rewrite]:
-        return map(Rewrite.from_row, read_shards(self.rewrites))
+    def _read(self, start: int = 0) -> Iterator[Rewrite]:
+        return map(Rewrite.from_row, read_shards(self.rewrites, start=start))
 
 
 def _value(outcome: Outcome[Score] | None) -> Any:

@@ -13,13 +13,13 @@ import pytest
 from tests.unit.jobs.stub import Question, Stub, questions
 
 from polite_flamingo.errors import BusyError, ModelError
-from polite_flamingo.io import read_json
+from polite_flamingo.io import read_jsonl
 from polite_flamingo.jobs.backends.text import TEXTS
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor, answer_safely
 from polite_flamingo.jobs.journal import open_journal
 from polite_flamingo.jobs.outcomes import AnswerFormat
-from polite_flamingo.jobs.questions import Failure
+from polite_flamingo.jobs.questions import Failure, Input
 from polite_flamingo.records import Generated
 
 
@@ -284,7 +284,7 @@ def test_the_work_of_another_type_of_answer_is_not_taken_for_this(tmp_path):
     go(questions(20), Stub(), tmp_path / "whole")
     for name in ("cut", "whole"):
         second = Measure()
-        (tmp_path / name / "journal" / "manifest.json").unlink(missing_ok=True)
+        (tmp_path / name / "journal" / "manifest.jsonl").unlink(missing_ok=True)
         assert go(questions(20), second, tmp_path / name, answers=AnswerFormat(Length)).restored == 0, name
 
 
@@ -299,8 +299,37 @@ def test_a_lone_surrogate_does_not_stop_the_job(tmp_path):
 
 def test_the_manifest_names_every_sealed_shard(tmp_path):
     go(questions(40), Stub(), tmp_path)
-    manifest = read_json(tmp_path / "journal" / "manifest.json")
-    assert {name: entry["rows"] for name, entry in manifest["shards"].items()} == {"0": 16, "1": 16, "2": 8}
+    _, *entries = read_jsonl(tmp_path / "journal" / "manifest.jsonl")
+    assert {entry["shard"]: entry["rows"] for entry in entries} == {0: 16, 1: 16, 2: 8}
+
+
+def test_a_resumed_run_begins_where_the_last_one_stopped_and_compares_what_is_finished_at_the_end(tmp_path):
+    read: list[int] = []
+
+    def asked(changed: int | None = None, version: str = "v") -> Input[Question]:
+        def from_place(place):
+            (start,) = place or (0,)
+            for number, question in enumerate(questions(80)[start:], start):
+                read.append(number)
+                yield replace(question, draft="blue") if number == changed else question, (number + 1,)
+
+        return Input(version, from_place)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(asked(), StopsAfter(13), tmp_path)  # three shards of 16, and a call
+    for input_, expected in ((asked(), [*range(48, 80), *range(48)]), (asked(version="w"), [*range(80)])):
+        read.clear()
+        copy = tmp_path / input_.version
+        shutil.copytree(tmp_path / "journal", copy / "journal")
+        second = Stub()
+        progress = go(input_, second, copy)
+        assert list(dict.fromkeys(read)) == expected
+        assert (progress.restored, progress.computed) == (52, 28)
+        assert [o.id for o in outcomes(copy)] == [f"t/{i}" for i in range(80)]
+    third = Stub()
+    progress = go(asked(changed=20), third, tmp_path)
+    assert [key for key, _ in third.tries if key == "t/20"] == ["t/20"]  # although its shard was sealed
+    assert progress.done == 80
 
 
 def test_a_call_halves_until_the_bad_record_is_alone():

@@ -90,7 +90,7 @@ def test_without_a_usable_manifest_finished_shards_are_still_found(tmp_path):
     go(questions(40), Stub(), tmp_path)
     before = shards(tmp_path)
     for content in (b"", b"{", b'{"format": 99, "shards": {}}'):
-        (tmp_path / "journal" / "manifest.json").write_bytes(content)
+        (tmp_path / "journal" / "manifest.jsonl").write_bytes(content)
         second = Stub()
         go(questions(40), second, tmp_path)
         assert second.tries == [], content
@@ -110,7 +110,7 @@ def test_a_manifest_of_any_other_shape_is_unusable(tmp_path):
     for text in ("[]", '{"format": 2, "shard_size": 2048}', '{"format": 2, "shard_size": 2048, "shards": null}'):
         with open_journal(tmp_path, TEXTS) as journal:
             journal.seal(0, DONE)
-        (tmp_path / "manifest.json").write_text(text)
+        (tmp_path / "manifest.jsonl").write_text(text)
         with open_journal(tmp_path, TEXTS) as journal:
             assert set(journal.restore(0, KEYS)) == set(KEYS)
 
@@ -120,7 +120,7 @@ def test_the_work_of_an_earlier_format_is_done_again(tmp_path):
     folder = tmp_path / "journal"
     old = [{"index": i, "key": f"k{i}", "id": f"t/{i}", "status": "done", "text": "red"} for i in range(16)]
     write_shard(folder / "part-000000.parquet", old)
-    write_json(folder / "manifest.json", {"format": 1, "shard_size": 16, "shards": {"0": {"key": "x", "failed": 0}}})
+    write_json(folder / "manifest.jsonl", {"format": 1, "shard_size": 16, "shards": {"0": {"key": "x", "failed": 0}}})
     payload = zlib.compress(json.dumps(old).encode(), 1)
     frame = struct.pack("<4sII", b"PFJ1", len(payload), zlib.crc32(payload)) + payload
     (folder / "part-000001.frames").write_bytes(frame)
@@ -261,9 +261,9 @@ def test_two_journals_of_one_folder_are_refused_and_a_closed_one_is_free(tmp_pat
 
 
 def test_left_temporary_files_are_removed(tmp_path):
-    (tmp_path / ".manifest.json.1.tmp").touch()
+    (tmp_path / ".manifest.jsonl.1.tmp").touch()
     with open_journal(tmp_path, TEXTS):
-        assert not (tmp_path / ".manifest.json.1.tmp").exists()
+        assert not (tmp_path / ".manifest.jsonl.1.tmp").exists()
 
 
 def test_shards_are_in_input_order_whatever_the_order_of_appends(tmp_path):
