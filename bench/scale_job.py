@@ -145,9 +145,10 @@ def main(name: str, records: int, workers: int) -> None:
 
     def timed(self: Journal[Any], *arguments: Any) -> None:
         append(self, *arguments)
-        first.append(time.time()) if not first else None
+        if not first:
+            first.append(time.time())
 
-    Journal.append = timed  # type: ignore[method-assign]
+    setattr(Journal, "append", timed)  # noqa: B010
     with nodes(workers):
         began, started, processor = time.time(), time.perf_counter(), time.process_time()
         STAGES[name](records, workers)

@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,12 +114,17 @@ def _parsed(row: Row) -> Row:
     parsed = dict(row)
     for name in ALL:
         if parsed.get(name) is not None:
-            parsed[name] = {**parsed[name], "threshold": json.loads(parsed[name]["threshold"])}
+            parsed[name] = {**parsed[name], "threshold": _threshold(parsed[name]["threshold"])}
     if "cut" in parsed:
         parsed["cut"] = tuple((pair["logit"], pair["text"]) for pair in parsed["cut"])
     if "scores" in parsed:
         parsed["scores"] = json.loads(parsed["scores"])
     return parsed
+
+
+@cache
+def _threshold(text: str) -> Any:
+    return json.loads(text)
 
 
 def fate_counts(folder: Path) -> dict[str, Counter[str]]:

@@ -8,26 +8,19 @@ criticises M3IT for its templates.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polite_flamingo.filter.chain import KEPT, ORDER, Decision, FilterResult, FilterSettings
 from polite_flamingo.filter.columns import Verdicts
-from polite_flamingo.filter.near_duplicates import similarities
-from polite_flamingo.filter.table import count_rows, decide_table
-from polite_flamingo.filter.template import opening_shares
+from polite_flamingo.filter.near_duplicates import equal_values
+from polite_flamingo.filter.spool import Spool, whole
+from polite_flamingo.filter.table import count_rows, decide_table, read_batches
+from polite_flamingo.filter.template import LAYOUT, Openings, opening_key
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.likeness import VALUES
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from polite_flamingo.filter.columns import Floats, Ints, Mask
-
-    Signatures = np.ndarray[Any, np.dtype[np.uint16]]
 
 _DEFAULTS = FilterSettings()
 SETS = (_DEFAULTS.near_duplicates.name, _DEFAULTS.template.name)
@@ -36,7 +29,6 @@ LABELS = {one.name: (one.title, one.axis) for one in _DEFAULTS.filters()} | {  #
     one.name: (one.title, one.axis) for one in (_DEFAULTS.near_duplicates, _DEFAULTS.template)
 }
 ALIKE = 0.8  # similarity that the report calls near-duplicate while no limit is set
-OPENINGS = 3  # openings per source in the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +62,94 @@ class SetVerdicts:
 
 
 def judge_sets(folder: Path, settings: FilterSettings) -> SetVerdicts:
-    """Look at every source of a score table; some 150 bytes of memory for each record that the other filters keep."""
+    """Look at every source of a score table, in bounded memory: signatures lie on the disk, 152 bytes for each record
+    that the other filters keep and as many again for the source at hand.
+    """
     import numpy as np
 
-    total = count_rows(folder)
-    positions: list[Ints] = []
-    sources: list[str] = []
-    openings: list[str] = []
-    signed: list[Signatures] = []
+    verdicts = {name: _no_verdicts(count_rows(folder)) for name in SETS}
+    near, template = (verdicts[name] for name in SETS)
+    limit = settings.near_duplicates.limit
+    report: dict[str, Any] = {}
+    common: dict[str, list[tuple[int, int]]] = {}
+    sources = _by_source(folder, settings)
+    for source in sorted(sources):
+        rows = sources[source]
+        equal = equal_values(rows)
+        alike = left = 0
+        opened = Spool(LAYOUT)
+        for block in rows.blocks():
+            similar = equal[block["number"]] / VALUES
+            copies = settings.near_duplicates.judge(similar)
+            alike += int((similar > (ALIKE if limit is None else limit)).sum())
+            left += int((~copies).sum())
+            near.score[block["row"]], near.rejected[block["row"]] = similar, copies
+            narrow = np.empty(len(block), LAYOUT)
+            narrow["row"], narrow["opening"], narrow["left"] = block["row"], block["opening"], ~copies
+            opened.add(narrow)
+        openings = Openings(opened)
+        for part in openings.shares(left):
+            template.score[part.row] = part.share
+            template.rejected[part.row] = settings.template.judge(part.rank, left)
+        common[source] = openings.common
+        report[source] = {
+            "records": rows.count,
+            "near_duplicates": alike,
+            "near_duplicate_share": round(alike / rows.count, 4),
+        }
+        rows.close()
+        opened.close()
+    phrases = _phrases(folder, {row for found in common.values() for _, row in found})
+    for source, found in common.items():
+        size = report[source]["records"]
+        report[source]["openings"] = [[phrases[row], round(count / size, 4)] for count, row in found]
+    return SetVerdicts(settings, verdicts, report)
+
+
+_LAYOUT = [("row", "i8"), ("number", "i8"), ("opening", "u8"), ("signature", "u2", (VALUES,))]
+
+
+def _by_source(folder: Path, settings: FilterSettings) -> dict[str, Spool]:
+    """What the set filters need of the records that all others keep, injected corruptions aside."""
+    import numpy as np
+
+    sources: dict[str, Spool] = {}
     start = 0
     for batch, decisions in decide_table(folder, settings, ("source", "probe", "opening", "signature")):
-        rows = np.flatnonzero((decisions.failed == KEPT) & batch.among("probe", ("",)))
-        positions.append(rows + start)
-        for column, texts in (("source", sources), ("opening", openings)):
-            codes, names = batch.texts(column)
-            texts += [names[code] for code in codes[rows]]
-        signed.append(batch.signatures()[rows])
+        natural = (decisions.failed == KEPT) & batch.among("probe", ("",))
+        codes, names = batch.texts("source")
+        opened, phrases = batch.texts("opening")
+        keys = np.array([opening_key(phrase) for phrase in phrases], np.uint64)
+        for code, name in enumerate(names):
+            chosen = np.flatnonzero(natural & (codes == code))
+            if not len(chosen):
+                continue
+            spool = sources.get(name)
+            if spool is None:
+                spool = sources[name] = Spool(_LAYOUT)
+            rows = np.empty(len(chosen), _LAYOUT)
+            rows["row"], rows["number"] = start + chosen, spool.count + np.arange(len(chosen))
+            rows["opening"], rows["signature"] = keys[opened[chosen]], batch.signatures()[chosen]
+            spool.add(rows)
         start += len(batch)
-    position = np.concatenate([np.empty(0, np.int64), *positions])
-    source, names = _codes(sources)
-    similar = similarities(np.concatenate([np.empty((0, VALUES), np.uint16), *signed]), source)
-    opened, phrases = _codes(openings)
-    near, template = settings.near_duplicates, settings.template
-    copies = near.judge(similar)
-    left = np.flatnonzero(~copies)  # a template is looked for among what is left
-    share, rank = opening_shares(source[left], opened[left], len(phrases))
-    verdicts = {
-        near.name: _spread(total, position, similar, copies),
-        template.name: _spread(total, position[left], share, template.judge(source[left], rank)),
-    }
-    return SetVerdicts(settings, verdicts, _report(names, source, phrases, opened, similar, near.limit))
+    return sources
+
+
+def _no_verdicts(total: int) -> Verdicts:
+    verdicts = Verdicts(whole(total, "f8"), whole(total, "?"))
+    verdicts.score[:] = float("nan")
+    return verdicts
+
+
+def _phrases(folder: Path, rows: set[int]) -> dict[int, str]:
+    """The openings of some rows."""
+    phrases: dict[int, str] = {}
+    start = 0
+    for batch in read_batches(folder, ("opening",)):
+        codes, names = batch.texts("opening")
+        phrases |= {row: names[codes[row - start]] for row in rows if start <= row < start + len(batch)}
+        start += len(batch)
+    return phrases
 
 
 def switched_on(settings: FilterSettings) -> tuple[str, ...]:
@@ -107,38 +157,3 @@ def switched_on(settings: FilterSettings) -> tuple[str, ...]:
     limits = {one.name: one.threshold(Task.CAPTION) for one in settings.filters()}
     limits |= {one.name: one.limit for one in (settings.near_duplicates, settings.template)}
     return tuple(name for name in ALL if limits[name] is not None)
-
-
-def _codes(texts: Sequence[str]) -> tuple[Ints, list[str]]:
-    """The index of each text among the distinct ones, which come in order of appearance."""
-    import numpy as np
-
-    known: dict[str, int] = {}
-    codes = np.fromiter((known.setdefault(text, len(known)) for text in texts), dtype=np.int64, count=len(texts))
-    return codes, list(known)
-
-
-def _spread(total: int, position: Ints, score: Floats, rejected: Mask) -> Verdicts:
-    import numpy as np
-
-    scores, rejections = np.full(total, np.nan), np.zeros(total, dtype=bool)
-    scores[position], rejections[position] = score, rejected
-    return Verdicts(scores, rejections)
-
-
-def _report(
-    names: Sequence[str], source: Ints, phrases: Sequence[str], opened: Ints, similar: Floats, limit: float | None
-) -> dict[str, Any]:
-    report = {}
-    for code, name in sorted(enumerate(names), key=lambda pair: pair[1]):
-        rows = source == code
-        size = int(rows.sum())
-        alike = int((similar[rows] > (ALIKE if limit is None else limit)).sum())
-        common = Counter(opened[rows].tolist()).most_common(OPENINGS)
-        report[name] = {
-            "records": size,
-            "near_duplicates": alike,
-            "near_duplicate_share": round(alike / size, 4),
-            "openings": [[phrases[code], round(count / size, 4)] for code, count in common],
-        }
-    return report

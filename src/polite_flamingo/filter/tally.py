@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, variance
 from typing import Any
 
 from polite_flamingo.filter.chain import Decision
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.records import Rewrite
+from polite_flamingo.scorers.distribution import Distribution
 
 
 @dataclass
@@ -31,7 +31,8 @@ class Tally:
     applied: Counter[str] = field(default_factory=Counter)
     sources: dict[str, Counter[str]] = field(default_factory=dict)
     tasks: dict[str, Counter[str]] = field(default_factory=dict)
-    rewards: list[tuple[float, float]] = field(default_factory=list)
+    reward_raw: Distribution = field(default_factory=Distribution)
+    reward: Distribution = field(default_factory=Distribution)
 
     def add(self, rewrite: Rewrite, decision: Decision) -> None:
         """Count one decision."""
@@ -50,7 +51,8 @@ class Tally:
         self.cut_paragraphs += len(decision.cut)
         raw, rewritten = rewrite.scores.get("reward_raw"), rewrite.scores.get("reward")
         if raw is not None and rewritten is not None:
-            self.rewards.append((raw, rewritten))
+            self.reward_raw.add(raw)
+            self.reward.add(rewritten)
 
     def report(self) -> dict[str, Any]:
         """JSON values only."""
@@ -74,20 +76,19 @@ class Tally:
             ],
             "sources": {name: dict(sorted(counts.items())) for name, counts in sorted(self.sources.items())},
             "tasks": {name: dict(sorted(counts.items())) for name, counts in sorted(self.tasks.items())},
-            "reward": reward_summary(self.rewards),
+            "reward": reward_summary(self.reward_raw, self.reward),
         }
 
 
-def reward_summary(rewards: list[tuple[float, float]]) -> dict[str, Any]:
+def reward_summary(raw: Distribution, rewritten: Distribution) -> dict[str, Any]:
     """Mean reward of raw and rewritten answers of the kept records, and their pooled standard deviation."""
-    if len(rewards) < 2:
-        return {"raw": None, "rewritten": None, "pooled_sd": None, "records": len(rewards)}
-    raw, rewritten = [r for r, _ in rewards], [w for _, w in rewards]
+    if raw.total < 2:
+        return {"raw": None, "rewritten": None, "pooled_sd": None, "records": raw.total}
     return {
-        "raw": round(fmean(raw), 4),
-        "rewritten": round(fmean(rewritten), 4),
-        "pooled_sd": round(((variance(raw) + variance(rewritten)) / 2) ** 0.5, 4),
-        "records": len(rewards),
+        "raw": round(raw.mean(), 4),
+        "rewritten": round(rewritten.mean(), 4),
+        "pooled_sd": round(((raw.variance() + rewritten.variance()) / 2) ** 0.5, 4),
+        "records": raw.total,
     }
 
 

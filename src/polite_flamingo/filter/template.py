@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -10,6 +13,7 @@ from polite_flamingo.settings import Settings
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Floats, Ints, Mask
+    from polite_flamingo.filter.spool import Keys, Spool
 
 
 class TemplateFilter(Settings):
@@ -27,34 +31,102 @@ class TemplateFilter(Settings):
         """Largest share that passes; None rejects nothing."""
         return self.max_share
 
-    def judge(self, source: Ints, rank: Ints) -> Mask:
+    def judge(self, rank: Ints, size: int) -> Mask:
         """Which answers are rejected; shape (answers,).
 
         Args:
-            source: Code of each answer's source.
-            rank: How many answers of its source with the same beginning came before it.
+            rank: How many answers of the source with the same beginning came before each.
+            size: Answers of the source.
         """
         import numpy as np
 
         if self.max_share is None:
             return np.zeros(len(rank), dtype=bool)
-        return rank >= np.floor(self.max_share * np.bincount(source))[source]
+        return rank >= np.floor(self.max_share * size)
 
     def reason(self, score: float) -> str:
         """Why an answer with this score is rejected."""
         return f"{self.name}: share of the source that begins alike {score:.4f}, above {self.max_share}"
 
 
-def opening_shares(source: Ints, opened: Ints, phrases: int) -> tuple[Floats, Ints]:
-    """Share of its source that begins as each answer does, and how many such came before it."""
+OPENINGS = 3  # commonest openings that are named
+LAYOUT = [("row", "i8"), ("opening", "u8"), ("left", "?")]  # left: a template is looked for among these
+
+
+def opening_key(phrase: str) -> int:
+    """64 bits that stand for an opening."""
+    return int.from_bytes(hashlib.blake2b(phrase.encode(), digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Answers of a source, of some of its openings.
+
+    Args:
+        row: Of the score table.
+        share: Of the source, among those left, that begins as each does.
+        rank: How many of those left that begin alike came before it.
+    """
+
+    row: Ints
+    share: Floats
+    rank: Ints
+
+
+class Openings:
+    """How often the answers of a source begin alike, counted in partitions that fit into memory.
+
+    Args:
+        rows: Its answers, as in `LAYOUT`.
+    """
+
+    def __init__(self, rows: Spool) -> None:
+        self._rows = rows
+        self.common: list[tuple[int, int]] = []  # how often, and the row where it is first said; the most common first
+
+    def shares(self, left: int) -> Iterator[Opened]:
+        """Streams what is left of the source, in no particular order, and finds what is common in all of it.
+
+        Args:
+            left: Number of answers left.
+        """
+        import numpy as np
+
+        for part in self._rows.partitions(lambda block: block["opening"]):
+            keys, first, count, among_left = _count(part)
+            best = np.lexsort((first, -count))[:OPENINGS]
+            found = [*self.common, *zip(count[best].tolist(), first[best].tolist(), strict=True)]
+            self.common = sorted(found, key=lambda one: (-one[0], one[1]))[:OPENINGS]
+            before = np.zeros(len(keys), np.int64)
+            for block in part.blocks():
+                rows = block[block["left"]]
+                code = np.searchsorted(keys, rows["opening"])
+                rank = before[code] + _rank(code)
+                before += np.bincount(code, minlength=len(keys))
+                yield Opened(rows["row"], among_left[code] / max(left, 1), rank)
+
+
+def _count(part: Spool) -> tuple[Keys, Ints, Ints, Ints]:
+    """The openings, sorted: key, row where it comes first, how often in all, how often among what is left."""
     import numpy as np
 
-    key = source * max(phrases, 1) + opened
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0][: len(order)])
-    counts = np.diff(np.r_[starts, len(order)])
-    rank = np.empty(len(key), dtype=np.int64)
-    rank[order] = np.arange(len(key)) - np.repeat(starts, counts)
-    count = np.empty(len(key))
-    count[order] = np.repeat(counts, counts)
-    return count / np.bincount(source)[source] if len(source) else count, rank
+    known = np.empty(0, np.uint64), *(np.empty(0, np.int64) for _ in range(3))
+    for block in part.blocks():
+        once = np.ones(len(block), np.int64)
+        pieces = (block["opening"], block["row"], once, block["left"].astype(np.int64))
+        keys, rows, counts, left = (np.concatenate(pair) for pair in zip(known, pieces, strict=True))
+        unique, index, code = np.unique(keys, return_index=True, return_inverse=True)
+        sums = (np.bincount(code, weights=values, minlength=len(unique)).astype(np.int64) for values in (counts, left))
+        known = unique, rows[index], *sums
+    return known  # type: ignore[return-value]
+
+
+def _rank(code: Ints) -> Ints:
+    """How many equal codes come before each."""
+    import numpy as np
+
+    order = np.argsort(code, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(code[order]) != 0][: len(order)])
+    rank = np.empty(len(code), np.int64)
+    rank[order] = np.arange(len(code)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    return rank

@@ -121,13 +121,13 @@ def _numbers(texts: Iterable[str]) -> tuple[set[float], set[float]]:
     stated: set[float] = set()
     implied: set[float] = set()
     for word in _NUMBER.findall(without_boxes("\n".join(texts)).lower()):
-        tens, _, unit = word.partition("-")
+        tens, hyphen, unit = word.partition("-")
         if word in _SOFT:
             implied.add(_SOFT[word])
         elif word[0].isdigit():
             stated.add(float(word.replace(",", "")))
         elif word in _WORDS:
             stated.add(_WORDS[word])
-        elif tens in _TENS and unit in _UNITS[1:10]:
+        elif hyphen and tens in _TENS and unit in _UNITS[1:10]:
             stated.add(_WORDS[tens] + _WORDS[unit])
     return stated, implied

@@ -29,7 +29,9 @@ class Vocabulary:
                 words = tuple(_WORD.findall(name.lower()))
                 for form in (words, (*words[:-1], _plural(words[-1]))) if words else ():
                     self._category.setdefault(form, category)
-        self._longest = max(map(len, self._category), default=0)
+        self._longest: dict[str, int] = {}  # words of the longest name that begins with a word
+        for form in self._category:
+            self._longest[form[0]] = max(len(form), self._longest.get(form[0], 0))
 
     def categories_in(self, text: str, *, negated: bool = True) -> frozenset[str]:
         """Categories that `text` names; where two names overlap the longer one counts ("hot dog" is no dog).
@@ -42,7 +44,7 @@ class Vocabulary:
         categories = set()
         position = 0
         while position < len(words):
-            for length in range(min(self._longest, len(words) - position), 0, -1):
+            for length in range(min(self._longest.get(words[position], 0), len(words) - position), 0, -1):
                 category = self._category.get(tuple(words[position : position + length]))
                 if category is not None:
                     if negated or not _negates(words[max(position - _NEAR, 0) : position]):
@@ -65,10 +67,12 @@ def annotated_objects(rewrites: Iterable[Rewrite], vocabulary: Vocabulary) -> di
     same image may name. Injected corruptions count with their annotation alone, which is right.
     """
     known: dict[str, frozenset[str]] = {}
+    sets: dict[frozenset[str], frozenset[str]] = {}  # many images show the same: each set is held once
     for rewrite in rewrites:
         named = supported(rewrite, vocabulary)
         for image in rewrite.images if named else ():
-            known[image.path] = known.get(image.path, frozenset()) | named
+            both = known.get(image.path, frozenset()) | named
+            known[image.path] = sets.setdefault(both, both)
     return known
 
 

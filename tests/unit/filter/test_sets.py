@@ -9,11 +9,14 @@ from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.filter.scoring import decide, with_columns
 
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.filter.near_duplicates import similarities
+from polite_flamingo.filter.near_duplicates import BAND, equal_values
 from polite_flamingo.filter.sets import ALL, SetVerdicts, judge_sets, switched_on
+from polite_flamingo.filter.spool import Spool
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.filter.whatif import whatif
 from polite_flamingo.records import Rewrite, Task
@@ -139,10 +142,64 @@ def test_an_empty_table_has_nothing_alike(tmp_path: Path) -> None:
     assert judged(tmp_path, []).report == {}
 
 
+def spooled(signed: np.ndarray) -> Spool:
+    rows = np.zeros(len(signed), [("row", "i8"), ("number", "i8"), ("opening", "u8"), ("signature", "u2", (VALUES,))])
+    rows["row"] = rows["number"] = np.arange(len(signed))
+    rows["signature"] = signed
+    spool = Spool(rows.dtype.descr)
+    spool.add(rows)
+    return spool
+
+
 def test_every_pair_that_is_nearly_equal_is_found() -> None:
     texts = [text(i) for i in range(300)]
     copies = [f"{texts[i]} and more" for i in range(0, 300, 3)]
     signed = np.frombuffer(b"".join(signatures([*texts, *copies])), dtype="<u2").reshape(-1, VALUES)
-    found = similarities(signed, np.zeros(len(signed), dtype=np.int64))
+    found = equal_values(spooled(signed)) / VALUES
     assert (found[:300] < 0.5).all()
     assert (found[300:] > 0.8).all()
+
+
+def alike(signed: np.ndarray) -> list[int]:
+    """What `equal_values` has to find, answer by answer: each is compared with the first of its run of equal bands."""
+    best = []
+    firsts: list[dict[bytes, int]] = [{} for _ in range(VALUES // BAND)]
+    for number, values in enumerate(signed):
+        earlier = [
+            known.setdefault(values[BAND * band : BAND * (band + 1)].tobytes(), number)
+            for band, known in enumerate(firsts)
+        ]
+        best.append(max((int((signed[first] == values).sum()) for first in earlier if first != number), default=0))
+    return best
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 120), rows=st.sampled_from([1, 3, 16, 50, 1000]))
+def test_answers_compared_in_partitions_are_as_alike_as_one_by_one(monkeypatch, seed, count, rows) -> None:
+    random = np.random.default_rng(seed)
+    signed = random.integers(0, 3, (count, VALUES), dtype=np.uint16)  # so few values that many bands agree
+    signed[random.random(count) < 0.3] = signed[0]
+    monkeypatch.setattr("polite_flamingo.filter.spool.ROWS", rows)
+    monkeypatch.setattr("polite_flamingo.filter.spool.PARTITIONS", 7)
+    assert equal_values(spooled(signed)).tolist() == alike(signed)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 1000])
+def test_verdicts_on_a_source_are_the_same_however_little_of_it_is_in_memory(tmp_path, monkeypatch, rows) -> None:
+    random = Random(3)
+    openings = ["The image shows", "There is a", "Here we see", "Look at the", "A"]
+    records = [
+        record(
+            i, f"{openings[min(int(random.expovariate(0.9)), 4)]} {text(random.randrange(30), 20)}", random.choice("ab")
+        )
+        for i in range(150)
+    ]
+    limits = {"near_duplicates.max_similarity": 0.7, "template.max_share": 0.2}
+    expected = judged(tmp_path, records, limits)
+    monkeypatch.setattr("polite_flamingo.filter.spool.ROWS", rows)
+    found = judged(tmp_path, records, limits)
+    assert found.report == expected.report
+    for name, verdicts in expected.verdicts.items():
+        np.testing.assert_array_equal(found.verdicts[name].score, verdicts.score)
+        assert found.verdicts[name].rejected.tolist() == verdicts.rejected.tolist()
+        assert verdicts.rejected.any()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polite_flamingo.filter.sets import LABELS
 from polite_flamingo.reports.filtering.collect import KEPT, Scores
+from polite_flamingo.scorers.distribution import Distribution
 
 BINS = 36
 WIDTH, HEIGHT, TOP, BASE, SIDE = 320, 150, 20, 118, 10  # of a histogram, in its own units
@@ -93,9 +93,9 @@ def histogram(scores: Scores) -> Histogram:
     """
     import numpy as np
 
-    values = np.concatenate([np.frombuffer(side, "f") for sides in scores.sources.values() for side in sides])
-    low, high = (float(v) for v in np.quantile(values, [0.001, 0.999]))
-    wholes = bool(np.all(values == np.round(values))) and high - low < BINS
+    values = scores.together()
+    low, *_, high = values.quantiles(1000)
+    wholes = all(value == round(value) for value in values.counts) and high - low < BINS
     if wholes or low == high:
         high = max(high, low + 4 if wholes else low + 1e-3)
     for cut in scores.cuts:
@@ -111,9 +111,10 @@ def histogram(scores: Scores) -> Histogram:
         bins = math.ceil((high - low) / step)
         high = low + bins * step
 
-    def counts(side: array[float]) -> list[int]:
-        inside = np.clip(np.frombuffer(side, "f").astype("d"), low, high)
-        per_bin: list[int] = np.histogram(inside, bins=bins, range=(low, high))[0].tolist()
+    def counts(side: Distribution) -> list[int]:
+        inside = np.clip(np.array([*side.counts], "f").astype("d"), low, high)
+        times = np.array([*side.counts.values()], "q")
+        per_bin: list[int] = np.histogram(inside, bins=bins, range=(low, high), weights=times)[0].astype("q").tolist()
         return per_bin
 
     counted = {source: (counts(passed), counts(failed)) for source, (passed, failed) in sorted(scores.sources.items())}

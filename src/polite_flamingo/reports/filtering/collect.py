@@ -1,21 +1,23 @@
-"""One pass over the decisions: counts, scores, and which records to show. No text stays in memory."""
+"""One pass over the decisions: counts of fates and scores, and which records to show. No record stays in memory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.decisions import KEPT, STATES, read_decisions
 from polite_flamingo.filter.sets import ALL
+from polite_flamingo.scorers.base import DECIMALS
+from polite_flamingo.scorers.distribution import Distribution
 from polite_flamingo.scorers.nli import LABELS
 
 COLUMNS = ("id", "source", "task", "scores", "cut", *ALL)
@@ -39,11 +41,21 @@ class Scores:
     cuts: tuple[float, ...]
     threshold: Any
     tasks: set[str] = field(default_factory=set)
-    sources: dict[str, tuple[array[float], array[float]]] = field(default_factory=dict)
+    sources: dict[str, tuple[Distribution, Distribution]] = field(default_factory=dict)
 
     def add(self, source: str, score: float, passed: bool) -> None:
         """Remember one score."""
-        self.sources.setdefault(source, (array("f"), array("f")))[not passed].append(score)
+        sides = self.sources.get(source)
+        if sides is None:
+            sides = self.sources[source] = Distribution(), Distribution()
+        sides[not passed].add(score)
+
+    def together(self) -> Distribution:
+        """The scores of all sources."""
+        together = Distribution()
+        for side in chain.from_iterable(self.sources.values()):
+            together.counts.update(side.counts)
+        return together
 
 
 @dataclass
@@ -109,7 +121,7 @@ def collect(pf1m: Path, examples: int) -> Collected:
                 scores = scores_of_task[name, task] = collected.scores_of(name, threshold, task)
             collected.applied[name] += 1
             if name == "nli" and scores.cuts:
-                score = nli_margin(row["scores"]["nli"], threshold)
+                score = round(nli_margin(row["scores"]["nli"], threshold), DECIMALS)
             if not math.isfinite(score):
                 raise DataError("a score is not a number", value=name, where=row["id"], next_step="score it again")
             below = name == "paragraphs" and score < scores.cuts[0]
