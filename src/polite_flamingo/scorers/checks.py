@@ -45,26 +45,28 @@ class Checker:
 
     def score(self, rewrite: Rewrite, texts: Sequence[str] | None) -> dict[str, Any]:
         """The columns of this module; `texts` are the record's `cut_texts`."""
-        columns = self._of(rewrite, rewrite.rewritten)
-        cuts = None if texts is None else [self._of(rewrite, text) for text in texts]
+        applies = rewrite.task.is_caption or rewrite.task.is_vqa  # others say more on purpose
+        named = self._annotated(rewrite) if applies else None
+        numbers = AnnotatedNumbers.of(rewrite) if applies else None
+
+        def of(text: str) -> dict[str, int | None]:
+            if named is None or numbers is None:
+                return {"unsupported_objects": None, "numbers_changed": None}
+            unsupported = self.vocabulary.categories_in(text, negated=False) - named
+            return {"unsupported_objects": len(unsupported), "numbers_changed": numbers.changed(text)}
+
+        columns = of(rewrite.rewritten)
+        cuts = None if texts is None else [of(text) for text in texts]
         by_cut = {f"{name}_by_cut": None if cuts is None else [cut[name] for cut in cuts] for name in columns}
         return {**columns, **by_cut, "yes_no_flipped": yes_no_flipped(rewrite)}
 
-    def _of(self, rewrite: Rewrite, text: str) -> dict[str, int | None]:
-        if not (rewrite.task.is_caption or rewrite.task.is_vqa):  # others say more on purpose
-            return {"unsupported_objects": None, "numbers_changed": None}
-        return {
-            "unsupported_objects": len(self.unsupported(rewrite, text)),
-            "numbers_changed": numbers_changed(rewrite, text),
-        }
-
     def unsupported(self, rewrite: Rewrite, text: str) -> frozenset[str]:
         """Categories that `text` names and neither instruction, annotation nor another record of its images does."""
-        named = self.vocabulary.categories_in(text, negated=False)
-        if not named:
-            return named
+        return self.vocabulary.categories_in(text, negated=False) - self._annotated(rewrite)
+
+    def _annotated(self, rewrite: Rewrite) -> frozenset[str]:
         known = self.vocabulary.categories_in("\n".join([rewrite.instruction, *annotation(rewrite)]))
-        return named.difference(known, *(self.objects.get(image.path, ()) for image in rewrite.images))
+        return known.union(*(self.objects.get(image.path, ()) for image in rewrite.images))
 
 
 def checker_of(read: Callable[[], Iterable[Rewrite]]) -> Checker:
@@ -77,6 +79,36 @@ def checker_of(read: Callable[[], Iterable[Rewrite]]) -> Checker:
     return Checker(vocabulary, annotated_objects(read(), vocabulary))
 
 
+@dataclass(frozen=True, slots=True)
+class AnnotatedNumbers:
+    """The numbers around a record's answer, with which those of a text are compared.
+
+    Args:
+        raw: Those that the raw answer says (where there are several captions: every one of them).
+        known: Those that annotation or instruction say or imply, and the number of boxes.
+    """
+
+    raw: frozenset[float]
+    known: frozenset[float]
+
+    @classmethod
+    def of(cls, rewrite: Rewrite) -> AnnotatedNumbers:
+        """Read a record's annotation."""
+        extras = rewrite.extras
+        answers = list(map(str, extras.get("captions") or ())) or [rewrite.raw_answer]
+        raw = frozenset.intersection(*(frozenset(_numbers([answer])[0]) for answer in answers))
+        annotated = [text.partition(BOX_SENTENCE)[0] for text in annotation(rewrite)]
+        stated, implied = _numbers([rewrite.instruction, *annotated, *map(str, extras.get("choices") or ())])
+        boxes = Counter(str(box[0]) for box in extras.get("boxes") or ())
+        counted = {float(count) for count in (*boxes.values(), boxes.total())}
+        return cls(raw, frozenset(stated | implied | counted))
+
+    def changed(self, text: str) -> int:
+        """How many numbers of `text` and of the annotation differ."""
+        stated, implied = _numbers([text])
+        return max(len(self.raw - stated - implied), len(stated - self.known))
+
+
 def numbers_changed(rewrite: Rewrite, text: str) -> int:
     """How many numbers differ between `text` and the annotation; one that was replaced by another counts once.
 
@@ -85,15 +117,7 @@ def numbers_changed(rewrite: Rewrite, text: str) -> int:
     returned. "A", "one", "a pair", "both", "no" can stand for a number but are not missed themselves. Coordinates of
     boxes are no numbers here.
     """
-    stated, implied = _numbers([text])
-    extras = rewrite.extras
-    answers = list(map(str, extras.get("captions") or ())) or [rewrite.raw_answer]
-    raw = set.intersection(*(_numbers([answer])[0] for answer in answers))
-    annotated = [text.partition(BOX_SENTENCE)[0] for text in annotation(rewrite)]
-    known, hinted = _numbers([rewrite.instruction, *annotated, *map(str, extras.get("choices") or ())])
-    boxes = Counter(str(box[0]) for box in extras.get("boxes") or ())
-    counted = {float(count) for count in (*boxes.values(), boxes.total())}
-    return max(len(raw - stated - implied), len(stated - known - hinted - counted))
+    return AnnotatedNumbers.of(rewrite).changed(text)
 
 
 def yes_no_flipped(rewrite: Rewrite) -> int | None:

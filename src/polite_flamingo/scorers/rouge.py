@@ -5,8 +5,8 @@ F measure with Porter stemming, on the whole rewritten text, before any paragrap
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS
@@ -14,27 +14,43 @@ from polite_flamingo.scorers.base import DECIMALS
 STEMS = 65_536  # words whose stem is remembered
 
 
+def rouge_l(text: str, reference: str) -> float:
+    """Rouge-L F measure, 0..1; symmetric in its arguments.
+
+    Tokens and the measure are the library's. It looks for the longest common subsequence among all tokens; here only
+    those that both have take part, which changes no length and takes a fifth of the time.
+    """
+    from rouge_score.scoring import fmeasure
+
+    ours, theirs = (_tokens()(said) for said in (text, reference))
+    if not ours or not theirs:
+        return 0.0
+    common = set(ours) & set(theirs)
+    length = _common_length(*([token for token in tokens if token in common] for tokens in (ours, theirs)))
+    return float(fmeasure(length / len(ours), length / len(theirs)))
+
+
+def _common_length(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest common subsequence."""
+    row = [0] * (len(second) + 1)
+    for token in first:
+        above = row
+        row = [0]
+        for place, other in enumerate(second):
+            row.append(above[place] + 1 if token == other else max(above[place + 1], row[place]))
+    return row[-1]
+
+
 @cache
-def _scorer() -> Any:
+def _tokens() -> Callable[[str], list[str]]:
+    """The library's tokens; it would stem every word anew."""
     from nltk.stem.porter import PorterStemmer
-    from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenize import tokenize
 
-    class Tokens:
-        """The library's own tokens; it stems every word anew, which takes longer than all the rest of a record."""
-
+    class Stemmer:
         stem = staticmethod(lru_cache(STEMS)(PorterStemmer().stem))
 
-        def tokenize(self, text: str) -> list[str]:
-            tokens: list[str] = tokenize(text, self)
-            return tokens
-
-    return RougeScorer(["rougeL"], tokenizer=Tokens())
-
-
-def rouge_l(text: str, reference: str) -> float:
-    """Rouge-L F measure, 0..1; symmetric in its arguments."""
-    return float(_scorer().score(reference, text)["rougeL"].fmeasure)
+    return partial(tokenize, stemmer=Stemmer())
 
 
 def rouge_score(rewrite: Rewrite) -> float:
