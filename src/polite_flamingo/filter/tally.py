@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.filter.chain import Decision
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.distribution import Distribution
+from polite_flamingo.scorers.value_counts import ValueCounts
 
 
 @dataclass
@@ -31,8 +31,8 @@ class Tally:
     applied: Counter[str] = field(default_factory=Counter)
     sources: dict[str, Counter[str]] = field(default_factory=dict)
     tasks: dict[str, Counter[str]] = field(default_factory=dict)
-    reward_raw: Distribution = field(default_factory=Distribution)
-    reward: Distribution = field(default_factory=Distribution)
+    reward_raw: ValueCounts = field(default_factory=ValueCounts)
+    reward: ValueCounts = field(default_factory=ValueCounts)
 
     def add(self, rewrite: Rewrite, decision: Decision) -> None:
         """Count one decision."""
@@ -80,7 +80,7 @@ class Tally:
         }
 
 
-def reward_summary(raw: Distribution, rewritten: Distribution) -> dict[str, Any]:
+def reward_summary(raw: ValueCounts, rewritten: ValueCounts) -> dict[str, Any]:
     """Mean reward of raw and rewritten answers of the kept records, and their pooled standard deviation."""
     if raw.total < 2:
         return {"raw": None, "rewritten": None, "pooled_sd": None, "records": raw.total}

@@ -29,7 +29,7 @@ from typing import Generic
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import Row, hash_file, locked, read_shard, write_shard
-from polite_flamingo.jobs.manifest import Entry, Manifest
+from polite_flamingo.jobs.manifest import Manifest, SealedEntry
 from polite_flamingo.jobs.outcomes import BROKEN, FAILED, AnswerFormat, Outcome
 from polite_flamingo.jobs.questions import A
 from polite_flamingo.jobs.storage import storage_errors
@@ -137,7 +137,7 @@ class Journal(Generic[A]):
         path = self._sealed_path(shard)
         with self._guarded("seal"):
             write_shard(path, [self.answers.to_row(outcome) for outcome in outcomes])
-            entry = Entry(
+            entry = SealedEntry(
                 shard,
                 shard_key([outcome.key for outcome in outcomes]),
                 len(outcomes),

@@ -23,7 +23,7 @@ FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SealedEntry:
     """A sealed shard.
 
     Args:
@@ -60,10 +60,10 @@ class Manifest:
     def __init__(self, folder: Path, shard_size: int) -> None:
         self._path = folder / FILE
         self._head = json.dumps({"format": FORMAT, "shard_size": shard_size})
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, SealedEntry] = {}
         self._whole = self._read()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: SealedEntry) -> None:
         """Enter a shard; on return the entry is on the disk."""
         self.entries[entry.shard] = entry
         if not self._whole:
@@ -74,12 +74,12 @@ class Manifest:
             file.flush()
             os.fsync(file.fileno())
 
-    def leading(self, version: str) -> list[Entry]:
+    def leading(self, version: str) -> list[SealedEntry]:
         """The entries from shard 0 on, as many as follow each other, are complete and tell where in `version` they end.
 
         A shard with a broken image or a failed unit is not among them: both are worth another look first.
         """
-        entries: list[Entry] = []
+        entries: list[SealedEntry] = []
         while (entry := self.entries.get(len(entries))) is not None:
             if not version or entry.version != version or not entry.end or entry.failed or entry.broken:
                 break
@@ -101,7 +101,7 @@ class Manifest:
             return False
         for number, line in enumerate(lines[1:], 2):
             try:
-                entry = Entry(**json.loads(line)) if line.endswith("\n") else None
+                entry = SealedEntry(**json.loads(line)) if line.endswith("\n") else None
             except (ValueError, TypeError):
                 entry = None
             if entry is None:
@@ -115,9 +115,9 @@ class Manifest:
             part.write_text("".join([f"{self._head}\n", *map(_line, self._sorted())]), encoding="utf-8")
         self._whole = True
 
-    def _sorted(self) -> Iterator[Entry]:
+    def _sorted(self) -> Iterator[SealedEntry]:
         return (self.entries[shard] for shard in sorted(self.entries))
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: SealedEntry) -> str:
     return json.dumps(asdict(entry), sort_keys=True, separators=(",", ":")) + "\n"

@@ -9,7 +9,7 @@ from typing import Generic
 from polite_flamingo.io import chunked
 from polite_flamingo.jobs.executor import Call
 from polite_flamingo.jobs.journal import Journal
-from polite_flamingo.jobs.manifest import Entry
+from polite_flamingo.jobs.manifest import SealedEntry
 from polite_flamingo.jobs.outcomes import BROKEN, Outcome
 from polite_flamingo.jobs.questions import A, Input, Q
 from polite_flamingo.jobs.units import Images, Unit, units
@@ -19,7 +19,7 @@ from polite_flamingo.jobs.units import Images, Unit, units
 class SealedShard:
     """A shard an earlier run sealed."""
 
-    entry: Entry
+    entry: SealedEntry
 
 
 @dataclass(frozen=True, slots=True)

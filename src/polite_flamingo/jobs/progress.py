@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from polite_flamingo.jobs.manifest import Entry
+from polite_flamingo.jobs.manifest import SealedEntry
 from polite_flamingo.jobs.outcomes import BROKEN, FAILED, AnswerFormat, Outcome
 
 REPORT_SECONDS = 10.0  # pace of the reported figures
@@ -58,7 +58,7 @@ class Progress:
                 self.rates[name] += count
         self.seconds = time.monotonic() - self._started
 
-    def add_sealed(self, entry: Entry, answers: AnswerFormat[Any]) -> None:
+    def add_sealed(self, entry: SealedEntry, answers: AnswerFormat[Any]) -> None:
         """Count a shard an earlier run sealed."""
         self.restored += entry.rows
         self.failed += entry.failed

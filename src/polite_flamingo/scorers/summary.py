@@ -8,15 +8,15 @@ from typing import Any
 
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import COLUMNS
-from polite_flamingo.scorers.distribution import Distribution
 from polite_flamingo.scorers.nli import nli_label
+from polite_flamingo.scorers.value_counts import ValueCounts
 
 _SUMMARISED = tuple(name for name in COLUMNS if name != "nli" and "_by_cut" not in name)
 
 
 def summarise(rewrites: Iterable[Rewrite]) -> dict[str, Any]:
     """Distribution of every column; of the natural records, injected probes aside."""
-    values: defaultdict[str, Distribution] = defaultdict(Distribution)
+    values: defaultdict[str, ValueCounts] = defaultdict(ValueCounts)
     labels: Counter[str] = Counter()
     probes = records = 0
     for rewrite in rewrites:
@@ -38,7 +38,7 @@ def summarise(rewrites: Iterable[Rewrite]) -> dict[str, Any]:
     }
 
 
-def _distribution(values: Distribution) -> dict[str, Any]:
+def _distribution(values: ValueCounts) -> dict[str, Any]:
     if not values.total:
         return {"count": 0, "mean": None, "p05": None, "p50": None, "p95": None}
     cuts = values.quantiles(20)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from polite_flamingo.filter.sets import LABELS
 from polite_flamingo.reports.filtering.collect import KEPT, Scores
-from polite_flamingo.scorers.distribution import Distribution
+from polite_flamingo.scorers.value_counts import ValueCounts
 
 BINS = 36
 WIDTH, HEIGHT, TOP, BASE, SIDE = 320, 150, 20, 118, 10  # of a histogram, in its own units
@@ -111,7 +111,7 @@ def histogram(scores: Scores) -> Histogram:
         bins = math.ceil((high - low) / step)
         high = low + bins * step
 
-    def counts(side: Distribution) -> list[int]:
+    def counts(side: ValueCounts) -> list[int]:
         inside = np.clip(np.array([*side.counts], "f").astype("d"), low, high)
         times = np.array([*side.counts.values()], "q")
         per_bin: list[int] = np.histogram(inside, bins=bins, range=(low, high), weights=times)[0].astype("q").tolist()

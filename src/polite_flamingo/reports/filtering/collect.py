@@ -17,7 +17,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.decisions import KEPT, STATES, read_decisions
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.scorers.base import DECIMALS
-from polite_flamingo.scorers.distribution import Distribution
+from polite_flamingo.scorers.value_counts import ValueCounts
 from polite_flamingo.scorers.nli import LABELS
 
 COLUMNS = ("id", "source", "task", "scores", "cut", *ALL)
@@ -41,18 +41,18 @@ class Scores:
     cuts: tuple[float, ...]
     threshold: Any
     tasks: set[str] = field(default_factory=set)
-    sources: dict[str, tuple[Distribution, Distribution]] = field(default_factory=dict)
+    sources: dict[str, tuple[ValueCounts, ValueCounts]] = field(default_factory=dict)
 
     def add(self, source: str, score: float, passed: bool) -> None:
         """Remember one score."""
         sides = self.sources.get(source)
         if sides is None:
-            sides = self.sources[source] = Distribution(), Distribution()
+            sides = self.sources[source] = ValueCounts(), ValueCounts()
         sides[not passed].add(score)
 
-    def together(self) -> Distribution:
+    def together(self) -> ValueCounts:
         """The scores of all sources."""
-        together = Distribution()
+        together = ValueCounts()
         for side in chain.from_iterable(self.sources.values()):
             together.counts.update(side.counts)
         return together

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 
 @dataclass(slots=True)
-class Distribution:
+class ValueCounts:
     """How often each value occurs."""
 
     counts: Counter[float] = field(default_factory=Counter)
