@@ -59,17 +59,19 @@ class Paper(Settings):
     )
     seed: int = Field(42, description="authors' training scripts")
     distort: DistortSettings = Field(DistortSettings(), description="section 3.1")
-    rewriter: RewriterTraining = Field(RewriterTraining(), description="section 3.2, appendix A")
+    rewriter: RewriterTraining = Field(RewriterTraining(), description="section 3.3, appendix A")
     generation: DecodingSettings = Field(DecodingSettings(), description="readme: inferencer(...) defaults")
     repair: RepairPolicy = Field(
         RepairPolicy(),
         description="ours: a rewrite that is unchanged, repetitive, unfinished or leaks boxes is tried again",
     )
-    score: ScoreSettings = Field(ScoreSettings(), description='section 3.3, readme "Filtering Rewritten Responses"')
-    filter: FilterSettings = Field(FilterSettings(), description="section 3.3, Figure 10, in this order")
+    score: ScoreSettings = Field(
+        ScoreSettings(), description='section 4.2, appendix D, readme "Filtering Rewritten Responses"'
+    )
+    filter: FilterSettings = Field(FilterSettings(), description="section 4.2, appendix D, Figure 10, in this order")
     tune: TuneSettings = Field(
         TuneSettings(),
-        description="section 4.3, Table 4, Figure 5 (the U); Figure 9's ablations change these values "
+        description="section 4.3 (the U), Table 4; Figure 9's ablations change these values "
         "(docs/ablations.md); names of the authors' runs: docs/paper_index.md",
     )
     evaluate: EvaluateSettings = Field(EvaluateSettings(), description="section 5")

@@ -148,7 +148,7 @@ def win_rate_map(rates: WinRates) -> Figure:
 def u_curve(
     accuracy: Mapping[str, Number], reward: Mapping[str, Number], stages: Sequence[str], baseline: str
 ) -> Figure:
-    """The U of section 4.3 and Figure 5: understanding and politeness over the stages.
+    """The U of section 4.3: understanding and politeness over the stages.
 
     Args:
         accuracy: In-domain accuracy of each model.

@@ -72,7 +72,7 @@ def render_card(
         _head(name, contents),
         f"# Polite rewrites of vision-language annotations, as {form.title}",
         "Terse annotations rewritten into polite, grounded responses by the method of *Visual Instruction Tuning with "
-        "Polite Flamingo* (arXiv 2307.01003), then filtered (section 3.3).",
+        "Polite Flamingo* (arXiv 2307.01003), then filtered (section 4.2).",
         f"{total} records, {contents.images} images shown in them.",
         *_contents(contents, permissive_only),
         "## How it was made",

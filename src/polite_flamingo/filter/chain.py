@@ -76,9 +76,9 @@ class FilterSettings(Settings):
     change: ChangeFilter = Field(ChangeFilter(), description="Figure 10 names a change filter, criterion is ours")
     sts: StsFilter = StsFilter()
     paragraphs: ParagraphFilter = Field(
-        ParagraphFilter(), description="section 3.3: paragraphs below 17.0 are cut (captions)"
+        ParagraphFilter(), description="section 4.2: paragraphs below 17.0 are cut (captions)"
     )
-    nli: ContradictionFilter = Field(ContradictionFilter(), description="section 3.3: contradiction is dropped (VQA)")
+    nli: ContradictionFilter = Field(ContradictionFilter(), description="section 4.2: contradiction is dropped (VQA)")
     repetition: RepetitionFilter = Field(RepetitionFilter(), description="ours: share of words in repeated 4-grams")
     leaked_boxes: LeakedBoxesFilter = Field(LeakedBoxesFilter(), description="ours: bounding boxes left in a rewrite")
     unsupported_objects: UnsupportedObjectsFilter = Field(

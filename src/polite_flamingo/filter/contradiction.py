@@ -23,7 +23,7 @@ class ContradictionFilter(Settings):
     axis: ClassVar[str] = "Largest rejected logit less the largest accepted one"
 
     reject: list[Literal["contradiction", "entailment", "neutral"]] = Field(
-        ["contradiction"], description="section 3.3: contradiction is dropped (VQA)"
+        ["contradiction"], description="section 4.2: contradiction is dropped (VQA)"
     )
 
     def threshold(self, task: Task) -> list[str]:

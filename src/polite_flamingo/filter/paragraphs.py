@@ -34,7 +34,7 @@ class ParagraphFilter(Settings):
     title: ClassVar[str] = "CLIP paragraphs"
     axis: ClassVar[str] = "CLIP logit of the lowest paragraph, which is cut below the threshold"
 
-    min_clip_logit: float = Field(17.0, description="100 x cosine; section 3.3: paragraphs below 17.0 are cut")
+    min_clip_logit: float = Field(17.0, description="100 x cosine; section 4.2: paragraphs below 17.0 are cut")
 
     def threshold(self, task: Task) -> float:
         """Lowest logit of a paragraph that stays."""

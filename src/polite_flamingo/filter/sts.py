@@ -21,7 +21,7 @@ class StsFilter(Settings):
     title: ClassVar[str] = "STS"
     axis: ClassVar[str] = "Cosine with the raw answer"
 
-    min_cosine: float = Field(0.40, ge=-1, le=1, description="section 3.3: below 0.40 is dropped (captions)")
+    min_cosine: float = Field(0.40, ge=-1, le=1, description="section 4.2: below 0.40 is dropped (captions)")
     per_task: dict[Literal["caption", "change", "detail"], float] = Field(
         {}, description="ours: another threshold for caption, change or detail"
     )

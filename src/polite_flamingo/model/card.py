@@ -7,7 +7,7 @@ from typing import Any
 
 PAPER = "Visual Instruction Tuning with Polite Flamingo (arXiv 2307.01003)"
 WHAT = {
-    "rewriter": "a *Polite Flamingo*: it rewrites terse annotations into polite, grounded responses (section 3.2)",
+    "rewriter": "a *Polite Flamingo*: it rewrites terse annotations into polite, grounded responses (section 3.3)",
     "stage1": "a *Clever Flamingo* after stage 1 of 3: instruction tuning of the language model (section 4.3)",
     "stage2": "a *Clever Flamingo* after stage 2 of 3: alignment of the connector (section 4.3)",
     "stage3": "a *Clever Flamingo* after stage 3 of 3: manners recovered (section 4.3)",

@@ -1,4 +1,4 @@
-"""Stages ``tune_stage1``, ``tune_stage2``, ``tune_stage3`` and ``tune_raw`` (section 4.3, Table 4, Figure 5).
+"""Stages ``tune_stage1``, ``tune_stage2``, ``tune_stage3`` and ``tune_raw`` (section 4.3, Table 4).
 
 Reads  : data/P/samples/instruction, data/P/pf1m/kept, models/P/backbones/flamingo, the stage before.
 Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), reports/P/tune_<which>.json, loss.{png,csv}.

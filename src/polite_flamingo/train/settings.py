@@ -117,7 +117,7 @@ class StageSettings(PassSettings):
 
 
 class TuneSettings(Settings):
-    """Training of the assistant: the U (section 4.3, Table 4, Figure 5)."""
+    """Training of the assistant: the U (section 4.3, Table 4)."""
 
     common: TuneCommon = Field(TuneCommon(), description="of all stages")
     skip_stage1: bool = Field(False, description="Figure 9: true starts stage 2 from the base")

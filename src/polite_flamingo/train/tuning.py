@@ -1,4 +1,4 @@
-"""Tuning the assistant (section 4.3, Table 4, Figure 5): the stages of the U, and the comparison on raw annotations."""
+"""Tuning the assistant (section 4.3, Table 4): the stages of the U, and the comparison on raw annotations."""
 
 from __future__ import annotations
 

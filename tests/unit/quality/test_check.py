@@ -134,7 +134,7 @@ def test_the_error_names_expectation_reason_and_rows_with_values(tmp_path: Path)
         outcome.require(tmp_path / "index.html")
     message = str(caught.value)
     failed = f"gate 'pf1m' failed 1 of {len(PF1M)} checks"
-    for part in (failed, "sts: expect_column_values_to_be_between", "section 3.3", "1 of 4 rows"):
+    for part in (failed, "sts: expect_column_values_to_be_between", "section 4.2", "1 of 4 rows"):
         assert part in message
     assert "coco/train/2: '0.1234'" in message
     assert str(tmp_path / "index.html") in message

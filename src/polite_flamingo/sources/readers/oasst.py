@@ -25,7 +25,7 @@ Message = Mapping[str, Any]
 
 
 class Oasst:
-    """OASST1, one dialogue per English tree: at each step the reply people ranked best (section 3.1, text-only).
+    """OASST1, one dialogue per English tree: at each step the reply people ranked best (section 4.3, text-only).
 
     Replies without a rank come after ranked ones, in file order; messages that were deleted or did not pass review are
     passed over; a last prompt without a reply is left off. Trees in other languages are passed over without being
