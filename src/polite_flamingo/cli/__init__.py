@@ -29,6 +29,7 @@ from polite_flamingo.cli import (
     rescore,
     run,
     stages,
+    team,
 )
 from polite_flamingo.cli.command import Verbs
 from polite_flamingo.environment import prepare_environment
@@ -63,6 +64,7 @@ for _verb in (
     rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model,
     models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate,
     ablations.ablations, run.track_outputs,
+    *team.VERBS,
 ):  # fmt: skip
     VERBS.add_command(_verb)
 

@@ -69,8 +69,9 @@ def start(
     env: Mapping[str, str] | None = None,
     piped: bool = False,
     log: IO[bytes] | None = None,
+    user: str | None = None,
 ) -> Command:
-    """Start `command` as the leader of a new process group.
+    """Start `command` as the leader of a new process group, as another `user` if one is named (we are root then).
 
     Its output goes to this terminal, with `piped` to the result's ``stdout``, with `log` into that file.
     """
@@ -82,6 +83,9 @@ def start(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
         text=True,
         errors="replace",
     )

@@ -1,0 +1,1 @@
+"""A team's servers without containers: MLflow and Prefect on one PostgreSQL, backed up, restored and migrated."""
