@@ -22,7 +22,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate ablations test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-train ui backbones clean
+.PHONY: help setup demo real calibrate ablations test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-train ui team-server backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ ablations: $(STAMP)  ## train the variants of Figure 9 with three seeds each (do
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui
 
+team-server: $(STAMP)  ## serve MLflow and Prefect to a team on PostgreSQL (docs/operations.md); Ctrl-C stops all
+	@$(BIN)/polite-flamingo team-server
+
 backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print their held-out figures
 	$(BIN)/python -m polite_flamingo.world.training.train
 
@@ -91,6 +94,7 @@ bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records wit
 bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
 	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")
 
-clean:  ## remove every output (data, models, reports, tracking), keep .venv
+clean:  ## remove every output (data, models, reports, tracking), keep .venv and a team's data
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done
-	rm -rf .dvc/tmp .dvc/cache .work mlruns mlartifacts mlflow.db gx .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	if test -d .work; then find .work -mindepth 1 -maxdepth 1 ! -name team -exec rm -rf {} +; fi
+	rm -rf .dvc/tmp .dvc/cache mlruns mlartifacts mlflow.db gx .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -23,8 +23,8 @@ CLIENT = {
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
 }
 
-# Prefect 3 drops the states of tasks after six failed tries, and with its batches of one event the tries follow each other
-# at once: a restart of the database would lose them. Large batches are tried every five seconds.
+# Prefect 3 drops the states of tasks after six failed tries, and with its batches of one event the tries follow each
+# other at once: a restart of the database would lose them. Large batches are tried every five seconds.
 PREFECT_SERVER = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "500",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "5",

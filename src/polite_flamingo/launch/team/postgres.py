@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own: its programs found, its data folder made, a server in the foreground, roles and databases."""
+"""A PostgreSQL of our own: programs found, data folder made, a server in the foreground, roles and databases."""
 
 from __future__ import annotations
 
@@ -179,7 +179,15 @@ def run(command: list[str], *, env: dict[str, str] | None = None, user: str | No
         StorageError: it failed; with what it said.
     """
     done = subprocess.run(
-        command, env=env, user=user, group=user, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        env=env,
+        user=user,
+        group=user,
+        cwd="/",  # the other account may not enter where we are
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-1500:]

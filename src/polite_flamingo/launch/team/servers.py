@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import sys
 import time
@@ -93,7 +92,7 @@ class Server:
                     f"{self.name} does not start",
                     value="\n" + "\n".join(_tail(self.log)),
                     where=self.log,
-                    next_step="read the log; where it asks for an upgrade of the database: polite-flamingo team-migrate",
+                    next_step="read the log; where it asks for an upgraded database: polite-flamingo team-migrate",
                 )
             time.sleep(0.2)
 
@@ -121,12 +120,13 @@ class Server:
             self.process = None
 
 
-def serve_team(folder: TeamFolder, ports: Ports, *, worker: bool = False) -> int:
+def serve_team(folder: TeamFolder, ports: Ports, say: Callable[[str], object], *, worker: bool = False) -> int:
     """Serve a team until Ctrl-C or SIGTERM; the same folder goes on with the same data.
 
     Args:
         folder: Where everything lies; made the first time.
         ports: Ports on localhost.
+        say: Tells where the servers are, once they are healthy.
         worker: Start a Prefect worker as well, which runs deployments of the pool ``local`` on this machine.
 
     Returns:
@@ -154,7 +154,7 @@ def serve_team(folder: TeamFolder, ports: Ports, *, worker: bool = False) -> int
             database.create_databases()
             _launch(running, others)
             write_atomic(folder.client_file, exports(client_environment(ports.mlflow, ports.prefect)))
-            print(_welcome(folder, ports), flush=True)
+            say(_welcome(folder, ports))
             while True:
                 for server in servers:
                     server.keep_up()

@@ -1,0 +1,212 @@
+"""MLflow and Prefect on one PostgreSQL: two pipelines at once, a crash of the database, backup, restore, migration."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.pipeline.pretence import PROJECT, STAND_IN, Copy
+
+from polite_flamingo.errors import BusyError, ConfigError
+from polite_flamingo.io import locked
+from polite_flamingo.launch.processes import Command, start, stop
+from polite_flamingo.launch.team.backup import free_port
+from polite_flamingo.launch.team.folder import ADMIN, DATABASES, TeamFolder
+from polite_flamingo.launch.team.postgres import programs
+
+PROFILES = ("tiny", "smol")
+STAGES = ("download",)
+STEPS = 12
+PATIENCE = 180.0  # seconds, on a machine that does other things as well
+RECORDING = """\
+import os, time
+from polite_flamingo.tracking.base import Work
+from polite_flamingo.tracking.mlflow import stage_run, track_outputs
+if stage == "track-outputs":
+    track_outputs()
+else:
+    with stage_run(Work(stage, profile)) as tracker:
+        for step in range(int(os.environ["STEPS"])):
+            tracker.metrics({"loss": 1 / (step + 1)}, step)
+            tracker.flush()
+            time.sleep(0.25)
+        tracker.artifact(pathlib.Path("outs.json"))
+"""
+FLOW = """\
+import _dvc, pathlib, sys
+_dvc.ROOT = pathlib.Path(sys.argv[1])
+_dvc.stages_flow("short", sys.argv[3:], "A few stages.")(sys.argv[2])
+"""
+
+
+def _installed() -> bool:
+    try:
+        programs()
+    except ConfigError:
+        return False
+    return True
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.pipeline,
+    pytest.mark.skipif(not _installed(), reason="PostgreSQL is not installed"),
+]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that PostgreSQL's account may enter where we are root (pytest's own is closed to others)."""
+    folder = Path(tempfile.mkdtemp(prefix="team-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def serving(folder: Path, ports: Mapping[str, int]) -> Iterator[Command]:
+    words = [word for name, port in ports.items() for word in (f"--{name}-port", str(port))]
+    log = folder.with_suffix(".log")
+    with open(log, "ab") as file:
+        process = start([*VERB, "team-server", "--folder", str(folder), *words], env=environment(), log=file)
+        try:
+            until(lambda: process.poll() is not None or "Ctrl-C stops all" in log.read_text(), log)
+            assert process.poll() is None, log.read_text()
+            yield process
+        finally:
+            stop(process)
+
+
+VERB = (sys.executable, "-m", "polite_flamingo")
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "POLITE_FLAMINGO_PIPELINE"}
+    return {**kept, "PYTHONPATH": str(PROJECT / "src"), **more}
+
+
+def until(holds: Callable[[], object], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
+        time.sleep(0.3)
+
+
+def verb(*words: str) -> str:
+    done = subprocess.run([*VERB, *words], env=environment(), cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ask(url: str, query: Mapping[str, Any] | None = None) -> Any:
+    """What a server says; nothing while its database is away."""
+    data = None if query is None else json.dumps(query).encode()
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+    except (urllib.error.URLError, OSError):
+        return {}
+
+
+def recorded(ports: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Runs of MLflow by profile and stage (a pipeline's own by ``pipeline``): what a team would miss."""
+    api = f"http://127.0.0.1:{ports['mlflow']}/api/2.0/mlflow"
+    found = {}
+    for run in ask(f"{api}/runs/search", {"experiment_ids": ["1"], "max_results": 100}).get("runs", []):
+        tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+        name = f"{tags['profile']} {tags.get('stage', 'pipeline')}"
+        history = ask(f"{api}/metrics/get-history?run_id={run['info']['run_id']}&metric_key=loss").get("metrics", [])
+        files = ask(f"{api}/artifacts/list?run_id={run['info']['run_id']}").get("files", [])
+        found[name] = {
+            "status": run["info"]["status"],
+            "losses": sorted({(metric["step"], metric["value"]) for metric in history}),
+            "files": sorted(file["path"] for file in files),
+            "hashed": any(key.startswith("md5.") for key in tags),
+        }
+    return found
+
+
+def ran(ports: Mapping[str, int]) -> list[tuple[str, str]]:
+    """States of Prefect's flow runs and task runs."""
+    api = f"http://127.0.0.1:{ports['prefect']}/api"
+    flows, tasks = (ask(f"{api}/{kind}/filter", {}) or [] for kind in ("flow_runs", "task_runs"))
+    return sorted(("flow", run["state_type"]) for run in flows) + sorted(
+        (run["name"].rpartition("-")[0], run["state_type"]) for run in tasks
+    )
+
+
+def pipelines(place: Path, folder: TeamFolder) -> list[Command]:
+    """Flows of two profiles of one project, whose pretended stages record to the team's server."""
+    (place / "project").mkdir()
+    copy = Copy(place / "project")
+    source = str(PROJECT / "src" / "polite_flamingo")
+    (copy.root / "polite_flamingo" / "__init__.py").write_text(f"__path__.append({source!r})\n")
+    (copy.root / "polite_flamingo" / "__main__.py").write_text(STAND_IN + RECORDING)
+    client = dict(line.removeprefix("export ").split("=", 1) for line in folder.client_file.read_text().splitlines())
+    started = []
+    for profile in PROFILES:
+        settings = environment(**client, STEPS=str(STEPS), PREFECT_HOME=str(place / f"prefect-{profile}"))
+        settings["PYTHONPATH"] += os.pathsep + str(PROJECT / "flows")
+        command = [sys.executable, "-P", "-c", FLOW, str(copy.root), profile, *STAGES]
+        with open(place / f"{profile}.log", "wb") as log:
+            started.append(start(command, cwd=copy.root, env=settings, log=log))
+    return started
+
+
+def test_a_crash_of_the_database_loses_nothing_and_a_backup_holds_all(place: Path) -> None:
+    folder, ports = TeamFolder(place / "team"), {name: free_port() for name in ("postgres", "mlflow", "prefect")}
+    with serving(folder.root, ports):
+        assert_secrets_are_kept(folder)
+        flows = pipelines(place, folder)
+        log = place / "tiny.log"
+        until(
+            lambda: sum("RUNNING" in run["status"] and bool(run["losses"]) for run in recorded(ports).values()) >= 2,
+            log,
+        )
+        os.kill(int((folder.cluster / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        for profile, flow in zip(PROFILES, flows, strict=True):
+            assert flow.wait(timeout=PATIENCE) == 0, (place / f"{profile}.log").read_text()[-4000:]
+        done = [("flow", "COMPLETED")] * 2
+        done += sorted((name, "COMPLETED") for name in (*STAGES, "track_outputs") for _ in PROFILES)
+        until(lambda: ran(ports) == done, folder.log("Prefect"))
+        runs = recorded(ports)
+        stage = {"status": "FINISHED", "losses": [(step, 1 / (step + 1)) for step in range(STEPS)], "hashed": True}
+        for profile in PROFILES:
+            assert runs[f"{profile} pipeline"]["status"] == "FINISHED"
+            for name in STAGES:
+                assert runs[f"{profile} {name}"] == {**stage, "files": ["outs.json"]}
+        verb("team-backup", str(place / "backup"), "--folder", str(folder.root))
+        with pytest.raises(BusyError, match="another process"), locked(folder.root / "lock"):
+            pass
+    assert "is started again" in folder.root.with_suffix(".log").read_text()
+    assert "flow runs" in verb("team-restore", str(place / "backup"), "--folder", str(place / "second"))
+    verb("team-migrate", "--folder", str(place / "second"))
+    with serving(place / "second", ports):
+        assert recorded(ports) == runs
+        assert ran(ports) == done
+
+
+def assert_secrets_are_kept(folder: TeamFolder) -> None:
+    """Passwords stand in files of one's own alone: in no command line, no log, no file for clients."""
+    words = [folder.password(role) for role in (ADMIN, *DATABASES)]
+    assert len(set(words)) == 3
+    for role in (ADMIN, *DATABASES):
+        assert stat.S_IMODE(folder.passfile(role).stat().st_mode) == 0o600
+    texts = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if os.access(path, os.R_OK)]
+    texts += [path.read_bytes() for path in (*(folder.root / "logs").iterdir(), folder.client_file)]
+    assert not any(word.encode() in text for word in words for text in texts)
