@@ -90,6 +90,9 @@ class RuntimeSettings(TextMachineSettings, TrainMachineSettings):
     """The machine of a profile; none of it is a parameter of a stage, so changing it re-runs nothing."""
 
     tokens_per_second: float | None = Field(None, gt=0, description="training, per GPU: what `plan` reckons with")
+    records_per_second: dict[Literal["rewrite", "clip", "nli", "reward", "sts"], float] = Field(
+        {}, description="curation, per GPU, as measured on yours: what `plan --records` reckons with"
+    )
     device_gb: float | None = Field(None, gt=0, description="memory of a GPU, GB: what `plan` warns about")
     tracking: Literal["mlflow", "none"]
 

@@ -19,7 +19,7 @@ from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.model.shapes import blueprint, count
 from polite_flamingo.params import Params, load_params
-from polite_flamingo.plan import PAPER, plan, render
+from polite_flamingo.plan.training import PAPER, plan, render
 from polite_flamingo.train.memory import Workload, flops_per_token, memory
 
 ROOT = Path(__file__).parents[2]

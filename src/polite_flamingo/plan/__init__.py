@@ -1,0 +1,1 @@
+"""What a profile will need: its trainings (`training`), and curation of any number of records (`curation`)."""
