@@ -66,7 +66,7 @@ def settle(client: MlflowClient, pipeline: Run) -> None:
     client.set_terminated(run_id, status, end_time=max(ends, default=milliseconds()))
     for info in last.values():
         if info.status == status != "FINISHED":
-            client.set_tag(run_id, REASON, f"stage {info.run_name} was {status.lower()}")
+            client.set_tag(run_id, REASON, f"stage {info.run_name} {'failed' if status == 'FAILED' else 'was killed'}")
 
 
 def milliseconds() -> int:

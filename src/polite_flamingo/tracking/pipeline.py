@@ -16,6 +16,7 @@ from polite_flamingo.tracking.endings import ALIVE, OWNER, milliseconds
 from polite_flamingo.tracking.outputs import Hashes
 from polite_flamingo.tracking.owner import PipelineRun, readable
 from polite_flamingo.tracking.store import load_json
+from polite_flamingo.tracking.view import show_columns
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,6 +57,7 @@ def open_pipeline(
     run = client.create_run(experiment, run_name=name, tags={**tags, **own, "mlflow.source.name": source})
     created: str = run.info.run_id
     log_params(client, created, work.changes)
+    show_columns(client, experiment, map(name_of, work.changes))
     client.log_dict(created, dict(work.settings), PARAMETERS)
     return created
 

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 from polite_flamingo.environment import TRACKING_VARIABLE
 from polite_flamingo.errors import DataError
-from polite_flamingo.tracking.view import EXPERIMENT_TAGS
+from polite_flamingo.tracking.view import KIND, TAG, view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,7 +106,7 @@ def experiment_id(client: MlflowClient) -> str:
         return _create(client, f"{SCHEME}:/{EXPERIMENT}" if local else None)
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
-    for key, value in EXPERIMENT_TAGS.items():
+    for key, value in _tags().items():
         if key not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, key, value)
     found: str = experiment.experiment_id
@@ -128,7 +128,7 @@ def _create(client: MlflowClient, location: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        created: str = client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
+        created: str = client.create_experiment(EXPERIMENT, artifact_location=location, tags=_tags())
         return created
     except MlflowException:  # another stage was first
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -136,3 +136,7 @@ def _create(client: MlflowClient, location: str | None) -> str:
             raise
         found: str = experiment.experiment_id
         return found
+
+
+def _tags() -> dict[str, str]:
+    return {**KIND, TAG: view(())}
