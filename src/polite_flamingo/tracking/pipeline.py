@@ -7,6 +7,7 @@ description what changed against the last finished run of the profile.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ PARAMETERS = "parameters.json"  # all of them
 OUTPUTS = "outputs.json"  # md5 of the outputs of every stage that is up to date, by stage
 NOTE = "mlflow.note.content"
 BEFORE = "compared.with"  # tag: the run that the description compares with
+DVC_EXPERIMENT = "DVC_EXP_NAME"  # variable of a stage's environment: name of the experiment, as `dvc exp show` has it
 MACHINE = "runtime."  # parameters of the machine, which change no figure
 PARAMS_PER_BATCH = 100  # MLflow's limit
 MOST_ROWS = 40  # of a table in the description
@@ -52,7 +54,10 @@ def open_pipeline(
         own[OWNER] = str(pipeline.owner)
     if last:
         own[BEFORE] = last[0].info.run_id
-    name = f"{work.profile} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    experiment_of_dvc = os.environ.get(DVC_EXPERIMENT)
+    if experiment_of_dvc:
+        own["dvc.experiment"] = experiment_of_dvc
+    name = f"{work.profile} {experiment_of_dvc or time.strftime('%Y-%m-%d %H:%M:%S')}"
     source = readable(pipeline.command) or pipeline.key
     run = client.create_run(experiment, run_name=name, tags={**tags, **own, "mlflow.source.name": source})
     created: str = run.info.run_id
