@@ -27,19 +27,9 @@ mlflow.models.set_model(Echo())
 """
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store, made once."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def registry(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
-    shutil.copy(database, tmp_path)
+def registry(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
+    shutil.copy(empty_store, tmp_path)
     (tmp_path / "echo.py").write_text(CODE)
     (tmp_path / "words.txt").write_text("hello")
     monkeypatch.chdir(tmp_path)

@@ -1,0 +1,53 @@
+"""Digests of data are DVC's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from polite_flamingo.io import write_shards
+from polite_flamingo.tracking import outputs
+from polite_flamingo.tracking.data import describe
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+# What `dvc add data` (3.67) made of data/a/x.txt = "x" and data/b/y.txt = "y", and `dvc add data/a` of the first alone
+WHOLE = "fda36a5cca3b433e80dc636e46aa9228.dir"
+FILES = [
+    {"md5": "9dd4e461268c8034f5c8564e155c67a6", "relpath": "a/x.txt"},
+    {"md5": "415290769594460e2e485922904f345d", "relpath": "b/y.txt"},
+]
+
+
+def test_the_output_itself_has_the_md5_of_the_lock() -> None:
+    assert outputs.digest(Path("data"), {"download": {"data": WHOLE}}) == WHOLE.removesuffix(".dir")
+
+
+def test_a_folder_within_an_output_has_the_md5_that_dvc_would_give_it() -> None:
+    listed = outputs.CACHE / WHOLE[:2] / WHOLE[2:]
+    listed.parent.mkdir(parents=True)
+    listed.write_text(json.dumps(FILES))
+    assert outputs.digest(Path("data/a"), {"download": {"data": WHOLE}}) == "1df8f1328293607e58f24aa743bae60b"
+
+
+def test_outside_dvc_it_changes_with_the_files() -> None:
+    Path("data").mkdir()
+    Path("data/x").write_text("1")
+    first = outputs.digest(Path("data"), {})
+    Path("data/x").write_text("22")
+    assert outputs.digest(Path("data"), {}) != first
+
+
+def test_counts_and_shares_of_licences_are_described(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "licence": "MIT" if n % 4 else "CC BY 4.0", "source": "s"} for n in range(8)]
+    write_shards(tmp_path / "kept", rows, rows_per_shard=5)
+    data = describe("PF-1M", tmp_path / "kept", "training", {})
+    assert data is not None
+    assert data.profile == {"num_rows": 8, "licences": {"MIT": 0.75, "CC BY 4.0": 0.25}, "sources": {"s": 1.0}}
+    assert describe("pairs", tmp_path / "nothing", "training", {}) is None
