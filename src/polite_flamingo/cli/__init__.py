@@ -16,6 +16,7 @@ import click
 from polite_flamingo import __version__
 from polite_flamingo.cli import (
     ablations,
+    baseline,
     calibrate,
     datasets,
     doctor,
@@ -63,7 +64,7 @@ for _verb in (
     *stages.VERBS, report.report, report.reproduce, report.explain, filtering.filtering_report, filtering.whatif,
     rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model,
     models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate,
-    ablations.ablations, run.track_outputs,
+    ablations.ablations, baseline.accept_baseline, run.track_outputs,
     *team.VERBS,
 ):  # fmt: skip
     VERBS.add_command(_verb)

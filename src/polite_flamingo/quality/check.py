@@ -47,6 +47,7 @@ class Check:
         unexpected: Rows that do not comply (some may be allowed by ``mostly``).
         rows: The first of them.
         summary: What the rows have in common, where a figure of the whole fails.
+        drift: Whether it compares with the accepted run.
     """
 
     expectation: str
@@ -57,6 +58,7 @@ class Check:
     unexpected: int = 0
     rows: tuple[NamedRow, ...] = ()
     summary: str = ""
+    drift: bool = False
 
     def lines(self, records: int) -> list[str]:
         """What does not hold and which rows, for people."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.io import read_json, write_atomic, write_json
-from polite_flamingo.quality.check import GateResult
 
 FOLDER = Path(".work") / "gates"
 ELSEWHERE = re.compile(r' href="(?!#|data:)[^"]*"')  # links that lead nowhere once a page stands alone
@@ -33,14 +32,14 @@ def forget(profile: str, stage: str) -> None:
 
 
 def write_findings(
-    profile: str, stage: str, result: GateResult, *, run: str, index: Path, pages: Mapping[str, Path]
+    profile: str, stage: str, report: Mapping[str, Any], *, run: str, index: Path, pages: Mapping[str, Path]
 ) -> list[Path]:
     """Keep what a gate found: verdict, checks that do not hold with file and row of what they name, where to look.
 
     Args:
         profile: Name of the profile.
         stage: Name of the stage, e.g. ``check_raw``.
-        result: What it found.
+        report: What it found.
         run: Name of the run, as the Data Docs show it.
         index: Index of the Data Docs.
         pages: Their pages about this run, by suite.
@@ -48,7 +47,6 @@ def write_findings(
     Returns:
         The files written: the findings first, then the pages that need no other file.
     """
-    report = result.to_json()
     path = findings_file(profile, stage)
     alone = {name: path.with_suffix("") / f"{name}.html" for name in pages}
     broken = [finding for finding in report["findings"] if not finding["passed"]]
@@ -65,6 +63,7 @@ def write_findings(
             "checks": len(report["findings"]),
             "failed": [finding for finding in broken if finding["severity"] == "critical"],
             "warned": [finding for finding in broken if finding["severity"] != "critical"],
+            "spreads": report["spreads"],
             "docs": index.as_posix(),
             "pages": {name: page.as_posix() for name, page in alone.items()},
         },

@@ -13,8 +13,9 @@ from polite_flamingo.filter.chain import ORDER, FilterSettings
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import KEPT, REJECTED, fate_counts, nearest_records, read_decided
 from polite_flamingo.io import Row, read_json, read_jsonl, read_shards
-from polite_flamingo.quality import suites
+from polite_flamingo.quality import suites, watch
 from polite_flamingo.quality.check import NAMED_ROWS, Check, NamedRow, at_least, at_most
+from polite_flamingo.quality.drift import Figures
 from polite_flamingo.quality.settings import KeepRange, QualitySettings
 from polite_flamingo.quality.validator import Validator
 from polite_flamingo.records import Rewrite
@@ -35,11 +36,13 @@ class Gate:
     Args:
         frame: One row per record.
         suite: What has to hold for its columns.
+        figures: What is compared with the accepted run.
         shares: Figures of the whole, already compared with their bounds.
     """
 
     frame: pd.DataFrame
     suite: tuple[suites.Expectation, ...]
+    figures: Figures
     shares: list[Check] = field(default_factory=list)
 
 
@@ -61,7 +64,10 @@ def raw(samples: Path, report: Path, settings: QualitySettings) -> Gate:
     named = [NamedRow(r["source"], r["reason"], r["file"], r["row"]) for r in rejects]
     because = "quality.max_rejected_share: more unusable rows than this mean a wrong file or a wrong reader"
     share = len(rejects) / max(read, 1)
-    return Gate(frame, suites.raw(), [at_most("quarantine share", share, settings.max_rejected_share, because, named)])
+    figures = watch.texts(frame, ("task", "role", "licence"), ("instruction", "answer"))
+    return Gate(
+        frame, suites.raw(), figures, [at_most("quarantine share", share, settings.max_rejected_share, because, named)]
+    )
 
 
 def raw_row(row: Row, role: str) -> Row:
@@ -107,7 +113,9 @@ def distorted(pairs: Path) -> Gate:
         }
         for row in rows
     )
-    return Gate(_frame(more, (*columns, "changed", "held_out_apart"), pairs), suites.distorted())
+    frame = _frame(more, (*columns, "changed", "held_out_apart"), pairs)
+    figures = watch.texts(frame, ("task", "strategy"), ("drafted", "revised"), "sample_id")
+    return Gate(frame, suites.distorted(), figures)
 
 
 def rewritten(rewrites: Path, annotations: Path) -> Gate:
@@ -121,7 +129,10 @@ def rewritten(rewrites: Path, annotations: Path) -> Gate:
     samples = zip(read_shards(annotations, ["id"]), _places([annotations]), strict=True)
     lost = [NamedRow(row["id"], "", *place) for row, place in samples if row["id"] not in known]
     because = "every annotation is rewritten or in quarantine, none is lost"
-    return Gate(frame, suites.rewritten(), [at_most("annotations without a rewrite", len(lost), 0, because, lost)])
+    figures = watch.texts(frame, ("task", "finish_reason"), ("raw_answer", "rewritten"))
+    return Gate(
+        frame, suites.rewritten(), figures, [at_most("annotations without a rewrite", len(lost), 0, because, lost)]
+    )
 
 
 def pf1m(folder: Path, filters: FilterSettings, settings: QualitySettings) -> Gate:
@@ -147,7 +158,12 @@ def pf1m(folder: Path, filters: FilterSettings, settings: QualitySettings) -> Ga
         max_boxes=filters.leaked_boxes.max_boxes,
         rejected_nli=list(filters.nli.reject),
     )
-    return Gate(frame, suite, [at_least("kept share", share, settings.min_kept_share, because, named)])
+    return Gate(
+        frame,
+        suite,
+        watch.decisions(folder / DECISIONS),
+        [at_least("kept share", share, settings.min_kept_share, because, named)],
+    )
 
 
 def kept_shares(decisions: Path, ranges: KeepRange, validator: Validator) -> list[Check]:

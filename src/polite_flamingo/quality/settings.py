@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -25,6 +25,19 @@ class KeepRange(Settings):
         return value
 
 
+class Drift(Settings):
+    """How far the data may move from the accepted run (``configs/baselines/P.json``)."""
+
+    action: Literal["off", "warn", "fail"] = Field("warn", description="off, warn, or fail: stop the run")
+    max_shift: float = Field(
+        0.05, gt=0, le=1, description="share of a source's records that may lie elsewhere, beyond chance"
+    )
+    false_alarms: float = Field(
+        0.01, gt=0, lt=1, description="chance that data drawn anew from the same sources alarm a gate"
+    )
+    min_records: int = Field(50, ge=1, description="sources with fewer are not compared")
+
+
 class QualitySettings(Settings):
     """Bounds of the gates."""
 
@@ -34,3 +47,4 @@ class QualitySettings(Settings):
         KeepRange(),
         description="share of a source's records that the filters may keep: a source outside stops the run",
     )
+    drift: Drift = Field(Drift(), description="share of tasks, lengths and scores beside those of the accepted run")

@@ -7,7 +7,7 @@ arguments; `because` is the sentence people see in the Data Docs and in the erro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,3 +146,17 @@ def kept_shares(ranges: Mapping[str, tuple[float, float]]) -> tuple[Expectation,
     """
     because = "quality.keep_range: a source outside it has a broken reader, rewriter or filter"
     return tuple(_between(KEPT_SHARE.format(name), low, high, because) for name, (low, high) in ranges.items())
+
+
+def drift(figures: Sequence[str], severity: str) -> tuple[Expectation, ...]:
+    """How many records lie elsewhere than in the accepted run, in units of how many may; one row per source.
+
+    Args:
+        figures: Names of the figures, each a column.
+        severity: What one beyond the bound does.
+    """
+    because = "quality.drift: records of a source lie elsewhere than in the accepted run, 1 is how many may"
+    return tuple(
+        Expectation("expect_column_values_to_be_between", figure, because, {"max_value": 1.0}, severity)
+        for figure in figures
+    )

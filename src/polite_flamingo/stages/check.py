@@ -15,7 +15,8 @@ from typing import Any
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.io import write_atomic, write_json
 from polite_flamingo.params import Params
-from polite_flamingo.quality import findings, gates
+from polite_flamingo.quality import findings, gates, watch
+from polite_flamingo.quality.baseline import read_baseline
 from polite_flamingo.quality.check import GateResult
 from polite_flamingo.quality.validator import Site, Validator
 from polite_flamingo.tracking.base import Tracker
@@ -53,14 +54,19 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     shares = [*gate.shares]
     if which == "pf1m":
         shares += gates.kept_shares(params.data / "pf1m" / DECISIONS, params.quality.keep_range, validator)
+    drift = params.quality.drift
+    shares += watch.drift_checks(which, gate.figures, read_baseline(params.profile, which), drift, validator)
     result = GateResult(which, suite.records, [*suite.checks, *shares])
-    tracker.metrics({"records": result.records, "checks": len(result.checks), "failed": len(result.failed)})
+    counts = {"checks": len(result.checks), "failed": len(result.failed), "warned": len(result.warned)}
+    tracker.metrics({"records": result.records, **counts})
+    report = {**result.to_json(), "spreads": gate.figures.spreads()}
     index = site.docs / "index.html"
     pages = validator.publish()
-    for path in findings.write_findings(params.profile, stage, result, run=site.run, index=index, pages=pages):
+    for path in findings.write_findings(params.profile, stage, report, run=site.run, index=index, pages=pages):
         tracker.artifact(path)
+    for check in result.warned:
+        LOG.warning("%s: %s", which, "\n".join(check.lines(result.records)))
     result.require(index)
-    report = result.to_json()
     write_json(params.reports / "checks" / f"{stage}.json", report)
     write_atomic(params.reports / "checks" / f"{stage}.ok", HOLDS)
     LOG.info("%s: %d records, %d checks hold", which, result.records, len(result.checks))

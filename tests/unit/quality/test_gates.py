@@ -14,9 +14,9 @@ from tests.unit.filter.scoring import write_decided
 from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.filter.chain import Decision, FilterResult
 from polite_flamingo.filter.sets import ALL
-from polite_flamingo.io import read_json, write_json, write_jsonl, write_shards
+from polite_flamingo.io import read_json, write_atomic, write_json, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
-from polite_flamingo.quality import gates
+from polite_flamingo.quality import baseline, gates
 from polite_flamingo.quality.findings import read_findings
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import check
@@ -249,3 +249,69 @@ def test_an_annotation_in_quarantine_is_not_lost(params: Params) -> None:
     }
     write_jsonl(params.data / "rewrites" / "quarantine.jsonl", [row])
     assert check.run(params, NullTracker(), "rewritten")["records"] == 1
+
+
+def _many(params: Params, words: int, **changes: Any) -> Params:
+    """A run of 400 samples whose annotations have as many words; parameters with other settings of drift."""
+    text = Turn("assistant", " ".join(["red"] * words))
+    _write_samples(params, [_sample(n, turns=(Turn("human", "Describe.", (0,)), text)) for n in range(400)])
+    drift = params.quality.drift.model_copy(update=changes)
+    return params.model_copy(update={"quality": params.quality.model_copy(update={"drift": drift})})
+
+
+def test_a_gate_says_when_there_is_no_accepted_run(params: Params) -> None:
+    report = check.run(_many(params, 3), NullTracker(), "raw")
+    (found,) = [finding for finding in report["findings"] if finding["drift"]]
+    assert "nothing to compare with" in found["because"]
+    assert check.run(_many(params, 3, action="off"), NullTracker(), "raw")["findings"] == report["findings"][:-1]
+
+
+def test_data_that_drifted_warn_and_name_source_and_figure(params: Params, caplog: pytest.LogCaptureFixture) -> None:
+    check.run(_many(params, 3), NullTracker(), "raw")
+    path, records = baseline.accept("tiny", params.reports)
+    assert (path, records) == (Path("configs/baselines/tiny.json"), {"raw": 400})
+    assert not read_findings(Path(), "tiny", "check_raw")["warned"]  # type: ignore[index]
+    report = check.run(_many(params, 4), NullTracker(), "raw")
+    assert report["passed"] is True
+    (warned,) = read_findings(Path(), "tiny", "check_raw")["warned"]  # type: ignore[index]
+    assert (warned["column"], warned["severity"]) == ("answer words", "warning")
+    (row,) = warned["rows"]
+    assert row["id"] == "coco"
+    assert row["note"].startswith("100.0% lie elsewhere, 18.3% may; at most 3: 100.0% of 400 records before, 0.0% of")
+    assert "coco: 100.0% lie elsewhere" in caplog.text
+
+
+def test_drift_stops_the_run_where_asked_and_goes_on_once_accepted(params: Params) -> None:
+    check.run(_many(params, 3), NullTracker(), "raw")
+    baseline.accept("tiny", params.reports)
+    strict = _many(params, 4, action="fail")
+    with pytest.raises(QualityError, match="answer words"):
+        check.run(strict, NullTracker(), "raw")
+    baseline.accept("tiny", params.reports)
+    assert check.run(strict, NullTracker(), "raw")["passed"] is True
+
+
+def test_what_fails_for_another_reason_cannot_be_accepted(params: Params) -> None:
+    with pytest.raises(DataError, match="no gate has run"):
+        baseline.accept("tiny", params.reports)
+    _write_samples(params, [_sample(1, licence=" ")])
+    with pytest.raises(QualityError):
+        check.run(params, NullTracker(), "raw")
+    with pytest.raises(DataError, match="not for drift alone") as caught:
+        baseline.accept("tiny", params.reports)
+    assert "licence" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"raw": {"coco": {"words": {"at": [1], "share": [1], "records": 3}}}}'])
+def test_a_torn_baseline_is_an_error_that_says_what_to_do(params: Params, text: str) -> None:
+    write_atomic(Path("configs/baselines/tiny.json"), text)
+    with pytest.raises(DataError, match="accept-baseline"):
+        baseline.read_baseline("tiny", "raw")
+
+
+def test_what_filters_do_and_scores_are_watched(params: Params) -> None:
+    _write_pf1m(params, [_scored(n, 0.8) for n in range(3)], [_scored(4, 0.1)])
+    spreads = check.run(params, NullTracker(), "pf1m")["spreads"]
+    assert spreads["coco"]["fate"] == {"counts": {"kept": 3, "sts": 1}}
+    assert spreads["coco"]["sts"] == {"records": 4, "at": [0.1, 0.8], "share": [0.0, 0.25, 1.0]}
+    assert "reward" not in spreads["coco"]
