@@ -239,16 +239,17 @@ def _package(
         "weights.mb": f"{sum(map(folder_bytes, parts.values())) / 1e6:.1f}",
         "weights.copied": ", ".join(copied) or "none",
     }
+    inputs, example = package_inputs(kind)
     return ModelPackage(
         name=kind.registered,
         purpose=kind.what,
         code=CODE,
         files={**copied, "evidence": scratch / scores.FILE},
         config=config,
-        inputs=[*((name, True, False) for name in kind.asked), (IMAGES, False, True), (KEY, False, False)],
+        inputs=inputs,
         outputs=list(OUTPUTS),
         parameters=decoding,
-        example=_example(kind),
+        example=example,
         requirements=_requirements(),
         description=_card(kind, measured, adapter),
         tags=tags,
@@ -339,8 +340,11 @@ def _card(kind: ModelKind, measured: Evidence, adapter: Path) -> str:
     )
 
 
-def _example(kind: ModelKind) -> dict[str, Any]:
-    """A row that can be asked: a drawn picture, so that no dataset's image travels with a model."""
+def package_inputs(kind: ModelKind) -> tuple[list[tuple[str, bool, bool]], dict[str, Any]]:
+    """Columns of the input (name, needed, several), and a row that can be asked.
+
+    The row shows a drawn picture, so that no dataset's image travels with a model.
+    """
     from PIL import Image, ImageDraw
 
     picture = Image.new("RGB", (64, 64), "white")
@@ -349,7 +353,8 @@ def _example(kind: ModelKind) -> dict[str, Any]:
     picture.save(buffer, "PNG")
     texts = {"question": "What is shown in the picture?", "instruction": "Describe the picture.", "draft": "red circle"}
     row: dict[str, Any] = {name: texts[name] for name in kind.asked}
-    return {**row, IMAGES: [base64.b64encode(buffer.getvalue()).decode()], KEY: "example"}
+    columns = [*((name, True, False) for name in kind.asked), (IMAGES, False, True), (KEY, False, False)]
+    return columns, {**row, IMAGES: [base64.b64encode(buffer.getvalue()).decode()], KEY: "example"}
 
 
 def _requirements() -> list[str]:
