@@ -14,19 +14,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.pipeline.pretence import PROJECT, STAND_IN, Copy
 
-from polite_flamingo.errors import BusyError, ConfigError
-from polite_flamingo.io import locked
+from polite_flamingo.errors import BusyError, ConfigError, DataError
+from polite_flamingo.io import hash_file, locked, write_json
 from polite_flamingo.launch.processes import Command, start, stop
-from polite_flamingo.launch.team.backup import free_port
-from polite_flamingo.launch.team.folder import ADMIN, DATABASES, TeamFolder
-from polite_flamingo.launch.team.postgres import programs
+from polite_flamingo.launch.team.backup import check, database, free_port
+from polite_flamingo.launch.team.folder import ADMIN, DATABASES, TeamFolder, write_secret
+from polite_flamingo.launch.team.migrate import carry_over
+from polite_flamingo.launch.team.postgres import Postgres, programs
 
 PROFILES = ("tiny", "smol")
 STAGES = ("download",)
@@ -199,6 +200,73 @@ def test_a_crash_of_the_database_loses_nothing_and_a_backup_holds_all(place: Pat
     with serving(place / "second", ports):
         assert recorded(ports) == runs
         assert ran(ports) == done
+
+
+def test_a_projects_runs_move_to_the_team_with_their_names_and_files(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+
+    (place / "mlartifacts" / "polite-flamingo").mkdir(parents=True)
+    (place / "mlartifacts" / "polite-flamingo" / "page.html").write_text("a page")
+    own = MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+    experiment = own.create_experiment("polite-flamingo", "mlflow-artifacts:/polite-flamingo")
+    own.create_experiment("earlier", (place / "mlruns").as_uri())
+    run = own.create_run(experiment, tags={"profile": "tiny"}, run_name="tiny, first").info.run_id
+    for step in range(3):
+        own.log_metric(run, "loss", 1 / (step + 1), step=step)
+    own.create_registered_model("assistant")
+    own.create_model_version("assistant", "mlflow-artifacts:/polite-flamingo/model", run)
+    own.set_registered_model_alias("assistant", "champion", "1")
+    folder = TeamFolder(place / "team")
+    assert carry_over(place / "mlflow.db", folder)["runs"] == 1
+    assert "files of experiment 'earlier' stay in" in caplog.text
+    assert (folder.artifacts / "polite-flamingo" / "page.html").read_text() == "a page"
+    with database(folder) as postgres:
+        address = f"mlflow:{folder.password('mlflow')}@127.0.0.1:{postgres.port}/mlflow"
+        team = MlflowClient(f"postgresql+psycopg2://{address}")
+        assert team.get_run(run).to_dictionary() == own.get_run(run).to_dictionary()
+        assert [metric.value for metric in team.get_metric_history(run, "loss")] == [1, 1 / 2, 1 / 3]
+        assert team.get_model_version_by_alias("assistant", "champion").run_id == run
+        assert team.create_experiment("the next one") == "3"
+    with pytest.raises(ConfigError, match="runs or models of its own"):
+        carry_over(place / "mlflow.db", folder)
+
+
+def test_the_script_of_the_containers_makes_what_is_missing(place: Path) -> None:
+    folder = TeamFolder(place / "team")
+    folder.prepare()
+    postgres = Postgres(folder, free_port())
+    postgres.initialise()
+    words = {ADMIN: folder.password(ADMIN), "mlflow": "it's \\ $1", "prefect": "another"}
+    for name, word in words.items():
+        (place / f"{name}_password").write_text(word)
+    settings = {"PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": ADMIN, "SECRETS": str(place)}
+    with postgres.running():
+        with closing(postgres.connect(ADMIN, ADMIN)) as connection:
+            connection.autocommit = True
+            for what in ("DATABASE mlflow", "ROLE mlflow"):
+                connection.cursor().execute(f"DROP {what}")
+        for _ in range(2):
+            subprocess.run(["sh", str(PROJECT / "deploy" / "databases.sh")], env={**os.environ, **settings}, check=True)
+        for name in DATABASES:
+            folder.passfile(name).unlink()
+            word = words[name].replace("\\", "\\\\").replace(":", "\\:")
+            write_secret(folder.passfile(name), f"127.0.0.1:*:*:{name}:{word}\n")
+            with closing(postgres.connect(name, name)) as connection:
+                connection.cursor().execute("CREATE TABLE own (number int)")
+        with pytest.raises(Exception, match="permission denied for database"):
+            postgres.connect("mlflow", "prefect")
+
+
+def test_a_file_altered_in_a_backup_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.dump").write_text("rows")
+    entry = {"bytes": 4, "sha256": hash_file(tmp_path / "mlflow.dump")}
+    write_json(tmp_path / "manifest.json", {"format": 1, "files": {"mlflow.dump": entry}})
+    check(tmp_path)
+    (tmp_path / "mlflow.dump").write_text("rowz")
+    with pytest.raises(DataError, match="altered"):
+        check(tmp_path)
 
 
 def assert_secrets_are_kept(folder: TeamFolder) -> None:

@@ -80,7 +80,8 @@ def carry_over(source: Path, folder: TeamFolder) -> dict[str, int]:
     """
     if not source.is_file():
         raise ConfigError("MLflow's database does not exist", value=str(source), next_step="give a project's mlflow.db")
-    migrate(folder)
+    if not (folder.cluster / "PG_VERSION").exists():
+        migrate(folder)  # makes everything
     with locked(folder.root / "lock", where=folder.root), tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "mlflow.db"
         origin = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
@@ -153,7 +154,8 @@ def _check_same(read: Connection, write: Connection, source: MetaData, target: M
     pairs = ((read, source), (write, target))
     revisions = [connection.scalar(select(tables.tables[REVISION])) for connection, tables in pairs]
     if revisions[0] != revisions[1]:
-        raise DataError("the databases have different versions", value=revisions, next_step="file it as a bug")
+        step = "polite-flamingo team-migrate"
+        raise DataError("the team's database is not of the installed MLflow's version", value=revisions, next_step=step)
     for name in WORK:
         if name in target.tables and write.scalar(select(func.count()).select_from(target.tables[name])):
             raise ConfigError(
