@@ -119,17 +119,26 @@ def check(backup: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def database(folder: TeamFolder) -> Iterator[Postgres]:
-    """The folder's PostgreSQL: that of the running servers, or one started for the time of the block."""
+def database(folder: TeamFolder, *, alone: bool = False) -> Iterator[Postgres]:
+    """The folder's PostgreSQL: that of the running servers, or one started for the time of the block.
+
+    Args:
+        folder: The team's folder; a database is made where there is none.
+        alone: Refuse to work beside running servers.
+
+    Raises:
+        BusyError: the servers run and it is to be `alone`, or something else works on the folder.
+    """
     with ExitStack() as held:
         try:
             held.enter_context(locked(folder.root / "lock", where=folder.root))
         except BusyError:  # served, on the port that the server wrote down
             postgres = Postgres(folder, int(read_json(folder.root / "ports.json")["postgres"]))
-            if not postgres.ready():
+            if alone or not postgres.ready():
                 raise
         else:
             postgres = Postgres(folder, free_port())
+            postgres.initialise()
             held.enter_context(postgres.running())
         yield postgres
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError, DataError, StorageError
 from polite_flamingo.io import locked
-from polite_flamingo.launch.team.backup import back_up, free_port
+from polite_flamingo.launch.team.backup import back_up, database
 from polite_flamingo.launch.team.folder import DATABASES, TeamFolder
 from polite_flamingo.launch.team.postgres import Postgres
 from polite_flamingo.tracking.store import ARTIFACTS, SCHEME
@@ -42,23 +42,20 @@ def migrate(folder: TeamFolder) -> dict[str, tuple[str | None, str | None]]:
         Database -> its version before and after.
 
     Raises:
+        ConfigError: no team's servers have been here.
         BusyError: the servers run.
         StorageError: an upgrade failed; the backup made before it is named in the log.
     """
-    target = folder.backups / time.strftime("%Y-%m-%dT%H%M%S")
-    if (folder.cluster / "PG_VERSION").exists():
-        with locked(folder.root / "lock", where=folder.root):
-            pass  # nobody serves it
-        back_up(folder, target)
-        LOG.info("backup before the migration: %s", target)
-    folder.prepare()
     with locked(folder.root / "lock", where=folder.root):
-        postgres = Postgres(folder, free_port())
-        postgres.initialise()
-        with postgres.running():
-            before = {name: _revision(postgres, name) for name in DATABASES}
-            _upgrade(folder, postgres, before)
-            return {name: (before[name], _revision(postgres, name)) for name in DATABASES}
+        pass  # nobody serves it
+    target = folder.backups / time.strftime("%Y-%m-%dT%H%M%S")
+    back_up(folder, target)
+    LOG.info("backup before the migration: %s", target)
+    with database(folder, alone=True) as postgres:
+        before = {name: _revision(postgres, name) for name in DATABASES}
+        _upgrade_mlflow(folder, postgres)
+        _program(["prefect", "server", "database", "upgrade", "--yes"], folder.environment("prefect", postgres.port))
+        return {name: (before[name], _revision(postgres, name)) for name in DATABASES}
 
 
 def carry_over(source: Path, folder: TeamFolder) -> dict[str, int]:
@@ -80,31 +77,29 @@ def carry_over(source: Path, folder: TeamFolder) -> dict[str, int]:
     """
     if not source.is_file():
         raise ConfigError("MLflow's database does not exist", value=str(source), next_step="give a project's mlflow.db")
-    if not (folder.cluster / "PG_VERSION").exists():
-        migrate(folder)  # makes everything
-    with locked(folder.root / "lock", where=folder.root), tempfile.TemporaryDirectory() as scratch:
+    folder.prepare()
+    with tempfile.TemporaryDirectory() as scratch, database(folder, alone=True) as postgres:
+        if _revision(postgres, "mlflow") is None:
+            _upgrade_mlflow(folder, postgres)
         copy = Path(scratch) / "mlflow.db"
         origin = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
         with closing(origin), closing(sqlite3.connect(copy)) as written:
             origin.backup(written)
         _program(["mlflow", "db", "upgrade", f"sqlite:///{copy}"], {**os.environ})
-        postgres = Postgres(folder, free_port())
-        with postgres.running():
-            counts = _copy_rows(copy, folder, postgres)
+        counts = _copy_rows(copy, folder, postgres)
         artifacts = source.resolve().parent / ARTIFACTS
         if artifacts.is_dir():
             shutil.copytree(artifacts, folder.artifacts, dirs_exist_ok=True)
     return counts
 
 
-def _upgrade(folder: TeamFolder, postgres: Postgres, before: Mapping[str, str | None]) -> None:
+def _upgrade_mlflow(folder: TeamFolder, postgres: Postgres) -> None:
     environment = folder.environment("mlflow", postgres.port)
     url = folder.database_url("mlflow", postgres.port)
-    if before["mlflow"] is None:  # MLflow makes the tables of an empty database when one first asks it for something
+    if _revision(postgres, "mlflow") is None:  # MLflow makes the tables of an empty database when first asked something
         _program(["mlflow", "experiments", "search"], {**environment, "MLFLOW_TRACKING_URI": url})
     else:
         _program(["mlflow", "db", "upgrade", url], environment)
-    _program(["prefect", "server", "database", "upgrade", "--yes"], folder.environment("prefect", postgres.port))
 
 
 def _copy_rows(copy: Path, folder: TeamFolder, postgres: Postgres) -> dict[str, int]:
