@@ -55,6 +55,7 @@ def write_findings(
     write_json(
         path,
         {
+            "gate": report["name"],
             "stage": stage,
             "profile": profile,
             "run": run,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.filter.chain import ORDER, FilterSettings
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import KEPT, REJECTED, fate_counts, nearest_records, read_decided
-from polite_flamingo.io import Row, read_json, read_jsonl, read_shards
+from polite_flamingo.io import Row, chunked, read_json, read_jsonl, read_shards
 from polite_flamingo.quality import suites, watch
 from polite_flamingo.quality.check import NAMED_ROWS, Check, NamedRow, at_least, at_most
 from polite_flamingo.quality.drift import Figures
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEAREST = 10  # records named of a source outside its range
+ROWS_AT_ONCE = 10_000  # as Python objects; a frame takes a third of that
 ROLES = ("instruction", "annotation", "evaluation")
 
 
@@ -229,7 +230,9 @@ def _frame(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...], *folders
     import pandas as pd
 
     placed = ({**row, "file": file, "row": number} for row, (file, number) in zip(rows, _places(folders), strict=True))
-    return pd.DataFrame.from_records(list(placed), columns=[*columns, "file", "row"])
+    named = [*columns, "file", "row"]
+    parts = [pd.DataFrame.from_records(part, columns=named) for part in chunked(placed, ROWS_AT_ONCE)]
+    return pd.concat(parts, ignore_index=True).infer_objects() if parts else pd.DataFrame(columns=named)
 
 
 def _places(folders: Sequence[Path]) -> Iterator[tuple[str, int]]:

@@ -30,7 +30,7 @@ def texts(frame: pd.DataFrame, categories: Sequence[str], columns: Sequence[str]
     return Figures(
         frame[record].str.partition("/")[0],
         {name: frame[name] for name in categories},
-        {f"{name} words": frame[name].str.split().str.len() for name in columns},
+        {f"{name} words": frame[name].str.count(r"\S+") for name in columns},
     )
 
 

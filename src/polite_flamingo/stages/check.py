@@ -62,7 +62,8 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
     report = {**result.to_json(), "spreads": gate.figures.spreads()}
     index = site.docs / "index.html"
     pages = validator.publish()
-    for path in findings.write_findings(params.profile, stage, report, run=site.run, index=index, pages=pages):
+    found, *alone = findings.write_findings(params.profile, stage, report, run=site.run, index=index, pages=pages)
+    for path in [*alone, found] if result.failed else alone:  # one that holds has its report
         tracker.artifact(path)
     for check in result.warned:
         LOG.warning("%s: %s", which, "\n".join(check.lines(result.records)))
