@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Literal
 
 PIPELINE_VARIABLE = "POLITE_FLAMINGO_PIPELINE"  # name of the pipeline run a stage belongs to
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -21,6 +23,21 @@ PREFECT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own 20 s are too few for a small machine
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",  # DVC is the only owner of caches
 }
+
+Instructions = Literal["native", "avx512", "avx2", "compatible"]
+AVX2 = {  # costs a model this small nothing
+    "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels: width of a vector is the order of a sum
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # convolutions
+    "OPENBLAS_CORETYPE": "Haswell",  # numpy's products
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL,AVX512_SPR",  # numpy's functions
+}
+PINS: dict[Instructions, dict[str, str]] = {  # MKL: PyTorch's products; it heeds the first two on Intel processors only
+    "native": {},
+    "avx512": {**AVX2, "MKL_CBWR": "AVX512,STRICT"},
+    "avx2": {**AVX2, "MKL_CBWR": "AVX2,STRICT"},
+    "compatible": {**AVX2, "MKL_CBWR": "COMPATIBLE"},
+}
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def prepare_environment() -> None:
@@ -42,3 +59,18 @@ def stay_offline(threads: int, models: list[str]) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not any(model.startswith(("hub:", "hf:")) for model in models):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pin_instructions(instructions: Instructions) -> None:
+    """Before a stage loads a numeric library: the same code, and so the same bits, on processors of several kinds.
+
+    Does nothing where the processor is not known to have AVX2 (not x86-64, or not Linux), and to libraries that are
+    loaded already.
+
+    Args:
+        instructions: ``runtime.instructions`` of the profile (docs/reproducibility.md).
+    """
+    if not CPUINFO.is_file() or " avx2 " not in CPUINFO.read_text(encoding="utf-8"):
+        return
+    for name, value in PINS[instructions].items():
+        os.environ.setdefault(name, value)

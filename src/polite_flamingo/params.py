@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from polite_flamingo.distort.settings import DistortSettings
+from polite_flamingo.environment import Instructions
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
@@ -89,6 +90,7 @@ class Paper(Settings):
 class RuntimeSettings(TextMachineSettings, TrainMachineSettings):
     """The machine of a profile; none of it is a parameter of a stage, so changing it re-runs nothing."""
 
+    instructions: Instructions = Field("native", description="of numeric libraries; pinned, for equal bits elsewhere")
     tokens_per_second: float | None = Field(None, gt=0, description="training, per GPU: what `plan` reckons with")
     records_per_second: dict[Literal["rewrite", "clip", "nli", "reward", "sts"], float] = Field(
         {}, description="curation, per GPU, as measured on yours: what `plan --records` reckons with"

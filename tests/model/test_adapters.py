@@ -175,3 +175,27 @@ def test_lora_on_nf4_learns_saves_loads_and_merges(nf4_folder, image_root, tmp_p
 def test_a_quantised_model_is_not_saved_as_a_base(nf4_folder, tmp_path):
     with pytest.raises(ModelError, match="quantised"):
         save_flamingo(load_flamingo(nf4_folder, quantize="nf4"), tmp_path / "x")
+
+
+@pytest.mark.parametrize(("rank", "dropout", "folded"), [(8, 0.0, True), (4, 0.0, False), (8, 0.1, False)])
+def test_adapters_of_a_narrow_layer_are_folded_into_its_weight(rank, dropout, folded, monkeypatch):
+    from peft.tuners.lora.layer import Linear
+
+    bundle = build_family("llama")
+    inject_lora(bundle, LoraSettings(r=rank, alpha=2 * rank, dropout=dropout))
+    layer = next(layer for name, layer in lora_layers(bundle) if name.endswith("q_proj"))
+    torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.05)
+    x = torch.randn(2, 5, 32, requires_grad=True)
+    learned = [x, layer.lora_A["default"].weight.requires_grad_(), layer.lora_B["default"].weight.requires_grad_()]
+    ways = []
+    monkeypatch.setattr(Linear, "forward", lambda self, x, peft=Linear.forward: ways.append(x) or peft(self, x))
+    found = layer.eval()(x)
+    assert not ways if folded else ways
+    expected = Linear.forward(layer, x)
+    assert torch.allclose(found, expected, atol=1e-6)
+    for ours, peft in zip(
+        torch.autograd.grad(found.square().sum(), learned),
+        torch.autograd.grad(expected.square().sum(), learned),
+        strict=True,
+    ):
+        assert torch.allclose(ours, peft, atol=1e-4)

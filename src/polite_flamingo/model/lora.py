@@ -42,6 +42,8 @@ def inject_lora(
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    from polite_flamingo.model.folded import FoldedLora
+
     if bundle.lora is not None:
         raise ModelError("the model already has LoRA", value=bundle.lora)
     lm = bundle.model.lang_encoder
@@ -59,6 +61,8 @@ def inject_lora(
         bias="none",
         target_modules=list(targets),
     )
+    if not bundle.quantized:
+        config._register_custom_module({torch.nn.Linear: FoldedLora})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, lm)

@@ -127,7 +127,8 @@ def stage_run(work: Work) -> Iterator[StageTracker]:
         status = "FINISHED"
     finally:
         watch.stop()
-        tracker.metrics({"seconds": time.monotonic() - started})
+        # of this process from its start, imports included, and of those it waited for
+        tracker.metrics({"seconds": time.monotonic() - started, "cpu_seconds": sum(os.times()[:4])})
         tracker.flush()
         guarded("end of the run", lambda: client.set_terminated(tracker.run_id, status))
         guarded("end of the pipeline's run", lambda: settle(client, client.get_run(tracker.parent)))
