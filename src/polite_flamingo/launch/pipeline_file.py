@@ -8,10 +8,12 @@ from typing import Any
 
 import yaml
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times as fast, where libyaml is there
+
 
 def read_stages(path: Path) -> dict[str, dict[str, Any]]:
     """The stages of a dvc.yaml by name; ``${profile}`` and ``${item.profile}`` stay as they are."""
-    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    stages = yaml.load(path.read_text(encoding="utf-8"), LOADER)["stages"]
     return {name: _filled(stage) for name, stage in stages.items()}
 
 

@@ -228,23 +228,32 @@ def _end_pipeline(failed: bool) -> int:
 
 def _tag_outputs(client: MlflowClient, starting: Work | None = None) -> int:
     """Tag the runs whose outputs DVC has taken; end what DVC never took, now that the stage runs again."""
-    from mlflow.entities import RunTag
-
     tagged = 0
     for run in waiting():
         outputs = taken(run, output_hashes(run.profile))
+        again = starting is not None and (run.stage, run.profile) == (starting.stage, starting.profile)
         if outputs:
-            tags = [RunTag(name_of(f"md5.{path}"), md5) for path, md5 in outputs.items()]
-            client.log_batch(run.run_id, tags=tags)
-            _describe(client, run)
-            run.done()
+            guarded(f"md5 of the outputs of {run.stage}", partial(_tag, client, run, outputs))
             tagged += 1
-        elif starting is not None and run.by_dvc and (run.stage, run.profile) == (starting.stage, starting.profile):
-            client.set_terminated(run.run_id, "KILLED", end_time=int(run.ended * 1000))
-            client.set_tag(run.run_id, REASON, "DVC was stopped before it took the outputs: the stage ran again")
-            settle(client, client.get_run(run.parent))
-            run.done()
+        elif again and run.by_dvc:
+            guarded(f"end of an earlier {run.stage}", partial(_never_taken, client, run))
+        else:
+            continue
+        run.done()  # also where the run is no longer there
     return tagged
+
+
+def _tag(client: MlflowClient, run: EndedRun, outputs: Mapping[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    client.log_batch(run.run_id, tags=[RunTag(name_of(f"md5.{path}"), md5) for path, md5 in outputs.items()])
+    _describe(client, run)
+
+
+def _never_taken(client: MlflowClient, run: EndedRun) -> None:
+    client.set_terminated(run.run_id, "KILLED", end_time=int(run.ended * 1000))
+    client.set_tag(run.run_id, REASON, "DVC was stopped before it took the outputs: the stage ran again")
+    settle(client, client.get_run(run.parent))
 
 
 def _describe(client: MlflowClient, run: EndedRun) -> None:

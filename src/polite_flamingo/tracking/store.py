@@ -52,6 +52,7 @@ def open_client() -> MlflowClient:
     """MLflow's client, able to write the files of a store that has no server."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry as repositories
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from polite_flamingo.environment import PIPELINE_VARIABLE
 from polite_flamingo.tracking import mlflow as tracking
 from polite_flamingo.tracking import start_tracker
 from polite_flamingo.tracking.base import NullTracker, Work
-from polite_flamingo.tracking.outputs import LOCK_FILE, waiting
+from polite_flamingo.tracking.outputs import LOCK_FILE, EndedRun, waiting
 from polite_flamingo.tracking.store import EXPERIMENT, open_client
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -136,6 +137,26 @@ def test_the_next_stage_tags_the_one_before(client: Any, request: pytest.Fixture
     _, (first, second) = _runs(client, request.node.name)
     assert "md5.data/tiny/pf1m" in first.data.tags
     assert [tag for tag in second.data.tags if tag.startswith("md5.")] == []
+
+
+def test_a_run_that_dvc_never_took_is_ended_when_its_stage_runs_again(
+    client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_dvc = replace(tracking.pipeline_run(), by_dvc=True)
+    monkeypatch.setattr(tracking, "pipeline_run", lambda: by_dvc)
+    for _ in range(2):
+        with tracking.stage_run(Work("filter", "tiny")):
+            pass
+    parent, (first, second) = _runs(client, request.node.name)
+    assert [run.info.status for run in (first, second, parent)] == ["KILLED", "FINISHED", "FINISHED"]
+    assert "before it took the outputs" in first.data.tags["ended.reason"]
+
+
+def test_a_run_that_is_gone_is_not_waited_for(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    EndedRun("filter", "tiny", "0" * 32, "0" * 32, (), True, 0.0).wait()
+    _lock("abc.dir")
+    tracking.track_outputs()
+    assert list(waiting()) == []
 
 
 def test_nothing_to_tag_does_not_even_load_mlflow(tmp_path: Path) -> None:
