@@ -30,6 +30,19 @@ def test_rows_that_repeat_all_captions_of_an_image_give_each_once(root, monkeypa
             assert samples[0].images[0].path == "textcaps/train_images/0a1b.jpg"
 
 
+def test_a_split_of_captions_gives_each_caption_a_sample(root) -> None:
+    captions = ["A sign says STOP.", "Stop sign."]
+    root.json(FILE, {"data": [*(row("0a", c, captions) for c in captions), row("0b", "A bus.", ["A bus."])]})
+    samples, rejects = root.read("textcaps", "textcaps", "train_captions")
+    assert rejects == []
+    assert [(s.id, s.response, s.extras["captions"]) for s in samples] == [
+        ("textcaps/train_captions/0a/0", "A sign says STOP.", ["A sign says STOP."]),
+        ("textcaps/train_captions/0a/1", "Stop sign.", ["Stop sign."]),
+        ("textcaps/train_captions/0b/0", "A bus.", ["A bus."]),
+    ]
+    assert {s.images[0].path for s in samples} == {"textcaps/train_images/0a.jpg", "textcaps/train_images/0b.jpg"}
+
+
 def test_a_row_without_references_gives_its_own_caption(root) -> None:
     root.json(FILE, {"data": [{"image_id": "0a", "caption_str": "A bus."}, {"image_id": "0a", "caption_str": "Bus"}]})
     (sample,), _ = root.read("textcaps", "textcaps", "train")

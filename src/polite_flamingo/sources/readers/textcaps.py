@@ -13,11 +13,14 @@ from polite_flamingo.sources.forms.captions import caption_sample
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 from polite_flamingo.sources.forms.paths import first_existing
 
+EACH = "_captions"  # end of the name of a split that has a sample per caption
 _Image = tuple[int, dict[str, None]]  # first row, captions
 
 
 class Textcaps:
     """TextCaps, one sample per image with all its captions in the raw answer (Table 6, row TextCaps).
+
+    Table 6 counts more samples than there are images: split ``train_captions`` has one per caption of ``train``.
 
     The file has a row per caption, and each row repeats all captions of its image: rows are grouped by ``image_id`` and
     each caption is taken once. The file is streamed, its captions are held (about 15 MB for train). The official test
@@ -36,7 +39,8 @@ class Textcaps:
 
         They are ``train_images/<image_id>.jpg``, also for ``val``, and ``test_images/<image_id>.jpg``.
         """
-        file = find_one(root, folder, f"TextCaps_0.[0-9]_{split}.json")
+        part = split.removesuffix(EACH)
+        file = find_one(root, folder, f"TextCaps_0.[0-9]_{part}.json")
         where = relative(root, file)
         by_image: dict[str, _Image] = {}
         for row, record in enumerate(read_items(file, "data")):
@@ -46,16 +50,23 @@ class Textcaps:
                 yield Reject(self.name, where, str(row), error.what, str(error.value)[:VALUE_LENGTH])
                 continue
             by_image.setdefault(image_id, (row, {}))[1].update(captions)
-        base = f"{'test' if split == 'test' else 'train'}_images"
+        base = f"{'test' if part == 'test' else 'train'}_images"
         bases = (f"{folder}/{base}", f"{textvqa}/{base}")
         for image_id, (row, texts) in by_image.items():
-            yield attempt(self.name, where, row, self._sample, root, bases, split, image_id, list(texts), seed)
+            sets = (
+                {f"{image_id}/{n}": [text] for n, text in enumerate(texts)} if part != split else {image_id: [*texts]}
+            )
+            for official, captions in sets.items():
+                yield attempt(
+                    self.name, where, row, self._sample, root, bases, split, (image_id, official), captions, seed
+                )
 
     def _sample(
-        self, root: Path, bases: tuple[str, str], split: str, image_id: str, captions: list[str], seed: int
+        self, root: Path, bases: tuple[str, str], split: str, ids: tuple[str, str], captions: list[str], seed: int
     ) -> Sample:
+        image_id, official = ids
         images = [below(base, f"{image_id}.jpg") for base in bases]
-        return caption_sample(self, split, image_id, first_existing(root, images), captions, seed)
+        return caption_sample(self, split, official, first_existing(root, images), captions, seed)
 
 
 def _captions(record: Any) -> dict[str, None]:
