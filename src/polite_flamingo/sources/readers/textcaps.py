@@ -56,10 +56,8 @@ class Textcaps:
             sets = (
                 {f"{image_id}/{n}": [text] for n, text in enumerate(texts)} if part != split else {image_id: [*texts]}
             )
-            for official, captions in sets.items():
-                yield attempt(
-                    self.name, where, row, self._sample, root, bases, split, (image_id, official), captions, seed
-                )
+            for official, each in sets.items():
+                yield attempt(self.name, where, row, self._sample, root, bases, split, (image_id, official), each, seed)
 
     def _sample(
         self, root: Path, bases: tuple[str, str], split: str, ids: tuple[str, str], captions: list[str], seed: int
