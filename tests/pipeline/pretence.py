@@ -61,10 +61,7 @@ class Copy:
         (root / "polite_flamingo" / "__init__.py").touch()
         (root / "polite_flamingo" / "__main__.py").write_text(STAND_IN)
         if git:
-            (root / ".gitignore").open("a").write("/ran.txt\n")
-            self.git("init", "--quiet")
-            self.git("add", ".")
-            self.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "all")
+            self.commit_all()
         else:
             (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
 
@@ -81,6 +78,14 @@ class Copy:
 
     def git(self, *words: str) -> str:
         return subprocess.run(["git", *words], cwd=self.root, capture_output=True, text=True, check=True).stdout
+
+    def commit_all(self) -> None:
+        """Make a repository of the copy, with one commit of all that git keeps."""
+        (self.root / ".dvc" / "config.local").unlink(missing_ok=True)
+        (self.root / ".gitignore").open("a").write("/ran.txt\n")
+        self.git("init", "--quiet")
+        self.git("add", ".")
+        self.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "all")
 
     def ran(self, *words: str) -> list[str]:
         """Stages that `dvc repro` runs."""

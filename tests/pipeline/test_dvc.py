@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.pipeline.closure import code_of_stage, uncovered
 from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
 from polite_flamingo.evaluate.plot_data import write_rewards, write_u_curve
-from polite_flamingo.launch.project import profile_of, project_of
+from polite_flamingo.launch.project import cache_folder, profile_of, project_of, remove_unused
 from polite_flamingo.pipeline import BY_NAME, FULL, SECOND_GENERATION, TUNE
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.reports.filtering.plot_data import write_plot_data
@@ -227,9 +228,79 @@ def test_another_profile_leaves_the_first_ones_state_alone(pipeline: Copy) -> No
         ]
         assert side.ran("check_distorted") == []
     assert pipeline.ran() == []  # tiny
+    pipeline.commit_all()
+    stray = cache_folder(pipeline.root) / "files" / "md5" / "00" / "stray"
+    stray.parent.mkdir(exist_ok=True)
+    stray.touch()
+    assert remove_unused(pipeline.root) > 0
+    assert not stray.exists()
+    shutil.rmtree(folder / "data" / "smol" / "pairs")
+    side.dvc("checkout", "data/smol/pairs")  # the cache, which both share, still has it
 
 
 @pytest.mark.pipeline
 def test_a_stage_is_found_by_its_name_alone(pipeline: Copy) -> None:
     pipeline.edit("params.yaml", "clip_mode: paper", "clip_mode: fixed")
     assert pipeline.ran("--single-item", "score") == ["score@tiny"]
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Settings of a remote: a folder, or a bucket of a server that speaks S3."""
+    if request.param == "folder":
+        yield {"url": str(tmp_path / "store")}
+        return
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")  # credentials come from the environment, never from a file of git
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="team")
+        yield {"url": "s3://team/dvc", "endpointurl": endpoint}
+    finally:
+        server.stop()
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+def test_what_one_clone_pushes_another_pulls_and_runs_nothing(
+    pipeline: Copy, store: dict[str, str], tmp_path: Path
+) -> None:
+    pipeline.commit_all()
+    other = Copy.__new__(Copy)
+    other.root = tmp_path / "other"
+    for clone, verb in ((pipeline, "push"), (other, "pull")):
+        if clone is other:
+            pipeline.git("clone", "--quiet", str(pipeline.root), str(other.root))
+        clone.dvc("remote", "add", "--quiet", "--local", "--default", "team", store["url"])
+        for name in set(store) - {"url"}:
+            clone.dvc("remote", "modify", "--local", "team", name, store[name])
+        clone.dvc(verb)
+    assert other.ran() == []
+    assert other.git("status", "--porcelain") == pipeline.git("status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.pipeline
+def test_experiments_wait_in_a_queue_and_are_compared_by_summary_and_parameter(pipeline: Copy) -> None:
+    pipeline.commit_all()
+    words = ("--set-param", "filter.sts.min_cosine=0.45", "--name", "stricter", "--single-item")
+    pipeline.dvc("exp", "run", "--queue", *words, "filter@tiny", "summary@tiny")
+    pipeline.dvc("exp", "run", "--run-all")
+    assert pipeline.git("status", "--porcelain") == ""
+    changes = json.loads(pipeline.dvc("exp", "diff", "--json", "HEAD", "stricter"))
+    assert list(changes["metrics"]) == ["reports/tiny/summary.json"]
+    assert changes["params"] == {
+        "params.yaml": {"filter.sts.min_cosine": {"diff": pytest.approx(0.05), "old": 0.4, "new": 0.45}}
+    }
+
+
+@pytest.mark.pipeline
+def test_the_graph_in_the_documents_is_the_pipelines(pipeline: Copy) -> None:
+    graph = pipeline.dvc("dag", "--mermaid").strip()
+    assert graph in (PROJECT / "docs" / "experiments.md").read_text(encoding="utf-8")

@@ -31,6 +31,7 @@ from polite_flamingo.cli import (
     run,
     stages,
     team,
+    with_dvc,
 )
 from polite_flamingo.cli.command import Verbs
 from polite_flamingo.environment import prepare_environment
@@ -64,7 +65,7 @@ for _verb in (
     *stages.VERBS, report.report, report.reproduce, report.explain, filtering.filtering_report, filtering.whatif,
     rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model,
     models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate,
-    ablations.ablations, baseline.accept_baseline, run.track_outputs,
+    ablations.ablations, baseline.accept_baseline, run.track_outputs, with_dvc.gc, with_dvc.plots,
     *team.VERBS,
 ):  # fmt: skip
     VERBS.add_command(_verb)

@@ -84,6 +84,34 @@ def with_profile(params: Path, profile: str) -> str:
     return text[: line.start(2)] + profile + text[line.end(2) :]
 
 
+def remove_unused(root: Path, *, dry: bool = False) -> int:
+    """Remove from DVC's cache what nothing uses any more.
+
+    In use is what the workspace, a branch, a tag, an experiment or another profile's side project refers to. `dvc gc`
+    does not know side projects, which share the cache; and they are in no git, which its ``--projects`` wants.
+
+    Args:
+        root: Top folder of the project.
+        dry: Only count.
+
+    Returns:
+        Number of files.
+    """
+    from dvc.repo import Repo
+    from dvc_data.hashfile.gc import gc
+
+    for name in ("dvc", "dvc_data"):  # each file that goes, each output that a side project has not made yet
+        logging.getLogger(name).setLevel(logging.ERROR)
+    project = Repo(str(root))
+    sides = [Repo(str(config.parent)) for config in sorted((root / FOLDER).glob("*/.dvc"))]
+    with ExitStack() as held:
+        for repo in (project, *sides):
+            held.enter_context(repo.lock)  # whoever runs a stage has put files there that no dvc.lock names yet
+        used = project.used_objs(all_branches=True, all_tags=True, all_experiments=True, force=True)
+        found = [*used.values(), *(ids for side in sides for ids in side.used_objs(force=True).values())]
+        return int(gc(project.cache.local, set().union(*found), dry=dry))
+
+
 def cache_folder(root: Path) -> Path:
     """Where DVC keeps the project's data."""
     from dvc.config import Config
