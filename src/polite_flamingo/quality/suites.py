@@ -155,7 +155,7 @@ def drift(figures: Sequence[str], severity: str) -> tuple[Expectation, ...]:
         figures: Names of the figures, each a column.
         severity: What one beyond the bound does.
     """
-    because = "quality.drift: records of a source lie elsewhere than in the accepted run, 1 is how many may"
+    because = "quality.drift: no more of a source's records lie elsewhere than in the accepted run than may (1)"
     return tuple(
         Expectation("expect_column_values_to_be_between", figure, because, {"max_value": 1.0}, severity)
         for figure in figures
