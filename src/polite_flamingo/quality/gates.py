@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -218,11 +219,16 @@ def pf1m_row(rewrite: Rewrite) -> Row:
     return {
         **{name: row[name] for name in ("id", "task", "licence", "images", "instruction", "rewritten")},
         "words": len(rewrite.rewritten.split()),
-        "sts": scores.get("sts") if rewrite.task.is_caption else None,
+        "sts": _comparable(scores.get("sts")) if rewrite.task.is_caption else None,
         "nli": nli_label(nli) if nli else None,
         "leaked_boxes": count_boxes(rewrite.rewritten),
         "probe": bool(rewrite.extras.get("probe")),
     }
+
+
+def _comparable(score: float | None) -> float | None:
+    """A score as a frame shows it: one that is no number lies below every bound instead of counting as absent."""
+    return -math.inf if score is not None and math.isnan(score) else score
 
 
 def _frame(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...], *folders: Path) -> pd.DataFrame:

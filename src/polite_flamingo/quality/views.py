@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from great_expectations.render.view import DefaultJinjaPageView
-from jinja2 import ChoiceLoader, FileSystemLoader
+from jinja2 import ChoiceLoader, FileSystemLoader, pass_context
+from markupsafe import escape
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -22,3 +23,12 @@ class OfflinePage(DefaultJinjaPageView):
     def __init__(self, **directories: Any) -> None:
         super().__init__(**directories)
         self.env.loader = ChoiceLoader([FileSystemLoader(PAGES), self.env.loader])
+
+    @pass_context
+    def render_content_block(self, jinja_context: Any, content_block: Any, *arguments: Any, **more: Any) -> Any:
+        """Render a part of a page; text, which may come from the data, is escaped (Great Expectations leaves it)."""
+        if isinstance(content_block, str):
+            return str(escape(content_block))
+        if isinstance(content_block, list):
+            content_block = [str(escape(part)) if isinstance(part, str) else part for part in content_block]
+        return super().render_content_block(jinja_context, content_block, *arguments, **more)

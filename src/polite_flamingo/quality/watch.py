@@ -28,7 +28,7 @@ SCORES = ("words", "rouge_l", "sts", "reward")  # beside CLIP's, of the best par
 def texts(frame: pd.DataFrame, categories: Sequence[str], columns: Sequence[str], record: str = "id") -> Figures:
     """What is watched of a frame: columns with few values, and the words of texts."""
     return Figures(
-        frame[record].str.partition("/")[0],
+        frame[record].str.split("/", n=1).str[0],
         {name: frame[name] for name in categories},
         {f"{name} words": frame[name].str.count(r"\S+") for name in columns},
     )

@@ -196,7 +196,8 @@ def test_only_the_last_runs_of_a_suite_are_kept(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
-    _checked(tmp_path, "run", raw=_frame({**RAW, "answer": "<img src='https://example.org/x.png'>"}, answer=""))
+    foreign = "<img src='https://example.org/x.png'><script>alert(1)</script>"
+    _checked(tmp_path, "run", raw=_frame(RAW, id=foreign, task=foreign, licence=""))
     pages = list((tmp_path / "docs").rglob("*.html"))
     assert len(pages) == 3
     for page in pages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,12 @@ def test_a_gate_that_breaks_leaves_no_findings_of_an_earlier_run(params: Params)
     assert read_findings(Path(), "tiny", "check_raw") is None
 
 
+def test_no_sample_at_all_fails_the_gate(params: Params) -> None:
+    _write_samples(params, [])
+    with pytest.raises(QualityError, match="yields nothing"):
+        check.run(params, NullTracker(), "raw")
+
+
 def test_too_many_rows_in_quarantine_fail_the_gate_and_are_named(params: Params) -> None:
     _write_samples(params, [_sample(n) for n in range(18)], rejects=2)
     with pytest.raises(QualityError, match="quarantine share") as caught:
@@ -221,8 +228,9 @@ def test_a_source_of_few_records_is_not_judged(params: Params) -> None:
     assert "kept share of coco" in {finding["column"] for finding in report["findings"]}
 
 
-def test_a_kept_record_below_its_threshold_fails_the_gate(params: Params) -> None:
-    _write_pf1m(params, [_rewrite(1), _rewrite(2, scores={"sts": 0.2, "nli": None})], [])
+@pytest.mark.parametrize("score", [0.2, math.nan])
+def test_a_kept_record_below_its_threshold_fails_the_gate(params: Params, score: float) -> None:
+    _write_pf1m(params, [_rewrite(1), _rewrite(2, scores={"sts": score, "nli": None})], [])
     with pytest.raises(QualityError, match="sts"):
         check.run(params, NullTracker(), "pf1m")
 
