@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from polite_flamingo.environment import TRACKING_VARIABLE
 from polite_flamingo.errors import BusyError, ModelError
 from polite_flamingo.tracking.registry import CHALLENGER, CHAMPION, HISTORY, ModelPackage, ModelRegistry, SourceRun
+from polite_flamingo.tracking.store import SCHEME, artifact_repository
 
 NAME = "polite-flamingo-echo"
 CODE = """
@@ -146,6 +149,12 @@ def test_a_kill_between_alias_and_history_loses_neither(registry: ModelRegistry,
     client.set_registered_model_alias(NAME, CHAMPION, "3")
     client.set_registered_model_tag(NAME, HISTORY, "1,2")  # a rollback that was killed
     assert (registry.history(NAME), champion(registry)) == ([1, 2, 3], 3)
+
+
+def test_mlflow_itself_finds_the_files_of_a_store_without_a_server() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["project"]
+    points = project["entry-points"]["mlflow.artifact_repository"]
+    assert EntryPoint(SCHEME, points[SCHEME], "mlflow.artifact_repository").load() is artifact_repository
 
 
 def test_an_unknown_version_is_named(registry: ModelRegistry) -> None:
