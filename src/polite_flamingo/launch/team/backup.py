@@ -30,12 +30,13 @@ MANIFEST = "manifest.json"
 ARTIFACTS = "artifacts"
 
 
-def back_up(folder: TeamFolder, target: Path) -> dict[str, Any]:
+def back_up(folder: TeamFolder, target: Path, *, alone: bool = False) -> dict[str, Any]:
     """Write a backup, whether the servers run or not.
 
     Args:
         folder: The team's folder.
         target: New folder of the backup.
+        alone: Refuse where they run.
 
     Returns:
         Its manifest: versions, rows of each table, size and SHA-256 of each file.
@@ -46,7 +47,7 @@ def back_up(folder: TeamFolder, target: Path) -> dict[str, Any]:
     _check_there(folder)
     if target.exists():
         raise ConfigError("backup exists already", value=str(target), next_step="name a folder that does not exist")
-    with publishing(target) as staging, database(folder) as postgres:
+    with publishing(target) as staging, database(folder, alone=alone) as postgres:
         staging.chmod(0o700)  # flows may keep secrets in Prefect's database
         rows = {name: _dump(folder, postgres, name, staging / f"{name}.dump") for name in DATABASES}
         shutil.copytree(folder.artifacts, staging / ARTIFACTS)
@@ -107,6 +108,8 @@ def check(backup: Path) -> dict[str, Any]:
     Raises:
         DataError: one is missing or altered, or it is no backup of this format.
     """
+    if not (backup / MANIFEST).is_file():
+        raise DataError("this is no backup", where=backup, next_step="name a folder that team-backup wrote")
     manifest: dict[str, Any] = read_json(backup / MANIFEST)
     if manifest.get("format") != FORMAT:
         raise DataError("backup has an unknown format", value=manifest.get("format"), where=backup / MANIFEST)
@@ -132,10 +135,11 @@ def database(folder: TeamFolder, *, alone: bool = False) -> Iterator[Postgres]:
     with ExitStack() as held:
         try:
             held.enter_context(locked(folder.root / "lock", where=folder.root))
-        except BusyError:  # served, on the port that the server wrote down
+        except BusyError:
+            if alone:
+                raise BusyError("the team's servers run", where=folder.root, next_step="stop them first") from None
             postgres = Postgres(folder, int(read_json(folder.root / "ports.json")["postgres"]))
-            if alone or not postgres.ready():
-                raise
+            postgres.wait()
         else:
             postgres = Postgres(folder, free_port())
             postgres.initialise()

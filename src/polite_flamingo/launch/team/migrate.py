@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError, DataError, StorageError
-from polite_flamingo.io import locked
 from polite_flamingo.launch.team.backup import back_up, database
 from polite_flamingo.launch.team.folder import DATABASES, TeamFolder
 from polite_flamingo.launch.team.postgres import Postgres
@@ -46,10 +45,8 @@ def migrate(folder: TeamFolder) -> dict[str, tuple[str | None, str | None]]:
         BusyError: the servers run.
         StorageError: an upgrade failed; the backup made before it is named in the log.
     """
-    with locked(folder.root / "lock", where=folder.root):
-        pass  # nobody serves it
     target = folder.backups / time.strftime("%Y-%m-%dT%H%M%S")
-    back_up(folder, target)
+    back_up(folder, target, alone=True)
     LOG.info("backup before the migration: %s", target)
     with database(folder, alone=True) as postgres:
         before = {name: _revision(postgres, name) for name in DATABASES}

@@ -70,17 +70,29 @@ class Postgres:
         asked = [str(self.programs / "pg_isready"), "--quiet", "--host", HOST, "--port", str(self.port)]
         return subprocess.run([*asked, "--timeout", "3"], check=False).returncode == 0
 
+    def wait(self, process: Command | None = None) -> None:
+        """Until the server answers; after a crash it first repeats what it has written down.
+
+        Args:
+            process: The server, if it is ours.
+
+        Raises:
+            StorageError: it has ended, or does not answer within a minute.
+        """
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.ready():
+            if (process is not None and process.poll() is not None) or time.monotonic() > deadline:
+                log = self._folder.log("PostgreSQL")
+                raise StorageError("PostgreSQL does not answer", value=self.port, where=log, next_step="read its log")
+            time.sleep(0.1)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """A server with both databases, for the time of the block."""
         with open(self._folder.log("PostgreSQL"), "ab") as log:
             process = start(self.command(), cwd=Path("/"), log=log, user=account())
             try:
-                deadline = time.monotonic() + READY_SECONDS
-                while not self.ready():
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        raise StorageError("PostgreSQL does not start", where=log.name, next_step="read its log")
-                    time.sleep(0.1)
+                self.wait(process)
                 self.create_databases()
                 yield
             finally:

@@ -180,7 +180,7 @@ def _postgres(folder: TeamFolder, database: Postgres) -> Server:
 def _mlflow(folder: TeamFolder, ports: Ports) -> Server:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "2"]
     command += ["--serve-artifacts", "--artifacts-destination", str(folder.artifacts.resolve())]
-    command += ["--allowed-hosts", f"{HOST}:{ports.mlflow},localhost:{ports.mlflow}"]
+    command += ["--allowed-hosts", f"{HOST}:*,localhost:*"]  # any port: that of a tunnel
     command += ["--uvicorn-opts", "--no-access-log --limit-concurrency 200"]
     environment = folder.environment("mlflow", ports.postgres)
     return Server("MLflow", command, environment, folder.log("MLflow"), answers(f"http://{HOST}:{ports.mlflow}/health"))
