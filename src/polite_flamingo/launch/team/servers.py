@@ -90,8 +90,7 @@ class Server:
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
                 raise StorageError(
                     f"{self.name} does not start",
-                    value="\n" + "\n".join(_tail(self.log)),
-                    where=self.log,
+                    where=_tail(self.log),
                     next_step="read the log; where it asks for an upgraded database: polite-flamingo team-migrate",
                 )
             time.sleep(0.2)
@@ -108,7 +107,7 @@ class Server:
         self._ends = [moment for moment in self._ends if now - moment < RESTART_WINDOW] + [now]
         if len(self._ends) > RESTARTS:
             what = f"{self.name} ended {len(self._ends)} times within {RESTART_WINDOW:.0f} s"
-            raise StorageError(what, value="\n" + "\n".join(_tail(self.log)), where=self.log, next_step="read the log")
+            raise StorageError(what, where=_tail(self.log), next_step="read the log")
         LOG.warning("%s ended by itself (status %s) and is started again", self.name, self.process.returncode)
         time.sleep(PAUSE_SECONDS * 2 ** (len(self._ends) - 1))
         self.start()
@@ -188,7 +187,8 @@ def _mlflow(folder: TeamFolder, ports: Ports) -> Server:
 
 def _prefect(folder: TeamFolder, ports: Ports) -> Server:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports.prefect)]
-    environment = folder.environment("prefect", ports.postgres)
+    pages = f"http://{HOST}:{ports.prefect},http://localhost:{ports.prefect}"  # by default any page may call the API
+    environment = {**folder.environment("prefect", ports.postgres), "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": pages}
     health = answers(f"http://{HOST}:{ports.prefect}/api/ready")
     return Server("Prefect", command, environment, folder.log("Prefect"), health)
 
@@ -224,5 +224,7 @@ def _welcome(folder: TeamFolder, ports: Ports) -> str:
     )
 
 
-def _tail(log: Path) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
+def _tail(log: Path) -> str:
+    """Name of a log and its last lines."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
+    return "\n    ".join([str(log), *lines])
