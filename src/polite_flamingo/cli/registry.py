@@ -29,10 +29,12 @@ def register(options: CommonOptions, kind: str | None, stage: str | None) -> Non
     """Make the trained models versions, unless they are; ends of runs do it by themselves."""
     from polite_flamingo.launch import registration
     from polite_flamingo.registry.kinds import KINDS
+    from polite_flamingo.tracking.registry import answering_store
 
     params = options.load()
     for chosen in (KINDS[kind],) if kind else KINDS.values():
-        made, new = registration.register(params, chosen, stage if chosen.name == "assistant" else None)
+        with answering_store():
+            made, new = registration.register(params, chosen, stage if chosen.name == "assistant" else None)
         print(f"{made.name} version {made.number}{'' if new else ' (it was registered already)'}")
 
 
@@ -41,8 +43,11 @@ def register(options: CommonOptions, kind: str | None, stage: str | None) -> Non
 def list_versions(as_json: bool) -> None:
     """Versions with their aliases, where they come from and their figures."""
     from polite_flamingo.launch import registration
+    from polite_flamingo.tracking.registry import answering_store
 
-    show(registration.listing(), _table, as_json)
+    with answering_store():
+        report = registration.listing()
+    show(report, _table, as_json)
 
 
 @verb("promote", "assistant", 'rewriter --version 3 --force "hotfix of the licence text"', family=FAMILY)
@@ -57,8 +62,11 @@ def promote(options: CommonOptions, kind: str, number: int | None, reason: str |
     """
     from polite_flamingo.launch import registration
     from polite_flamingo.registry.kinds import KINDS
+    from polite_flamingo.tracking.registry import answering_store
 
-    outcome = registration.promote(options.load(), KINDS[kind], number, reason)
+    params = options.load()
+    with answering_store():
+        outcome = registration.promote(params, KINDS[kind], number, reason)
     print(outcome.text)
     return 0 if outcome.promoted else REFUSED
 
@@ -70,8 +78,11 @@ def rollback(kind: str, reason: str) -> None:
     """Make the champion before this one champion again."""
     from polite_flamingo.launch import registration
     from polite_flamingo.registry.kinds import KINDS
+    from polite_flamingo.tracking.registry import answering_store
 
-    print(registration.roll_back(KINDS[kind], reason))
+    with answering_store():
+        text = registration.roll_back(KINDS[kind], reason)
+    print(text)
 
 
 for _verb in (register, list_versions, promote, rollback):

@@ -28,12 +28,13 @@ from polite_flamingo.registry.lineage import Lock
 from polite_flamingo.registry.parts import folder_bytes, folder_md5
 from polite_flamingo.tracking.git import git_tags
 from polite_flamingo.tracking.registry import CHALLENGER, CHAMPION, CONTENT, ModelPackage, ModelRegistry, ModelVersion
+from polite_flamingo.tracking.store import tracking_uri
 from polite_flamingo.world.truth import load_ground_truth
 
 LOG = logging.getLogger(__name__)
 
 CODE = Path(__file__).resolve().parents[1] / "registry" / "model_code.py"
-WEIGHTS, GATES, PROFILE, FORCED = "md5.weights", "gates", "profile", "promotion.forced"
+WEIGHTS, GATES, PROFILE, FORCED = "weights", "gates", "profile", "promotion.forced"
 HELD = "held"
 NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "einops", "einops-exts", "pillow", "numpy", "pandas")
 DONE = Path(".work/registered")  # what the end of a run has registered, so that one that changed nothing asks nobody
@@ -91,7 +92,8 @@ def register_finished(params: Params) -> None:
     for kind in KINDS.values():
         try:
             lock = _lock(params)
-            state = fingerprint(kind.name, lock.outputs(training_stage(kind.trained[0])), lock.outputs(kind.evidence))
+            outputs = lock.outputs(training_stage(kind.trained[0])), lock.outputs(kind.evidence)
+            state = fingerprint(tracking_uri(), kind.name, outputs)
             done = DONE / f"{params.profile}-{kind.name}.json"
             if not lock.outputs(kind.evidence) or (done.is_file() and read_json(done) == state):
                 continue
@@ -272,11 +274,12 @@ def _evidence(params: Params, kind: ModelKind, folder: str) -> Evidence:
             judges={name: judge["weights"] for name, judge in judges.items() if isinstance(judge, Mapping)},
             hash_image=hash_image,
         )
+    own = params.rewriter_backend == "flamingo"  # else another model rewrote the annotations
     decisions = read_shards(params.data / "pf1m" / "decisions", ["id", "kept"])
     scorers = [params.models / "backbones" / name for name in ("clip", "nli", "reward", "sts")]
     return scores.rewriter_evidence(
         read_shards(params.data / "revised" / folder),
-        read_shards(params.data / "scored"),
+        read_shards(params.data / "scored") if own else (),
         {row["id"]: row["kept"] for row in decisions},
         truth=load_ground_truth(params.image_root),
         judges={

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.environment import TRACKING_VARIABLE
-from polite_flamingo.errors import BusyError, ModelError
+from polite_flamingo.errors import BusyError, ModelError, StorageError
 from polite_flamingo.io import locked
 from polite_flamingo.tracking.store import EXPERIMENT, experiment_id, open_client, tracking_uri
 
@@ -30,6 +30,7 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 HISTORY = "champion.history"
 CONTENT = "content"  # tag: hash of what a version is
 MOST_HISTORY = 500
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what MLflow says of a name that is not there
 DESCRIPTION_CHARACTERS = 5000  # of MLflow's tables
 LOCK = Path(".work/registry.lock")
 WAIT_SECONDS = 0.2
@@ -132,17 +133,21 @@ class ModelRegistry:
         try:
             return _version(self._client.get_model_version(name, str(number)))
         except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
             raise ModelError(
                 "no such version", value=number, where=name, next_step="`polite-flamingo models list` shows all"
             ) from error
 
     def aliased(self, name: str, alias: str) -> ModelVersion | None:
-        """The version that has an alias."""
+        """The version that has an alias; None where nobody has it, never where the server does not answer."""
         from mlflow.exceptions import MlflowException
 
         try:
             return _version(self._client.get_model_version_by_alias(name, alias))
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
             return None
 
     def register(self, package: ModelPackage) -> ModelVersion:
@@ -272,6 +277,26 @@ class ModelRegistry:
         """Put tags on a version."""
         for key, value in tags.items():
             self._client.set_model_version_tag(version.name, str(version.number), key, value)
+
+
+@contextlib.contextmanager
+def answering_store() -> Iterator[None]:
+    """Around calls of a person: what MLflow does not do is an error that can be mended.
+
+    Raises:
+        StorageError: MLflow refused, or did not answer.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("mlflow", "requests", "sqlalchemy"):
+            raise
+        raise StorageError(
+            "MLflow refused, or did not answer",
+            value=str(error)[:500],
+            where=tracking_uri(),
+            next_step=f"is the server there, and may you? {TRACKING_VARIABLE} names it",
+        ) from error
 
 
 def _save(package: ModelPackage, folder: Path, model_id: str, location: str, run: str | None) -> None:

@@ -12,8 +12,16 @@ from typing import Any
 import pytest
 
 from polite_flamingo.environment import TRACKING_VARIABLE
-from polite_flamingo.errors import BusyError, ModelError
-from polite_flamingo.tracking.registry import CHALLENGER, CHAMPION, HISTORY, ModelPackage, ModelRegistry, SourceRun
+from polite_flamingo.errors import BusyError, ModelError, StorageError
+from polite_flamingo.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    HISTORY,
+    ModelPackage,
+    ModelRegistry,
+    SourceRun,
+    answering_store,
+)  # fmt: skip
 from polite_flamingo.tracking.store import SCHEME, artifact_repository
 
 NAME = "polite-flamingo-echo"
@@ -149,6 +157,19 @@ def test_a_kill_between_alias_and_history_loses_neither(registry: ModelRegistry,
     client.set_registered_model_alias(NAME, CHAMPION, "3")
     client.set_registered_model_tag(NAME, HISTORY, "1,2")  # a rollback that was killed
     assert (registry.history(NAME), champion(registry)) == ([1, 2, 3], 3)
+
+
+def test_a_store_that_does_not_answer_is_an_error_and_no_absence(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    def gone(*_: object) -> None:
+        raise MlflowException("connection refused")
+
+    monkeypatch.setattr(registry._client, "get_model_version_by_alias", gone)
+    with pytest.raises(StorageError, match="did not answer"), answering_store():
+        registry.aliased(NAME, CHAMPION)
 
 
 def test_mlflow_itself_finds_the_files_of_a_store_without_a_server() -> None:
