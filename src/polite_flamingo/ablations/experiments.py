@@ -28,6 +28,7 @@ from polite_flamingo.params import Params, changed
 
 DVC = (sys.executable, "-m", "dvc")
 STAGES = ("tune_stage1", "tune_stage2", "tune_stage3", "evaluate")
+SUMMARY = "summary"  # what `dvc exp show` has of it
 BASELINE = "models/{profile}/raw"  # DVC wants it for `evaluate`, no variant measures it
 
 
@@ -100,7 +101,7 @@ def command(params: Params, experiment: Experiment, jobs: int = 1) -> list[str]:
     return [
         *(*DVC, "exp", "run", "--temp", "--single-item", "--name", experiment.name),
         *(word for setting in settings for word in ("--set-param", setting)),
-        *(f"{stage}@{params.profile}" for stage in STAGES),
+        *(f"{stage}@{params.profile}" for stage in (*STAGES, SUMMARY)),
     ]
 
 

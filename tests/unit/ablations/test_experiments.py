@@ -80,7 +80,7 @@ def test_dvc_runs_the_stages_one_by_one_in_a_copy_and_measures_what_is_needed(pa
     experiment = experiments(params, VARIANTS, [7], {})[1]
     words = command(params, experiment)
     assert words[3:7] == ["exp", "run", "--temp", "--single-item"]
-    assert words[-4:] == ["tune_stage1@tiny", "tune_stage2@tiny", "tune_stage3@tiny", "evaluate@tiny"]
+    assert words[-5:] == [f"{s}@tiny" for s in ("tune_stage1", "tune_stage2", "tune_stage3", "evaluate", "summary")]
     for setting in (
         "params.yaml:tune.common.data=raw",
         "params.yaml:tune.common.seed=7",
