@@ -22,7 +22,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate ablations test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-train ui team-server backbones clean
+.PHONY: help setup demo real calibrate ablations test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-train bench-demo ui team-server backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -93,6 +93,9 @@ bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records wit
 
 bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
 	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")
+
+bench-demo: $(STAMP)  ## processor seconds of every stage, from MLflow (after make demo)
+	@$(BIN)/python -m bench.bench_demo
 
 clean:  ## remove every output (data, models, reports, tracking), keep .venv and a team's data
 	@for folder in data models reports; do find $$folder -mindepth 1 ! -path $$folder/README.md ! -path $$folder/.gitignore -delete; done
