@@ -179,5 +179,5 @@ def answers(folder: Path, models: Sequence[str]) -> list[dict[str, str]]:
             }
             rows.setdefault(row["id"], known)[model] = row["rewritten"]
     chosen = [rows[key] for key in sorted(rows)[:ANSWERS_SHOWN]]
-    columns = ("id", "task", "question", "annotation", *present)
+    columns = ("id", *reversed(present), "annotation", "question", "task")  # the view compares the first after the id
     return [{column: row.get(column, "")[:TEXT_SHOWN] for column in columns} for row in chosen]

@@ -37,9 +37,9 @@ def test_answers_stand_side_by_side(tmp_path: Path) -> None:
     rows = answers(tmp_path, ["raw", "stage1", "stage3"])
     assert [row["id"] for row in rows] == ["a", "b"]
     assert list(rows[0].items())[1:] == [
-        ("task", "vqa"),
-        ("question", "Is it?"),
-        ("annotation", "yes"),
-        ("raw", "Yes"),
         ("stage3", "Yes, it is."),
+        ("raw", "Yes"),
+        ("annotation", "yes"),
+        ("question", "Is it?"),
+        ("task", "vqa"),
     ]

@@ -30,6 +30,7 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"  # where MLflow's own server looks by default
 SCHEME = "mlflow-artifacts"
 SQLITE = "sqlite:///"
+QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 COPIES = ((".dvc", "tmp", "exps"), (".work", "projects"))  # where DVC and we run a project beside itself
 
 
@@ -52,7 +53,8 @@ def open_client() -> MlflowClient:
     """MLflow's client, able to write the files of a store that has no server."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry as repositories
 
