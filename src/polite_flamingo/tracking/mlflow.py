@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 METRICS_PER_BATCH = 500  # MLflow takes 1000 at once
+SECONDS_OF_PAUSE = 60.0  # after a failure: a server that does not answer must not slow a training down
+MOST_KEPT = 100_000  # figures that wait for it
 SECONDS_PER_BATCH = 15.0  # what is older is sent with the next figures, so that the UI keeps up with long stages
 
 
@@ -56,6 +58,7 @@ class MlflowTracker:
         self.parent = parent
         self._buffer: list[Any] = []
         self._sent = time.monotonic()
+        self._reached = True
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log settings; nested mappings become dotted names."""
@@ -69,7 +72,10 @@ class MlflowTracker:
         for key, value in flatten(values).items():
             if is_number(value):
                 self._buffer.append(Metric(name_of(key), float(value), now, step or 0))
-        if len(self._buffer) >= METRICS_PER_BATCH or time.monotonic() - self._sent >= SECONDS_PER_BATCH:
+        waited = time.monotonic() - self._sent
+        if waited >= (SECONDS_PER_BATCH if self._reached else SECONDS_OF_PAUSE) or (
+            self._reached and len(self._buffer) >= METRICS_PER_BATCH
+        ):
             self.flush()
 
     def artifact(self, path: Path) -> None:
@@ -98,12 +104,16 @@ class MlflowTracker:
             guarded(f"table {name}", lambda: self._client.log_table(self.parent, columns, name))
 
     def flush(self) -> None:
-        """Send the buffered figures."""
-        buffered, self._buffer = self._buffer, []
+        """Send the buffered figures; those that did not arrive are kept for the next time, the newest of them."""
+        guarded("metrics", self._send)
+        self._reached = not self._buffer
+        self._buffer = self._buffer[-MOST_KEPT:]
         self._sent = time.monotonic()
-        for start in range(0, len(buffered), METRICS_PER_BATCH):
-            chunk = buffered[start : start + METRICS_PER_BATCH]
-            guarded("metrics", partial(self._client.log_batch, self.run_id, metrics=chunk))
+
+    def _send(self) -> None:
+        while self._buffer:
+            self._client.log_batch(self.run_id, metrics=self._buffer[:METRICS_PER_BATCH])
+            del self._buffer[:METRICS_PER_BATCH]
 
 
 @contextmanager

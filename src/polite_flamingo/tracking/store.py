@@ -31,6 +31,10 @@ ARTIFACTS = "mlartifacts"  # where MLflow's own server looks by default
 SCHEME = "mlflow-artifacts"
 SQLITE = "sqlite:///"
 QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+PATIENCE = {  # a call waits half a minute for a server that is restarted, not MLflow's own four
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 COPIES = ((".dvc", "tmp", "exps"), (".work", "projects"))  # where DVC and we run a project beside itself
 
 
@@ -53,7 +57,7 @@ def open_client() -> MlflowClient:
     """MLflow's client, able to write the files of a store that has no server."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name, value in QUIET.items():
+    for name, value in {**QUIET, **PATIENCE}.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry as repositories

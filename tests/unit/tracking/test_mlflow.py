@@ -84,6 +84,26 @@ def test_figures_of_a_long_stage_arrive_while_it_runs(
         assert [m.value for m in client.get_metric_history(child.info.run_id, "records_done")] == [1.0, 2.0]
 
 
+def test_figures_that_did_not_arrive_are_sent_later_and_a_silent_server_is_not_asked_again_at_once(
+    client: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "METRICS_PER_BATCH", 2)
+    asked = []
+
+    def silent(*_: Any, **__: Any) -> None:
+        asked.append(1)
+        raise ConnectionError("no answer")
+
+    with tracking.stage_run(Work("rewrite", "tiny")) as tracker:
+        with monkeypatch.context() as outage:
+            outage.setattr(type(client), "log_batch", silent)
+            for step in range(6):
+                tracker.metrics({"loss": float(step)}, step=step)
+        assert len(asked) == 1
+    _, (child,) = _runs(client, request.node.name)
+    assert [m.value for m in client.get_metric_history(child.info.run_id, "loss")] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 def test_a_failing_stage_fails_its_run_and_keeps_its_own_error(client: Any, request: pytest.FixtureRequest) -> None:
     with pytest.raises(ZeroDivisionError), tracking.stage_run(Work("filter", "tiny")):
         raise ZeroDivisionError
