@@ -173,6 +173,7 @@ def test_a_crash_of_the_database_loses_nothing_and_a_backup_holds_all(place: Pat
     folder, ports = TeamFolder(place / "team"), {name: free_port() for name in ("postgres", "mlflow", "prefect")}
     with serving(folder.root, ports):
         assert_secrets_are_kept(folder)
+        assert ask(f"http://127.0.0.1:{ports['prefect']}/ui-settings")["api_url"] == "/api"  # where its pages ask
         flows = pipelines(place, folder)
         log = place / "tiny.log"
         until(
