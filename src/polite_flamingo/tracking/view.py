@@ -23,7 +23,7 @@ HEADLINE = (  # columns, from the left
     "stage3.qa_in_domain", "stage3.qa_in_domain_low", "stage3.qa_in_domain_high", "stage3.wins_over_raw",
 )  # fmt: skip
 MOST_PARAMETERS = 12
-WIDTHS = {"metrics": 130, "params": 170}  # pixels; the names are long
+WIDTHS = {"metrics": 165, "params": 170}  # pixels; the names are long
 
 
 def show_columns(client: MlflowClient, experiment: str, parameters: Iterable[str] = ()) -> None:

@@ -68,7 +68,7 @@ def test_figures_steps_and_files_arrive(client: Any, request: pytest.FixtureRequ
         tracker.artifact(tmp_path / "figure.png")
     _, (child,) = _runs(client, request.node.name)
     assert len(client.get_metric_history(child.info.run_id, "loss")) == 1200
-    assert set(child.data.metrics) == {"loss", "held_out.rouge l_", "seconds"}
+    assert set(child.data.metrics) == {"loss", "held_out.rouge l_", "seconds", "cpu_seconds"}
     assert [file.path for file in client.list_artifacts(child.info.run_id)] == ["figure.png"]
 
 
