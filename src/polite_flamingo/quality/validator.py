@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ class Validator:
             if self._site is None:
                 self._context = gx.get_context(mode="ephemeral")
             else:
-                self._site.store.mkdir(parents=True, exist_ok=True)
+                _forget_set_up(self._site.store / "gx")
                 self._context = gx.get_context(mode="file", project_root_dir=str(self._site.store))
             self._context.variables.progress_bars = {"globally": False}
         return self._context
@@ -116,6 +117,8 @@ class Validator:
             .add_batch_definition_whole_dataframe("all")
         )
         texts = [expectation.text for expectation in suite]
+        if self._site is not None:
+            (self._site.store / "gx" / "expectations" / f"{name}.json").unlink(missing_ok=True)  # may be torn
         versions = [] if self._site is None else notes(self._site.store / "versions" / name, texts, self._site.run)
         definition = context.validation_definitions.add_or_update(
             gx.ValidationDefinition(
@@ -137,13 +140,23 @@ class Validator:
                 },
             )
         )
-        run = RunIdentifier(run_name=None if self._site is None else self._site.run)
+        name_of_run = None if self._site is None else self._site.run
+        run = RunIdentifier(run_name=name_of_run, run_time=datetime.now(UTC))
         outcome = checkpoint.run(batch_parameters={"dataframe": frame}, run_id=run)
         ((identifier, validation),) = outcome.run_results.items()
         self._results[name] = (ExpectationSuiteIdentifier(name), identifier)
         if self._site is not None:
             _drop_old(self._site.store / "gx" / "uncommitted" / "validations" / name)
         return sorted(validation.results, key=lambda result: result.expectation_config.meta["number"])
+
+
+def _forget_set_up(folder: Path) -> None:
+    """Remove what Great Expectations keeps beside suites and results: it is made anew, and a kill may have torn it."""
+    for name in ("great_expectations.yml", "uncommitted/config_variables.yml"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("validation_definitions", "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _expectations(suite: Sequence[Expectation]) -> list[Any]:

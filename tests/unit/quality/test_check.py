@@ -225,3 +225,13 @@ def test_a_suite_says_what_changed_with_which_run(tmp_path: Path) -> None:
         "Version 2, since run wednesday: added c; removed b",
         "Version 1, since run monday: 2 expectations",
     ]
+
+
+def test_files_of_great_expectations_torn_by_a_kill_stop_no_later_run(tmp_path: Path) -> None:
+    _checked(tmp_path, "monday", raw=_frame(RAW))
+    for file in (tmp_path / "store" / "gx").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    page = _checked(tmp_path, "tuesday", raw=_frame(RAW))["raw"]
+    assert page.is_file()
+    assert "tuesday" in (tmp_path / "docs" / "index.html").read_text()
