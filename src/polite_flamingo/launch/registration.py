@@ -179,8 +179,8 @@ def _judge(
     objections = []
     if not version.tags.get(GATES, "").startswith(HELD):
         objections.append(f"its quality gates: {version.tags.get(GATES, 'none recorded')}")
-    if champion is None or version.tags.get(WEIGHTS) == champion.tags.get(WEIGHTS):
-        return [], objections
+    if champion is None or version.tags.get(WEIGHTS, "new") == champion.tags.get(WEIGHTS, "old"):
+        return [], objections  # nothing to compare with, or with itself
     with tempfile.TemporaryDirectory(prefix="polite-flamingo-") as scratch:
         new, old = (
             Evidence.read(registry.file(made, f"artifacts/{scores.FILE}", Path(scratch) / str(made.number)))
@@ -227,9 +227,11 @@ def _package(
             if name not in copied
         },
     }
-    tags |= {
-        **{f"md5.{p}": m for s in (stage, kind.evidence) for p, m in (lock.inputs(s) | lock.outputs(s)).items()},
-        **{f"figure.{figure}": f"{mean:.4f}" for figure, mean in measured.means().items()},
+    size = sum(map(folder_bytes, parts.values())) / 1e6
+    counting = params.registry.margins(kind.name)
+    tags = {
+        **{f"figure.{name}": f"{mean:.4f}" for name, mean in measured.means().items() if name in counting},
+        **tags,
         CONTENT: fingerprint(weights, decoding, dict(measured.sets)),
         WEIGHTS: fingerprint(weights, decoding),
         PROFILE: params.profile,
@@ -238,8 +240,8 @@ def _package(
         "run.stage": (source and source.stage) or "unknown",
         "licence": _licences(params),
         GATES: _gates(params),
-        "weights.mb": f"{sum(map(folder_bytes, parts.values())) / 1e6:.1f}",
-        "weights.copied": ", ".join(copied) or "none",
+        "size": f"{size:.1f} MB, copied: {', '.join(copied) or 'nothing'}",
+        **{f"md5.{path}": md5 for path, md5 in _made_of(lock, stage, kind).items()},
     }
     inputs, example = package_inputs(kind)
     return ModelPackage(
@@ -295,6 +297,14 @@ def _folders(params: Params, kind: ModelKind, folder: str) -> tuple[str, ...]:
     """Outputs that are compared with dvc.lock: the weights, and what the scores are read from."""
     read = ["answers"] if kind.name == "assistant" else ["revised/rewriter", "scored", "pf1m/decisions"]
     return ((params.models / folder).as_posix(), *((params.data / name).as_posix() for name in read))
+
+
+def _made_of(lock: Lock, stage: str, kind: ModelKind) -> dict[str, str]:
+    """Paths and md5 of data and models that a training read and wrote, and of the data it was measured by."""
+    measured = lock.inputs(kind.evidence) | lock.outputs(kind.evidence)
+    data = {path: md5 for path, md5 in measured.items() if path.startswith("data/")}
+    made = data | lock.inputs(stage) | lock.outputs(stage)
+    return {path: md5 for path, md5 in made.items() if not path.startswith("reports/")}
 
 
 def _lock(params: Params) -> Lock:

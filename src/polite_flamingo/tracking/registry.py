@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -293,10 +294,10 @@ def answering_store() -> Iterator[None]:
             raise
         raise StorageError(
             "MLflow refused, or did not answer",
-            value=str(error)[:500],
-            where=tracking_uri(),
+            value=_without_password(str(error))[:500],
+            where=_without_password(tracking_uri()),
             next_step=f"is the server there, and may you? {TRACKING_VARIABLE} names it",
-        ) from error
+        ) from None  # whose text may hold a password
 
 
 def _save(package: ModelPackage, folder: Path, model_id: str, location: str, run: str | None) -> None:
@@ -362,6 +363,10 @@ def _turn() -> Iterator[None]:
                 continue
             yield
             return
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _now() -> str:

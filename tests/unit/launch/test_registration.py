@@ -112,7 +112,7 @@ def test_the_first_version_is_champion_and_is_registered_once(params: Params) ->
     assert made.tags["figure.qa_out_of_domain"] == "0.7500"
     assert made.tags["licence"] == "CC0 100%"
     assert made.tags["gates"] == "held: check_pf1m"
-    assert made.tags["weights.copied"] == "base, adapter"
+    assert made.tags["size"] == "0.0 MB, copied: base, adapter"
 
 
 def test_a_worse_challenger_is_refused_with_its_figures_until_a_reason_is_given(
@@ -184,7 +184,7 @@ def test_another_profile_is_no_challenger(params: Params) -> None:
 def test_large_weights_are_referred_to(params: Params) -> None:
     small = changed(params, {"registry.copy_below_gb": 0.0})
     made, _ = registration.register(small, ASSISTANT)
-    assert made.tags["weights.copied"] == "none"
+    assert made.tags["size"].endswith("copied: nothing")
     (config,) = (Path("mlartifacts")).rglob("MLmodel")
     parts = yaml.safe_load(config.read_text())["flavors"]["python_function"]["config"]["parts"]
     assert parts["adapter"]["md5"] == folder_md5(params.models / "stage3")

@@ -165,11 +165,13 @@ def test_a_store_that_does_not_answer_is_an_error_and_no_absence(
     from mlflow.exceptions import MlflowException
 
     def gone(*_: object) -> None:
-        raise MlflowException("connection refused")
+        raise MlflowException("cannot reach //me:secret@host")
 
     monkeypatch.setattr(registry._client, "get_model_version_by_alias", gone)
-    with pytest.raises(StorageError, match="did not answer"), answering_store():
+    monkeypatch.setenv(TRACKING_VARIABLE, "postgresql://me:secret@host/mlflow")
+    with pytest.raises(StorageError, match="did not answer") as caught, answering_store():
         registry.aliased(NAME, CHAMPION)
+    assert caught.value.where == "postgresql://host/mlflow" and "secret" not in str(caught.value)
 
 
 def test_mlflow_itself_finds_the_files_of_a_store_without_a_server() -> None:
