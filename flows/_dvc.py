@@ -1,15 +1,12 @@
 """Prefect around DVC: every stage is a task, DVC alone decides whether it has anything to do.
 
-Stages run one after the other, because DVC locks the project while it works. A run that comes while another one works
-on the same profile waits for it, whichever deployment it belongs to.
+Tasks wait for each other as dvc.yaml says. One works at a time, or as many as the profile's ``runtime.parallel`` says.
+A run that comes while another one works on the same profile waits for it, whichever deployment it belongs to.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,85 +14,104 @@ from polite_flamingo.environment import prepare_environment
 
 prepare_environment()  # before Prefect reads it
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import State
 from pydantic import Field
 
-from polite_flamingo.launch.pipeline_run import TRACK_OUTPUTS, pipeline_environment
-from polite_flamingo.launch.processes import paced, stream
-from polite_flamingo.launch.project import project_of
+from _run import Job, bring_up_to_date
+from polite_flamingo.launch.changes import changed_values, commit_of
+from polite_flamingo.launch.pipeline_run import pipeline_environment
+from polite_flamingo.launch.project import profile_of
 from polite_flamingo.params import load_params
-from polite_flamingo.pipeline import SECOND_GENERATION
+from polite_flamingo.pipeline import SECOND_GENERATION, TUNE
 
 ROOT = Path(__file__).resolve().parents[1]
-DVC = (sys.executable, "-m", "dvc")
 PROFILES = sorted(file.stem for file in (ROOT / "configs" / "profiles").glob("*.yaml"))
 Profile = Annotated[str, Field(json_schema_extra={"enum": PROFILES})]  # what the form of a deployment offers
-PROGRESS_SECONDS = 30.0  # between two lines of a progress bar in a run's log
-WAIT_SECONDS = 2.0  # between two looks whether another run has ended
+Hours = Annotated[float, Field(gt=0)]
+HOUR = 3600.0  # seconds
+NAMED_CHANGES = 3  # in the name of a run
 
 
 def stages_flow(name: str, stages: Sequence[str], description: str) -> Any:
-    """A Prefect flow that brings `stages` up to date in their order and records the md5 of what they wrote.
+    """A Prefect flow that brings `stages` up to date and records the md5 of what they wrote.
+
+    One that tunes can be told to ask before it does.
 
     Args:
         name: Name of the flow.
         stages: Names of stages in dvc.yaml; those of the second generation run only where the parameters ask for it.
         description: What the flow does.
     """
+    decorate = flow(name=name, description=description, flow_run_name=run_name(name), persist_result=False)
+    if set(TUNE).isdisjoint(stages):
 
-    @flow(name=name, description=description, persist_result=False)
-    def run(profile: Profile | None = None, data_root: str | None = None) -> None:
+        @decorate
+        def run(
+            profile: Profile | None = None, data_root: str | None = None, stage_hours: Hours | None = None
+        ) -> State:
+            """Bring stages up to date.
+
+            Args:
+                profile: Profile to run; by default the one params.yaml names.
+                data_root: Folder of the real datasets, instead of the profile's.
+                stage_hours: Hours a stage may take before it is stopped; another run goes on where it was.
+            """
+            return run_stages(stages, profile, data_root, stage_hours)
+
+        return run
+
+    @decorate
+    def run_tuning(
+        profile: Profile | None = None,
+        data_root: str | None = None,
+        stage_hours: Hours | None = None,
+        approve: bool = False,
+        approval_hours: Hours = 24.0,
+    ) -> State:
         """Bring stages up to date.
 
         Args:
             profile: Profile to run; by default the one params.yaml names.
             data_root: Folder of the real datasets, instead of the profile's.
+            stage_hours: Hours a stage may take before it is stopped; another run goes on where it was.
+            approve: Pause before the tuning until somebody approves what it costs; not where nothing is to be tuned.
+            approval_hours: Hours after which a run that nobody has approved is cancelled.
         """
-        params = load_params(ROOT / "params.yaml", profile)
-        environment = pipeline_environment(params.profile, root=ROOT, data_root=data_root)
-        with project_of(params.profile, ROOT, wait=Waiting(params.profile)) as project:
-            for stage in stages:
-                if stage in SECOND_GENERATION and params.profile not in params.second_generation:
-                    continue
-                command = stage_command(stage, params.profile, relist=params.world is None)
-                run_command.with_options(name=stage)(command, project, environment)
-            run_command.with_options(name="track_outputs")(TRACK_OUTPUTS, project, environment)
+        return run_stages(stages, profile, data_root, stage_hours, approval_hours if approve else None)
 
-    return run
+    return run_tuning
 
 
-class Waiting:
-    """Waits for another run, and says so once.
-
-    Args:
-        profile: What both work on.
-    """
-
-    def __init__(self, profile: str) -> None:
-        self._profile = profile
-        self._said = False
-
-    def __call__(self) -> None:
-        """Wait a moment."""
-        if not self._said:
-            get_run_logger().info("another run works on profile %s: waiting for it", self._profile)
-            self._said = True
-        time.sleep(WAIT_SECONDS)
+def run_stages(
+    stages: Sequence[str],
+    profile: str | None,
+    data_root: str | None,
+    stage_hours: float | None,
+    approval_hours: float | None = None,
+) -> State:
+    """Bring stages of a profile up to date; how the run of the flow ends."""
+    params = load_params(ROOT / "params.yaml", profile)
+    chosen = [stage for stage in stages if stage not in SECOND_GENERATION or params.profile in params.second_generation]
+    environment = pipeline_environment(params.profile, root=ROOT, data_root=data_root)
+    job = Job(params, ROOT, environment, None if stage_hours is None else stage_hours * HOUR)
+    return bring_up_to_date(job, chosen, None if approval_hours is None else approval_hours * HOUR)
 
 
-@task(persist_result=False, cache_policy=NO_CACHE)
-def run_command(command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
-    """Run one command in its own process group, its lines in the run's log; a cancelled run stops the whole group."""
-    logger = get_run_logger()
-    try:
-        for line in paced(stream(command, cwd=folder, env=environment), PROGRESS_SECONDS):
-            logger.info(line)
-    except subprocess.CalledProcessError as error:
-        raise RuntimeError(f"{' '.join(command[2:])} ended with status {error.returncode}; its log is above") from None
+def run_name(flow_name: str) -> Callable[[], str]:
+    """What names a run of a flow: profile, values that differ from the last commit's or else the commit, flow."""
+
+    def name() -> str:
+        profile = flow_run.parameters.get("profile") or profile_of(ROOT / "params.yaml")
+        values = [f"{key}={value}" for key, value in changed_values(ROOT, profile).items()]
+        more = [f"{len(values) - NAMED_CHANGES} more"] if len(values) > NAMED_CHANGES else []
+        changes = ", ".join([*values[:NAMED_CHANGES], *more])
+        return " · ".join(filter(None, [profile, changes or commit_of(ROOT), flow_name]))
+
+    return name
 
 
-def stage_command(stage: str, profile: str, *, relist: bool) -> list[str]:
-    """The DVC command of one stage; `relist` reads a real data root again even when DVC sees no change."""
-    force = ["--force"] if relist and stage == "download" else []
-    return [*DVC, "repro", "--single-item", *force, f"{stage}@{profile}"]
+def by_hand(chosen: Any) -> None:
+    """Run a flow with its defaults; the exit status says whether all is well."""
+    raise SystemExit(0 if chosen(return_state=True).is_completed() else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _dvc import stages_flow
+from _dvc import by_hand, stages_flow
 from polite_flamingo.pipeline import CURATE
 
 curate = stages_flow(
@@ -10,4 +10,4 @@ curate = stages_flow(
 )
 
 if __name__ == "__main__":
-    curate()
+    by_hand(curate)

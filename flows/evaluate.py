@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from _dvc import stages_flow
+from _dvc import by_hand, stages_flow
 from polite_flamingo.pipeline import EVALUATE
 
 evaluate = stages_flow("evaluate", EVALUATE, "Measure every model and draw the figures (section 5).")
 
 if __name__ == "__main__":
-    evaluate()
+    by_hand(evaluate)

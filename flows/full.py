@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from _dvc import stages_flow
+from _dvc import by_hand, stages_flow
 from polite_flamingo.pipeline import FULL, SECOND_GENERATION
 
 full = stages_flow("full", (*FULL, *SECOND_GENERATION), "The whole paper, stage by stage.")
 
 if __name__ == "__main__":
-    full()
+    by_hand(full)

@@ -97,6 +97,9 @@ class RuntimeSettings(TextMachineSettings, TrainMachineSettings):
         {}, description="curation, per GPU, as measured on yours: what `plan --records` reckons with"
     )
     device_gb: float | None = Field(None, gt=0, description="memory of a GPU, GB: what `plan` warns about")
+    parallel: int = Field(
+        1, ge=1, description="flows: independent stages side by side, each on `processes` GPUs of its own"
+    )
     tracking: Literal["mlflow", "none"]
 
 

@@ -16,13 +16,33 @@ PROJECT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, Any] = read_stages(PROJECT / "dvc.yaml")
 
 # Stands for the package in the stages' commands: writes what dvc.yaml says the stage writes, different every time but
-# for stamps and for what same.txt names.
+# for stamps and for what same.txt names. plays.json may have a stage do more, or something else: run the real package,
+# take its time, wait for another to begin or for a file, show a variable, fail a few times, print, copy what is given.
 STAND_IN = """\
-import json, pathlib, sys, time, uuid
+import json, os, pathlib, shutil, subprocess, sys, time, uuid
 stage, profile = sys.argv[1], sys.argv[sys.argv.index("--profile") + 1] if "--profile" in sys.argv else ""
 same = pathlib.Path("same.txt").read_text().split() if pathlib.Path("same.txt").exists() else []
 with open("ran.txt", "a") as log:
     log.write(f"{stage}@{profile}\\n")
+plays = json.loads(pathlib.Path("plays.json").read_text()) if pathlib.Path("plays.json").exists() else {}
+play = plays.get(stage, {})
+if "source" in play:  # Prefect puts this folder into PYTHONPATH
+    real = {**os.environ, "PYTHONPATH": play["source"]}
+    sys.exit(subprocess.call([sys.executable, "-P", "-m", "polite_flamingo", *sys.argv[1:]], env=real))
+for tick in range(play.get("seconds", 0)):
+    print(f"{stage}: {100 * tick // play['seconds']}%|##  | {tick}/9 [00:01<00:09,  1.0rec/s]", flush=True)
+    time.sleep(1)
+while f"{play['beside']}@{profile}" not in pathlib.Path("ran.txt").read_text() if "beside" in play else False:
+    time.sleep(0.1)
+while "until" in play and not pathlib.Path(play["until"]).exists():
+    time.sleep(0.1)
+if "shows" in play:
+    print(stage, play["shows"], os.environ.get(play["shows"]))
+if pathlib.Path("ran.txt").read_text().split().count(f"{stage}@{profile}") <= play.get("failures", 0):
+    pathlib.Path(os.environ["POLITE_FLAMINGO_FAILURE"]).write_text(json.dumps(play["error"]))
+    sys.exit(2)
+if "prints" in play:
+    print(json.dumps(play["prints"]))
 for out in json.loads(pathlib.Path("outs.json").read_text()).get(stage, []):
     path = pathlib.Path(out.replace("${profile}", profile).replace("${item.profile}", profile))
     inside = ["a.txt", "instruction", "annotation", "evaluation", "flamingo"]
@@ -30,6 +50,9 @@ for out in json.loads(pathlib.Path("outs.json").read_text()).get(stage, []):
         file.parent.mkdir(parents=True, exist_ok=True)
         constant = path.suffix == ".ok" or str(path) in same
         file.write_text(json.dumps({"run": "always" if constant else str(uuid.uuid4())}))
+for given, folder in play.get("copies", {}).items():
+    shutil.rmtree(folder)
+    shutil.copytree(given, folder)
 """
 
 
@@ -65,6 +88,16 @@ class Copy:
         else:
             (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
 
+    def play(self, **stages: dict[str, Any]) -> None:
+        """Have stages do something else, and all others what they do by default."""
+        (self.root / "plays.json").write_text(json.dumps(stages))
+
+    def bring_flows(self) -> None:
+        """Flows and deployments that run these stages, by the real package."""
+        shutil.copy(PROJECT / "prefect.yaml", self.root)
+        shutil.copytree(PROJECT / "flows", self.root / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.root / "flows" / "polite_flamingo").symlink_to(PROJECT / "src" / "polite_flamingo")
+
     def dvc(self, *words: str) -> str:
         environment = {
             **os.environ,
@@ -82,7 +115,7 @@ class Copy:
     def commit_all(self) -> None:
         """Make a repository of the copy, with one commit of all that git keeps."""
         (self.root / ".dvc" / "config.local").unlink(missing_ok=True)
-        (self.root / ".gitignore").open("a").write("/ran.txt\n")
+        (self.root / ".gitignore").open("a").write("/ran.txt\n/plays.json\n/flows\n/prefect.yaml\n")
         self.git("init", "--quiet")
         self.git("add", ".")
         self.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "all")

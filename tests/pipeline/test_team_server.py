@@ -147,7 +147,7 @@ def ran(ports: Mapping[str, int]) -> list[tuple[str, str]]:
     api = f"http://127.0.0.1:{ports['prefect']}/api"
     flows, tasks = (ask(f"{api}/{kind}/filter", {}) or [] for kind in ("flow_runs", "task_runs"))
     return sorted(("flow", run["state_type"]) for run in flows) + sorted(
-        (run["name"].rpartition("-")[0], run["state_type"]) for run in tasks
+        (run["name"], run["state_type"]) for run in tasks
     )
 
 

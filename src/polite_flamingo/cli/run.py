@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from polite_flamingo.cli.command import CommonOptions, positive, verb
@@ -25,17 +27,20 @@ def run(options: CommonOptions, until: str | None) -> int:
 
 @verb("track-outputs")
 @click.option("--failed", is_flag=True, help="the pipeline ended with an error: its run says so")
+@click.option("--pages", is_flag=True, help="print where MLflow shows the pipeline's runs, as JSON")
 @click.pass_obj
-def track_outputs(options: CommonOptions, failed: bool) -> None:
+def track_outputs(options: CommonOptions, failed: bool, pages: bool) -> None:
     """End a pipeline in MLflow: the last stages' runs get the md5 of their outputs, new models become versions."""
     params = options.load()
     if params.runtime.tracking == "mlflow":
         from polite_flamingo.launch.registration import register_finished
-        from polite_flamingo.tracking.mlflow import track_outputs
+        from polite_flamingo.tracking.mlflow import run_pages, track_outputs
 
         track_outputs(failed=failed)
         if not failed:
             register_finished(params)
+        if pages:
+            print(json.dumps(run_pages()))
 
 
 @verb("ui")

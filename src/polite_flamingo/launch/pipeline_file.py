@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,26 @@ def read_stages(path: Path) -> dict[str, dict[str, Any]]:
     """The stages of a dvc.yaml by name; ``${profile}`` and ``${item.profile}`` stay as they are."""
     stages = yaml.load(path.read_text(encoding="utf-8"), LOADER)["stages"]
     return {name: _filled(stage) for name, stage in stages.items()}
+
+
+def predecessors(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
+    """Stage -> the stages whose outputs it reads."""
+    written = {_path(out): name for name, stage in stages.items() for kind in ("outs", "metrics", "plots")
+               for out in stage.get(kind, ())}  # fmt: skip
+    return {
+        name: {
+            writer
+            for dep in map(_path, stage.get("deps", ()))
+            for out, writer in written.items()
+            if writer != name and (f"{dep}/".startswith(f"{out}/") or f"{out}/".startswith(f"{dep}/"))
+        }
+        for name, stage in stages.items()
+    }
+
+
+def _path(entry: str | Mapping[str, Any]) -> str:
+    path = entry if isinstance(entry, str) else next(iter(entry))
+    return path.replace("${item.profile}", "${profile}")
 
 
 def _filled(stage: dict[str, Any]) -> dict[str, Any]:

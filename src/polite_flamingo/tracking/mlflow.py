@@ -29,7 +29,7 @@ from polite_flamingo.tracking.pipeline import (
     name_of,
     open_pipeline,
 )
-from polite_flamingo.tracking.store import artifact_folder, experiment_id, home, open_client, tracking_uri
+from polite_flamingo.tracking.store import SQLITE, artifact_folder, experiment_id, home, open_client, tracking_uri
 from polite_flamingo.tracking.watch import SAMPLE_SECONDS, Watch
 
 if TYPE_CHECKING:
@@ -175,6 +175,26 @@ def runs_page() -> str:
         return page(experiment)
 
     return guarded("experiment", prepare) or "/#/experiments"
+
+
+def run_pages() -> dict[str, str]:
+    """Paths of the pages of this pipeline's run (``pipeline``) and of its stages' runs in the MLflow UI."""
+    uri = tracking_uri()
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+        return {}
+
+    def find() -> dict[str, str]:
+        client = open_client()
+        experiment = experiment_id(client)
+        path = f"/#/experiments/{experiment}/runs"
+        pages: dict[str, str] = {}
+        for parent in client.search_runs([experiment], f"tags.pipeline = '{pipeline_run().key}'", max_results=1):
+            pages["pipeline"] = f"{path}/{parent.info.run_id}"
+            stages = client.search_runs([experiment], f"tags.`{PARENT}` = '{parent.info.run_id}'")
+            pages |= {run.data.tags["stage"]: f"{path}/{run.info.run_id}" for run in reversed(stages)}
+        return pages
+
+    return guarded("pages of the runs", find) or {}
 
 
 def _open(work: Work, pipeline: PipelineRun) -> tuple[MlflowClient, MlflowTracker]:
