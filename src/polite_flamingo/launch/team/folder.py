@@ -17,7 +17,7 @@ FOREIGN = ("PG", "MLFLOW_TRACKING_", "MLFLOW_REGISTRY_", "MLFLOW_BACKEND_", "PRE
 
 # A server that is away for minutes costs a run time, not its recording: what is waited for between tries.
 CLIENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "8",  # 0, 4, 8, ... 120 seconds: about four minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "8",  # 0, 4, 8, ... 120 seconds: about six minutes
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "2",
     "PREFECT_CLIENT_MAX_RETRIES": "8",
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
