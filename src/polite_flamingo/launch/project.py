@@ -96,7 +96,11 @@ def remove_unused(root: Path, *, dry: bool = False) -> int:
 
     Returns:
         Number of files.
+
+    Raises:
+        BusyError: DVC is at work here or in a side project. It does not lock while a stage runs: wait for its end.
     """
+    from dvc.lock import LockError
     from dvc.repo import Repo
     from dvc_data.hashfile.gc import gc
 
@@ -106,7 +110,10 @@ def remove_unused(root: Path, *, dry: bool = False) -> int:
     sides = [Repo(str(config.parent)) for config in sorted((root / FOLDER).glob("*/.dvc"))]
     with ExitStack() as held:
         for repo in (project, *sides):
-            held.enter_context(repo.lock)  # whoever runs a stage has put files there that no dvc.lock names yet
+            try:
+                held.enter_context(repo.lock)
+            except LockError:
+                raise BusyError("DVC is at work", where=repo.root_dir, next_step="wait for it or stop it") from None
         used = project.used_objs(all_branches=True, all_tags=True, all_experiments=True, force=True)
         found = [*used.values(), *(ids for side in sides for ids in side.used_objs(force=True).values())]
         return int(gc(project.cache.local, set().union(*found), dry=dry))
