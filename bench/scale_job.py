@@ -1,7 +1,7 @@
 """One stage of a curation with stubs, in a process of its own and in its working folder: ``STAGE RECORDS NODES``.
 
 The stages are the pipeline's own; only the models are stubs. Prints a JSON line: seconds, processor seconds, peak
-memory, and after how many seconds the first record was written that no earlier run had.
+memory, and when the first call was on the disk that no earlier run had.
 """
 
 from __future__ import annotations
@@ -120,6 +120,14 @@ def filter(records: int, workers: int) -> None:
     run(params(), NullTracker())
 
 
+def sets(records: int, workers: int) -> None:
+    """What of the filters looks at all records: near duplicates and templates, of the score table alone."""
+    from polite_flamingo.filter.sets import judge_sets
+
+    settings = params().filter.changed({"near_duplicates.max_similarity": 0.8, "template.max_share": 0.3})
+    judge_sets(params().data / "scored" / "table", settings)
+
+
 def check_rewritten(records: int, workers: int) -> None:
     """The gate behind `rewrite`."""
     from polite_flamingo.stages.check import run
@@ -134,7 +142,7 @@ def check_pf1m(records: int, workers: int) -> None:
     run(params(), NullTracker(), "pf1m")
 
 
-STAGES = {one.__name__: one for one in (generate, rewrite, check_rewritten, score, filter, check_pf1m)}
+STAGES = {one.__name__: one for one in (generate, rewrite, check_rewritten, score, filter, check_pf1m, sets)}
 
 
 def main(name: str, records: int, workers: int) -> None:
@@ -150,7 +158,7 @@ def main(name: str, records: int, workers: int) -> None:
 
     setattr(Journal, "append", timed)  # noqa: B010
     with nodes(workers):
-        began, started, processor = time.time(), time.perf_counter(), time.process_time()
+        started, processor = time.perf_counter(), time.process_time()
         STAGES[name](records, workers)
         figures = {
             "stage": name,
@@ -158,7 +166,7 @@ def main(name: str, records: int, workers: int) -> None:
             "nodes": workers,
             "seconds": round(time.perf_counter() - started, 2),
             "cpu_seconds": round(time.process_time() - processor, 2),
-            "first_record_seconds": round(first[0] - began, 2) if first else None,
+            "first_record_at": first[0] if first else None,
             "peak_mb": round(peak_megabytes(), 1),
         }
     print(json.dumps(figures))
