@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,6 +21,7 @@ from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.quarantine import Quarantine
 from polite_flamingo.sources.selection import Selection
 
+WORK = Path(".work")
 CHUNK = 256  # records whose images are decoded together
 
 
@@ -42,32 +47,31 @@ class SampleReader:
         """Yield at most `limit` usable samples of one role, spread evenly over its sources, in official order.
 
         Which samples of a source are drawn depends on the seed and their ids alone: another source only changes how
-        many. Without a limit everything streams; with one, no more than `limit` samples per source are held.
+        many. Without a limit everything streams; with one, the samples lie on the disk, and of no more than `limit` per
+        source their keys are in memory.
         """
         if limit is None:
             for selection in selections:
                 yield from map(selection.counts.keep, self._limited(selection, selection.spec.limit))
             return
-        held = [list(self._limited(s, limit if s.spec.limit is None else min(limit, s.spec.limit))) for s in selections]
-        quotas = spread([len(samples) for samples in held], limit)
-        for selection, samples, quota in zip(selections, held, quotas, strict=True):
-            yield from map(selection.counts.keep, self._smallest(samples, quota))
+        with ExitStack() as open_files:
+            drawn = [
+                open_files.enter_context(closing(_Drawn(self._seed, _least(limit, s.spec.limit)))) for s in selections
+            ]
+            for selection, samples in zip(selections, drawn, strict=True):
+                for sample in self._usable(selection):
+                    samples.add(sample)
+            for selection, samples, quota in zip(selections, drawn, spread([*map(len, drawn)], limit), strict=True):
+                yield from map(selection.counts.keep, samples.smallest(quota))
 
     def _limited(self, selection: Selection, limit: int | None) -> Iterator[Sample]:
-        usable = self._usable(selection)
-        return usable if limit is None else iter(self._smallest(usable, limit))
-
-    def _smallest(self, samples: Iterable[Sample], limit: int) -> list[Sample]:
-        """The `limit` samples with the smallest keys, in their order of arrival; holds no more than those."""
-        heap: list[tuple[int, int, Sample]] = []  # smallest first, so keys are negated: the root is the worst one held
-        for order, sample in enumerate(samples):
-            digest = hashlib.sha256(f"{self._seed}:{sample.id}:draw".encode()).digest()
-            entry = (-int.from_bytes(digest[:16]), order, sample)
-            if len(heap) < limit:
-                heapq.heappush(heap, entry)
-            elif limit:
-                heapq.heappushpop(heap, entry)
-        return [sample for _, _, sample in sorted(heap, key=lambda entry: entry[1])]
+        if limit is None:
+            yield from self._usable(selection)
+            return
+        with closing(_Drawn(self._seed, limit)) as drawn:
+            for sample in self._usable(selection):
+                drawn.add(sample)
+            yield from drawn.smallest(limit)
 
     def _usable(self, selection: Selection) -> Iterator[Sample]:
         spec, counts = selection.spec, selection.counts
@@ -108,6 +112,50 @@ class SampleReader:
             return Reject(sample.source, "", sample.id, "id was read before")
         self._ids.add(key)
         return None
+
+
+class _Drawn:
+    """The samples with the smallest keys, in a file without a name, of which a killed process leaves nothing.
+
+    One that was drawn and then had to make room stays in the file, which so holds a few times `limit`.
+
+    Args:
+        seed: Of the draw.
+        limit: Samples at most.
+    """
+
+    def __init__(self, seed: int, limit: int) -> None:
+        WORK.mkdir(exist_ok=True)
+        self._seed, self._limit = seed, limit
+        self._file = tempfile.TemporaryFile(dir=WORK)  # noqa: SIM115
+        self._heap: list[tuple[int, int]] = []  # key, place; keys are negated: the root is the worst one held
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, sample: Sample) -> None:
+        """Draw a sample, if its key is among the smallest so far."""
+        key = -int.from_bytes(hashlib.sha256(f"{self._seed}:{sample.id}:draw".encode()).digest()[:16])
+        full = len(self._heap) >= self._limit
+        if not self._limit or (full and key < self._heap[0][0]):
+            return
+        place = self._file.seek(0, os.SEEK_END)
+        self._file.write(json.dumps(sample.to_row(), separators=(",", ":")).encode() + b"\n")
+        (heapq.heappushpop if full else heapq.heappush)(self._heap, (key, place))
+
+    def smallest(self, limit: int) -> Iterator[Sample]:
+        """The `limit` samples with the smallest keys, in their order of arrival."""
+        for place in sorted(place for _, place in heapq.nlargest(limit, self._heap)):
+            self._file.seek(place)
+            yield Sample.from_row(json.loads(self._file.readline()))
+
+    def close(self) -> None:
+        """Free the disk."""
+        self._file.close()
+
+
+def _least(limit: int, other: int | None) -> int:
+    return limit if other is None else min(limit, other)
 
 
 def spread(available: Sequence[int], limit: int) -> list[int]:
