@@ -42,21 +42,20 @@ class CurationCosts(Settings):
     gpu_hour: float = Field(0, ge=0, description="price of a GPU for an hour")
     images: float = Field(0.5, ge=0, description="distinct images per record")
     image_bytes: float = Field(120_000, ge=0, description="bytes of an image")
-    samples_bytes: float = Field(140, ge=0, description="bytes of an annotation as the readers write it")
-    rewrites_bytes: float = Field(330, ge=0, description="bytes of a rewritten record")
-    scored_bytes: float = Field(800, ge=0, description="bytes of a scored record with its row of the table")
-    pf1m_bytes: float = Field(1300, ge=0, description="bytes behind the filters: records, decisions, pf1m.json")
-    journal_bytes: float = Field(600, ge=0, description="bytes of unfinished work: journals of rewriting and scores")
-    rewrite_ms: float = Field(0.2, ge=0, description="processor time of the driver, rewriting and publishing")
-    score_ms: float = Field(1.0, ge=0, description="the same, scoring: five columns, text columns, table")
-    filter_ms: float = Field(0.5, ge=0, description="the same, filtering, pf1m.json and the page")
-    gates_ms: float = Field(0.3, ge=0, description="the same, the gates behind rewriting and filtering")
+    samples_bytes: float = Field(100, ge=0, description="bytes of an annotation as the readers write it")
+    rewrites_bytes: float = Field(250, ge=0, description="bytes of a rewritten record")
+    scored_bytes: float = Field(600, ge=0, description="bytes of a scored record with its row of the table")
+    pf1m_bytes: float = Field(1100, ge=0, description="bytes behind the filters: records, decisions, pf1m.json")
+    journal_bytes: float = Field(400, ge=0, description="bytes of unfinished work: journals of rewriting and scores")
+    rewrite_ms: float = Field(0.25, ge=0, description="processor time of the driver, rewriting and publishing")
+    score_ms: float = Field(1.1, ge=0, description="the same, scoring: five columns, text columns, table")
+    filter_ms: float = Field(0.45, ge=0, description="the same, filtering, pf1m.json and the page")
+    gates_ms: float = Field(0.2, ge=0, description="the same, the gates behind rewriting and filtering")
+    memory_gb: float = Field(64, gt=1, description="memory that a stage may take, GB; input beyond it goes in slices")
     disk_mb: float = Field(500, gt=0, description="MB/s of the disk on which near duplicates are regrouped")
 
 
-_MEASURED = frozenset(
-    name for name in CurationCosts.model_fields if name.endswith(("_bytes", "_ms")) and name != "image_bytes"
-)
+_MEASURED = frozenset(name for name in CurationCosts.model_fields if name.endswith("_ms"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """``polite-flamingo plan --records N``: what curation of N records takes, on M nodes; arithmetic over `costs`.
 
 Everything grows with the records and nothing faster (docs/scale.md has the measurements): the table of a billion is a
-thousand times that of a million. What does not shrink with the nodes is the driver, one process per stage; the table
-says how many slices of the input, each with a driver of its own, keep the GPUs busy.
+thousand times that of a million. What does not shrink with the nodes is the driver, one process per stage, and what a
+few stages hold of every record; the table says into how many slices, each with a driver of its own, the input has to go
+for the GPUs to be busy and the memory to suffice.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ PAPER_RECORDS, PAPER_KEPT = 1_170_000, 975_782  # Figure 10, Table 6
 ROWS_PER_SHARD = 10_000  # io.write_shards
 BANDS, ROW_BYTES = 16, 152  # filter.near_duplicates, filter.sets
 VERDICT_BYTES = 18  # filter.sets: two scores and two flags of a record, paged by the system
-DOWNLOAD_BYTES = 280  # memory of stage download per record read: its id, and half an image path
-OBJECT_BYTES = 170  # memory of stage score per distinct image with named objects
-MANIFEST_BYTES = 0.35  # memory of a journal per record
-BASE_MB = 400  # memory of a stage's process, models aside
+BASE_BYTES = 550e6  # memory of a stage's process, models aside
+ID_BYTES, IMAGE_BYTES = 90, 173  # memory of stage download per record and per image it has read
+OBJECT_BYTES = 176  # memory of stage score per image with named objects
+MANIFEST_BYTES = 0.38  # memory of a journal per record
+FRAME_BYTES = 1400  # memory of a gate per record: Great Expectations takes a frame
 MODELS = ("rewrite", "clip", "nli", "reward", "sts")
 
 
@@ -71,7 +73,16 @@ def _size(records: int, costs: CurationCosts, gpus: int) -> dict[str, Any]:
         stage: records * getattr(costs, f"{stage}_ms") / 3.6e6 for stage in ("rewrite", "score", "filter", "gates")
     }
     gpu_of_stage = {"rewrite": gpu_hours["rewrite"], "score": sum(gpu_hours[name] for name in MODELS[1:])}
-    slices = max(1, *(math.ceil(driver_hours[stage] * gpus / hours) for stage, hours in gpu_of_stage.items()))
+    growing = {  # memory in bytes
+        "download": records * (ID_BYTES + costs.images * IMAGE_BYTES),
+        "rewrite": records * MANIFEST_BYTES,
+        "score": records * (costs.images * OBJECT_BYTES + MANIFEST_BYTES),
+        "filter": records * costs.kept,
+        "gates": records * FRAME_BYTES,
+    }
+    for_gpus = max(math.ceil(driver_hours[stage] * gpus / hours) for stage, hours in gpu_of_stage.items())
+    for_memory = math.ceil(max(growing.values()) / (costs.memory_gb * 1e9 - BASE_BYTES))
+    slices = max(1, for_gpus, for_memory)
     wall = {stage: max(gpu_of_stage.get(stage, 0.0) / gpus, hours / slices) for stage, hours in driver_hours.items()}
     kept = round(records * costs.kept)
     regrouped = kept * ROW_BYTES * BANDS * 3  # each band is read, written to its partition and read again
@@ -106,12 +117,7 @@ def _size(records: int, costs: CurationCosts, gpus: int) -> dict[str, Any]:
         "shards": math.ceil(records / ROWS_PER_SHARD),
         "regrouped_bytes": regrouped,
         "regrouping_hours": regrouped / costs.disk_mb / 1e6 / 3600,
-        "memory_bytes": {
-            "download": BASE_MB * 1e6 + records * DOWNLOAD_BYTES,
-            "rewrite": BASE_MB * 1e6 + records * MANIFEST_BYTES,
-            "score": BASE_MB * 1e6 + records * (costs.images * OBJECT_BYTES + MANIFEST_BYTES),
-            "filter": BASE_MB * 1e6 + kept,
-        },
+        "memory_bytes": {stage: BASE_BYTES + grown / slices for stage, grown in growing.items()},
     }  # fmt: skip
 
 
@@ -138,14 +144,14 @@ def render(forecast: dict[str, Any]) -> str:
     part("an endpoint instead of the rewriter: tokens", "endpoint_tokens", _count)
     row("  money", [_number(size["endpoint_money"]) if size["endpoint_money"] else "-" for size in sizes])
     part("hours of one driver process", "driver_hours", _number)
-    row("  slices of the input that keep the GPUs busy", [f"{size['slices']:,}" for size in sizes])
+    row("  slices of the input", [f"{size['slices']:,}" for size in sizes])
     part("hours on the clock, in so many slices", "wall_hours", _number)
     part("storage", "storage_bytes", _bytes)
     row("  shards of each output", [f"{size['shards']:,}" for size in sizes])
     lines.append("shuffles: none; near duplicates are regrouped by band, on disk")
     row("  moved", [_bytes(size["regrouped_bytes"]) for size in sizes])
     row("  hours", [_number(size["regrouping_hours"]) for size in sizes])
-    part("memory of a stage that takes all of them in one slice", "memory_bytes", _bytes)
+    part("memory of a stage's process, per slice", "memory_bytes", _bytes)
     lines += ["", "per record (state another with --assume NAME=VALUE)"]
     for name, figure in forecast["assumed"].items():
         lines.append(f"  {name:<15}{figure['value']:>12,.4g}  {figure['origin']:<42}  {figure['what']}")

@@ -65,8 +65,15 @@ def test_where_the_driver_is_slower_than_the_gpus_slices_keep_them_busy() -> Non
 @given(records=st.integers(1000, 10**7), times=st.integers(2, 1000), nodes=st.integers(1, 64))
 def test_everything_grows_with_the_records_and_nothing_faster(records: int, times: int, nodes: int) -> None:
     small, large = curation([records, records * times], costs(), nodes=nodes)["sizes"]
+    assert large["slices"] <= small["slices"] * times
     for one, other in zip(numbers(small), numbers(large), strict=True):
         assert other <= one * times * 1.001 + times
+
+
+def test_records_beyond_the_memory_of_a_stage_go_in_slices() -> None:
+    small, large = (curation([10**9], costs(memory_gb=gb, score_ms=0), gpus_per_node=1)["sizes"][0] for gb in (16, 64))
+    assert small["slices"] > large["slices"] > 1
+    assert max(large["memory_bytes"].values()) <= 64e9
 
 
 def test_the_papers_records_give_the_papers_pf1m() -> None:
