@@ -23,7 +23,7 @@ BASE_BYTES = 550e6  # memory of a stage's process, models aside
 ID_BYTES, IMAGE_BYTES = 90, 173  # memory of stage download per record and per image it has read
 OBJECT_BYTES = 176  # memory of stage score per image with named objects
 MANIFEST_BYTES = 0.38  # memory of a journal per record
-FRAME_BYTES = 1400  # memory of a gate per record: Great Expectations takes a frame
+FRAME_BYTES = 1650  # memory of a gate per record: Great Expectations takes a frame
 MODELS = ("rewrite", "clip", "nli", "reward", "sts")
 
 

@@ -97,6 +97,17 @@ def test_without_a_usable_manifest_finished_shards_are_still_found(tmp_path):
         assert shards(tmp_path) == before, content
 
 
+def test_a_torn_entry_costs_its_shard_a_look_and_no_answer(tmp_path):
+    go(questions(40), Stub(), tmp_path)
+    before = shards(tmp_path)
+    path = tmp_path / "journal" / "manifest.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    second = Stub()
+    go(questions(40), second, tmp_path)
+    assert second.tries == []
+    assert shards(tmp_path) == before
+
+
 def test_a_sealed_shard_without_a_column_of_the_answers_is_made_again(tmp_path):
     with open_journal(tmp_path, TEXTS) as journal:
         journal.seal(0, DONE)
