@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Keys = np.ndarray[Any, np.dtype[np.uint64]]
 
 WORK = Path(".work")
-ROWS = 500_000  # rows in memory at once
+ROWS = 200_000  # rows in memory at once
 PARTITIONS = 500  # files open at once; above ROWS * PARTITIONS rows, partitions grow
 
 
