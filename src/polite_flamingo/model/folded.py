@@ -31,7 +31,7 @@ class FoldedLora(Linear):
     def _pays(self, x: torch.Tensor) -> bool:
         """Whether folding is exact and less work, forward and backward, for many rows of `x`."""
         weight, down = self.base_layer.weight, self.lora_A[ADAPTER].weight
-        whole = weight.numel() > 0 < down.numel()  # ZeRO-3 keeps shards until a layer asks for its own
+        whole = not hasattr(down, "ds_id")  # ZeRO-3 gathers what a layer needs when that layer itself is called
         plain = weight.dtype == down.dtype == x.dtype == torch.float32  # a sum in bfloat16 would lose small adapters
         sure = isinstance(self.lora_dropout[ADAPTER], nn.Identity)
         if not (whole and plain and sure) or torch.is_autocast_enabled(x.device.type):
