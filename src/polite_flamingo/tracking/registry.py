@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 HISTORY = "champion.history"
+ROLLED_BACK = ("rolled_back", "rolled_back.reason")
 CONTENT = "content"  # tag: hash of what a version is
 MOST_HISTORY = 500
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what MLflow says of a name that is not there
@@ -250,6 +251,8 @@ class ModelRegistry:
                 )
             numbers = [*self.history(name), version.number][-MOST_HISTORY:]
             self.note(version, {**tags, "champion.since": _now()})
+            for key in set(ROLLED_BACK) & set(version.tags):
+                self._client.delete_model_version_tag(name, str(version.number), key)
             self._client.set_registered_model_alias(name, CHAMPION, str(version.number))
             self._client.set_registered_model_tag(name, HISTORY, ",".join(map(str, numbers)))
             if (challenger := self.aliased(name, CHALLENGER)) and challenger.number == version.number:
@@ -268,9 +271,7 @@ class ModelRegistry:
             going, coming = self.version(name, numbers[-1]), self.version(name, numbers[-2])
             self._client.set_registered_model_tag(name, HISTORY, ",".join(map(str, numbers[:-1])))
             self._client.set_registered_model_alias(name, CHAMPION, str(coming.number))
-            self.note(
-                going, {"rolled_back": _now(), "rolled_back.reason": reason, "rolled_back.to": str(coming.number)}
-            )
+            self.note(going, dict(zip(ROLLED_BACK, (_now(), reason), strict=True)))
             self.note(coming, {"champion.since": _now()})
         return going, coming
 

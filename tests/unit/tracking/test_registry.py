@@ -140,8 +140,9 @@ def test_rolling_back_goes_on_to_older_champions(registry: ModelRegistry, versio
     assert champion(registry) == 1
     with pytest.raises(ModelError, match="no version was champion before"):
         registry.roll_back(NAME, "further")
-    registry.promote(versions[2], registry.aliased(NAME, CHAMPION), {})
+    registry.promote(registry.version(NAME, 3), registry.aliased(NAME, CHAMPION), {})
     assert registry.history(NAME) == [1, 3]
+    assert "rolled_back" not in registry.version(NAME, 3).tags
 
 
 def test_a_promotion_against_an_old_champion_is_refused(registry: ModelRegistry, versions: list[Any]) -> None:
