@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import sys
 import time
@@ -11,11 +13,13 @@ from pathlib import Path
 from polite_flamingo.errors import BusyError
 from polite_flamingo.launch.processes import start, stop, terminated_as_exit
 from polite_flamingo.tracking.mlflow import runs_page
-from polite_flamingo.tracking.store import ARTIFACTS, artifact_folder, tracking_uri
+from polite_flamingo.tracking.store import artifact_folder, tracking_uri
 
 
 def serve_interfaces(docs: Path, *, mlflow_port: int, prefect_port: int) -> int:
-    """Start the MLflow UI and a Prefect server on 127.0.0.1, say where they are, and stop both on Ctrl-C.
+    """Start the MLflow UI and a Prefect server on 127.0.0.1, say where they are, and stop them on Ctrl-C.
+
+    Where MLFLOW_TRACKING_URI names a server, its page is told instead of a UI started.
 
     Args:
         docs: Start page of the Data Docs, named beside the two addresses.
@@ -26,29 +30,28 @@ def serve_interfaces(docs: Path, *, mlflow_port: int, prefect_port: int) -> int:
         0 after Ctrl-C, 1 when a server ended by itself.
     """
     store = tracking_uri()
+    files = artifact_folder(store)
+    address = re.sub("//[^/@]*@", "//", store).rstrip("/") if files is None else f"http://127.0.0.1:{mlflow_port}"
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # not in the command: it may hold a password
     mlflow = [
         sys.executable,
         "-m",
         "mlflow",
         "ui",
-        "--backend-store-uri",
-        store,
         "--host",
         "127.0.0.1",
         "--workers",
         "1",
         "--artifacts-destination",
-        str(artifact_folder(store) or ARTIFACTS),
+        str(files or ""),
     ]
     prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
 
+    servers = {"MLflow": (mlflow_port, [*mlflow, "--port", str(mlflow_port)])} if files is not None else {}
     return serve_commands(
-        {
-            "MLflow": (mlflow_port, [*mlflow, "--port", str(mlflow_port)]),
-            "Prefect": (prefect_port, [*prefect, "--port", str(prefect_port)]),
-        },
+        {**servers, "Prefect": (prefect_port, [*prefect, "--port", str(prefect_port)])},
         [
-            f"{'Runs':<10} http://127.0.0.1:{mlflow_port}{runs_page()}",
+            f"{'Runs':<10} {address}{runs_page()}",
             f"Data Docs  {docs.resolve()}{'' if docs.exists() else '  (written by the first quality gate)'}",
         ],
     )
@@ -72,7 +75,7 @@ def serve_commands(servers: dict[str, tuple[int, list[str]]], notes: Sequence[st
                     time.sleep(0.2)
             for name, (port, _) in servers.items():
                 print(f"{name:<10} http://127.0.0.1:{port}")
-            print(*notes, "Ctrl-C stops both.", sep="\n", flush=True)
+            print(*notes, "Ctrl-C stops them.", sep="\n", flush=True)
             while all(process.poll() is None for process in processes.values()):
                 time.sleep(0.5)
         ended = next(name for name, process in processes.items() if process.poll() is not None)
