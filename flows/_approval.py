@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, pause_flow_run
 from prefect.client.orchestration import get_client
@@ -63,29 +63,20 @@ def ask(job: Job, seconds: float) -> State | None:
 
 def cost_page(job: Job) -> str:
     """What there is to tune on, and what it will take, as Markdown."""
+    figures = summarise(read_reports(job.reports))
+    known = [f"- {group}.{name} {value}" for group, values in figures.items() for name, value in values.items()]
+    head, tail = f"# Tune profile {job.profile}?", "`tune_raw` repeats stages 1 and 2 on raw annotations."
+    return "\n".join([head, "", *known, "", *_costs(job), "", f"{tail} Nothing is lost if this run is cancelled."])
+
+
+def _costs(job: Job) -> list[str]:
+    """A row per training of the tuning, from `polite-flamingo plan`."""
     command = [sys.executable, "-m", "polite_flamingo", "plan", "--profile", job.profile, "--json"]
     done = subprocess.run(command, cwd=job.folder, env=job.environment, capture_output=True, text=True, check=False)
-    figures = summarise(read_reports(job.reports))
-    known = [f"{group}.{name} {value}" for group, values in figures.items() for name, value in values.items()]
-    return "\n".join(
-        [
-            f"# Tune profile {job.profile}?",
-            "",
-            *(f"- {line}" for line in known),
-            "",
-            *(
-                _costs(json.loads(done.stdout))
-                if done.returncode == 0
-                else ["`polite-flamingo plan` could not say the cost."]
-            ),
-            "",
-            "`tune_raw` repeats stages 1 and 2 on raw annotations. Nothing is lost if this run is cancelled.",
-        ]
-    )
-
-
-def _costs(plan: dict[str, Any]) -> list[str]:
-    """A row per training of the tuning."""
+    try:
+        plan = json.loads(done.stdout)
+    except ValueError:
+        return ["`polite-flamingo plan` could not say what it costs:", "", done.stderr]
     lines = ["| training | steps | tokens | hours | GB per device |", "| --- | --- | --- | --- | --- |"]
     for name, needs in plan["trainings"].items():
         if name != "rewriter":
@@ -97,7 +88,6 @@ def _costs(plan: dict[str, Any]) -> list[str]:
 
 def _cancelled(message: str) -> State:
     """End the run although the server has given it up: it takes only force from there."""
-    state = Cancelled(message=message)
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(flow_run.id, state, force=True)
-    return state
+        client.set_flow_run_state(flow_run.id, Cancelled(message=message), force=True)
+    return Cancelled(message=message)

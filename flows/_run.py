@@ -44,13 +44,13 @@ def bring_up_to_date(job: Job, stages: Sequence[str], approval_seconds: float | 
         with project_of(job.profile, job.root, wait=Waiting(f"another run works on profile {job.profile}")) as project:
             job.folder = project
             states |= Queue(job, part).run()
-            failed = [state for state in states.values() if not state.is_completed()]
+            failed = [like(state, stage) for stage, state in states.items() if not state.is_completed()]
             track_outputs(job, bool(failed), return_state=True)
         if failed:
             break
     record_places(job.profile, _places(job))
     if failed:
-        return like(failed[0])
+        return failed[0]
     skipped = sum(state.name == UP_TO_DATE for state in states.values())
     return Completed(message=f"{len(states) - skipped} stages ran, {skipped} were up to date")
 

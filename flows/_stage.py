@@ -217,6 +217,6 @@ def track_outputs(job: Job, failed: bool) -> State:
     return state
 
 
-def like(state: State) -> State:
-    """The state of a task as one that a flow may end in."""
-    return State(type=state.type, name=state.name, message=state.message)
+def like(state: State, name: str) -> State:
+    """The state of a task as one that a flow may end in; the message tells the task's name."""
+    return State(type=state.type, name=state.name, message=f"{name}: {state.message}" if state.message else None)

@@ -32,7 +32,7 @@ def fetch(datasets: list[Dataset], accept_licence: bool = False, data_root: str 
         data_root: Folder they go to; the other deployments take it as their data_root.
     """
     work = Work(ROOT, dict(os.environ))
-    return like(fetch_files(work, datasets, accept_licence, data_root, return_state=True))
+    return like(fetch_files(work, datasets, accept_licence, data_root, return_state=True), "fetch")
 
 
 @task(name="fetch", task_run_name="fetch", **PATIENT)

@@ -110,6 +110,8 @@ def test_a_failing_stage_fails_its_run_and_keeps_its_own_error(client: Any, requ
     parent, (child,) = _runs(client, request.node.name)
     assert (parent.info.status, child.info.status) == ("FAILED", "FAILED")
     assert list(waiting()) == []
+    path = f"/#/experiments/{parent.info.experiment_id}/runs"
+    assert tracking.run_pages() == {"pipeline": f"{path}/{parent.info.run_id}", "filter": f"{path}/{child.info.run_id}"}
 
 
 def test_a_store_that_cannot_be_opened_warns_and_the_stage_runs(
