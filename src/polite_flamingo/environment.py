@@ -19,6 +19,7 @@ TELEMETRY_OFF = {
     "GX_ANALYTICS_ENABLED": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}  # a bar for every small file
 PREFECT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own 20 s are too few for a small machine
     "PREFECT_SERVER_UI_API_URL": "/api",  # of the page itself, whatever its port; by default always port 4200
@@ -43,7 +44,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 def prepare_environment() -> None:
     """Set what is not set yet; call before importing any heavy library."""
-    for name, value in {**TELEMETRY_OFF, **PREFECT}.items():
+    for name, value in {**TELEMETRY_OFF, **QUIET, **PREFECT}.items():
         os.environ.setdefault(name, value)
 
 
