@@ -47,7 +47,7 @@ real: $(STAMP)  ## rewrite, score and filter real files: make real DATA_ROOT=fol
 	$(BIN)/polite-flamingo run --profile smol --data-root "$(DATA_ROOT)" --until check_pf1m
 
 test: $(STAMP)  ## run the tests, on two cores
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 checks: $(STAMP)  ## lint, format, types, import directions, parameters
 	$(BIN)/ruff check .
