@@ -12,7 +12,7 @@ from typing import Any
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.io import read_json, read_shards, write_atomic
-from polite_flamingo.launch.pipeline_file import read_stages
+from polite_flamingo.launch.pipeline_file import overlap, predecessors, read_stages
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.pipeline import Stage
 from polite_flamingo.reports.summary import summarise
@@ -69,13 +69,12 @@ def ancestors(stage: str, stages: Mapping[str, Mapping[str, Any]]) -> tuple[str,
         stage: Name of a stage.
         stages: Those of dvc.yaml.
     """
+    before = predecessors(stages)
     found, ahead = {stage}, [stage]
     while ahead:
-        reads = stages.get(ahead.pop(), {}).get("deps", ())
-        for name, other in stages.items():
-            if name not in found and any(_overlap(dep, out) for dep in reads for out in _outs(other)):
-                found.add(name)
-                ahead.append(name)
+        new = before.get(ahead.pop(), set()) - found
+        found |= new
+        ahead += new
     return tuple(name for name in (stages or found) if name in found)
 
 
@@ -119,10 +118,6 @@ def _outs(stage: Mapping[str, Sequence[str]]) -> list[str]:
     return [*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())]
 
 
-def _overlap(one: str, other: str) -> bool:
-    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
-
-
 def _log_data(
     stage: str,
     upstream: Sequence[str],
@@ -135,7 +130,7 @@ def _log_data(
     def read_by(names: Sequence[str]) -> list[DataInput]:
         deps = [dep for name in names for dep in stages.get(name, {}).get("deps", ())]
         folders = {name: params.data / folder for name, (folder, _) in DATA.items()}
-        read = [name for name, folder in folders.items() if any(_overlap(str(folder), dep) for dep in deps)]
+        read = [name for name, folder in folders.items() if any(overlap(str(folder), dep) for dep in deps)]
         found = [describe(name, folders[name], DATA[name][1], hashes) for name in read]
         return [data for data in found if data is not None]
 

@@ -27,10 +27,15 @@ def predecessors(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]
             writer
             for dep in map(_path, stage.get("deps", ()))
             for out, writer in written.items()
-            if writer != name and (f"{dep}/".startswith(f"{out}/") or f"{out}/".startswith(f"{dep}/"))
+            if writer != name and overlap(dep, out)
         }
         for name, stage in stages.items()
     }
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two paths are one, or one lies below the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
 def _path(entry: str | Mapping[str, Any]) -> str:
