@@ -8,27 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.ablations.results import METRICS, TUNED
+from polite_flamingo.ablations.steps import STEPS, step_name
 from polite_flamingo.ablations.variants import BASE
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import true_minus
 from polite_flamingo.io import write_atomic
 
 BEGIN, END = "<!-- begin of the generated tables -->", "<!-- end of the generated tables -->"
-U_METRICS = ("qa_in_domain", "qa_in_domain_exact", "reward")
+U_METRICS = ("qa_in_domain", "qa_in_domain_exact", "qa_out_of_domain", "qa_out_of_domain_exact", "reward")
 
 
 def tables(summary: Mapping[str, Any]) -> str:
-    """The tables in Markdown: the U by seed, then every variant after each stage and its difference from the recipe."""
+    """The tables in Markdown: the U by seed and from stage to stage, then every variant and its difference from it."""
     variants = summary["variants"]
     parts = ["Accuracies (in domain, out of domain) in percent; STS and reward have no unit."]
     if BASE in variants:
-        parts += [_u_table(variants[BASE])]
+        count = len(variants[BASE]["seeds"])
+        parts += [
+            _u_table(variants[BASE]),
+            f"From stage to stage, paired by sample and seed ({count} {'seed' if count == 1 else 'seeds'}). The first "
+            "interval is a bootstrap over samples: sure for these seeds. The second one covers other seeds too: "
+            "Student's t, of the variance between seeds plus that between samples; **bold** where it leaves out zero.",
+            _step_table(variants[BASE]),
+        ]
     last = "stage3"
     parts += [f"After {_words(last)}: mean over seeds and its 95 % interval.", _values(variants, last)]
     for stage in ("stage2", last):
         parts += [
             f"Difference from the recipe after {_words(stage)}, same samples and seeds, with its 95 % interval; "
-            "**bold** where the interval leaves out zero and every seed has the same sign.",
+            "**bold** where the interval leaves out zero and at least two seeds have the same sign, all of them.",
             _differences(variants, stage),
         ]
     parts += ["What each variant sets:", _settings(variants)]
@@ -68,13 +76,38 @@ def _u_table(recipe: Mapping[str, Any]) -> str:
     return _table(heads, rows)
 
 
+def _step_table(recipe: Mapping[str, Any]) -> str:
+    heads = ["change", "", "mean", "95 % over samples", "95 % over seeds and samples", "seeds that fall", "rise"]
+    rows = []
+    for metric in U_METRICS:
+        for before, after in STEPS:
+            figure = recipe["steps"].get(step_name(before, after), {}).get(metric)
+            if figure is None or figure["value"] is None:
+                continue
+            seeds = figure["over_seeds"]
+            mean = _show(metric, figure["value"], "+")
+            clear = seeds["low"] is not None and (seeds["low"] > 0 or seeds["high"] < 0)
+            rows.append(
+                [
+                    METRICS[metric],
+                    f"{_words(before)} to {after.removeprefix('stage')}",
+                    f"**{mean}**" if clear else mean,
+                    _interval(metric, figure, "+"),
+                    "one seed" if seeds["low"] is None else _interval(metric, seeds, "+"),
+                    str(seeds["falls"]),
+                    str(seeds["rises"]),
+                ]
+            )
+    return _table(heads, rows)
+
+
 def _values(variants: Mapping[str, Any], stage: str) -> str:
     rows = [
-        [v["label"], *(_with_interval(metric, v["stages"][stage][metric]) for metric in METRICS)]
+        [v["label"], str(len(v["seeds"])), *(_with_interval(m, v["stages"][stage][m]) for m in METRICS)]
         for v in variants.values()
         if stage in v["stages"]
     ]
-    return _table(["variant", *METRICS.values()], rows)
+    return _table(["variant", "seeds", *METRICS.values()], rows)
 
 
 def _differences(variants: Mapping[str, Any], stage: str) -> str:
@@ -82,8 +115,10 @@ def _differences(variants: Mapping[str, Any], stage: str) -> str:
     for variant in variants.values():
         figures = variant["stages"].get(stage, {})
         if any("difference" in figure for figure in figures.values()):
-            rows.append([variant["label"], *(_difference(metric, figures[metric]) for metric in METRICS)])
-    return _table(["variant", *METRICS.values()], rows)
+            paired = {seed for figure in figures.values() for seed in figure.get("difference", {}).get("by_seed", {})}
+            cells = (_difference(metric, figures[metric]) for metric in METRICS)
+            rows.append([variant["label"], str(len(paired)), *cells])
+    return _table(["variant", "seeds", *METRICS.values()], rows)
 
 
 def _settings(variants: Mapping[str, Any]) -> str:
@@ -100,7 +135,7 @@ def _difference(metric: str, figure: Mapping[str, Any]) -> str:
         return ""
     runs = [value for value in difference["by_seed"].values() if value is not None]
     same = all(value > 0 for value in runs) or all(value < 0 for value in runs)
-    clear = same and (difference["low"] > 0 or difference["high"] < 0)
+    clear = same and len(runs) > 1 and (difference["low"] > 0 or difference["high"] < 0)
     value, low, high = (_show(metric, difference[part], "+") for part in ("value", "low", "high"))
     text = f"{value} ({low} to {high})"
     return f"**{text}**" if clear else text
@@ -110,8 +145,8 @@ def _with_interval(metric: str, figure: Mapping[str, Any]) -> str:
     return "" if figure["value"] is None else f"{_show(metric, figure['value'])} ({_interval(metric, figure)})"
 
 
-def _interval(metric: str, figure: Mapping[str, Any]) -> str:
-    return f"{_show(metric, figure['low'])} to {_show(metric, figure['high'])}"
+def _interval(metric: str, figure: Mapping[str, Any], sign: str = "") -> str:
+    return f"{_show(metric, figure['low'], sign)} to {_show(metric, figure['high'], sign)}"
 
 
 def _show(metric: str, value: float | None, sign: str = "") -> str:

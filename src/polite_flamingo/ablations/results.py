@@ -1,7 +1,7 @@
 """What the experiments measured: one JSON per experiment, and the figures of a variant over its seeds.
 
 The interval of a variant is a bootstrap over samples of the score averaged over seeds; beside it stands the standard
-deviation between seeds. A difference from the recipe is paired: the same samples, the same seeds.
+deviation between seeds. A difference from the recipe, or from the stage before, is paired: the same samples and seeds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from polite_flamingo.ablations.experiments import Experiment
+from polite_flamingo.ablations.steps import STEPS, changes, over_seeds, step_name
 from polite_flamingo.ablations.variants import BASE
 from polite_flamingo.evaluate.answers import outcomes
 from polite_flamingo.evaluate.bootstrap import bootstrap_mean
@@ -25,6 +26,7 @@ TUNED = ("stage1", "stage2", "stage3")
 METRICS = {  # figure -> heading
     "qa_in_domain": "in domain",
     "qa_in_domain_exact": "in domain, exact",
+    "qa_out_of_domain": "out of domain",
     "qa_out_of_domain_exact": "out of domain, exact",
     "caption_sts": "caption STS",
     "change_sts": "change STS",
@@ -54,7 +56,8 @@ def collect(params: Params, experiment: Experiment, folder: Path) -> Path:
             rows = list(read_shards(Path(scratch) / "answers"))
         outcome = outcomes(map(Rewrite.from_row, rows), seen_sources=seen)
         scores[stage] = {name: _rounded(outcome[name]) for name in METRICS}
-    reports = {s: json.loads(project.read_text((params.reports / f"tune_{s}.json").as_posix())) for s in TUNED}
+    names = ("evaluate", *(f"tune_{stage}" for stage in TUNED))
+    reports = {name: json.loads(project.read_text((params.reports / f"{name}.json").as_posix())) for name in names}
     write_json(
         path,
         {
@@ -63,7 +66,8 @@ def collect(params: Params, experiment: Experiment, folder: Path) -> Path:
             "seed": experiment.seed,
             "experiment": experiment.name,
             "changes": dict(experiment.changes),
-            "training": {stage: _training(report) for stage, report in reports.items()},
+            "judges": reports["evaluate"]["judges"],
+            "training": {stage: _training(reports[f"tune_{stage}"]) for stage in TUNED},
             "means": {stage: {m: _mean(v.values()) for m, v in values.items()} for stage, values in scores.items()},
             "scores": scores,
         },
@@ -72,7 +76,7 @@ def collect(params: Params, experiment: Experiment, folder: Path) -> Path:
 
 
 def summarise(files: Iterable[Path], *, resamples: int, seed: int) -> dict[str, Any]:
-    """Figures of every variant: stage -> metric -> mean, interval, values by seed, difference from the recipe.
+    """Figures of every variant after every stage, and what changed from stage to stage.
 
     Args:
         files: Reports of `collect`.
@@ -80,11 +84,15 @@ def summarise(files: Iterable[Path], *, resamples: int, seed: int) -> dict[str, 
         seed: Seed of the bootstrap.
 
     Returns:
-        ``variants`` (in the order of `files`), each with ``label``, ``seeds``, ``changes`` and ``stages``.
+        ``judges`` of the answers, and ``variants`` (in the order of `files`), each with ``label``, ``seeds``,
+        ``changes``, ``stages`` (stage -> metric -> mean, interval, values by seed, difference from the recipe) and
+        ``steps`` (step -> metric -> the same of the change, and how it stands ``over_seeds``).
     """
     groups: dict[str, list[dict[str, Any]]] = {}
+    judges: dict[str, Any] = {}
     for report in map(read_json, files):
         groups.setdefault(report["variant"], []).append(report)
+        judges = report["judges"]  # of all: they are among what an experiment is named after
     base = {report["seed"]: report for report in groups.get(BASE, [])}
     summary: dict[str, Any] = {}
     for name, reports in groups.items():
@@ -95,18 +103,36 @@ def summarise(files: Iterable[Path], *, resamples: int, seed: int) -> dict[str, 
                 purpose = f"{name}:{stage}:{metric}"
                 runs = {r["seed"]: r["scores"][stage][metric] for r in reports}
                 figure = _figure(runs, resamples=resamples, seed=seed, purpose=purpose)
-                paired = {s: _minus(v, base[s]["scores"][stage][metric]) for s, v in runs.items() if s in base}
+                paired = changes({s: r["scores"][stage][metric] for s, r in base.items()}, runs)
                 if name != BASE and paired:
                     figure["difference"] = _figure(paired, resamples=resamples, seed=seed, purpose=f"{purpose}:paired")
                 stages[stage][metric] = figure
-        changes = {k: v for k, v in reports[0]["changes"].items() if k not in ("tune.common.seed", "evaluate.models")}
+        sets = {k: v for k, v in reports[0]["changes"].items() if k not in ("tune.common.seed", "evaluate.models")}
         summary[name] = {
             "label": reports[0]["label"],
             "seeds": sorted(r["seed"] for r in reports),
-            "changes": changes,
+            "changes": sets,
             "stages": stages,
+            "steps": _steps(reports, resamples=resamples, seed=seed),
         }
-    return {"variants": summary, "metrics": METRICS}
+    return {"judges": judges, "variants": summary, "metrics": METRICS}
+
+
+def _steps(reports: Sequence[Mapping[str, Any]], *, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """What changed between the stages that all these reports of a variant have."""
+    measured = set.intersection(*(set(report["scores"]) for report in reports))
+    found: dict[str, dict[str, Any]] = {}
+    for before, after in STEPS:
+        if not {before, after} <= measured:
+            continue
+        name = step_name(before, after)
+        found[name] = {}
+        for metric in METRICS:
+            first, last = ({r["seed"]: r["scores"][stage][metric] for r in reports} for stage in (before, after))
+            runs = changes(first, last)
+            figure = _figure(runs, resamples=resamples, seed=seed, purpose=f"{reports[0]['variant']}:{name}:{metric}")
+            found[name][metric] = {**figure, "over_seeds": over_seeds(runs)}
+    return found
 
 
 def _figure(runs: Mapping[int, Mapping[str, float]], *, resamples: int, seed: int, purpose: str) -> dict[str, Any]:
@@ -118,10 +144,6 @@ def _figure(runs: Mapping[int, Mapping[str, float]], *, resamples: int, seed: in
     interval = bootstrap_mean(averaged, resamples=resamples, seed=seed, purpose=purpose).to_json()
     deviation = round(stdev(values), 6) if len(values) > 1 else None
     return {**interval, "by_seed": by_seed, "sd": deviation}
-
-
-def _minus(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, float]:
-    return {key: value - right[key] for key, value in left.items() if key in right}
 
 
 def _training(report: Mapping[str, Any]) -> dict[str, Any]:

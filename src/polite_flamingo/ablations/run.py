@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from polite_flamingo.io import write_atomic, write_json
 from polite_flamingo.params import Params
 
 LOG = logging.getLogger(__name__)
+NAME = re.compile(r"\w+-seed(\d+)-[0-9a-f]+")  # of an experiment
 
 
 def run_ablations(
@@ -29,7 +31,7 @@ def run_ablations(
     page: Path | None,
     recipe_seeds: Sequence[int] = (),
 ) -> str:
-    """Run what is missing, write ``reports/ablations/P`` and return the tables.
+    """Run what is missing, write ``reports/ablations/P`` and return the tables of all that is finished.
 
     Args:
         params: The profile's parameters.
@@ -46,13 +48,12 @@ def run_ablations(
     prepare(params)
     selected = experiments(params, select_variants(params, names), seeds, extra, recipe_seeds)
     folder = Path("reports") / "ablations" / params.profile
-    reports: dict[str, Path] = {}
 
     def finished(experiment: Experiment) -> None:
-        reports[experiment.name] = collect(params, experiment, folder)
+        collect(params, experiment, folder)
 
     failed = run_all(params, selected, jobs=jobs, logs=Path(".work") / "ablations", finished=finished)
-    text, figures = _report(params, [reports[e.name] for e in selected if e.name in reports], folder)
+    text, figures = _report(params, measured(params, extra, folder), folder)
     if failed:
         raise PoliteFlamingoError(
             f"{len(failed)} of {len(selected)} experiments failed",
@@ -76,6 +77,20 @@ def commands(
     """The DVC commands that `run_ablations` would run, one per line."""
     selected = experiments(params, select_variants(params, names), seeds, extra, recipe_seeds)
     return "\n".join(" ".join(["dvc", *command(params, experiment)[3:]]) for experiment in selected)
+
+
+def measured(params: Params, extra: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Reports of all experiments that were finished with the present code, data and settings, whoever asked for them.
+
+    Args:
+        params: The profile's parameters.
+        extra: Changes made to every experiment.
+        folder: Folder of the reports.
+    """
+    names = [NAME.fullmatch(path.stem) for path in folder.glob("*.json")]
+    seeds = sorted({int(name[1]) for name in names if name})
+    paths = (folder / f"{e.name}.json" for e in experiments(params, select_variants(params, None), seeds, extra))
+    return [path for path in paths if path.is_file()]
 
 
 def _report(params: Params, files: Sequence[Path], folder: Path) -> tuple[str, list[Path]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.evaluate.drawing import BLUE, GREY, GRID, ORANGE, RED, styled, true_minus
+from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, ORANGE, RED, styled, true_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 SHIFT = 0.17  # between the two stages of a row, in rows
 PANELS = {  # metric -> heading, axis, in percent
     "qa_in_domain": ("Understanding", "in-domain VQA accuracy (NLI)", True),
-    "qa_out_of_domain_exact": ("Out of domain", "VQA accuracy (ground truth)", True),
+    "qa_out_of_domain": ("Out of domain", "out-of-domain VQA accuracy (NLI)", True),
     "caption_sts": ("Captions", "STS with the annotation", False),
     "reward": ("Politeness", "mean reward", False),
 }
+U_PANELS = (("qa_in_domain", BLUE, ".0%"), ("qa_out_of_domain", GREEN, ".0%"), ("reward", RED, ".2f"))
 
 
 @styled
@@ -25,7 +26,7 @@ def variant_panels(variants: Mapping[str, Any], base: str) -> Figure:
     """Figure 9 in miniature: every variant's figures after stages 2 and 3, with 95 % intervals and single seeds.
 
     Args:
-        variants: Name -> ``label`` and ``stages`` (stage -> metric -> value, low, high, by_seed).
+        variants: Name -> ``label``, ``seeds`` and ``stages`` (stage -> metric -> value, low, high, by_seed).
         base: The variant whose stage 3 is the dashed line.
     """
     from matplotlib.figure import Figure as Canvas
@@ -48,7 +49,7 @@ def variant_panels(variants: Mapping[str, Any], base: str) -> Figure:
         axes.grid(axis="x", color=GRID)
         axes.tick_params(axis="y", length=0)
         axes.set(title=title, xlabel=label)
-    panels[0].set_yticks(range(len(rows)), [row["label"] for row in rows])
+    panels[0].set_yticks(range(len(rows)), [f"{row['label']}\n{_seeds(len(row['seeds']))}" for row in rows])
     handles = [
         panels[0].plot([], [], "s", color=ORANGE, label="after stage 2")[0],
         panels[0].plot([], [], "o", color=BLUE, label="after stage 3")[0],
@@ -64,14 +65,14 @@ def u_by_seed(recipe: Mapping[str, Any], raw: Mapping[str, Any] | None, stages: 
 
     Args:
         recipe: ``stages`` of the recipe: stage -> metric -> value, low, high, by_seed.
-        raw: The same of the training on raw annotations; its stage 2 is the dashed line.
+        raw: The same of the training on raw annotations; its stage 2 is the dashed line, where it is near.
         stages: Stages from left to right.
     """
     from matplotlib.figure import Figure as Canvas
 
-    figure = Canvas(figsize=(8.6, 3.8), layout="constrained")
-    panels = (("qa_in_domain", BLUE, ".0%"), ("reward", RED, ".2f"))
-    for axes, (metric, colour, form) in zip(figure.subplots(1, 2), panels, strict=True):
+    panels = [panel for panel in U_PANELS if all(recipe[stage][panel[0]]["value"] is not None for stage in stages)]
+    figure = Canvas(figsize=(4.3 * max(1, len(panels)), 4.1), layout="constrained")
+    for axes, (metric, colour, form) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         title, label, percent = PANELS[metric]
         points = [recipe[stage][metric] for stage in stages]
         for run in points[0]["by_seed"]:
@@ -87,17 +88,32 @@ def u_by_seed(recipe: Mapping[str, Any], raw: Mapping[str, Any] | None, stages: 
             axes.annotate(
                 text, (row, point["high"]), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
             )
-        if raw is not None:
-            value = raw["stage2"][metric]["value"]
-            axes.axhline(value, color=GREY, linestyle="--", label=f"tuned on raw: {true_minus(value, form)}")
-            axes.legend(frameon=False, fontsize=9, loc="best")
+        if raw is not None and raw["stage2"][metric]["value"] is not None:
+            runs = [value for point in points for value in point["by_seed"].values()]
+            _raw_line(axes, raw["stage2"][metric]["value"], form, min(runs), max(runs))
         if percent:
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.set_xticks(range(len(stages)), [stage.replace("stage", "stage ") for stage in stages])
         axes.margins(x=0.15, y=0.2)
         axes.grid(axis="y", color=GRID)
         axes.set(title=title, ylabel=label)
+    seeds = _seeds(len(recipe[stages[0]]["reward"]["by_seed"]))
+    figure.supxlabel(f"{seeds}; thin: one seed, bold: their mean with its 95 % interval over samples", fontsize=9)
     return figure
+
+
+def _raw_line(axes: Axes, value: float, form: str, low: float, high: float) -> None:
+    """The training on raw annotations as a dashed line; named only where it would press the seeds together."""
+    text = f"tuned on raw: {true_minus(value, form)}"
+    if low - (high - low) <= value <= high + (high - low):
+        axes.axhline(value, color=GREY, linestyle="--", label=text)
+    else:
+        axes.plot([], [], color=GREY, linestyle="--", label=f"{text}, off the scale")
+    axes.legend(frameon=False, fontsize=9, loc="best")
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def _of(variant: Mapping[str, Any], stage: str, metric: str) -> Mapping[str, Any] | None:

@@ -11,7 +11,7 @@ from polite_flamingo.ablations.page import BEGIN, END, tables, update
 from polite_flamingo.ablations.results import METRICS, summarise
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.variant_figures import u_by_seed, variant_panels
-from polite_flamingo.io import write_json
+from polite_flamingo.io import read_json, write_json
 
 SAMPLES = [f"s{i}" for i in range(40)]
 
@@ -26,6 +26,7 @@ def _report(folder: Path, variant: str, seed: int, level: float, stages: tuple[s
             "variant": variant,
             "label": variant,
             "seed": seed,
+            "judges": {"nli": "small"},
             "changes": {
                 "tune.common.seed": seed,
                 "evaluate.models": [],
@@ -83,6 +84,26 @@ def test_the_tables_show_the_u_the_variants_and_clear_differences(files: list[Pa
     assert "**\N{MINUS SIGN}20.0 (\N{MINUS SIGN}20.0 to \N{MINUS SIGN}20.0)**" in text
     assert "`tune.common.data: raw`" in text
     assert "tune.common.seed" not in text
+
+
+def test_a_step_is_paired_and_asks_the_seeds_too(tmp_path: Path) -> None:
+    files = [_report(tmp_path, "base", seed, 0.5, ("stage1", "stage2")) for seed in (1, 2, 3)]
+    for file, change in zip(files, (-0.1, -0.2, 0.05), strict=True):
+        report = read_json(file)
+        last = {key: score + change for key, score in report["scores"]["stage1"]["reward"].items()}
+        write_json(file, {**report, "scores": {**report["scores"], "stage2": dict.fromkeys(METRICS, last)}})
+    step = _summary(files)["variants"]["base"]["steps"]["stage1 to stage2"]["reward"]
+    assert step["low"] == step["high"] == step["value"] == pytest.approx(-0.25 / 3, abs=1e-5)  # the samples agree
+    seeds = step["over_seeds"]
+    assert (seeds["falls"], seeds["rises"]) == (2, 1)
+    assert seeds["high"] - step["value"] == pytest.approx(4.303 * step["sd"] / 3**0.5, rel=1e-3)  # t of two degrees
+
+
+def test_one_seed_has_no_interval_over_seeds_and_no_bold_difference(files: list[Path]) -> None:
+    summary = _summary([files[0], files[3]])
+    seeds = summary["variants"]["base"]["steps"]["stage1 to stage2"]["reward"]["over_seeds"]
+    assert (seeds["low"], seeds["high"]) == (None, None)
+    assert "**" not in tables(summary).replace("**bold**", "")
 
 
 def test_a_difference_whose_seeds_disagree_is_not_bold(files: list[Path], tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def _pretend(monkeypatch: pytest.MonkeyPatch, fails: Sequence[str] = ()) -> None
                 "variant": experiment.variant.name,
                 "label": experiment.variant.label,
                 "seed": experiment.seed,
+                "judges": {},
                 "changes": dict(experiment.changes),
                 "scores": {stage: dict.fromkeys(METRICS, scores) for stage in experiment.variant.stages},
             },
@@ -92,9 +93,16 @@ def test_reports_tables_figures_and_the_page_are_written(
     folder = project / "reports/ablations/tiny"
     assert shown == (folder / "tables.md").read_text()
     assert shown.strip() in page.read_text()
-    assert list(read_json(folder / "summary.json")["variants"]) == ["base", "raw"]
     for name in ("ablations.png", "u_by_seed.png"):
         assert (page.parent / "figures" / name).read_bytes() == (folder / name).read_bytes()
+    assert list(read_json(folder / "summary.json")["variants"]) == ["base", "raw"]
+    assert main(["ablations", "--variants", "vit", "--seeds", "4"]) == 0  # the page forgets nothing that is finished
+    found = read_json(folder / "summary.json")["variants"]
+    assert {name: variant["seeds"] for name, variant in found.items()} == {
+        "base": [1, 2, 3, 4],
+        "vit": [4],
+        "raw": [1, 2, 3],
+    }
 
 
 def test_what_finished_is_reported_although_another_one_failed_and_the_page_is_left_alone(
