@@ -8,6 +8,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.params import Params
+from polite_flamingo.reports.over_seeds import RECIPE, read_ablations, seed_lines
 from polite_flamingo.reports.summary import read_reports
 
 Figures = dict[str, Any]
@@ -30,8 +31,8 @@ def build_report(params: Params) -> Figures:
 
     Returns:
         ``rewriter``, ``rewrite``, ``pf1m``, ``reward``, ``filter`` and ``tune`` hold the headline figures, those of
-        stages that have not run are absent; ``stages`` has every stage's own report, ``checks`` the gates, ``where``
-        what to open.
+        stages that have not run are absent; ``over_seeds`` has those of the recipe trained with several seeds, where
+        the ablations did; ``stages`` has every stage's own report, ``checks`` the gates, ``where`` what to open.
 
     Raises:
         DataError: no stage has run yet.
@@ -40,6 +41,10 @@ def build_report(params: Params) -> Figures:
     if not stages:
         raise DataError("there is nothing to report", where=params.reports, next_step="run `make demo` or `dvc repro`")
     report: Figures = {"profile": params.profile, **_headline(stages), "stages": stages}
+    if "evaluate" in stages:
+        ablations, report["over_seeds_missing"] = read_ablations(params, stages["evaluate"].get("judges"))
+        if ablations is not None:
+            report["over_seeds"] = {name: ablations["variants"][RECIPE][name] for name in ("seeds", "stages", "steps")}
     report["checks"] = {
         check["name"]: {"passed": check["passed"], "records": check["records"], "checks": len(check["findings"])}
         for check in map(read_json, sorted((params.reports / "checks").glob("*.json")))
@@ -74,6 +79,7 @@ def render_report(report: Figures) -> str:
         lines += _pf1m_lines(report)
     if "tune" in report:
         lines += _tune_lines(report["tune"])
+        lines += _seed_lines(report)
     if report["checks"]:
         gates = ", ".join(f"{name} {check['checks']} checks" for name, check in report["checks"].items())
         lines.append(_line("gates", gates))
@@ -152,6 +158,13 @@ def _tune_lines(tune: Mapping[str, Figures]) -> list[str]:
             label = {"annotation": "(annotations)", "raw": "raw annotations"}.get(model, model)
             lines.append(_line(label, _row(_number(tune[model].get(name)) for name in COLUMNS)))
     return [*lines, ""]
+
+
+def _seed_lines(report: Figures) -> list[str]:
+    if "over_seeds" not in report:
+        return [_line("other seeds", report["over_seeds_missing"]), ""]
+    rows = [_line(name, "".join(f"{cell:>32}" for cell in cells)) for name, *cells in seed_lines(report["over_seeds"])]
+    return [*rows, _line("", "changes with their 95 % interval over seeds and samples; in how many seeds they fall"), ""]
 
 
 def _row(cells: Any) -> str:

@@ -16,6 +16,7 @@ from polite_flamingo.io import write_json
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.reports.headline import build_report, first_records, render_report
+from polite_flamingo.reports.over_seeds import COLUMNS
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -117,6 +118,28 @@ def test_the_screen_holds_the_headlines_and_where_to_look(params: Params) -> Non
         assert part in screen
     assert max(map(len, screen.splitlines())) <= 120
     assert len(screen.splitlines()) <= 30
+
+
+def test_the_u_is_the_mean_over_seeds_unless_other_judges_measured_it(params: Params) -> None:
+    judged = {**STAGES["evaluate"], "judges": {"reward": "a"}}
+    write_json(params.reports / "evaluate.json", judged)
+    assert "other seeds         not measured" in render_report(build_report(params))
+    change = {"value": -0.05, "over_seeds": {"falls": 4, "rises": 1, "low": -0.1, "high": 0.02}}
+    recipe = {
+        "seeds": [1, 2, 3, 4, 5],
+        "stages": {"stage2": {metric: _interval(0.7) for metric in COLUMNS}},
+        "steps": {"stage1 to stage2": dict.fromkeys(COLUMNS, change)},
+    }
+    summary = {"judges": {"reward": "a"}, "variants": {"base": recipe}}
+    write_json(Path("reports/ablations/tiny/summary.json"), summary)
+    report = build_report(params)
+    assert report["over_seeds"]["seeds"] == [1, 2, 3, 4, 5]
+    screen = render_report(report)
+    assert "mean of 5 seeds" in screen
+    assert "-0.050 (-0.10 to +0.02), 4 fall" in screen
+    assert max(map(len, screen.splitlines())) <= 120
+    write_json(params.reports / "evaluate.json", {**judged, "judges": {"reward": "b"}})
+    assert "other judges" in render_report(build_report(params))
 
 
 def test_a_figure_nobody_could_measure_is_a_dash(params: Params) -> None:
