@@ -38,8 +38,7 @@ def test_the_variants_are_those_of_figure_9(params: Params) -> None:
     found = {variant.name: dict(variant.changes) for variant in variants(params)}
     assert found == {
         "base": {},
-        "resolution_low": {"tune.common.resolution": 32},
-        "resolution_high": {"tune.common.resolution": 96},
+        "resolution": {"tune.common.resolution": 40},
         "vit": {"tune.stage2.trainable": ["perceiver", "xattn", "vision"]},
         "lora_stage2": {"tune.stage2.trainable": ["perceiver", "xattn", "lora"]},
         "epochs": {"tune.stage2.epochs": 2 * params.tune.stage2.epochs},
@@ -48,13 +47,11 @@ def test_the_variants_are_those_of_figure_9(params: Params) -> None:
     }
 
 
-def test_resolutions_are_whole_patches_and_the_papers_for_its_tower(params: Params) -> None:
+def test_the_resolution_is_in_whole_patches_and_the_papers_for_its_tower(params: Params) -> None:
     config = params.models / "backbones" / "flamingo" / "vision" / "config.json"
-    config.write_text(json.dumps({"image_size": 224, "patch_size": 14}))
-    sides = {
-        v.name: v.changes["tune.common.resolution"] for v in variants(params) if "tune.common.resolution" in v.changes
-    }
-    assert sides == {"resolution_low": 112, "resolution_high": 336}
+    config.write_text(json.dumps({"image_size": 336, "patch_size": 14}))
+    (side,) = (v.changes["tune.common.resolution"] for v in variants(params) if v.name == "resolution")
+    assert side == 224
 
 
 def test_the_recipe_is_always_among_the_chosen_and_comes_first(params: Params) -> None:
