@@ -1,7 +1,7 @@
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CHANGE, EDIT
+from polite_flamingo.prompts.requests import EDIT, REMOTE_CHANGE
 from polite_flamingo.records import Task
 from polite_flamingo.sources.forms import files
 
@@ -114,7 +114,7 @@ def test_levir_cc_always_shows_the_image_before_first_and_tidies_the_sentences(r
             assert rejects == []
             assert (first.id, first.task) == ("levir_cc/train/train_000001", Task.CHANGE)
             assert [i.path for i in first.images] == [f"levir_cc/images/train/{d}/train_000001.png" for d in "AB"]
-            assert first.instruction in CHANGE
+            assert first.instruction in REMOTE_CHANGE
             assert first.response == "a road is built, with trees."
             assert first.extras["changed"] is True
             assert second.response == "\n".join(["the scene is the same as before."] * 5)

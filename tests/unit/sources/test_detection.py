@@ -1,10 +1,9 @@
 import struct
 
 import pytest
-from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CLASSIFY, DETECT, EDIT
+from polite_flamingo.prompts.requests import DETAILED
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Task
 from polite_flamingo.sources.forms.detection import counts_and_boxes, normalise
@@ -47,16 +46,10 @@ def dota(root):
     return write
 
 
-def test_a_pool_holds_eight_different_wordings() -> None:
-    for pool in [DETECT, CLASSIFY, EDIT]:
-        with case(pool):
-            assert len(set(pool)) == len(pool) == 8
-
-
 def test_counts_come_most_frequent_first_and_boxes_to_three_decimals() -> None:
     boxes = [["ship", 0.1, 0.2, 0.4, 0.6], ["harbor", 0, 0, 1, 1], ["harbor", 0.12345, 0, 0.5, 1]]
     assert counts_and_boxes(boxes) == (
-        f"Objects in the image: harbor (2), ship (1).\n\n{BOX_SENTENCE}\n"
+        f"Object Count: {{'harbor': 2, 'ship': 1}}\n\n{BOX_SENTENCE}\n"
         "ship: [0.1, 0.2, 0.4, 0.6]\nharbor: [0.0, 0.0, 1.0, 1.0]\nharbor: [0.123, 0.0, 0.5, 1.0]"
     )
 
@@ -73,14 +66,14 @@ def test_dior_turns_horizontal_boxes_into_counts_and_positions(root, dior) -> No
     assert rejects == []
     assert (sample.id, sample.task) == ("dior/train/00001", Task.CAPTION)
     assert sample.images[0].path == "dior/JPEGImages-trainval/00001.jpg"
-    assert sample.instruction in DETECT
+    assert sample.instruction in DETAILED
     assert sample.turns[0].images == (0,)
     assert sample.response == (
-        f"Objects in the image: ship (1), golf field (1).\n\n{BOX_SENTENCE}\n"
+        f"Object Count: {{'ship': 1, 'golf field': 1}}\n\n{BOX_SENTENCE}\n"
         "ship: [0.1, 0.2, 0.4, 0.6]\ngolf field: [0.0, 0.0, 1.0, 1.0]"
     )
     assert sample.extras["boxes"][0] == ["ship", 0.1, 0.2, 0.4, 0.6]
-    assert sample.extras["captions"] == ["Objects in the image: ship (1), golf field (1)."]
+    assert sample.extras["captions"] == ["Object Count: {'ship': 1, 'golf field': 1}"]
 
 
 def test_dior_looks_for_the_images_of_each_split_in_its_folder(root) -> None:
@@ -168,7 +161,7 @@ def test_dota_puts_upright_boxes_around_oriented_ones(root, dota) -> None:
     assert rejects == []
     assert (sample.id, sample.images[0].path) == ("dota/train/P0001", "dota/train/images/P0001.png")
     assert sample.extras["boxes"] == [["large vehicle", 0.1, 0.2, 0.4, 0.8]]
-    assert sample.response.startswith("Objects in the image: large vehicle (1).")
+    assert sample.response.startswith("Object Count: {'large vehicle': 1}\n")
 
 
 def test_dota_metadata_lines_are_optional(root, dota) -> None:

@@ -3,9 +3,9 @@ import logging
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CLASSIFY
 from polite_flamingo.records import Task
 from polite_flamingo.sources.forms.knowledge import Fact, align
+from polite_flamingo.sources.registry import catalogue, load_source
 
 BASE = "elevater/classification/dtd_20211007"
 ENTRY = {
@@ -39,7 +39,7 @@ def known(name: str, wiki: object = None, wordnet: str = "", path: object = "") 
     return {"classname": name, "def_wiki": wiki, "path_wn": path, "def_wn": wordnet}
 
 
-def test_the_raw_answer_is_clips_prompt_and_what_is_known_of_the_class(root, dtd) -> None:
+def test_the_raw_answer_is_the_datasets_template_and_what_is_known_of_the_class(root, dtd) -> None:
     dtd(
         "train.zip@banded/banded 0001.jpg 0",
         "train.zip@polka-dotted/1.jpg 1",
@@ -53,34 +53,42 @@ def test_the_raw_answer_is_clips_prompt_and_what_is_known_of_the_class(root, dtd
     assert rejects == []
     assert (first.id, first.task) == ("elevater_dtd/train/train.zip@banded/banded 0001.jpg", Task.CAPTION)
     assert first.images[0].path == f"{BASE}/train/banded/banded 0001.jpg"
-    assert first.instruction in CLASSIFY
+    assert first.instruction == "What is this?"
     assert first.response == (
-        "a photo of a banded\nbanded: A strip of material.\nbanded: bind together\nbanded: With bands."
+        "a photo of a banded texture.\nbanded: A strip of material.\nbanded: bind together\nbanded: With bands."
     )
     assert first.extras["wordnet"] == {"banded": ["set", "social group"]}
-    assert second.response == "a photo of a polka dotted\npolka dotted: Having round dots."
+    assert second.response == "a photo of a polka dotted texture.\npolka dotted: Having round dots."
+
+
+def test_every_dataset_of_elevater_has_a_template_for_its_classes() -> None:
+    readers = [load_source(name) for name in catalogue() if name.startswith("elevater_")]
+    assert len(readers) == 15 and all(reader.template.count("{}") == 1 for reader in readers)
+    assert load_source("elevater_oxford_pets").template.format("Persian") == "a photo of a Persian, a type of pet."
+    assert load_source("elevater_gtsrb").template.format("stop") == 'a centered photo of a "stop" traffic sign.'
 
 
 def test_without_knowledge_files_the_class_is_named_and_the_lack_logged(root, dtd, caplog) -> None:
     dtd("train.zip@1.jpg 0", labels="forest_road\n")
     with caplog.at_level(logging.WARNING):
         (sample,), _ = root.read("elevater_dtd", "elevater", "train")
-    assert sample.response == "a photo of a forest road"
+    assert sample.response == "a photo of a forest road texture."
     assert "elevater/knowledge/gpt3/GPT3_dtd.tsv" in caplog.text
 
 
 def test_null_definitions_give_no_text(root, dtd) -> None:
     dtd("train.zip@1.jpg 0", external=[known("banded"), known("knitted")])
     (sample,), rejects = root.read("elevater_dtd", "elevater", "train")
-    assert (sample.response, rejects) == ("a photo of a banded", [])
+    assert (sample.response, rejects) == ("a photo of a banded texture.", [])
 
 
 def test_an_image_with_several_labels_names_and_explains_them_all(root, dtd) -> None:
     dtd("train.zip@1.jpg 2,0,1", "train.zip@2.jpg 0,2", external=[known("knitted", "Made by knitting.")])
     (first, second), _ = root.read("elevater_dtd", "elevater", "train")
-    assert first.response == "a photo of a knitted, a banded and a polka-dotted\nknitted: Made by knitting."
+    pictured = [f"a photo of a {name} texture." for name in ("knitted", "banded", "polka-dotted")]
+    assert first.response.split("\n") == [*pictured, "knitted: Made by knitting."]
     assert first.extras["labels"] == ["knitted", "banded", "polka-dotted"]
-    assert second.response.startswith("a photo of a banded and a knitted")
+    assert second.extras["captions"] == [pictured[1], pictured[0]]
 
 
 def test_labels_are_counted_from_zero_and_blank_lines_are_no_classes(root, dtd) -> None:
@@ -157,7 +165,7 @@ def test_the_coco_form_joins_labels_whose_ids_start_anywhere(root, dtd) -> None:
         },
     )
     (first, second), (annotation, image) = root.read("elevater_dtd", "elevater", "train")
-    assert first.response == "a photo of a knitted\nknitted: Made by knitting."
+    assert first.response == "a photo of a knitted texture.\nknitted: Made by knitting."
     assert first.images[0].path == f"{BASE}/images/b.jpg"
     assert (second.images[0].path, second.extras["labels"]) == (f"{BASE}/images/a.jpg", ["banded"])
     assert (annotation.file, annotation.row) == (f"{BASE}/train.json#annotations", "2")

@@ -85,7 +85,7 @@ def test_aokvqa_asks_with_choices_and_answers_with_rationales(root) -> None:
     root.json("aokvqa/aokvqa_v1p0_val.json", [AOKVQA])
     (sample,), _ = root.read("aokvqa", "aokvqa", "val")
     assert sample.instruction == "What is it? dog, cat, cow, or hen?"
-    assert sample.response == "Answer: cat. It has whiskers. It purrs. It is small."
+    assert sample.response == "Answer: Cat. It has whiskers. It purrs. It is small."
     assert sample.images[0].path == "coco/val2017/000000000007.jpg"
     assert sample.extras["short_answer"] == "cat"
 

@@ -1,12 +1,27 @@
+import re
+
 from tests.unit.cases import case
 
-from polite_flamingo.prompts.requests import CAPTION, CHANGE, POINTED, REGION, STATEMENT, draw_request
+from polite_flamingo.prompts import requests
+from polite_flamingo.prompts.requests import CAPTION, DETAILED, ELABORATE, POINTED, REGION, STATEMENT, draw_request
+
+POOLS = {name: pool for name, pool in vars(requests).items() if name.isupper() and isinstance(pool, tuple)}
 
 
 def test_a_pool_holds_eight_different_wordings() -> None:
-    for pool in [CAPTION, CHANGE, POINTED, REGION, STATEMENT]:
-        with case(pool):
-            assert len(set(pool)) == len(pool) == 8
+    for name, pool in POOLS.items():
+        with case(name):
+            assert len(set(pool)) == len(pool) == (1 if name == "CLASSIFY" else 8)
+
+
+def test_no_wording_asks_for_positions_which_the_filters_would_remove() -> None:
+    asking = [w for pool in POOLS.values() for w in pool if re.search(r"\bwhere\b|locat|position|coordinate", w)]
+    assert asking == []
+
+
+def test_the_wordings_known_from_the_authors_are_there() -> None:
+    assert {"Describe the following image in detail", ELABORATE} < set(DETAILED)
+    assert requests.CLASSIFY == ("What is this?",)
 
 
 def test_the_wording_depends_on_seed_and_id_alone() -> None:

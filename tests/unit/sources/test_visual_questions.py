@@ -26,7 +26,7 @@ def test_vqa_e_answers_with_its_explanation_and_drops_the_score(root) -> None:
     root.json("vqa_e/VQA-E_train_set.json", [VQA_E])
     (sample,), rejects = root.read("vqa_e", "vqa_e", "train")
     assert (sample.id, sample.task, rejects) == ("vqa_e/train/7-0", Task.VQA, [])
-    assert sample.response == "Answer: yes. the cat lies on the sofa with its eyes closed"
+    assert sample.response == "Answer: Yes. the cat lies on the sofa with its eyes closed"
     assert sample.images[0].path == "coco/train2014/COCO_train2014_000000000007.jpg"
     assert sample.extras["short_answer"] == "yes"
 
@@ -44,7 +44,7 @@ def test_vqa_e_counts_the_majority_where_it_is_not_given(root) -> None:
     row = {key: value for key, value in VQA_E.items() if key != "multiple_choice_answer"}
     root.json("vqa_e/VQA-E_train_set.json", [{**row, "answers": ["no", "yes", "yes"], "explanation": "It blinks."}])
     (sample,), _ = root.read("vqa_e", "vqa_e", "train")
-    assert sample.response == "Answer: yes. It blinks."
+    assert sample.response == "Answer: Yes. It blinks."
 
 
 def test_vqa_e_rejects_a_broken_row_and_goes_on(root) -> None:

@@ -51,9 +51,9 @@ def read_choices(record: Any, field: str) -> tuple[list[str], str]:
 
 
 def with_reasons(answer: str, reasons: Iterable[str]) -> str:
-    """Raw answer of the data sets with rationales: ``Answer: ….`` and the reasons."""
+    """Raw answer of the data sets with rationales, as in PF-1M's records: ``Answer: Five.`` and the reasons."""
     end = "" if answer.endswith((".", "!", "?")) else "."
-    return " ".join((f"Answer: {answer}{end}", *reasons))
+    return " ".join((f"Answer: {answer[:1].upper()}{answer[1:]}{end}", *reasons))
 
 
 def with_choices(question: str, choices: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Detection annotations as text: how many objects of each kind there are, and where (paper, appendix B)."""
+"""Detection annotations as text: how many objects of each kind there are, and where (DIOR, DOTA, HRRSD)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import DETECT
 from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.records import Image, Sample
 from polite_flamingo.sources.base import Licensed
@@ -19,19 +18,18 @@ Box = list[Any]  # [name, x1, y1, x2, y2], normalised to 0..1
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2, pixels
 
 
-def count_sentence(boxes: Iterable[Sequence[Any]]) -> str:
-    """``Objects in the image: ship (12), harbor (2).``, the most frequent kind first."""
-    counts = Counter(str(box[0]) for box in boxes)
-    return f"Objects in the image: {', '.join(f'{name} ({number})' for name, number in counts.most_common())}."
+def object_count(boxes: Iterable[Sequence[Any]]) -> str:
+    """``Object Count: {'ship': 12, 'harbor': 2}``, the most frequent kind first."""
+    return f"Object Count: {dict(Counter(str(box[0]) for box in boxes).most_common())}"
 
 
 def counts_and_boxes(boxes: Sequence[Sequence[Any]]) -> str:
-    """Text of the object counts, then the sentence about coordinates and one line per box, to three decimals.
+    """The object counts, then the sentence about coordinates and one line per box, to three decimals.
 
     Args:
         boxes: ``[name, x1, y1, x2, y2]``, normalised to 0..1; at least one.
     """
-    return captions_and_boxes([count_sentence(boxes)], boxes, DECIMALS)
+    return captions_and_boxes([object_count(boxes)], boxes, DECIMALS)
 
 
 def number(text: object, what: str) -> float:
@@ -79,5 +77,5 @@ def detection_sample(source: Licensed, split: str, image_id: str, image: Image, 
     """
     if not boxes:
         raise DataError("image has no objects", value=image.path)
-    captions, answer = [count_sentence(boxes)], counts_and_boxes(boxes)
-    return caption_sample(source, split, image_id, image, captions, seed, answer=answer, request=DETECT, boxes=boxes)
+    captions, answer = [object_count(boxes)], counts_and_boxes(boxes)
+    return caption_sample(source, split, image_id, image, captions, seed, answer=answer, boxes=boxes)

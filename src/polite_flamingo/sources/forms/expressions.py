@@ -1,4 +1,4 @@
-"""Expressions that single out an object: the sample, with the object marked on its image (appendix B, 2307.01003)."""
+"""Expressions that single out an object: the sample, with the object marked on its image (section 4.1, 2307.01003)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def region_sample(
     expressions: Sequence[str],
     seed: int,
 ) -> Sample:
-    """One object, marked on its image by a coloured box or circle that the instruction names (appendix B).
+    """One object, marked on its image by a coloured box or circle that the instruction names (section 4.1).
 
     Args:
         reader: Gives name and licence.

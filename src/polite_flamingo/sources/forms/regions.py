@@ -1,4 +1,4 @@
-"""Regions drawn on images: box, circle or arrow, as the paper marks what a question is about (appendix B, 2307.01003).
+"""Regions drawn on images: box, circle or arrow, as the paper marks what a question is about (section 4.1, 2307.01003).
 
 The drawn image is a new file, ``derived/<2 hex>/<sha256>.png`` below the data root, named by the content of its source
 and the mark, so drawing again finds it there.

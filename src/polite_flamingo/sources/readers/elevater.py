@@ -24,16 +24,19 @@ from polite_flamingo.sources.forms.vision_datasets import Index, describe, locat
 class Elevater:
     """One dataset of ELEVATER-IC, one sample per image (Table 6, row ELEVATER; 32 images of each class).
 
-    The raw answer is CLIP's zero-shot prompt and, on lines of their own, what is known of the class. An image with
-    several labels names them all.
+    The question is "What is this?". The raw answer is a template with the class in it and, on lines of their own, what
+    is known of the class. Templates are CLIP's zero-shot prompts, which the toolkit uses; of a dataset's several, the
+    one that claims nothing of the picture but its class. An image with several labels has a line for each.
 
     Args:
         name: Name in the catalogue.
         dataset: Name in ``vision_datasets.json`` and in the names of the knowledge files.
+        template: The prompt, ``{}`` for the class.
     """
 
     name: str
     dataset: str
+    template: str = "a photo of a {}."
     tasks = frozenset({Task.CAPTION})
     licence = "academic research (ELEVATER); the licence of the original dataset applies"
     siblings = ()
@@ -84,39 +87,36 @@ class Elevater:
     ) -> Sample:
         name, labels = index.parse(row)
         classes = [known[label] for label in labels]
-        caption = f"a photo of {_enumerate([c.name for c in classes])}"
+        captions = [self.template.format(c.name) for c in classes]
         lines = [f"{c.name}: {text}" for c in classes for text in c.texts]
         return caption_sample(
             self,
             split,
             name,
             locate(root, images, name),
-            [caption],
+            captions,
             seed,
-            answer="\n".join([caption, *lines]),
+            answer="\n".join([*captions, *lines]),
             request=CLASSIFY,
             labels=[c.name for c in classes],
             wordnet={c.name: list(c.path) for c in classes if c.path},
         )
 
 
-def _enumerate(names: list[str]) -> str:
-    *others, last = (f"a {name}" for name in names)
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 CALTECH_101 = partial(Elevater, "elevater_caltech_101", "caltech-101")
 CIFAR_10 = partial(Elevater, "elevater_cifar_10", "cifar-10")
 CIFAR_100 = partial(Elevater, "elevater_cifar_100", "cifar-100")
-DTD = partial(Elevater, "elevater_dtd", "dtd")
-EUROSAT = partial(Elevater, "elevater_eurosat", "eurosat_clip")
-FER_2013 = partial(Elevater, "elevater_fer_2013", "fer-2013")
-FGVC_AIRCRAFT = partial(Elevater, "elevater_fgvc_aircraft", "fgvc-aircraft-2013b-variants102")
-FOOD_101 = partial(Elevater, "elevater_food_101", "food-101")
-GTSRB = partial(Elevater, "elevater_gtsrb", "gtsrb")
-MNIST = partial(Elevater, "elevater_mnist", "mnist")
-OXFORD_FLOWERS = partial(Elevater, "elevater_oxford_flowers", "oxford-flower-102")
-OXFORD_PETS = partial(Elevater, "elevater_oxford_pets", "oxford-iiit-pets")
-RESISC45 = partial(Elevater, "elevater_resisc45", "resisc45_clip")
+DTD = partial(Elevater, "elevater_dtd", "dtd", "a photo of a {} texture.")
+EUROSAT = partial(Elevater, "elevater_eurosat", "eurosat_clip", "a centered satellite photo of {}.")
+FER_2013 = partial(Elevater, "elevater_fer_2013", "fer-2013", "a photo of a {} looking face.")
+FGVC_AIRCRAFT = partial(
+    Elevater, "elevater_fgvc_aircraft", "fgvc-aircraft-2013b-variants102", "a photo of a {}, a type of aircraft."
+)
+FOOD_101 = partial(Elevater, "elevater_food_101", "food-101", "a photo of {}, a type of food.")
+GTSRB = partial(Elevater, "elevater_gtsrb", "gtsrb", 'a centered photo of a "{}" traffic sign.')
+MNIST = partial(Elevater, "elevater_mnist", "mnist", 'a photo of the number: "{}".')
+OXFORD_FLOWERS = partial(Elevater, "elevater_oxford_flowers", "oxford-flower-102", "a photo of a {}, a type of flower.")
+OXFORD_PETS = partial(Elevater, "elevater_oxford_pets", "oxford-iiit-pets", "a photo of a {}, a type of pet.")
+RESISC45 = partial(Elevater, "elevater_resisc45", "resisc45_clip", "satellite imagery of {}.")
 STANFORD_CARS = partial(Elevater, "elevater_stanford_cars", "stanford-cars")
 VOC_2007 = partial(Elevater, "elevater_voc_2007", "voc-2007-classification")

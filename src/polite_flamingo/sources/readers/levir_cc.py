@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CHANGE
+from polite_flamingo.prompts.requests import REMOTE_CHANGE
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need
 from polite_flamingo.sources.forms.files import find_one, relative
@@ -55,4 +55,4 @@ class LevirCc:
         flag = record.get("changeflag")
         extras = {"changed": bool(flag)} if isinstance(flag, int) else {}
         stem = PurePosixPath(file_name).stem
-        return pair_sample(self, split, ids.unique(stem), CHANGE, images, sentences, seed, **extras)
+        return pair_sample(self, split, ids.unique(stem), REMOTE_CHANGE, images, sentences, seed, **extras)

@@ -25,7 +25,7 @@ class Table:
     """Any table: CSV, TSV, JSON, JSON Lines, Parquet, or a dataset of the Hugging Face library.
 
     `polite_flamingo.sources.forms.mapping` says what ``mapping.yaml`` holds. Sample ids are ``table/split/folder/id``.
-    A list of captions becomes one raw answer, as in the paper (appendix B, 2307.01003).
+    A list of captions becomes one raw answer, as in the paper (section 4.1, 2307.01003).
     """
 
     name = "table"
