@@ -14,6 +14,7 @@ from polite_flamingo.sources.drawing import spread
 from polite_flamingo.sources.selection import SourceLimits, SourceSpec
 from polite_flamingo.stages import download
 from polite_flamingo.tracking.base import NullTracker
+from polite_flamingo.train.mixture import samples_of
 
 PROJECT = Path(__file__).parents[2]
 
@@ -230,3 +231,30 @@ def test_the_embedded_world_goes_through_the_same_readers(tmp_path: Path, monkey
     held_out = [Sample.from_row(row) for row in read_shards(Path("data/tiny/samples/evaluation"))]
     assert {s.split for s in held_out} == {"test", "out_of_domain"}
     assert all((settings.image_root / i.path).is_file() for s in held_out for i in s.images)
+
+
+def test_published_pf1m_is_tuned_on_as_it_is_and_what_lacks_its_image_is_counted(root: Path) -> None:
+    record = {"input": "What is it? <img_path>coco/train2017/000000000003.jpg<img_path>", "nli_similarity": [0, 1, 0]}
+    published = [
+        {**record, "output": "It is a red picture.", "original": "red"},
+        {"input": "Say hello.", "output": "Hello!", "original": "hello"},
+        {**record, "input": "What?<img_path>flickr30/1.jpg<img_path>", "output": "A man.", "original": "man"},
+    ]
+    write(root, "published/pf_1m.json", published)
+    report = run(params(SourceSpec(name="pf1m_json", folder="published", role="pf1m", split="train")))
+    assert (report["kept"]["pf1m"], report["rejected"]) == (2, 1)
+    assert [(row["file"], row["reason"]) for row in quarantine()] == [("flickr30/1.jpg", "image is missing")]
+    instruction, kept = (Path("data/mine/samples") / role for role in ("instruction", "pf1m"))
+    assert [(s.instruction, s.response, s.turns[0].images) for s in samples_of("pf1m", instruction, kept)] == [
+        ("What is it? ", "It is a red picture.", (0,)),
+        ("Say hello.", "Hello!", ()),
+    ]
+    assert [s.response for s in samples_of("raw", instruction, kept)] == ["red", "hello"]
+
+
+def test_a_source_may_be_asked_something_else_than_its_reader_draws(root: Path) -> None:
+    asked = SourceSpec(name="coco", folder="coco", role="evaluation", split="train2017", limit=2, request="And now?")
+    settings = params()
+    run(settings.model_copy(update={"sources": [settings.sources[1], asked]}))
+    rows = list(read_shards(Path("data/mine/samples/evaluation")))
+    assert [Sample.from_row(row).instruction for row in rows] == ["And now?"] * 2

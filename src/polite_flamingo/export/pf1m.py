@@ -76,7 +76,7 @@ def from_record(record: dict[str, Any], *, id: str) -> tuple[Rewrite, Cut]:
         source="pf1m",
         split="train",
         licence="",
-        task=task_of(record),
+        task=task_of(record, len(images)),
         instruction=instruction,
         images=tuple(Image(path) for path in images),
         raw_answer=record["original"],

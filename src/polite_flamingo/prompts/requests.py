@@ -12,7 +12,7 @@ from random import Random
 
 ELABORATE = "Give an elaborate explanation of the image you see"  # appendix E: what the evaluation asks for
 
-DETAILED = (  # the captioning sets of PF-1M, remote sensing and object counts among them
+CAPTION = (  # the captioning sets of PF-1M, remote sensing and object counts among them
     "Describe the following image in detail",  # published records of Flickr30k and COCO
     ELABORATE,
     "Please describe everything that can be seen in this picture.",
@@ -23,7 +23,7 @@ DETAILED = (  # the captioning sets of PF-1M, remote sensing and object counts a
     "Could you give me a thorough description of this picture?",
 )
 
-CAPTION = (  # captions of one's own that come without a request, of whatever length
+PLAIN = (  # captions of one's own that come without a request, of whatever length
     "Describe the image.",
     "What is shown in this image?",
     "Please describe this picture.",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NEAREST = 10  # records named of a source outside its range
 ROWS_AT_ONCE = 10_000  # as Python objects; a frame takes a third of that
-ROLES = ("instruction", "annotation", "evaluation")
+ROLES = ("instruction", "annotation", "evaluation", "pf1m")
 
 
 @dataclass(frozen=True)

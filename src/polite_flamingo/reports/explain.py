@@ -16,7 +16,7 @@ from polite_flamingo.io import Row, read_jsonl, read_shards
 from polite_flamingo.params import Params
 from polite_flamingo.scorers.nli import LABELS
 
-ROLES = ("annotation", "instruction", "evaluation")
+ROLES = ("annotation", "instruction", "evaluation", "pf1m")
 MAX_IDS = 8
 AT_LEAST = ("sts", "paragraphs")  # filters that reject what is below their threshold
 EXTRA_CHARACTERS = 200  # characters of one extra

@@ -86,7 +86,7 @@ class SampleReader:
                         counts.rejected += 1
                         self._quarantine.add(reject)
                     elif isinstance(item, Sample):
-                        yield item
+                        yield selection.asked(item)
                 bar.update(len(chunk))
 
     def _decode(self, chunk: Sequence[Sample | Reject]) -> None:

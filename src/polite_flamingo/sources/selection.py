@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,7 +13,8 @@ from polite_flamingo.records import Sample
 from polite_flamingo.settings import Settings
 from polite_flamingo.sources.base import Source
 
-ROLES = ("instruction", "annotation", "evaluation")
+PF1M = "pf1m"  # rewritten already: tuned on as they are
+ROLES = ("instruction", "annotation", "evaluation", PF1M)
 
 
 class SourceSpec(Settings):
@@ -21,9 +22,10 @@ class SourceSpec(Settings):
 
     name: str = Field(description="dataset of the catalogue, or package.module:Class of a reader of your own")
     folder: str = Field(description="the dataset's, below the data root")
-    role: Literal["instruction", "annotation", "evaluation"] = Field(description="what its samples are for")
+    role: Literal["instruction", "annotation", "evaluation", "pf1m"] = Field(description="what its samples are for")
     split: str = Field(description="as the dataset names it")
     limit: int | None = Field(None, description="most samples taken of it; null: as many as the role's limit allows")
+    request: str | None = Field(None, description="asked in place of the request that its reader draws")
 
 
 class SourceLimits(Settings):
@@ -32,6 +34,7 @@ class SourceLimits(Settings):
     annotation: int | None = None
     evaluation: int | None = None
     instruction: int | None = None
+    pf1m: int | None = None
     probes: int = Field(0, description="corrupted copies that measure the filters, where the truth is known")
 
 
@@ -69,6 +72,13 @@ class Selection:
     reader: Source
     counts: SourceCounts = field(default_factory=SourceCounts)
 
+    def asked(self, sample: Sample) -> Sample:
+        """The sample with the request of this run in its first turn, if there is one."""
+        if self.spec.request is None:
+            return sample
+        first, *rest = sample.turns
+        return replace(sample, turns=(replace(first, text=self.spec.request), *rest))
+
     def to_row(self) -> dict[str, Any]:
         """Its row in the report."""
         counts = self.counts
@@ -89,7 +99,8 @@ def summarise(selections: Sequence[Selection]) -> dict[str, Any]:
     """The report of a run: totals, samples kept per role, licence and task, and a row per source."""
     licences: Counter[str] = Counter()
     tasks: Counter[str] = Counter()
-    kept = dict.fromkeys(ROLES, 0)
+    roles = {selection.spec.role for selection in selections}
+    kept = {role: 0 for role in ROLES if role != PF1M or PF1M in roles}
     for selection in selections:
         counts = selection.counts
         kept[selection.spec.role] += counts.kept

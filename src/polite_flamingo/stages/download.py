@@ -29,8 +29,8 @@ LOG = logging.getLogger(__name__)
 def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     """Render or list the official files, read every source, draw the records of each role.
 
-    Writes ``data/P/raw``, ``data/P/samples/{instruction,annotation,evaluation}``, ``data/P/samples/quarantine.jsonl``
-    and ``reports/P/download.json``.
+    Writes ``data/P/raw``, ``data/P/samples/{instruction,annotation,evaluation,pf1m}``, ``quarantine.jsonl`` beside
+    them and ``reports/P/download.json``.
 
     Args:
         params: Resolved parameters.
@@ -95,5 +95,6 @@ def _read(params: Params, selections: list[Selection], folder: Path) -> Quaranti
         for role in ROLES:
             chosen = [selection for selection in selections if selection.spec.role == role]
             rows = (sample.to_row() for sample in reader.draw(chosen, getattr(params.limits, role)))
-            write_shards(folder / role, rows)
+            if not write_shards(folder / role, rows):  # DVC knows no folder without a file
+                (folder / role / "EMPTY").write_text("no samples of this role\n", encoding="utf-8")
     return quarantine

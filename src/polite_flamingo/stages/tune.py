@@ -1,6 +1,7 @@
 """Stages ``tune_stage1``, ``tune_stage2``, ``tune_stage3`` and ``tune_raw`` (section 4.3, Table 4).
 
-Reads  : data/P/samples/instruction, data/P/pf1m/kept, models/P/backbones/flamingo, the stage before.
+Reads  : data/P/samples/instruction, models/P/backbones/flamingo, the stage before; data/P/pf1m/kept, or, where a source
+         has the role `pf1m` (published files), data/P/samples/pf1m.
 Writes : models/P/{stage1,stage2,stage3,raw} (all that was learned so far), reports/P/tune_<which>.json, loss.{png,csv}.
 
 Each stage starts from the trainables of the one before. ``raw``, the comparison, follows stages 1 and 2 on the same
@@ -63,7 +64,9 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         distribution = machine.distribution
         return TrainingRun(f"{name}-{params.profile}", params.image_root, params.reports / name, tracker, distribution)
 
-    instruction, kept = params.data / "samples" / "instruction", params.data / "pf1m" / "kept"
+    instruction, published = (params.data / "samples" / role for role in ("instruction", "pf1m"))
+    rewritten = any(source.role == "pf1m" for source in params.sources)
+    kept = published if rewritten else params.data / "pf1m" / "kept"
     tuning = Tuning(bundle, params.tune, params.tune_seed, machine, instruction, kept, run_of)
     report = (
         tuning.comparison(Path(".work") / f"tune_raw-{params.profile}", READ["raw"])

@@ -98,16 +98,27 @@ def samples_of(part: str, instruction: Path, kept: Path) -> Iterator[Sample]:
     Args:
         part: Name of the part.
         instruction: Shards of the instruction samples.
-        kept: Shards of the rewrites that the filters kept.
+        kept: Shards of the rewrites that the filters kept, or of samples that were rewritten elsewhere.
     """
     if part == "instruction":
         yield from (Sample.from_row(row) for row in read_shards(instruction))
         return
     for row in read_shards(kept):
+        if "turns" in row:
+            yield from _rewritten_elsewhere(Sample.from_row(row), part)
+            continue
         rewrite = Rewrite.from_row(row)
         answer = rewrite.rewritten if part == "pf1m" else rewrite.raw_answer
         if answer.strip() and not rewrite.extras.get("probe"):
             yield rewrite.as_sample(answer)
+
+
+def _rewritten_elsewhere(sample: Sample, part: str) -> Iterator[Sample]:
+    """A sample of published PF-1M files; as part ``raw`` with its annotation, if it brings that along."""
+    if part == "pf1m":
+        yield sample
+    elif str(sample.extras.get("raw_answer") or "").strip():
+        yield sample.to_rewrite(sample.response).as_sample(str(sample.extras["raw_answer"]))
 
 
 def raw_mixture(mixture: Mapping[str, float]) -> dict[str, float]:
@@ -175,7 +186,7 @@ class StageData:
         Args:
             tokenizer: The model's.
             instruction: Shards of the instruction samples.
-            kept: Shards of the rewrites that the filters kept.
+            kept: Shards of the rewrites that the filters kept, or of samples that were rewritten elsewhere.
             mixture: Share of each part per epoch.
             common: How samples are mixed and joined, and what share of every part is never drawn.
             context_length: Most tokens of a dialogue.

@@ -45,7 +45,7 @@ def test_pf1m_is_read_back_as_far_as_it_holds(tmp_path: Path) -> None:
     project.export("pf1m")
     again = read_back(project, "pf1m")
     assert [(s.turns, s.images) for s in again] == [(r.sample.turns, r.sample.images) for r in records]
-    assert [s.task for s in again] == [Task.CAPTION, Task.TEXT, Task.TEXT, Task.TEXT]
+    assert [s.task for s in again] == [Task.CAPTION, Task.DIALOGUE, Task.DIALOGUE, Task.TEXT]
     assert again[0].extras == {
         "raw_answer": "a skier\n",
         "scores": {"rouge_l": 0.2833, "sts": 0.4137, "clip_logits": [23.2587, 20.0], "reward": 5.25},

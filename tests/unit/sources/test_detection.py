@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import DETAILED
+from polite_flamingo.prompts.requests import CAPTION
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Task
 from polite_flamingo.sources.forms.detection import counts_and_boxes, normalise
@@ -66,7 +66,7 @@ def test_dior_turns_horizontal_boxes_into_counts_and_positions(root, dior) -> No
     assert rejects == []
     assert (sample.id, sample.task) == ("dior/train/00001", Task.CAPTION)
     assert sample.images[0].path == "dior/JPEGImages-trainval/00001.jpg"
-    assert sample.instruction in DETAILED
+    assert sample.instruction in CAPTION
     assert sample.turns[0].images == (0,)
     assert sample.response == (
         f"Object Count: {{'ship': 1, 'golf field': 1}}\n\n{BOX_SENTENCE}\n"

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CAPTION
+from polite_flamingo.prompts.requests import PLAIN
 from polite_flamingo.records import Task, Turn
 from polite_flamingo.sources.forms.conversations import unmarked
 
@@ -238,7 +238,7 @@ def test_datajuicer_reads_dialogues_of_several_chunks_and_captions(root) -> None
     (dialogue, caption, llava), _ = root.read("datajuicer_jsonl", "own", "all")
     assert [turn.text for turn in dialogue.turns] == ["A?", "B.", "C?", "D."]
     assert (caption.task, caption.response, caption.turns[0].images) == (Task.CAPTION, "A cat.", (0,))
-    assert caption.instruction in CAPTION
+    assert caption.instruction in PLAIN
     assert llava.turns == dialogue.turns[:2]
 
 

@@ -3,7 +3,7 @@ import re
 from tests.unit.cases import case
 
 from polite_flamingo.prompts import requests
-from polite_flamingo.prompts.requests import CAPTION, DETAILED, ELABORATE, POINTED, REGION, STATEMENT, draw_request
+from polite_flamingo.prompts.requests import CAPTION, ELABORATE, POINTED, REGION, STATEMENT, draw_request
 
 POOLS = {name: pool for name, pool in vars(requests).items() if name.isupper() and isinstance(pool, tuple)}
 
@@ -20,7 +20,7 @@ def test_no_wording_asks_for_positions_which_the_filters_would_remove() -> None:
 
 
 def test_the_wordings_known_from_the_authors_are_there() -> None:
-    assert {"Describe the following image in detail", ELABORATE} < set(DETAILED)
+    assert {"Describe the following image in detail", ELABORATE} < set(CAPTION)
     assert requests.CLASSIFY == ("What is this?",)
 
 

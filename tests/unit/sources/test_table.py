@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CAPTION
+from polite_flamingo.prompts.requests import PLAIN
 from polite_flamingo.records import Task, Turn
 from polite_flamingo.sources.forms.mapping import KEYS
 from polite_flamingo.sources.forms.rows import read_rows
@@ -213,7 +213,7 @@ def test_captions_are_joined_and_a_request_is_drawn(root) -> None:
     plan(root, file="a.json", question=None, answer=None, answers="caps", task="caption", id="meta.id")
     root.json("birds/a.json", [{"caps": [" A  wren.", "", "A bird."], "file": "1.png", "meta": {"id": 7}}])
     (sample,), _ = read(root)
-    assert sample.instruction in CAPTION
+    assert sample.instruction in PLAIN
     assert (sample.response, sample.id) == ("A wren.\nA bird.", "table/train/birds/7")
     assert sample.extras == {"captions": ["A wren.", "A bird."]}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import DETAILED, draw_request
+from polite_flamingo.prompts.requests import CAPTION, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import VALUE_LENGTH, Licensed, Source, attempt, need, single_turn
 from polite_flamingo.sources.forms.files import open_file, relative
@@ -26,7 +26,7 @@ def caption_sample(
     seed: int,
     *,
     answer: str | None = None,
-    request: Sequence[str] = DETAILED,
+    request: Sequence[str] = CAPTION,
     **extras: Any,
 ) -> Sample:
     """One image with all its captions, one per line, as the raw answer (the form of PF-1M's records).

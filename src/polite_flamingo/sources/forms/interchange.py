@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.requests import CAPTION, draw_request
+from polite_flamingo.prompts.requests import PLAIN, draw_request
 from polite_flamingo.records import Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt
 from polite_flamingo.sources.forms.conversations import hear, is_ours, read_utterances, restore
@@ -92,7 +92,7 @@ class Interchange(ABC):
         sample_id = f"{self.name}/{split}/{official}"
         turns = content.turns
         if content.task is Task.CAPTION:
-            request = draw_request(CAPTION, seed=seed, sample_id=sample_id)
+            request = draw_request(PLAIN, seed=seed, sample_id=sample_id)
             turns = (Turn("human", request, tuple(range(len(images)))), *turns)
         return Sample(
             id=sample_id,

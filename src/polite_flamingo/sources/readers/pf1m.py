@@ -29,11 +29,13 @@ def split_input(text: str) -> tuple[str, list[str]]:
     return _IMAGE.sub("", text), _IMAGE.findall(text)
 
 
-def task_of(record: Mapping[str, Any]) -> Task:
-    """The task, as far as the scores of a record tell it."""
+def task_of(record: Mapping[str, Any], images: int) -> Task:
+    """The task, as far as a record's scores and its number of images tell it."""
     if "nli_similarity" in record:
         return Task.VQA
-    return Task.CAPTION if "sts_similarity" in record or "paragraph_clip_scores" in record else Task.TEXT
+    if "sts_similarity" in record or "paragraph_clip_scores" in record:
+        return Task.CHANGE if images == 2 else Task.CAPTION
+    return Task.DIALOGUE if images else Task.TEXT
 
 
 class Pf1mJson:
@@ -44,7 +46,7 @@ class Pf1mJson:
     """
 
     name = "pf1m_json"
-    tasks = frozenset({Task.CAPTION, Task.VQA, Task.TEXT})
+    tasks = frozenset({Task.CAPTION, Task.CHANGE, Task.VQA, Task.DIALOGUE, Task.TEXT})
     licence = "not stated in the file"
     siblings: tuple[str, ...] = ()
 
@@ -72,7 +74,7 @@ class Pf1mJson:
             self,
             split,
             sample_id,
-            task_of(record),
+            task_of(record, len(images)),
             question=instruction,
             answer=record["output"],
             images=images,

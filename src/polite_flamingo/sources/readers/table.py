@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError, did_you_mean
-from polite_flamingo.prompts.requests import CAPTION, CHANGE, draw_request
+from polite_flamingo.prompts.requests import CHANGE, PLAIN, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt
 from polite_flamingo.sources.forms.files import find_all, relative
@@ -169,7 +169,7 @@ def _answer(plan: Plan, task: Task, row: dict[str, Any]) -> tuple[str, dict[str,
 
 
 def _request(task: Task, seed: int, sample_id: str) -> str:
-    pools = {Task.CAPTION: CAPTION, Task.DETAIL: CAPTION, Task.CHANGE: CHANGE}
+    pools = {Task.CAPTION: PLAIN, Task.DETAIL: PLAIN, Task.CHANGE: CHANGE}
     if task not in pools:
         raise DataError("row has no question, and none can be drawn for its task", value=str(task))
     return draw_request(pools[task], seed=seed, sample_id=sample_id)
