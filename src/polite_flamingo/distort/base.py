@@ -39,6 +39,11 @@ class Response:
         return tuple(self.sample.images[i] for i in shown)
 
 
+def responses_of(sample: Sample) -> list[Response]:
+    """Every assistant turn of a dialogue."""
+    return [Response(sample, index) for index in range(len(sample.turns) // 2)]
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A distorted answer and the command that shaped it (empty: none)."""

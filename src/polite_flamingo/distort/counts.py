@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from polite_flamingo.distort.base import Distortion
-from polite_flamingo.distort.mix import HELD_OUT, TRAIN, assign, responses_of
+from polite_flamingo.distort.assign import Assign
+from polite_flamingo.distort.base import Distortion, responses_of
+from polite_flamingo.distort.mix import HELD_OUT, TRAIN
 from polite_flamingo.io import Row
 from polite_flamingo.records import Sample
 
@@ -16,10 +17,7 @@ def count_pairs(
     samples: Iterable[Sample],
     pairs: Iterable[Row],
     strategies: Sequence[Distortion],
-    *,
-    assignment: str,
-    weights: Mapping[str, float],
-    seed: int,
+    assign: Assign,
 ) -> dict[str, Any]:
     """What was planned and what was made, by strategy, split and command.
 
@@ -27,9 +25,7 @@ def count_pairs(
         samples: The instruction samples.
         pairs: Rows of the pairs: ``strategy``, ``split``, ``command``.
         strategies: All that are in use.
-        assignment: ``weighted`` or ``all``.
-        weights: Relative frequency per strategy name.
-        seed: Run's seed.
+        assign: Which of them distort a response.
     """
     planned: Counter[str] = Counter()
     number = responses = 0
@@ -37,7 +33,7 @@ def count_pairs(
         number += 1
         for response in responses_of(sample):
             responses += 1
-            planned.update(s.name for s in assign(response, strategies, assignment, weights, seed))
+            planned.update(s.name for s in assign(response, strategies))
     pairs_made: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     commands: Counter[str] = Counter()

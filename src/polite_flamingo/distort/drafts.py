@@ -6,16 +6,17 @@ them into a journal; the second makes the pairs and reads its drafts from that j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from polite_flamingo.distort.base import Distortion
+from polite_flamingo.distort.assign import Assign
+from polite_flamingo.distort.base import Distortion, responses_of
 from polite_flamingo.distort.llm_rewrite import LlmRewrite, clean_completion
-from polite_flamingo.distort.mix import assign, responses_of, rng_of
+from polite_flamingo.distort.mix import rng_of
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import fingerprint
 from polite_flamingo.jobs.backends.load import FLAMINGO, BackendOptions, open_text_executor
@@ -152,25 +153,19 @@ def write_drafts(
 
 
 def draft_questions(
-    samples: Iterable[Sample],
-    strategies: Sequence[Distortion],
-    *,
-    assignment: str,
-    weights: Mapping[str, float],
-    seed: int,
+    samples: Iterable[Sample], strategies: Sequence[Distortion], assign: Assign, *, seed: int
 ) -> Iterator[ChatQuestion]:
     """What to ask a model: one question per response that the LLM-instructed strategy distorts, in input order.
 
     Args:
         samples: The instruction samples.
         strategies: All that are in use.
-        assignment: ``weighted`` or ``all``.
-        weights: Relative frequency per strategy name.
+        assign: Which of them distort a response.
         seed: Run's seed.
     """
     for sample in samples:
         for response in responses_of(sample):
-            for strategy in assign(response, strategies, assignment, weights, seed):
+            for strategy in assign(response, strategies):
                 if isinstance(strategy, LlmRewrite):
                     prompt = strategy.prompt(response, rng_of(response, strategy, seed))
                     yield ChatQuestion(strategy.key(response), tuple(prompt.messages))

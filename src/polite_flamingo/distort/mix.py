@@ -1,58 +1,25 @@
-"""From responses to training pairs: which strategy makes which draft (section 3.1, Figure 4).
+"""From responses to training pairs (section 3.1).
 
-``weighted`` draws one applicable strategy per response with the paper's proportions, ``all`` uses every applicable one
-(for corpora far smaller than the paper's). Each (response, strategy) has its own randomness, so order, batch size and
-the number of workers change nothing.
+Each (response, strategy) has its own randomness, so order, batch size and the number of workers change nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
-from polite_flamingo.distort.base import Distortion, Response
-from polite_flamingo.errors import ConfigError
+from polite_flamingo.distort.assign import Assign
+from polite_flamingo.distort.base import Distortion, Response, responses_of
 from polite_flamingo.records import RewritePair, Sample
 
 HELD_OUT, TRAIN = "held_out", "train"
-
-
-def responses_of(sample: Sample) -> list[Response]:
-    """Every assistant turn of a dialogue."""
-    return [Response(sample, index) for index in range(len(sample.turns) // 2)]
 
 
 def split_of(sample_id: str, held_out_share: float, seed: int) -> str:
     """Split of a sample by the hash of its id: all pairs of one dialogue stay together, whatever else is in the set."""
     digest = hashlib.sha256(f"{seed}:{sample_id}:held_out".encode()).digest()
     return HELD_OUT if int.from_bytes(digest[:8], "big") / 2**64 < held_out_share else TRAIN
-
-
-def assign(
-    response: Response, strategies: Sequence[Distortion], assignment: str, weights: Mapping[str, float], seed: int
-) -> list[Distortion]:
-    """Strategies that distort `response`.
-
-    Args:
-        response: The answer to distort.
-        strategies: All that are in use.
-        assignment: ``weighted`` or ``all``.
-        weights: Relative frequency per strategy name; renormalised over those that apply. Ignored by ``all``.
-        seed: Run's seed.
-    """
-    usable = [s for s in strategies if s.applies(response)]
-    if assignment == "all":
-        return usable
-    if assignment != "weighted":
-        raise ConfigError(
-            "unknown assignment", value=assignment, where="distort.assignment", next_step="weighted or all"
-        )
-    usable = [s for s in usable if weights[s.name] > 0]
-    if not usable:
-        return []
-    rng = Random(f"{seed}:{response.id}:assign")
-    return rng.choices(usable, [weights[s.name] for s in usable])
 
 
 def rng_of(response: Response, strategy: Distortion, seed: int) -> Random:
@@ -63,13 +30,12 @@ def rng_of(response: Response, strategy: Distortion, seed: int) -> Random:
 def make_pairs(
     samples: Iterable[Sample],
     strategies: Sequence[Distortion],
+    assign: Assign,
     *,
-    assignment: str,
-    weights: Mapping[str, float],
     held_out_share: float,
     seed: int,
 ) -> list[RewritePair]:
-    """Distort every response of `samples`, one batch per strategy.
+    """Distort the responses of `samples` as `assign` says, one batch per strategy.
 
     Pairs whose draft is empty or equals the response are left out: there is nothing to learn from them.
 
@@ -80,7 +46,7 @@ def make_pairs(
         (response, strategy)
         for sample in samples
         for response in responses_of(sample)
-        for strategy in assign(response, strategies, assignment, weights, seed)
+        for strategy in assign(response, strategies)
     ]
     made: dict[int, RewritePair] = {}
     for strategy in strategies:

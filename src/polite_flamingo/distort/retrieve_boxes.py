@@ -23,13 +23,7 @@ class RetrieveBoxes:
 
     def applies(self, response: Response) -> bool:
         """True for detailed descriptions with captions and boxes."""
-        sample = response.sample
-        return (
-            sample.task is Task.DETAIL
-            and response.index == 0
-            and bool(sample.extras.get("captions"))
-            and bool(sample.extras.get("boxes"))
-        )
+        return has_captions_and_boxes(response)
 
     def distort(self, responses: Sequence[Response], rngs: Sequence[Random]) -> list[Draft]:
         """Put captions and boxes in place of the description; nothing is random here."""
@@ -37,3 +31,14 @@ class RetrieveBoxes:
             Draft(captions_and_boxes(r.sample.extras["captions"], r.sample.extras["boxes"], self.decimals))
             for r in responses
         ]
+
+
+def has_captions_and_boxes(response: Response) -> bool:
+    """Whether `response` is a detailed description made from captions and boxes that are there."""
+    sample = response.sample
+    return (
+        sample.task is Task.DETAIL
+        and response.index == 0
+        and bool(sample.extras.get("captions"))
+        and bool(sample.extras.get("boxes"))
+    )

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from polite_flamingo.settings import Settings, Share
 
+Pairs = dict[str, Annotated[int, Field(ge=0)]]
 
-class StrategyWeights(Settings):
-    """How often each strategy is drawn: number of pairs, in thousands."""
 
-    llm_rewrite: float = Field(209, ge=0, description="133 LLaVA + 76 text-only")
-    text_noise: float = Field(77, ge=0)
-    retrieve_boxes: float = Field(14, ge=0)
+class PairCounts(Settings):
+    """Pairs per strategy and source; sources joined by ``+`` share a number."""
+
+    llm_rewrite: Pairs = Field(
+        {"llava_instruct": 133_000, "ultrachat + sharegpt": 76_000},
+        description="appendix B (Figure 4 writes 113k for LLaVA); by Guanaco-33B",
+    )
+    text_noise: Pairs = Field({"llava_instruct": 77_000}, description="appendix B")
+    retrieve_boxes: Pairs = Field(
+        {"llava_instruct": 14_000}, description="appendix B; of samples the language model does not distort"
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _once(cls, pairs: Pairs) -> Pairs:
+        names = [name for sources in pairs for name in names_of(sources)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice or "" in names:
+            raise ValueError(f"a source is named twice or has no name: {', '.join(twice)}")
+        return pairs
+
+
+def names_of(sources: str) -> list[str]:
+    """The sources that share a number of pairs."""
+    return [name.strip() for name in sources.split("+")]
 
 
 class LlmRewriteSettings(Settings):
@@ -42,12 +63,12 @@ class BoxesSettings(Settings):
 class DistortSettings(Settings):
     """Settings of the stage `distort`."""
 
-    assignment: Literal["weighted", "all"] = Field(
-        "weighted",
-        description="weighted: one strategy per response, drawn by `weights`; all: every applicable one",
+    assignment: Literal["counts", "all"] = Field(
+        "counts", description="counts: pairs as `counts` states; all (ours): every pair that can be made"
     )
-    weights: StrategyWeights = Field(
-        StrategyWeights(), description="Figure 4 / appendix B: number of pairs per strategy, in thousands"
+    counts: PairCounts = Field(
+        PairCounts(),
+        description="pairs to draw; where responses are too few, fewer of each in proportion",
     )
     llm_rewrite: LlmRewriteSettings = LlmRewriteSettings()
     text_noise: TextNoiseSettings = TextNoiseSettings()

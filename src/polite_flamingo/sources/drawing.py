@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import os
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from polite_flamingo.draws import Smallest, key
 from polite_flamingo.errors import ImageError
 from polite_flamingo.images import open_image
 from polite_flamingo.io import chunked
@@ -23,6 +23,7 @@ from polite_flamingo.sources.selection import Selection
 
 WORK = Path(".work")
 CHUNK = 256  # records whose images are decoded together
+PENDING = 4096  # keys looked at together
 
 
 class SampleReader:
@@ -107,10 +108,10 @@ class SampleReader:
             if error is not None:
                 value = "" if error.value in (None, image.path) else str(error.value)
                 return Reject(sample.source, image.path, sample.id, error.what, value)
-        key = hashlib.sha256(sample.id.encode()).digest()[:12]
-        if key in self._ids:
+        digest = hashlib.sha256(sample.id.encode()).digest()[:12]
+        if digest in self._ids:
             return Reject(sample.source, "", sample.id, "id was read before")
-        self._ids.add(key)
+        self._ids.add(digest)
         return None
 
 
@@ -126,32 +127,46 @@ class _Drawn:
 
     def __init__(self, seed: int, limit: int) -> None:
         WORK.mkdir(exist_ok=True)
-        self._seed, self._limit = seed, limit
+        self._seed = seed
         self._file = tempfile.TemporaryFile(dir=WORK)  # noqa: SIM115
-        self._heap: list[tuple[int, int]] = []  # key, place; keys are negated: the root is the worst one held
+        self._smallest = Smallest(limit)  # of the keys, each with its sample's place in the file
+        self._keys: list[int] = []  # of the last samples
+        self._places: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._heap)
+        self._look()
+        return len(self._smallest)
 
     def add(self, sample: Sample) -> None:
-        """Draw a sample, if its key is among the smallest so far."""
-        key = -int.from_bytes(hashlib.sha256(f"{self._seed}:{sample.id}:draw".encode()).digest()[:16])
-        full = len(self._heap) >= self._limit
-        if not self._limit or (full and key < self._heap[0][0]):
+        """Draw a sample, if its key may be among the smallest."""
+        its_key = key(name_of(sample.id, self._seed))
+        if its_key > self._smallest.ceiling:
             return
-        place = self._file.seek(0, os.SEEK_END)
+        self._keys.append(its_key)
+        self._places.append(self._file.seek(0, os.SEEK_END))
         self._file.write(json.dumps(sample.to_row(), separators=(",", ":")).encode() + b"\n")
-        (heapq.heappushpop if full else heapq.heappush)(self._heap, (key, place))
+        if len(self._keys) == PENDING:
+            self._look()
 
     def smallest(self, limit: int) -> Iterator[Sample]:
         """The `limit` samples with the smallest keys, in their order of arrival."""
-        for place in sorted(place for _, place in heapq.nlargest(limit, self._heap)):
+        self._look()
+        for place in self._smallest.numbers(limit):
             self._file.seek(place)
             yield Sample.from_row(json.loads(self._file.readline()))
 
     def close(self) -> None:
         """Free the disk."""
         self._file.close()
+
+    def _look(self) -> None:
+        self._smallest.add(self._keys, self._places)
+        self._keys, self._places = [], []
+
+
+def name_of(sample_id: str, seed: int) -> str:
+    """What a sample is called in the draw of a role."""
+    return f"{seed}:{sample_id}:draw"
 
 
 def _least(limit: int, other: int | None) -> int:

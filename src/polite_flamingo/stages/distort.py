@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from polite_flamingo.distort.assign import Draw, assignment
 from polite_flamingo.distort.counts import count_pairs
 from polite_flamingo.distort.drafts import TERSE_RULES, Drafting, NoDrafts, draft_questions, write_drafts
 from polite_flamingo.distort.llm_rewrite import Completer
@@ -35,7 +37,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     """Read instruction samples, distort every response, write pairs and counts.
 
     Raises:
-        ConfigError: ``distortion_backend`` is unknown.
+        ConfigError: ``distortion_backend`` is unknown, or ``distort.counts`` names none of the sources.
         DataError: there is no instruction sample.
         QualityError: a model left more than ``quality.max_rejected_share`` of its responses without a draft.
     """
@@ -47,12 +49,11 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         raise DataError("no instruction samples", where=samples, next_step="run `polite-flamingo download`")
     # Unfinished work stays outside the published folder until that is complete.
     journal = Path(".work") / f"distort-{params.profile}" / "journal"
-    mix: dict[str, Any] = {"assignment": settings.assignment, "weights": settings.weights.model_dump()}
-    mix["seed"] = params.seed
+    assign = assignment(lambda: _read(samples), settings, params.seed)
     drafting = None
     if params.distortion_backend != TERSE_RULES:
         drafting = write_drafts(
-            lambda: draft_questions(_read(samples), strategies(settings, NoDrafts()), **mix),
+            lambda: draft_questions(_read(samples), strategies(settings, NoDrafts()), assign, seed=params.seed),
             params.distortion_backend,
             backend_options(params.runtime, params.image_root, params.models),
             journal,
@@ -64,7 +65,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     in_use = strategies(settings, completer)
 
     def distort(chunk: list[Row]) -> list[Row]:
-        made = make_pairs(map(Sample.from_row, chunk), in_use, held_out_share=settings.held_out_share, **mix)
+        rows = map(Sample.from_row, chunk)
+        made = make_pairs(rows, in_use, assign, held_out_share=settings.held_out_share, seed=params.seed)
         return [pair.to_row() for pair in made]
 
     key = fingerprint(samples, settings.model_dump(), params.seed, completer.identity, _code())
@@ -73,7 +75,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         write_jsonl(pairs / "quarantine.jsonl", (reject.to_row() for reject in drafting.lost))
 
     rows = read_shards(pairs, ["strategy", "split", "command"])
-    report = {"backend": params.distortion_backend, **count_pairs(_read(samples), rows, in_use, **mix)}
+    report = {"backend": params.distortion_backend, **count_pairs(_read(samples), rows, in_use, assign)}
+    report["draw"] = [asdict(line) for line in assign.lines] if isinstance(assign, Draw) else []
     report["drafts"] = {
         "asked": drafting.questions if drafting else 0,
         "lost": len(drafting.lost) if drafting else 0,

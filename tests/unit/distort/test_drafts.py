@@ -14,9 +14,11 @@ import pytest
 from tests.unit.jobs.stub import Stub
 from tests.unit.jobs.test_engine import job
 
+from polite_flamingo.distort.assign import every
 from polite_flamingo.distort.drafts import Drafts, NoDrafts, draft_questions
 from polite_flamingo.distort.llm_rewrite import LlmRewrite
 from polite_flamingo.distort.mix import make_pairs
+from polite_flamingo.distort.settings import PairCounts
 from polite_flamingo.errors import ConfigError, DataError, QualityError
 from polite_flamingo.io import read_jsonl, read_shards, write_shards
 from polite_flamingo.jobs.backends import load
@@ -30,7 +32,6 @@ from polite_flamingo.stages import distort
 from polite_flamingo.tracking.base import NullTracker
 
 ROOT = Path(__file__).parents[3]
-WEIGHTS = {"llm_rewrite": 1.0}
 
 
 def dialogue(index: int) -> Sample:
@@ -62,10 +63,10 @@ class Terse(Stub):
 def params(tmp_path, monkeypatch) -> Params:
     monkeypatch.chdir(tmp_path)
     tiny = load_params(ROOT / "params.yaml", "tiny")
-    weights = tiny.distort.weights.model_copy(update={"text_noise": 0.0, "retrieve_boxes": 0.0})
+    counts = PairCounts(llm_rewrite={"t": 40}, text_noise={}, retrieve_boxes={})
     made = tiny.model_copy(
         update={
-            "distort": tiny.distort.model_copy(update={"weights": weights}),
+            "distort": tiny.distort.model_copy(update={"counts": counts}),
             "distortion_backend": "openai:http://localhost:1/v1#stub",
         }
     )
@@ -89,7 +90,7 @@ def test_a_draft_does_not_depend_on_the_other_responses():
     made = []
     for samples in ([dialogue(3)], [dialogue(i) for i in range(5)]):
         strategies = [LlmRewrite(NoDrafts())]
-        asked = draft_questions(samples, strategies, assignment="weighted", weights=WEIGHTS, seed=7)
+        asked = draft_questions(samples, strategies, every, seed=7)
         made.append({q.key: q.chat for q in asked})
     assert made[0].items() <= made[1].items()
 
@@ -123,8 +124,7 @@ def test_drafts_of_another_journal_are_refused(tmp_path):
         make_pairs(
             [dialogue(1)],
             [LlmRewrite(Drafts(job(tmp_path), "stub"))],
-            assignment="weighted",
-            weights=WEIGHTS,
+            every,
             held_out_share=0.1,
             seed=7,
         )

@@ -1,8 +1,7 @@
-"""Assignment of strategies, pairs per turn, splits."""
+"""Pairs per turn, splits."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -10,17 +9,16 @@ from random import Random
 import pytest
 from tests.unit.cases import case
 
+from polite_flamingo.distort.assign import every
 from polite_flamingo.distort.base import Draft, Response
 from polite_flamingo.distort.llm_rewrite import LlmRewrite
 from polite_flamingo.distort.mix import make_pairs, split_of
 from polite_flamingo.distort.retrieve_boxes import RetrieveBoxes
 from polite_flamingo.distort.terse_rules import TerseRules
 from polite_flamingo.distort.text_noise import TextNoise
-from polite_flamingo.errors import ConfigError
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Image, RewritePair, Sample, Task, Turn
 
-WEIGHTS = {"llm_rewrite": 209.0, "text_noise": 77.0, "retrieve_boxes": 14.0}
 STRATEGIES = (LlmRewrite(TerseRules()), TextNoise(), RetrieveBoxes())
 
 
@@ -41,17 +39,8 @@ def dialogue() -> Sample:
     return Sample("s/train/1", "s", "train", "-", Task.DIALOGUE, turns, (Image("a.png"), Image("b.png")))
 
 
-def pairs(
-    samples: Sequence[Sample], strategies: Sequence[object] = STRATEGIES, assignment: str = "all", seed: int = 1
-) -> list[RewritePair]:
-    return make_pairs(
-        samples,
-        strategies,
-        assignment=assignment,
-        weights=WEIGHTS,
-        held_out_share=0.1,
-        seed=seed,  # type: ignore[arg-type]
-    )
+def pairs(samples: Sequence[Sample], strategies: Sequence[object] = STRATEGIES, seed: int = 1) -> list[RewritePair]:
+    return make_pairs(samples, strategies, every, held_out_share=0.1, seed=seed)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -96,27 +85,6 @@ def test_boxes_are_retrieved_for_detailed_descriptions_only_and_with_both_captio
     assert pairs([dialogue()], only) == []
 
 
-def test_weighted_draws_one_strategy_in_the_papers_proportions() -> None:
-    samples = [detail(i) for i in range(3000)]
-    found = pairs(samples, (Fixed("a", "llm_rewrite"), Fixed("b"), RetrieveBoxes()), "weighted")
-    counts = Counter(p.strategy for p in found)
-    assert len(found) == 3000
-    assert counts["llm_rewrite"] / 3000 == pytest.approx(209 / 300, abs=0.03)
-    assert counts["retrieve_boxes"] / 3000 == pytest.approx(14 / 300, abs=0.015)
-
-
-def test_a_weight_of_zero_is_never_drawn() -> None:
-    found = make_pairs(
-        [detail(i) for i in range(50)],
-        STRATEGIES,
-        assignment="weighted",
-        weights={**WEIGHTS, "llm_rewrite": 0.0},
-        held_out_share=0.1,
-        seed=1,
-    )
-    assert "llm_rewrite" not in {p.strategy for p in found}
-
-
 def test_an_empty_or_unchanged_draft_gives_no_pair() -> None:
     for draft in ["", "  \n", detail(0).response, f" {detail(0).response} "]:
         with case(draft):
@@ -141,8 +109,3 @@ def test_the_held_out_split_has_its_share_and_holds_whole_samples() -> None:
     assert splits.count("held_out") / 4000 == pytest.approx(0.1, abs=0.02)
     found = pairs([detail(i) for i in range(100)])
     assert all(len({p.split for p in found if p.sample_id == f"llava/train/{i}"}) == 1 for i in range(100))
-
-
-def test_an_unknown_assignment_is_named() -> None:
-    with pytest.raises(ConfigError, match="weighted or all"):
-        pairs([detail(0)], assignment="some")
