@@ -20,11 +20,12 @@ from prefect.states import State
 from pydantic import Field
 
 from _run import Job, bring_up_to_date
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.launch.changes import changed_values, commit_of
-from polite_flamingo.launch.pipeline_run import pipeline_environment
+from polite_flamingo.launch.pipeline_run import pipeline_environment, require_runnable
 from polite_flamingo.launch.project import profile_of
 from polite_flamingo.params import load_params
-from polite_flamingo.pipeline import SECOND_GENERATION, TUNE
+from polite_flamingo.pipeline import TUNE
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = sorted(file.stem for file in (ROOT / "configs" / "profiles").glob("*.yaml"))
@@ -41,7 +42,7 @@ def stages_flow(name: str, stages: Sequence[str], description: str) -> Any:
 
     Args:
         name: Name of the flow.
-        stages: Names of stages in dvc.yaml; those of the second generation run only where the parameters ask for it.
+        stages: Names of stages; of these a run has those that its profile has.
         description: What the flow does.
     """
     decorate = flow(name=name, description=description, flow_run_name=run_name(name), persist_result=False)
@@ -93,7 +94,11 @@ def run_stages(
 ) -> State:
     """Bring stages of a profile up to date; how the run of the flow ends."""
     params = load_params(ROOT / "params.yaml", profile)
-    chosen = [stage for stage in stages if stage not in SECOND_GENERATION or params.profile in params.second_generation]
+    require_runnable(params)
+    chosen = [stage for stage in stages if stage in params.stages]
+    if not chosen:
+        has = ", ".join(params.stages)
+        raise ConfigError("the profile has none of this flow's stages", value=params.profile, next_step=f"it has {has}")
     environment = pipeline_environment(params.profile, root=ROOT, data_root=data_root)
     job = Job(params, ROOT, environment, None if stage_hours is None else stage_hours * HOUR)
     return bring_up_to_date(job, chosen, None if approval_hours is None else approval_hours * HOUR)

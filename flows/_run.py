@@ -15,7 +15,7 @@ from _approval import ask
 from _record import record_places
 from _stage import DVC, UP_TO_DATE, Job, Waiting, like, run_stage, track_outputs
 from polite_flamingo.environment import TRACKING_VARIABLE
-from polite_flamingo.launch.pipeline_file import predecessors, read_stages
+from polite_flamingo.launch.pipeline_file import NAME, predecessors, read_stages
 from polite_flamingo.launch.project import project_of
 from polite_flamingo.pipeline import TUNE
 
@@ -33,7 +33,7 @@ def bring_up_to_date(job: Job, stages: Sequence[str], approval_seconds: float | 
     Returns:
         How the run ends: as the first stage that did not complete.
     """
-    costly = len(stages) if approval_seconds is None else stages.index(TUNE[0])
+    costly = len(stages) if approval_seconds is None or TUNE[0] not in stages else stages.index(TUNE[0])
     states: dict[str, State] = {}
     failed: list[State] = []
     for part in filter(None, (stages[:costly], stages[costly:])):
@@ -65,7 +65,7 @@ class Queue:
 
     def __init__(self, job: Job, stages: Sequence[str]) -> None:
         self._job = job
-        self._before = predecessors(read_stages(job.root / "dvc.yaml"))
+        self._before = predecessors(read_stages(job.folder / NAME))
         self._waiting = list(stages)
         self._working: dict[str, int] = {}  # stage -> its share of the machine
         self._begun: dict[str, PrefectFuture[Any]] = {}

@@ -13,9 +13,9 @@ from polite_flamingo.settings import Settings
 class DeviceSettings(Settings):
     """What every model of a profile runs on."""
 
-    device: str = Field(description="auto | cpu | cuda")
-    dtype: Literal["float32", "bfloat16"] = Field(description="of the computation; what learns stays float32")
-    threads: int = Field(gt=0, description="of the processor, per model")
+    device: str = Field("auto", description="auto | cpu | cuda")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the computation; what learns stays so")
+    threads: int = Field(2, gt=0, description="of the processor, per model")
 
 
 def pick_device(name: str) -> str:

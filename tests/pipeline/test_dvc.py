@@ -18,6 +18,7 @@ from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
 from polite_flamingo.evaluate.plot_data import write_rewards, write_u_curve
 from polite_flamingo.launch.project import cache_folder, profile_of, project_of, remove_unused
+from polite_flamingo.params import load_params
 from polite_flamingo.pipeline import BY_NAME, FULL, SECOND_GENERATION, TUNE
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.reports.filtering.plot_data import write_plot_data
@@ -220,14 +221,16 @@ def test_a_gate_that_holds_with_other_figures_re_runs_nothing_but_itself(pipelin
 
 
 @pytest.mark.pipeline
-def test_another_profile_leaves_the_first_ones_state_alone(pipeline: Copy) -> None:
-    with project_of("smol", pipeline.root) as folder:
+def test_another_profile_runs_its_own_stages_and_leaves_the_first_ones_state_alone(pipeline: Copy) -> None:
+    (pipeline.root / "configs" / "profiles" / "mine.yaml").write_text(
+        "sources: [{name: table, folder: ., role: annotation, split: train}]\nrewriter_backend: openai:http://x/v1#m\n"
+    )
+    with project_of("mine", pipeline.root) as folder:
         side = Copy.__new__(Copy)
         side.root = folder
-        assert side.ran("check_distorted") == [
-            f"{name}@smol" for name in ("download", "check_raw", "distort", "check_distorted")
-        ]
-        assert side.ran("check_distorted") == []
+        stages = load_params(folder / "params.yaml", "mine").stages
+        assert side.ran() == [f"{name}@mine" for name in stages]
+        assert side.ran() == []
     assert pipeline.ran() == []  # tiny
     pipeline.commit_all()
     stray = cache_folder(pipeline.root) / "files" / "md5" / "00" / "stray"
@@ -235,8 +238,8 @@ def test_another_profile_leaves_the_first_ones_state_alone(pipeline: Copy) -> No
     stray.touch()
     assert remove_unused(pipeline.root) > 0
     assert not stray.exists()
-    shutil.rmtree(folder / "data" / "smol" / "pairs")
-    side.dvc("checkout", "data/smol/pairs")  # the cache, which both share, still has it
+    shutil.rmtree(folder / "data" / "mine" / "rewrites")
+    side.dvc("checkout", "data/mine/rewrites")  # the cache, which both share, still has it
 
 
 @pytest.mark.pipeline

@@ -23,24 +23,22 @@ def params(options: CommonOptions, check: bool) -> None:
     resolved = options.load()
     values = resolved.model_dump(mode="json", exclude={"overridden"})
     print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).rstrip())
+    print(f"\n# stages: {', '.join(resolved.stages)}")
     print(f"\n# replaced by the profile {resolved.profile} (the paper's value -> the profile's):")
     for key, (paper, own) in sorted(resolved.overridden.items()):
         print(f"#   {key}: {paper} -> {own}")
 
 
 def _check_profiles(path: Path) -> None:
-    from polite_flamingo.params import load_params, missing_keys, rendered
+    from polite_flamingo.params import load_params, rendered
 
     problems = []
     files = sorted((path.parent / "configs" / "profiles").glob("*.yaml"))
     for file in files:
         try:
-            load_params(path, file.stem)
+            problems += [f"{file}: {line}" for line in load_params(path, file.stem).contradictions()]
         except PoliteFlamingoError as error:
             problems.append(str(error))
-            continue
-        if missing := missing_keys(file):
-            problems.append(f"{file}: lacks {', '.join(missing)}, which dvc.yaml reads (null or {{}} will do)")
     if not problems and path.read_text(encoding="utf-8") != rendered(path):
         problems.append(f"{path}: not as the schema has it; `python -m polite_flamingo.params` writes it anew")
     if problems:

@@ -45,7 +45,7 @@ class MachineSettings(DeviceSettings):
 class TextMachineSettings(MachineSettings):
     """The same for backends that generate text."""
 
-    generation_batch_size: int = Field(gt=0, description="rewriting: records at a time")
+    generation_batch_size: int = Field(16, gt=0, description="rewriting: records at a time")
     token_budget: int | None = Field(
         None,
         gt=0,

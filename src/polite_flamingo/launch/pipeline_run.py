@@ -36,7 +36,9 @@ def run_pipeline(
 
     Raises:
         BusyError: another run of this profile is going on.
+        ConfigError: the profile wants what it cannot have, or has no stage `until`.
     """
+    require_runnable(params, until)
     environment = pipeline_environment(params.profile, data_root=data_root, device=device)
     with project_of(params.profile) as project, terminated_as_exit():
         code = 0
@@ -44,6 +46,26 @@ def run_pipeline(
             code = code or call(command, cwd=project, env=environment)
         call([*TRACK_OUTPUTS, *(["--failed"] if code else [])], cwd=project, env=environment)
     return code
+
+
+def require_runnable(params: Params, until: str | None = None) -> None:
+    """Refuse, before any work, a run that could not come to its end.
+
+    Raises:
+        ConfigError: names everything the profile wants and cannot have, or the stages it has where `until` is none.
+    """
+    profile = f"configs/profiles/{params.profile}.yaml"
+    problems = params.contradictions()
+    if problems:
+        raise ConfigError(
+            "the profile contradicts itself:\n    " + "\n    ".join(problems),
+            where=profile,
+            next_step="mend all of them",
+        )
+    if until is not None and until not in params.stages:
+        raise ConfigError(
+            "the profile has no such stage", value=until, where=profile, next_step=f"one of {', '.join(params.stages)}"
+        )
 
 
 def repro_commands(params: Params, stages: Sequence[str]) -> list[list[str]]:

@@ -1,8 +1,10 @@
 """Where DVC runs a profile: the project itself for the one params.yaml names, a side project for any other.
 
 DVC takes the profile from params.yaml and records its state in dvc.lock, both tracked by git. So a side project, a
-folder below ``.work/projects``, has a params.yaml and a dvc.lock of its own; all else in it is a link to the project's,
-and DVC's cache is shared. However a run ends, git sees no difference, and two profiles may run side by side.
+folder below ``.work/projects``, has a params.yaml, a dvc.yaml and a dvc.lock of its own; all else in it is a link to
+the project's, and DVC's cache is shared. However a run ends, git sees no difference, and two profiles may run side by
+side. A profile that params.yaml names, with other stages than a dvc.yaml that git keeps for a clone, runs in a side
+project as well.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from pathlib import Path
 
 from polite_flamingo.errors import BusyError, ConfigError
 from polite_flamingo.io import locked, write_atomic
+from polite_flamingo.launch.pipeline_file import serves, write_pipeline
+from polite_flamingo.params import load_params
 
 LOG = logging.getLogger(__name__)
 
 FOLDER = Path(".work") / "projects"
-OWN = ("params.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
+OWN = ("params.yaml", "dvc.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
 PLOTS = ".dvc/plots"  # templates
 _PROFILE = re.compile(r"""^profile:[ \t]*(["']?)([^\s"']+)\1""", re.MULTILINE)
 _CONFIG = """\
@@ -59,13 +63,15 @@ def project_of(profile: str, root: Path = Path(), *, wait: Callable[[], None] | 
         if folder != root:
             _link(folder, profile, root)
             _remove_torn_state(folder / "dvc.lock")
+        write_pipeline(load_params(root / "params.yaml", profile), root, folder)
         _remove_torn_lock(folder)
         yield folder
 
 
 def folder_of(profile: str, root: Path) -> Path:
     """Where DVC's state of a profile lies: `root` itself, or the profile's side project, which may not exist yet."""
-    return root if profile_of(root / "params.yaml") == profile else root / FOLDER / profile
+    named = profile_of(root / "params.yaml") == profile
+    return root if named and serves(root, load_params(root / "params.yaml", profile)) else root / FOLDER / profile
 
 
 def profile_of(params: Path) -> str:

@@ -90,6 +90,8 @@ def register(params: Params, kind: ModelKind, folder: str | None = None) -> tupl
 def register_finished(params: Params) -> None:
     """At the end of a run: register what is new and complete. A failure is a warning, never an error."""
     for kind in KINDS.values():
+        if training_stage(kind.trained[0]) not in params.stages:
+            continue
         try:
             lock = _lock(params)
             outputs = lock.outputs(training_stage(kind.trained[0])), lock.outputs(kind.evidence)

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from polite_flamingo.settings import Settings, Share
 
+NONE = "none"  # instead of a model's origin: the profile goes without it
+
 
 class LoraSettings(Settings):
     """Shape of the adapters on attention and feed-forward of the decoder (appendix A)."""
@@ -53,10 +55,13 @@ class GenerationSettings(DecodingSettings):
 
 
 class BackboneSettings(Settings):
-    """Where each model comes from: packaged | local:<folder> | pypi:<package> | hub:<id>@<revision>; or none."""
+    """Where each model comes from: packaged | local:<folder> | pypi:<package> | hub:<id>@<revision>; or none.
 
-    flamingo: str
-    clip: str
-    nli: str
-    reward: str
-    sts: str
+    A scorer that is ``none`` leaves its column empty, and the filters that read it keep every record.
+    """
+
+    flamingo: str = Field(NONE, description="what rewriter and assistant are trained from")
+    clip: str = Field(NONE, description="scorer: image and text")
+    nli: str = Field(NONE, description="scorer: annotation and rewrite")
+    reward: str = Field(NONE, description="scorer: politeness")
+    sts: str = Field(NONE, description="scorer: likeness of annotation and rewrite")

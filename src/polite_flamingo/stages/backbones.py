@@ -27,13 +27,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
 
     root = params.models / "backbones"
     shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
     report: dict[str, Any] = {}
-    for name, origin in tqdm(params.backbones.model_dump().items(), desc="backbones", unit="model"):
+    for name, origin in tqdm(params.used_backbones.items(), desc="backbones", unit="model"):
         folder = root / name
-        if origin == "none":
-            folder.mkdir(parents=True)
-            report[name] = {"origin": origin}
-            continue
         kind, _, rest = origin.partition(":")
         if kind == "build":
             from polite_flamingo.model.assemble import assemble_flamingo

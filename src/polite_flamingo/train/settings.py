@@ -184,7 +184,7 @@ class TrainSettings(OptimizerSettings, PassSettings):
 class TrainMachineSettings(DeviceSettings):
     """What a training takes from the machine."""
 
-    micro_batch_size: int = Field(gt=0, description="training: sequences per forward pass of a process")
+    micro_batch_size: int = Field(4, gt=0, description="training: sequences per forward pass of a process")
     distributed: Strategy = Field("none", description="how the processes of a training share its work")
     processes: int = Field(1, gt=0, description="training: one per GPU")
     gradient_checkpointing: bool = Field(False, description="training: less memory, more time")

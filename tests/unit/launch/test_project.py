@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from polite_flamingo.errors import BusyError, ConfigError
 from polite_flamingo.launch.project import FOLDER, cache_folder, folder_of, project_of
 
+PROJECT = Path(__file__).resolve().parents[3]
 TEXT = "# comment\nprofile: tiny          # tiny | smol\nseed: 42\n"
 
 
@@ -18,8 +20,10 @@ def root(tmp_path: Path) -> Path:
     root.mkdir()
     (root / "params.yaml").write_text(TEXT)
     (root / "dvc.lock").write_text("of tiny")
-    for name in (".dvc", "src", "data"):
-        (root / name).mkdir()
+    for name in (".dvc", "src/polite_flamingo", "data", "configs/profiles"):
+        (root / name).mkdir(parents=True)
+    for name in ("dvc.yaml", "configs/profiles/tiny.yaml", "configs/profiles/smol.yaml"):
+        shutil.copyfile(PROJECT / name, root / name)
     return root
 
 
@@ -47,14 +51,14 @@ def test_another_profile_has_its_own_params_and_shares_the_rest(root: Path) -> N
 def test_a_side_project_keeps_its_state_and_follows_the_project(root: Path) -> None:
     with project_of("smol", root) as folder:
         (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    (root / "src").rmdir()
+    (root / "data").rmdir()
     (root / "own_reader.py").touch()
     (root / "params.yaml").write_text(TEXT.replace("seed: 42", "seed: 7"))
     with project_of("smol", root) as folder:
         assert (folder / "dvc.lock").read_text().endswith("stages: {}\n")
         assert "seed: 7" in (folder / "params.yaml").read_text()
         assert (folder / "own_reader.py").exists()
-        assert not (folder / "src").is_symlink()
+        assert not (folder / "data").is_symlink()
 
 
 def test_a_moved_project_takes_its_side_projects_along(root: Path) -> None:
