@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.model.micro import micro_tokenizer, micro_vision, with_open_gates
 
-LAYERS = {"llama": 7, "gpt_neox": 4, "opt": 6}  # family -> linear layers per decoder block
+LAYERS = {"llama": 7, "gpt_neox": 4, "opt": 6, "mpt": 4}  # family -> linear layers per decoder block
 
 
 def language_model(family: str, vocabulary: int) -> Any:
@@ -18,6 +18,8 @@ def language_model(family: str, vocabulary: int) -> Any:
         GPTNeoXForCausalLM,
         LlamaConfig,
         LlamaForCausalLM,
+        MptConfig,
+        MptForCausalLM,
         OPTConfig,
         OPTForCausalLM,
     )
@@ -32,6 +34,9 @@ def language_model(family: str, vocabulary: int) -> Any:
         )
     if family == "gpt_neox":
         return GPTNeoXForCausalLM(GPTNeoXConfig(**common, intermediate_size=64, initializer_range=0.3))
+    if family == "mpt":
+        sizes = {key: value for key, value in common.items() if key != "max_position_embeddings"}
+        return MptForCausalLM(MptConfig(**sizes, max_seq_len=512, initializer_range=0.3))
     return OPTForCausalLM(
         OPTConfig(**common, ffn_dim=64, word_embed_proj_dim=32, init_std=0.3, dropout=0.0, pad_token_id=1)
     )

@@ -1,4 +1,4 @@
-"""Llama, GPT-NeoX and OPT decoders: logits, LoRA targets, generation, saving, checkpointed and eager attention."""
+"""Llama, GPT-NeoX, OPT and MPT decoders: logits, LoRA targets, generation, saving, checkpointed and eager attention."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_lora_stands_on_attention_and_feed_forward_alone(family):
     assert inject_lora(bundle, LORA) == 2 * LAYERS[family]
     names = {name for name, _ in lora_layers(bundle)}
     assert not [name for name in names if "gated_cross_attn" in name or "head" in name]
-    assert any("mlp" in name or "fc1" in name for name in names) and any(
+    assert any("mlp" in name or "fc1" in name or "ffn" in name for name in names) and any(
         "attn" in name or "attention" in name for name in names
     )
 

@@ -70,7 +70,7 @@ def test_openflamingo_4b_loads_though_its_table_has_no_padding_rows(tmp_path):
     assert_equal(target, tensors_of(source, *CONNECTOR))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt"])
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt", "mpt"])
 def test_clever_flamingo_loads_with_its_lora(family, tmp_path):
     source, target = with_lora(family), build_family(family)
     path = written(tmp_path, {"model_state_dict": clever_flamingo(source, *CONNECTOR, "lora")})

@@ -15,6 +15,7 @@ DECODER_LAYERS = {  # model type -> attribute path of the decoder blocks
     "gpt_neo": "transformer.h",
     "gptj": "transformer.h",
     "opt": "model.decoder.layers",
+    "mpt": "transformer.blocks",
 }
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 

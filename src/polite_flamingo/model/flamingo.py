@@ -84,7 +84,8 @@ def load_flamingo(
         merge: Fold the LoRA of `trainables` into the weights (faster; no further training).
         resolution: Side of the images in pixels; the tower's position embeddings are interpolated to it. None: as in
             the training of `trainables`, else the tower's own.
-        attention: "sdpa", "eager" or "flash_attention_2" (needs its package and a GPU), of the language model.
+        attention: "sdpa", "eager" or "flash_attention_2" (needs its package and a GPU), of the language model; MPT has
+            "eager" only, and gets it for "sdpa".
         quantize: "none", or "nf4": the decoder's linear layers in four bits, for QLoRA (`model.quantize`).
 
     Raises:
@@ -126,7 +127,10 @@ def _load_base(folder: Path, resolution: int | None, attention: str) -> Flamingo
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
     try:
         lm = AutoModelForCausalLM.from_pretrained(
-            folder / "lm", dtype=torch.float32, attn_implementation=attention, use_safetensors=True
+            folder / "lm",
+            dtype=torch.float32,
+            attn_implementation=_attention_of(folder / "lm", attention),
+            use_safetensors=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder / "lm")
         vision = CLIPVisionModel.from_pretrained(folder / "vision", dtype=torch.float32, use_safetensors=True)
@@ -145,6 +149,14 @@ def _load_base(folder: Path, resolution: int | None, attention: str) -> Flamingo
     bundle.resolution = None if vision.config.image_size == native else resolution
     _load_connector(bundle, connector, where=folder / "connector.safetensors")
     return bundle
+
+
+def _attention_of(folder: Path, wanted: str) -> str:
+    """`wanted`, or "eager" instead of "sdpa" where the family has no other (MPT, whose ALiBi is added to the scores)."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(AutoConfig.from_pretrained(folder)), None)
+    return "eager" if wanted == "sdpa" and family is not None and not family._supports_sdpa else wanted
 
 
 def _load_connector(bundle: FlamingoBundle, tensors: Mapping[str, torch.Tensor], where: Path) -> None:

@@ -107,7 +107,8 @@ def _prepare(
     """Rows to be generated, the longest first, and a result per prompt: None until its row has ended."""
     results: list[Generated | None] = [None] * len(prompts)
     rows = []
-    room = getattr(bundle.model.lang_encoder.config, "max_position_embeddings", None) or 1 << 30
+    config = bundle.model.lang_encoder.config  # MPT calls it max_seq_len
+    room = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None) or 1 << 30
     encoded = encode_all(bundle.tokenizer, [prompt.text for prompt in prompts])
     for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
         _check_images(bundle, prompt, ids)

@@ -22,6 +22,7 @@ TARGETS = {  # model type -> names of the decoder's linear layers
     "gpt_neo": ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj"),
     "gptj": ("q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"),
     "opt": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    "mpt": ("Wqkv", "out_proj", "up_proj", "down_proj"),
 }
 
 

@@ -34,7 +34,8 @@ class Blueprint:
     """What a Flamingo is built from.
 
     Args:
-        language: Keywords of the language model's Hugging Face config, with ``model_type``.
+        language: Keywords of the language model's Hugging Face config, with ``model_type`` and the usual names of
+            sizes also where the family has its own (MPT's ``d_model`` is ``hidden_size``).
         vision: Keywords of the `CLIPVisionConfig`.
         config: Sizes of the connector.
         new_tokens: Special tokens that are still to be added to the vocabulary.
@@ -93,7 +94,7 @@ def blueprint(origin: str) -> Blueprint:
         config = _connector(checkpoint[0])
     tower = _look_up(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
     if _name(language) not in LANGUAGE:
-        return Blueprint(read_json(_folder(language) / "config.json"), tower, config, SPECIAL_TOKENS)
+        return Blueprint(_language(_folder(language)), tower, config, SPECIAL_TOKENS)
     read = dict(LANGUAGE[_name(language)])
     return Blueprint(read, tower, config, max(0, read.pop("tokens") + SPECIAL_TOKENS - read["vocab_size"]))
 
@@ -168,7 +169,17 @@ def _of_folder(folder: Path) -> Blueprint:
                 next_step="run the stage `backbones`, or name another base",
             )
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
-    return Blueprint(read_json(folder / "lm" / "config.json"), _clip_config(folder / "vision"), config)
+    return Blueprint(_language(folder / "lm"), _clip_config(folder / "vision"), config)
+
+
+def _language(folder: Path) -> Mapping[str, Any]:
+    """A language model's config, its sizes under their usual names too."""
+    from transformers import CONFIG_MAPPING
+
+    values = read_json(folder / "config.json")
+    kind = values.get("model_type")
+    usual = CONFIG_MAPPING[kind].attribute_map if kind in CONFIG_MAPPING else {}
+    return {**values, **{name: values[own] for name, own in usual.items() if own in values}}
 
 
 def _name(origin: str) -> str:
