@@ -125,9 +125,10 @@ def test_wrong_parts_are_named(tmp_path):
     for tail, message in (
         ("|local:none.pt", "does not exist"),
         ("|x:y", "unknown origin"),
-        ("|a|b", "two or three"),
-        ("|a|b|c", "three"),
-        ("|a|attend_previous=false|c", "three"),
+        ("|a", "built from"),
+        ("|attend_previous=false", "built from"),
+        ("|local:a|attend_previous=no", "built from"),
+        ("|local:a|attend_previous=false|local:c", "built from"),
     ):
         with pytest.raises(ModelError, match=message):
             assemble_flamingo("local:a|local:b" + tail, tmp_path / "out", seed=1)

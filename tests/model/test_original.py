@@ -120,8 +120,9 @@ def test_a_group_that_matches_nothing_refuses_and_leaves_the_weights(groups, gro
 def test_lora_under_an_unknown_spelling_refuses(tmp_path):
     tensors = clever_flamingo(with_lora(), *CONNECTOR, "lora")
     odd = {name.replace(".lora_A.default.", ".lora_A.other."): t for name, t in tensors.items()}
-    with pytest.raises(ModelError, match="only a part"):
-        load_original(build_family("llama"), written(tmp_path, odd), alpha=LORA.alpha)
+    for skip in (False, True):
+        with pytest.raises(ModelError, match="no place in the model"):
+            load_original(build_family("llama"), written(tmp_path, odd), alpha=LORA.alpha, skip_unknown=skip)
 
 
 def test_half_a_connector_refuses(tmp_path):
@@ -141,6 +142,58 @@ def test_another_size_is_named(tmp_path):
     path = written(tmp_path, open_flamingo(build_family("llama", heads=4), *CONNECTOR))
     with pytest.raises(ModelError, match="another shape"):
         load_original(build_family("llama"), path)
+
+
+def stage_files(tmp_path):
+    """OpenFlamingo's own checkpoint, then what a stage trained from it: LoRA and the perceiver, then the perceiver."""
+    base, stage, last = build_family("llama", seed=5), with_lora(seed=6), build_family("llama", seed=7)
+    files = [
+        written(tmp_path, open_flamingo(base, *CONNECTOR, "embeddings"), "openflamingo.pt"),
+        written(tmp_path, {"model_state_dict": clever_flamingo(stage, "lora", "perceiver")}, "stage.pt"),
+        written(tmp_path, open_flamingo(last, "perceiver"), "last.pt"),
+    ]
+    return base, stage, last, files
+
+
+def test_a_later_checkpoint_replaces_what_an_earlier_one_gave(tmp_path):
+    base, stage, last, files = stage_files(tmp_path)
+    for count, perceiver in ((2, stage), (3, last)):
+        target = build_family("llama")
+        report = load_original(target, files[:count], alpha=LORA.alpha)
+        assert_equal(target, tensors_of(base, "xattn", "xattn_ff", "embeddings"))
+        assert_equal(target, tensors_of(stage, "lora"))
+        assert_equal(target, tensors_of(perceiver, "perceiver"))
+        assert "lm" not in report.matched and target.lora == LORA
+    assert str(report).splitlines()[:3] == [
+        "openflamingo.pt: perceiver 14, xattn 12, xattn_ff 10, embeddings 2",
+        "stage.pt: lora 28, perceiver 14, 14 replace those of an earlier file",
+        "last.pt: perceiver 14, 14 replace those of an earlier file",
+    ]
+
+
+def test_a_stage_without_the_checkpoint_before_it_is_refused(tmp_path):
+    _, _, _, files = stage_files(tmp_path)
+    with pytest.raises(ModelError, match="xattn matched nothing[\\s\\S]*a file that belongs before it"):
+        load_original(build_family("llama"), files[1:], alpha=LORA.alpha)
+
+
+def test_a_later_file_of_another_model_is_refused_by_name(tmp_path):
+    base, _, _, files = stage_files(tmp_path)
+    other = written(tmp_path, {f"reward.{n}": t for n, t in open_flamingo(base, "perceiver").items()}, "other.pt")
+    with pytest.raises(ModelError, match="no tensor of this model[\\s\\S]*reward.perceiver[\\s\\S]*other.pt"):
+        load_original(build_family("llama"), [*files, other], alpha=LORA.alpha)
+    odd = written(tmp_path, {**open_flamingo(base, "perceiver"), "head.bias": torch.zeros(2)}, "odd.pt")
+    with pytest.raises(ModelError, match="1 keys of the checkpoint have no place[\\s\\S]*head.bias"):
+        load_original(build_family("llama"), [*files, odd], alpha=LORA.alpha)
+    report = load_original(build_family("llama"), [*files, odd], alpha=LORA.alpha, skip_unknown=True)
+    assert report.unknown == ("head.bias",)
+
+
+def test_a_later_file_with_half_of_its_lora_is_refused(tmp_path):
+    _, stage, _, files = stage_files(tmp_path)
+    half = {n: t for n, t in clever_flamingo(stage, "lora").items() if "layers.1." not in n}
+    with pytest.raises(ModelError, match="only a part of the LoRA: 14 of 28[\\s\\S]*blocks.1[\\s\\S]*half.pt"):
+        load_original(build_family("llama"), [*files, written(tmp_path, half, "half.pt")], alpha=LORA.alpha)
 
 
 def test_two_versions_of_a_tensor_are_refused(tmp_path):
@@ -195,12 +248,12 @@ def test_an_imported_checkpoint_is_a_trained_model_of_the_pipeline(tmp_path, ima
     source, base = with_lora(), build_family("llama")
     save_flamingo(base, tmp_path / "base")
     path = written(tmp_path, clever_flamingo(source, *CONNECTOR, "lora"))
-    import_model(tmp_path / "base", path, tmp_path / "rewriter", alpha=LORA.alpha)
+    import_model(tmp_path / "base", [path], tmp_path / "rewriter", alpha=LORA.alpha)
     loaded = load_flamingo(tmp_path / "base", trainables=tmp_path / "rewriter", merge=False)
     assert_equal(loaded, tensors_of(source, "perceiver", "xattn", "lora"))
     assert "Polite Flamingo" in (tmp_path / "rewriter" / "README.md").read_text()
     with pytest.raises(ModelError, match="not empty"):
-        import_model(tmp_path / "base", path, tmp_path / "rewriter", alpha=LORA.alpha)
+        import_model(tmp_path / "base", [path], tmp_path / "rewriter", alpha=LORA.alpha)
     save_trainables(loaded, tmp_path / "again", name="rewriter")
 
 
@@ -220,7 +273,7 @@ def test_an_imported_adapter_of_alpha_16_is_what_peft_merges(tmp_path):
     path = written(tmp_path, adapters)
     guanaco = {"peft_type": "LORA", "r": 4, "lora_alpha": 16, "lora_dropout": 0.1, "bias": "none", "enable_lora": None}
     (tmp_path / "adapter_config.json").write_text(json.dumps({**guanaco, "merge_weights": False}))
-    import_model(tmp_path / "base", path, tmp_path / "rewriter", needs=("lora",))
+    import_model(tmp_path / "base", [path], tmp_path / "rewriter", needs=("lora",))
     ours = load_flamingo(tmp_path / "base", trainables=tmp_path / "rewriter", merge=True)
     before = {name.replace(".base_layer", ""): t.clone() for name, t in peft_model.model.state_dict().items()}
     after = peft_model.merge_and_unload().state_dict()

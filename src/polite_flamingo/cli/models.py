@@ -26,38 +26,49 @@ def export_model(options: CommonOptions, out: Path, stage: str) -> None:
     print(json.dumps(export_model(base, params.models / stage, out), ensure_ascii=False))
 
 
-@verb("import-model", "--stage rewriter CHECKPOINT.pt")
-@click.argument("checkpoint", type=FILE, metavar="CHECKPOINT", help="file of Polite or Clever Flamingo")
+@verb("import-model", "--stage rewriter CHECKPOINT.pt", "--stage stage3 --alpha 64 OPENFLAMINGO.pt CLEVER.pt")
+@click.argument(
+    "checkpoints",
+    type=FILE,
+    metavar="CHECKPOINT...",
+    nargs=-1,
+    required=True,
+    help="files of OpenFlamingo, Polite and Clever Flamingo in order; a later one replaces what an earlier one gave",
+)
 @click.option("--stage", type=TRAINED, required=True, help="which model it becomes: models/PROFILE/STAGE")
-@click.option("--lora-only", is_flag=True, help="it holds LoRA but no cross-attention")
-@click.option("--alpha", type=click.IntRange(min=1), help="of its LoRA, which its file does not tell")
+@click.option("--lora-only", is_flag=True, help="they hold LoRA but no cross-attention: the base's is kept")
+@click.option("--alpha", type=click.IntRange(min=1), help="of their LoRA, which a file does not tell")
+@click.option("--skip-unknown", is_flag=True, help="leave out keys without a place in the model")
 @click.option(
-    "--adapter-config", type=FILE, metavar="FILE", help="adapter_config.json that tells alpha (default: beside it)"
+    "--adapter-config", type=FILE, metavar="FILE", help="adapter_config.json that tells alpha (default: beside the last)"
 )
 @click.pass_obj
 def import_model(
     options: CommonOptions,
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     stage: str,
     lora_only: bool,
     alpha: int | None,
+    skip_unknown: bool,
     adapter_config: Path | None,
 ) -> None:
-    """A checkpoint of the original code (.pt) as one of this profile's models."""
+    """Checkpoints of the original code (.pt) as one of this profile's models."""
     from polite_flamingo.model.adapter import alpha_of
     from polite_flamingo.model.hub import import_model
 
     if alpha is not None and adapter_config is not None:
         raise click.UsageError("--alpha and --adapter-config both tell alpha: give one of them")
     params = options.load()
-    existing_file(checkpoint, "CHECKPOINT")
+    for checkpoint in checkpoints:
+        existing_file(checkpoint, "CHECKPOINT")
     if adapter_config is not None:
         alpha = alpha_of(existing_file(adapter_config, "--adapter-config"))
     report = import_model(
         params.models / "backbones" / "flamingo",
-        checkpoint,
+        checkpoints,
         params.models / stage,
         alpha=alpha,
         needs=("lora",) if lora_only else None,
+        skip_unknown=skip_unknown,
     )
     print(report)

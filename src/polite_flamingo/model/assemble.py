@@ -8,7 +8,8 @@ OpenFlamingo checkpoints hold the connector (and some embeddings) but neither LM
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,18 @@ from polite_flamingo.model.layouts import read_tensors
 from polite_flamingo.model.original import infer_config, load_original
 from polite_flamingo.model.origins import find_checkpoint, materialise
 
-OLD_MASKS = "attend_previous=false"
+OLD_MASKS, SKIP_UNKNOWN = "attend_previous=false", "skip_unknown=true"
+OPTIONS = (OLD_MASKS, SKIP_UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a ``build:`` origin names: origins of the LM, the CLIP and the checkpoints in order, and `OPTIONS`."""
+
+    language: str
+    vision: str
+    checkpoints: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -> dict[str, float]:
@@ -33,8 +45,10 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
 
     Args:
         parts: ``<origin of the LM>|<origin of a CLIP>``, origins as in `model.origins`. ``|<origin of a checkpoint>``
-            may follow: an OpenFlamingo checkpoint, whose sizes are read from it; and ``|attend_previous=false`` where
-            it is one of OpenFlamingo 1 (`model.architecture`) and not listed in `model.bases`, which says so itself.
+            may follow, once or several times, a later one replacing what an earlier one gave: an OpenFlamingo
+            checkpoint, whose sizes are read from it, and what was trained from it without LoRA. ``|attend_previous=false``
+            says that it is one of OpenFlamingo 1 (`model.architecture`) where it is not listed in `model.bases`, which
+            says so itself; ``|skip_unknown=true`` leaves out keys without a place in the model.
         folder: Where the Flamingo goes.
         seed: Seed of the fresh connector.
         every: A cross-attention before every `every`-th decoder block; a checkpoint has its own.
@@ -44,15 +58,15 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
     """
     from transformers import CLIPVisionModel
 
-    language, sight, *more = parse_parts(parts)
-    checkpoint = find_checkpoint(more[0]) if more else None
+    named = parse_parts(parts)
+    checkpoints = [find_checkpoint(origin) for origin in named.checkpoints]
     config = FlamingoConfig(cross_attn_every_n_layers=every, perceiver=Perceiver(depth=2, num_latents=16))
-    if checkpoint is not None:
-        config = replace(infer_config(read_tensors(checkpoint), checkpoint), attend_previous=_attends_previous(more))
+    if checkpoints:
+        config = replace(connector_sizes(checkpoints), attend_previous=_attends_previous(named))
     with tempfile.TemporaryDirectory() as scratch:
         lm_folder, clip_folder = Path(scratch) / "lm", Path(scratch) / "clip"
-        materialise(language, "lm", lm_folder)
-        materialise(sight, "clip", clip_folder)
+        materialise(named.language, "lm", lm_folder)
+        materialise(named.vision, "clip", clip_folder)
         lm, tokenizer = _load_lm(lm_folder)
         vision = CLIPVisionModel.from_pretrained(clip_folder, use_safetensors=True)
         bundle = build_flamingo(
@@ -63,29 +77,53 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
             image_processor=ImagePreprocessor.from_folder(clip_folder),
             seed=seed,
         )
-        if checkpoint is not None:
-            load_original(bundle, checkpoint)
+        if checkpoints:
+            load_original(bundle, checkpoints, skip_unknown=SKIP_UNKNOWN in named.options)
         with publishing(folder) as staging:
             save_flamingo(bundle, staging)
     return _millions(bundle)
 
 
-def parse_parts(parts: str) -> list[str]:
-    """The parts of a ``build:`` origin: LM, CLIP and, if given, a checkpoint and ``attend_previous=false``.
+def parse_parts(parts: str) -> Parts:
+    """The parts of a ``build:`` origin.
 
     Raises:
-        ModelError: they are too few, too many, or the last is another one.
+        ModelError: they are too few, an option is unknown, or stands where no checkpoint is.
     """
     language, *more = parts.split("|")
-    if not more or not more[0] or len(more) > 3 or more[2:] not in ([], [OLD_MASKS]):
+    vision, *checkpoints = [part for part in more if ":" in part] or [""]
+    options = tuple(part for part in more if ":" not in part)
+    ordered = [part for part in (vision, *checkpoints, *options) if part] == more
+    if not (vision and ordered and set(options) <= set(OPTIONS)) or (options and not checkpoints):
         raise ModelError(
-            "a Flamingo is built from two or three parts",
+            "a Flamingo is built from a language model, a vision tower and maybe checkpoints",
             value=parts,
             where="backbones.flamingo",
-            next_step="write build:<origin of the LM>|<origin of a CLIP>, then maybe |<origin of a checkpoint> and "
-            f"|{OLD_MASKS}",
+            next_step="write build:<origin of the LM>|<origin of a CLIP>, then maybe |<origin of a checkpoint>, once or "
+            f"several times, then maybe {' and '.join(f'|{option}' for option in OPTIONS)}",
         )
-    return [language, *more]
+    return Parts(language, vision, tuple(checkpoints), options)
+
+
+def connector_sizes(checkpoints: Sequence[Path]) -> FlamingoConfig:
+    """Sizes of the connector that checkpoints hold together.
+
+    Raises:
+        ModelError: they hold none, or LoRA, which is no part of a base.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for path in checkpoints:
+        read = read_tensors(path)
+        adapters = [name for name in read if ".lora_" in name]
+        if adapters:
+            raise ModelError(
+                "a base is built from checkpoints without LoRA",
+                value=adapters[:3],
+                where=path,
+                next_step="build it without this one, then: polite-flamingo import-model --stage STAGE --alpha N FILE",
+            )
+        tensors |= read
+    return infer_config(tensors, ", ".join(map(str, checkpoints)))
 
 
 def _millions(bundle: FlamingoBundle) -> dict[str, float]:
@@ -100,9 +138,9 @@ def _millions(bundle: FlamingoBundle) -> dict[str, float]:
     return {f"{part}_parameters_m": round(count / 1e6, 2) for part, count in sizes.items()}
 
 
-def _attends_previous(parts: list[str]) -> bool:
-    listed = CHECKPOINTS.get(parts[0].removeprefix("hub:").partition("@")[0])
-    return OLD_MASKS not in parts and (listed is None or listed.attend_previous)
+def _attends_previous(named: Parts) -> bool:
+    listed = CHECKPOINTS.get(named.checkpoints[0].removeprefix("hub:").partition("@")[0])
+    return OLD_MASKS not in named.options and (listed is None or listed.attend_previous)
 
 
 def _load_lm(folder: Path) -> tuple[Any, Any]:

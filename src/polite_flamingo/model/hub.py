@@ -67,28 +67,35 @@ def export_model(base: Path, trainables: Path, out: Path, *, name: str | None = 
 
 
 def import_model(
-    base: Path, checkpoint: Path, out: Path, *, alpha: int | None = None, needs: Sequence[str] | None = None
+    base: Path,
+    checkpoints: Sequence[Path],
+    out: Path,
+    *,
+    alpha: int | None = None,
+    needs: Sequence[str] | None = None,
+    skip_unknown: bool = False,
 ) -> KeyReport:
-    """Turn a checkpoint of the original code into a folder as `save_trainables` writes it.
+    """Turn checkpoints of the original code into a folder as `save_trainables` writes it.
 
     Args:
-        base: Folder of the model the checkpoint was trained from.
-        checkpoint: See `model.original.load_original`.
+        base: Folder of the model the checkpoints were trained from.
+        checkpoints: In order, see `model.original.load_original`.
         out: New folder.
-        alpha: Of the checkpoint's LoRA, if it has one; None: that of an ``adapter_config.json`` beside it.
+        alpha: Of the checkpoints' LoRA, if they have one; None: that of an ``adapter_config.json`` beside the last.
         needs: Groups of weights that must match; default as in `load_original`.
+        skip_unknown: See `load_original`.
 
     Raises:
-        ModelError: `out` is in use, or the checkpoint is refused.
+        ModelError: `out` is in use, or a checkpoint is refused.
     """
     if out.exists() and any(out.iterdir()):
         raise ModelError("the folder to import to is not empty", where=out, next_step="move it away first")
-    beside = checkpoint.with_name(ADAPTER_CONFIG)
+    beside = checkpoints[-1].with_name(ADAPTER_CONFIG)
     if alpha is None and beside.is_file():
         alpha = alpha_of(beside)
     bundle = load_flamingo(base)
-    report = load_original(bundle, checkpoint, alpha=alpha, needs=needs)
+    report = load_original(bundle, checkpoints, alpha=alpha, needs=needs, skip_unknown=skip_unknown)
     with publishing(out) as staging:
-        configuration = {"checkpoint": checkpoint.name, "loaded": report.matched}
+        configuration = {"checkpoints": [path.name for path in checkpoints], "loaded": report.matched}
         save_trainables(bundle, staging, configuration=configuration, name=out.name)
     return report

@@ -15,13 +15,12 @@ from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.io import read_json
 from polite_flamingo.model.architecture import join
+from polite_flamingo.model.assemble import connector_sizes, parse_parts
 from polite_flamingo.model.bases import CHECKPOINTS, LANGUAGE, VISION
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 from polite_flamingo.model.config import DECODER_LAYERS, CrossAttention, FlamingoConfig, Perceiver
 from polite_flamingo.model.freezing import GROUPS
-from polite_flamingo.model.layouts import read_tensors
 from polite_flamingo.model.lora import inject_lora
-from polite_flamingo.model.original import infer_config
 from polite_flamingo.model.origins import PACKAGED, find_checkpoint, package_folder
 from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.model.tower import VisionTower
@@ -71,7 +70,7 @@ def blueprint(origin: str) -> Blueprint:
     """What the origin of a profile's ``backbones.flamingo`` will become.
 
     Args:
-        origin: ``packaged``, ``local:<folder>`` or ``build:<LM>|<CLIP>[|<OpenFlamingo checkpoint>]``.
+        origin: ``packaged``, ``local:<folder>`` or ``build:<LM>|<CLIP>[|<OpenFlamingo checkpoint>...]``.
 
     Raises:
         ModelError: sizes are neither listed (`model.bases`) nor on this machine.
@@ -88,10 +87,11 @@ def blueprint(origin: str) -> Blueprint:
             where="backbones.flamingo",
             next_step="name its parts: build:<LM>|<CLIP>|<checkpoint>",
         )
-    language, vision, *checkpoint = rest.split("|")
+    parts = parse_parts(rest)
+    language, vision = parts.language, parts.vision
     config = FlamingoConfig(10, Perceiver(depth=2, num_latents=16), CrossAttention())  # as model.assemble
-    if checkpoint:
-        config = _connector(checkpoint[0])
+    if parts.checkpoints:
+        config = _connector(parts.checkpoints)
     tower = _look_up(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
     if _name(language) not in LANGUAGE:
         return Blueprint(_language(_folder(language)), tower, config, SPECIAL_TOKENS)
@@ -187,14 +187,12 @@ def _name(origin: str) -> str:
     return origin.partition(":")[2].partition("@")[0]
 
 
-def _connector(origin: str) -> FlamingoConfig:
-    """Sizes of a checkpoint's connector: listed, or read from the file where it lies here."""
-    if origin.startswith("hub:"):
-        listed: FlamingoConfig = _look_up(origin, CHECKPOINTS)
+def _connector(origins: Sequence[str]) -> FlamingoConfig:
+    """Sizes of the checkpoints' connector: that of the first is listed, or they are read where they lie here."""
+    if origins[0].startswith("hub:"):
+        listed: FlamingoConfig = _look_up(origins[0], CHECKPOINTS)
         return listed
-
-    file = find_checkpoint(origin)
-    return infer_config(read_tensors(file), file)
+    return connector_sizes([find_checkpoint(origin) for origin in origins])
 
 
 def _look_up(origin: str, table: Mapping[str, Any]) -> Any:
