@@ -173,17 +173,17 @@ def test_a_later_checkpoint_replaces_what_an_earlier_one_gave(tmp_path):
 
 def test_a_stage_without_the_checkpoint_before_it_is_refused(tmp_path):
     _, _, _, files = stage_files(tmp_path)
-    with pytest.raises(ModelError, match="xattn matched nothing[\\s\\S]*a file that belongs before it"):
+    with pytest.raises(ModelError, match=r"xattn matched nothing[\s\S]*a file that belongs before it"):
         load_original(build_family("llama"), files[1:], alpha=LORA.alpha)
 
 
 def test_a_later_file_of_another_model_is_refused_by_name(tmp_path):
     base, _, _, files = stage_files(tmp_path)
     other = written(tmp_path, {f"reward.{n}": t for n, t in open_flamingo(base, "perceiver").items()}, "other.pt")
-    with pytest.raises(ModelError, match="no tensor of this model[\\s\\S]*reward.perceiver[\\s\\S]*other.pt"):
+    with pytest.raises(ModelError, match=r"no tensor of this model[\s\S]*reward.perceiver[\s\S]*other.pt"):
         load_original(build_family("llama"), [*files, other], alpha=LORA.alpha)
     odd = written(tmp_path, {**open_flamingo(base, "perceiver"), "head.bias": torch.zeros(2)}, "odd.pt")
-    with pytest.raises(ModelError, match="1 keys of the checkpoint have no place[\\s\\S]*head.bias"):
+    with pytest.raises(ModelError, match=r"1 keys of the checkpoint have no place[\s\S]*head.bias"):
         load_original(build_family("llama"), [*files, odd], alpha=LORA.alpha)
     report = load_original(build_family("llama"), [*files, odd], alpha=LORA.alpha, skip_unknown=True)
     assert report.unknown == ("head.bias",)
@@ -192,7 +192,7 @@ def test_a_later_file_of_another_model_is_refused_by_name(tmp_path):
 def test_a_later_file_with_half_of_its_lora_is_refused(tmp_path):
     _, stage, _, files = stage_files(tmp_path)
     half = {n: t for n, t in clever_flamingo(stage, "lora").items() if "layers.1." not in n}
-    with pytest.raises(ModelError, match="only a part of the LoRA: 14 of 28[\\s\\S]*blocks.1[\\s\\S]*half.pt"):
+    with pytest.raises(ModelError, match=r"only a part of the LoRA: 14 of 28[\s\S]*blocks.1[\s\S]*half.pt"):
         load_original(build_family("llama"), [*files, written(tmp_path, half, "half.pt")], alpha=LORA.alpha)
 
 

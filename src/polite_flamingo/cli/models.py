@@ -40,7 +40,10 @@ def export_model(options: CommonOptions, out: Path, stage: str) -> None:
 @click.option("--alpha", type=click.IntRange(min=1), help="of their LoRA, which a file does not tell")
 @click.option("--skip-unknown", is_flag=True, help="leave out keys without a place in the model")
 @click.option(
-    "--adapter-config", type=FILE, metavar="FILE", help="adapter_config.json that tells alpha (default: beside the last)"
+    "--adapter-config",
+    type=FILE,
+    metavar="FILE",
+    help="adapter_config.json with alpha (default: beside the last)",
 )
 @click.pass_obj
 def import_model(

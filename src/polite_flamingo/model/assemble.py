@@ -17,7 +17,7 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import publishing
+from polite_flamingo.io import publishing, read_json
 from polite_flamingo.model.bases import CHECKPOINTS
 from polite_flamingo.model.bundle import FlamingoBundle, build_flamingo, named_tensors
 from polite_flamingo.model.config import FlamingoConfig, Perceiver
@@ -46,9 +46,9 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
     Args:
         parts: ``<origin of the LM>|<origin of a CLIP>``, origins as in `model.origins`. ``|<origin of a checkpoint>``
             may follow, once or several times, a later one replacing what an earlier one gave: an OpenFlamingo
-            checkpoint, whose sizes are read from it, and what was trained from it without LoRA. ``|attend_previous=false``
-            says that it is one of OpenFlamingo 1 (`model.architecture`) where it is not listed in `model.bases`, which
-            says so itself; ``|skip_unknown=true`` leaves out keys without a place in the model.
+            checkpoint, whose sizes are read from it, and what was trained from it without LoRA.
+            ``|attend_previous=false`` says that it is one of OpenFlamingo 1 (`model.architecture`) where it is not
+            listed in `model.bases`, which says so itself; ``|skip_unknown=true`` leaves out keys without a place.
         folder: Where the Flamingo goes.
         seed: Seed of the fresh connector.
         every: A cross-attention before every `every`-th decoder block; a checkpoint has its own.
@@ -99,8 +99,8 @@ def parse_parts(parts: str) -> Parts:
             "a Flamingo is built from a language model, a vision tower and maybe checkpoints",
             value=parts,
             where="backbones.flamingo",
-            next_step="write build:<origin of the LM>|<origin of a CLIP>, then maybe |<origin of a checkpoint>, once or "
-            f"several times, then maybe {' and '.join(f'|{option}' for option in OPTIONS)}",
+            next_step="write build:<origin of the LM>|<origin of a CLIP>, then maybe |<origin of a checkpoint>, once "
+            f"or several times, then maybe {' and '.join(f'|{option}' for option in OPTIONS)}",
         )
     return Parts(language, vision, tuple(checkpoints), options)
 
@@ -145,8 +145,16 @@ def _attends_previous(named: Parts) -> bool:
 
 def _load_lm(folder: Path) -> tuple[Any, Any]:
     """Load a causal LM and its tokenizer; GGUF weights are de-quantised into a plain model."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
+    described = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    if "auto_map" in described and described.get("model_type") not in CONFIG_MAPPING:
+        raise ModelError(
+            "this language model needs code from its own repository, which is never run",
+            value=described.get("model_type"),
+            where="backbones.flamingo",
+            next_step="choose one that transformers has itself (docs/checkpoints.md)",
+        )
     gguf = sorted(folder.glob("*.gguf"))
     if not gguf:
         return (

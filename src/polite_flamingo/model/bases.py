@@ -63,5 +63,5 @@ MEGABYTES: Mapping[str, int] = {  # weights as published, 10**6 bytes, rounded: 
     "OpenAssistant/reward-model-deberta-v3-large-v2": 1_740,  # 0.43 B
     "openflamingo/OpenFlamingo-9B-deprecated": 5_240,
     "openflamingo/OpenFlamingo-9B-vitl-mpt7b": 5_540,
-    "openflamingo/OpenFlamingo-4B-vitl-rpj3b-langinstruct": 4_210,
+    "openflamingo/OpenFlamingo-4B-vitl-rpj3b-langinstruct": 4_870,
 }

@@ -152,7 +152,7 @@ def _load_base(folder: Path, resolution: int | None, attention: str) -> Flamingo
 
 
 def _attention_of(folder: Path, wanted: str) -> str:
-    """`wanted`, or "eager" instead of "sdpa" where the family has no other (MPT, whose ALiBi is added to the scores)."""
+    """`wanted`, or "eager" instead of "sdpa" where the family has no other: MPT adds its ALiBi to the scores."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
     family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(AutoConfig.from_pretrained(folder)), None)

@@ -240,7 +240,7 @@ def _one(tensors: Mapping[str, torch.Tensor], pattern: str, where: object) -> to
 def _prepare_lora(
     bundle: FlamingoBundle, contents: Sequence[tuple[Path, Mapping[str, torch.Tensor]]], alpha: int | None
 ) -> None:
-    """Check that the scale of all LoRA is known, and put LoRA of the checkpoints' rank on the decoder if it has none."""
+    """Refuse LoRA of unknown scale, and put LoRA of the checkpoints' rank on the decoder if it has none."""
     adapters = [
         (path, name, len(tensor))
         for path, tensors in contents
@@ -255,8 +255,8 @@ def _prepare_lora(
         raise ModelError("the checkpoint holds LoRA of several ranks", value=ranks, where=path)
     if alpha is None:
         raise ModelError(
-            f"the checkpoint holds LoRA of rank {adapters[0][2]}, and its file does not tell alpha, the scale times the "
-            "rank",
+            f"the checkpoint holds LoRA of rank {adapters[0][2]}, and its file does not tell alpha, the scale times "
+            "the rank",
             where=path,
             next_step="say it: --alpha N, or --adapter-config FILE with the adapter_config.json it was trained with "
             "(QLoRA's recipe for 7B, and so Guanaco-7B: 16; Clever Flamingo v2: 64)",
