@@ -10,11 +10,10 @@ from typing import Any
 from polite_flamingo.ablations.results import METRICS, TUNED
 from polite_flamingo.ablations.steps import STEPS, step_name
 from polite_flamingo.ablations.variants import BASE
-from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import true_minus
-from polite_flamingo.io import write_atomic
+from polite_flamingo.marked import fill
 
-BEGIN, END = "<!-- begin of the generated tables -->", "<!-- end of the generated tables -->"
+MARK = "of the generated tables"
 U_METRICS = ("qa_in_domain", "qa_in_domain_exact", "qa_out_of_domain", "qa_out_of_domain_exact", "reward")
 
 
@@ -49,12 +48,7 @@ def update(page: Path, text: str, figures: Sequence[Path]) -> None:
     Raises:
         DataError: the page or its marks are missing.
     """
-    old = page.read_text(encoding="utf-8") if page.is_file() else ""
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise DataError("the page has no place for the tables", where=page, next_step=f"add {BEGIN} and {END}")
-    write_atomic(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
+    fill(page, {MARK: text})
     folder = page.parent / "figures"
     folder.mkdir(exist_ok=True)
     for figure in figures:

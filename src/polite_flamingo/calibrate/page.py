@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.errors import DataError
-from polite_flamingo.io import write_atomic
+from polite_flamingo.marked import fill
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -27,24 +25,13 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def write_tables(page: Path, name: str, tables: str, plots: Sequence[Path] = ()) -> None:
-    """Put `tables` between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` of a page.
+    """Put `tables` and pictures between the marks `name` of a page.
 
     Raises:
-        DataError: the page lacks the markers.
+        DataError: the page lacks them.
     """
-    try:
-        text = page.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError("page does not exist", where=page, next_step="name a page with the markers") from None
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise DataError(
-            "page lacks the markers of these tables", where=page, next_step=f"put {begin} and {end} where they belong"
-        )
     pictures = [f"![{plot.stem.replace('_', ' ')}]({_relative(plot, page)})" for plot in plots]
-    inner = "\n\n".join([begin, tables, *pictures, end])
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    write_atomic(page, pattern.sub(lambda _: inner, text))
+    fill(page, {name: "\n\n".join([tables, *pictures])})
 
 
 def _relative(plot: Path, page: Path) -> str:

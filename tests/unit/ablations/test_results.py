@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from polite_flamingo.ablations.page import BEGIN, END, tables, update
+from polite_flamingo.ablations.page import MARK, tables, update
 from polite_flamingo.ablations.results import METRICS, summarise
-from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.variant_figures import u_by_seed, variant_panels
 from polite_flamingo.io import read_json, write_json
 
@@ -115,19 +114,11 @@ def test_the_page_gets_tables_and_figures_and_keeps_its_text(files: list[Path], 
     page, figure = tmp_path / "docs" / "page.md", tmp_path / "a.png"
     page.parent.mkdir()
     figure.write_bytes(b"png")
-    page.write_text(f"# Title\n{BEGIN}\nold\n{END}\nend\n")
+    page.write_text(f"# Title\n<!-- begin {MARK} -->\nold\n<!-- end {MARK} -->\nend\n")
     for _ in range(2):
         update(page, "new", [figure])
-    assert page.read_text() == f"# Title\n{BEGIN}\n\nnew\n\n{END}\nend\n"
+    assert page.read_text() == f"# Title\n<!-- begin {MARK} -->\n\nnew\n\n<!-- end {MARK} -->\nend\n"
     assert (page.parent / "figures" / "a.png").read_bytes() == b"png"
-
-
-def test_a_page_without_a_place_for_the_tables_is_left_alone(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("# Title\n")
-    with pytest.raises(DataError, match="no place for the tables"):
-        update(page, "new", [])
-    assert page.read_text() == "# Title\n"
 
 
 def test_the_figures_are_drawn_and_equal_numbers_give_equal_bytes(files: list[Path], tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from polite_flamingo.ablations import run as module
 from polite_flamingo.ablations.experiments import Experiment
-from polite_flamingo.ablations.page import BEGIN, END
+from polite_flamingo.ablations.page import MARK
 from polite_flamingo.ablations.results import METRICS
 from polite_flamingo.cli import USER_ERROR, main
 from polite_flamingo.io import read_json, write_json
 from polite_flamingo.params import Params
 
 ROOT = Path(__file__).resolve().parents[3]
+MARKS = f"<!-- begin {MARK} -->\n<!-- end {MARK} -->\n"
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_reports_tables_figures_and_the_page_are_written(
     _pretend(monkeypatch)
     page = project / "docs" / "ablations.md"
     page.parent.mkdir()
-    page.write_text(f"{BEGIN}\n{END}\n")
+    page.write_text(MARKS)
     assert main(["ablations", "--variants", "raw", "--page", str(page)]) == 0
     shown = capsys.readouterr().out
     folder = project / "reports/ablations/tiny"
@@ -110,13 +111,13 @@ def test_what_finished_is_reported_although_another_one_failed_and_the_page_is_l
 ) -> None:
     _pretend(monkeypatch, fails=["raw"])
     page = project / "page.md"
-    page.write_text(f"{BEGIN}\n{END}\n")
+    page.write_text(MARKS)
     assert main(["ablations", "--variants", "raw", "--seeds", "1", "--page", str(page)]) == USER_ERROR
     assert "1 of 2 experiments failed" in capsys.readouterr().err
     assert list(read_json(project / "reports/ablations/tiny/summary.json")["variants"]) == ["base"]
-    assert page.read_text() == f"{BEGIN}\n{END}\n"
+    assert page.read_text() == MARKS
 
 
 def test_the_page_of_the_docs_has_a_place_for_the_tables() -> None:
     text = (ROOT / "docs" / "ablations.md").read_text()
-    assert text.index(BEGIN) < text.index(END)
+    assert text.index("begin " + MARK) < text.index("end " + MARK)
