@@ -28,6 +28,7 @@ from polite_flamingo.cli import (
     registry,
     report,
     rescore,
+    results,
     run,
     stages,
     team,
@@ -62,9 +63,10 @@ VERBS = Verbs(
     ],
 )
 for _verb in (
-    *stages.VERBS, report.report, report.reproduce, report.explain, filtering.filtering_report, filtering.whatif,
-    rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export, models.export_model,
-    models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor, calibrate.calibrate,
+    *stages.VERBS, report.report, report.reproduce, report.explain, results.results, filtering.filtering_report,
+    filtering.whatif, rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export,
+    models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,
+    calibrate.calibrate,
     ablations.ablations, baseline.accept_baseline, run.track_outputs, with_dvc.gc, with_dvc.plots,
     *team.VERBS,
 ):  # fmt: skip

@@ -42,7 +42,7 @@ def build_report(params: Params) -> Figures:
         raise DataError("there is nothing to report", where=params.reports, next_step="run `make demo` or `dvc repro`")
     report: Figures = {"profile": params.profile, **_headline(stages), "stages": stages}
     if "evaluate" in stages:
-        ablations, report["over_seeds_missing"] = read_ablations(params, stages["evaluate"].get("judges"))
+        ablations, report["over_seeds_missing"] = read_ablations(params.profile, stages["evaluate"].get("judges"))
         if ablations is not None:
             report["over_seeds"] = {name: ablations["variants"][RECIPE][name] for name in ("seeds", "stages", "steps")}
     report["checks"] = {

@@ -7,29 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.io import read_json
-from polite_flamingo.params import Params
 
 RECIPE = "base"
 STEPS = ("stage1 to stage2", "stage2 to stage3")  # down and up, if it is a U
 COLUMNS = {"qa_in_domain": "in domain", "qa_out_of_domain": "out of domain", "reward": "reward"}
 
 
-def ablations_of(params: Params) -> Path:
-    """The summary that `polite-flamingo ablations` writes for a profile."""
-    return Path("reports") / "ablations" / params.profile / "summary.json"
-
-
-def read_ablations(params: Params, judges: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, str]:
+def read_ablations(profile: str, judges: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, str]:
     """The ablations of a profile, if they can stand beside the figures of its evaluation.
 
     Args:
-        params: The profile's parameters.
+        profile: The profile's name.
         judges: Judges of the evaluation; None: there is none to stand beside.
 
     Returns:
         The summary and no word, or None and why there is none. Rewards and accuracies of other judges are other figures.
     """
-    file = ablations_of(params)
+    file = Path("reports") / "ablations" / profile / "summary.json"
     if not file.is_file():
         return None, "not measured: `polite-flamingo ablations`"
     summary: dict[str, Any] = read_json(file)

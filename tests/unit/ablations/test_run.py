@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from polite_flamingo.ablations import run as module
-from polite_flamingo.ablations.experiments import Experiment
+from polite_flamingo.ablations.experiments import Experiment, experiments
 from polite_flamingo.ablations.page import MARK
 from polite_flamingo.ablations.results import METRICS
+from polite_flamingo.ablations.variants import select_variants
 from polite_flamingo.cli import USER_ERROR, main
 from polite_flamingo.io import read_json, write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[3]
 MARKS = f"<!-- begin {MARK} -->\n<!-- end {MARK} -->\n"
@@ -97,13 +98,18 @@ def test_reports_tables_figures_and_the_page_are_written(
     for name in ("ablations.png", "u_by_seed.png"):
         assert (page.parent / "figures" / name).read_bytes() == (folder / name).read_bytes()
     assert list(read_json(folder / "summary.json")["variants"]) == ["base", "raw"]
-    assert main(["ablations", "--variants", "vit", "--seeds", "4"]) == 0  # the page forgets nothing that is finished
-    found = read_json(folder / "summary.json")["variants"]
-    assert {name: variant["seeds"] for name, variant in found.items()} == {
-        "base": [1, 2, 3, 4],
-        "vit": [4],
-        "raw": [1, 2, 3],
-    }
+
+
+def test_the_tables_are_of_all_that_is_finished_under_the_present_settings(project: Path) -> None:
+    params = load_params()
+    chosen = select_variants(params, ["vit"])
+    finished, other = (
+        experiments(params, chosen, [4], {}),
+        experiments(params, chosen, [4], {"tune.stage1.epochs": 0.5}),
+    )
+    for experiment in (*finished, *other):
+        (project / f"{experiment.name}.json").touch()
+    assert [path.stem for path in module.measured(params, {}, project)] == [e.name for e in finished]
 
 
 def test_what_finished_is_reported_although_another_one_failed_and_the_page_is_left_alone(

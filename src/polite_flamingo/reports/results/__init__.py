@@ -1,0 +1,1 @@
+"""The paper's tables and figures as numbers, ours beside them: docs/results.md."""
