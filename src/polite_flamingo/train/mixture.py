@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
 from polite_flamingo.io import chunked, fingerprint, read_shards
+from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.train.data import EpochExamples
 from polite_flamingo.train.dialogue import PackedExamples, Packer, Samples, encode_samples
@@ -95,6 +96,9 @@ def draw(groups: Mapping[str, Sequence[int]], counts: Mapping[str, int], *, seed
 def samples_of(part: str, instruction: Path, kept: Path) -> Iterator[Sample]:
     """Stream a part of the mixtures from shards: ``instruction``, ``pf1m`` or ``raw``; injected probes are left out.
 
+    A raw answer comes without the boxes: they are the rewriter's hint, no annotation of a caption, and their
+    coordinates would outweigh every other token of the loss.
+
     Args:
         part: Name of the part.
         instruction: Shards of the instruction samples.
@@ -108,7 +112,7 @@ def samples_of(part: str, instruction: Path, kept: Path) -> Iterator[Sample]:
             yield from _rewritten_elsewhere(Sample.from_row(row), part)
             continue
         rewrite = Rewrite.from_row(row)
-        answer = rewrite.rewritten if part == "pf1m" else rewrite.raw_answer
+        answer = rewrite.rewritten if part == "pf1m" else rewrite.raw_answer.split(BOX_SENTENCE)[0].rstrip()
         if answer.strip() and not rewrite.extras.get("probe"):
             yield rewrite.as_sample(answer)
 

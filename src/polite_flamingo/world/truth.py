@@ -21,6 +21,8 @@ Pair = tuple[str, str]
 MENTION = re.compile(rf"\b({'|'.join(COLORS)})\s+({'|'.join(SHAPES)})s?\b")
 _NEGATION = re.compile(r"\b(no|not|without|not see|not see an?|gone|removed|longer)\b[^.]{0,12}$")
 _WORDS = re.compile(rf"\b({'|'.join((*COLORS, *SHAPES))})s?\b")
+_PLACE = re.compile(rf"\b({'|'.join(POSITIONS)})\b")
+_KINDS = re.compile(rf"\b({'|'.join((*COLORS, *SHAPES, *SIZES))})s?\b")
 _CHANGES = {  # word of an annotation -> how a response may say it
     "gone": r"\b(gone|removed|missing|no longer|disappeared)\b",
     "added": r"\b(added|new|appeared)\b",
@@ -34,6 +36,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "yes/no": ("yes", "no"),
     "count": (*NUMBERS, "0", "1", "2", "3", "4", "no"),
 }
+_COUNT = re.compile(rf"\b({'|'.join(CATEGORIES['count'])})\b(.{{0,40}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +135,30 @@ def mentions(text: str, negated: bool = False) -> list[Pair]:
 
 
 def same_answer(question: str, answer: str, text: str) -> bool:
-    """True when the first term of the answer's category in `text`, not taken from the question, is the answer."""
+    """True when `text` says of the thing asked about, and of no other, what `answer` says.
+
+    A bare term is about the thing asked. A sentence that names another object, another place or another kind of things
+    to count is not, even if the term in it happens to be the right one.
+    """
     answer = bare_answer(answer)
     category = next((name for name, terms in CATEGORIES.items() if answer in terms), None)
     lowered = " ".join(text.lower().split())
+    clause = question.split("?")[0].lower()
     if category is None:
         return answer in lowered
+    if category == "count" or (answer == "no" and "how many" in clause):
+        return _counts(clause, lowered, _number(answer))
+    named, asked = mentions(text, negated=True), mentions(clause, negated=True)
+    if category in ("yes/no", "position") and named and asked and asked[0] not in named:
+        return False
     if category == "yes/no":
-        if answer == "no" and "how many" in question.lower():
-            category = "count"
-        else:
-            return _polarity(lowered, mentions(question)) == answer
-    clause = question.split("?")[0].lower()
-    terms = CATEGORIES[category]
-    pattern = re.compile(rf"\b({'|'.join(sorted(terms, key=len, reverse=True))})s?\b")
-    for match in pattern.finditer(lowered):
-        in_question = category != "count" and re.search(rf"\b{match[1]}s?\b", clause) and f"{answer} or" not in clause
-        if in_question and (match[1] != answer or category != "size"):
-            continue
-        return _number(match[1]) == _number(answer)
-    return category == "count" and answer in ("1", "one") and re.search(r"\bthere is an? ", lowered) is not None
+        return _polarity(lowered, asked) == answer
+    if category == "position":
+        return _place(asked, lowered) == answer
+    terms = set(re.findall(rf"\b({'|'.join(CATEGORIES[category])})s?\b", _said_of(clause, lowered)))
+    if f"{answer} or" not in clause and f"or {answer}" not in clause:
+        terms -= set(re.findall(r"\w+", clause))
+    return terms == {answer}
 
 
 def same_change(annotation: str, text: str) -> bool:
@@ -166,12 +173,54 @@ def bare_answer(answer: str) -> str:
     return answer.removeprefix("Answer:").split(".")[0].strip().lower()
 
 
-def _polarity(lowered: str, questioned: Sequence[Pair]) -> str | None:
+def _polarity(lowered: str, asked: Sequence[Pair]) -> str | None:
     match = re.search(r"\b(yes|no|not)\b", lowered)
     if match is None:
-        named = set(questioned) & set(mentions(lowered))
-        return "yes" if named or re.search(r"\bthere (is|are)\b", lowered) else None
+        there_is = not asked and re.search(r"\bthere (is|are)\b", lowered)
+        return "yes" if there_is or set(asked) & set(mentions(lowered)) else None
     return "yes" if match[1] == "yes" else "no"
+
+
+def _place(asked: Sequence[Pair], lowered: str) -> str | None:
+    """Where `lowered` says the thing asked about is: the place behind its name, else the last one before it."""
+    places = [(match.start(), match[1]) for match in _PLACE.finditer(lowered)]
+    names = [(match.start(), (match[1], match[2])) for match in MENTION.finditer(lowered)]
+    at = next((start for start, pair in names if pair in asked), None)
+    if at is None:
+        return places[0][1] if places else None
+    until = next((start for start, pair in names if start > at and pair not in asked), len(lowered))
+    behind = [place for start, place in places if at < start < until]
+    before = [place for start, place in places if start < at]
+    return behind[0] if behind else before[-1] if before else None
+
+
+def _said_of(clause: str, lowered: str) -> str:
+    """The parts of `lowered` about the place that `clause` asks about; everything where no place is named."""
+    asked = _PLACE.search(clause)
+    if asked is None or not _PLACE.search(lowered):
+        return lowered
+    said, here = [], False
+    for sentence in re.split(r"(?<=[.!?])\s", lowered):
+        here = False
+        for part in re.split(r",\s|\sand\s", sentence):
+            place = _PLACE.search(part)
+            here = here if place is None else place[1] == asked[1]
+            said += [part] if here else []
+    return " ".join(said)
+
+
+def _counts(clause: str, lowered: str, answer: str) -> bool:
+    """True when the first number of `lowered` is `answer` and counts what `clause` asks to count."""
+    number = _COUNT.search(lowered)
+    if number is None:
+        number = re.search(r"\bthere is (an?)\b(.{0,40})", lowered)
+    if number is None or (_number(number[1]) if number[1] not in ("a", "an") else "1") != answer:
+        return False
+    counted = re.split(r"\b(?:in|at|on)\b|[,.:;]", number[2])[0]
+    kinds, asked = set(_KINDS.findall(counted)), set(_KINDS.findall(clause))
+    if not asked:  # for everything: what the things are may be said beside
+        return kinds <= set(SHAPES)
+    return kinds == asked or not (kinds or re.search(r"\b(?:object|shape|item|thing|figure)s?\b", counted))
 
 
 def _number(term: str) -> str:

@@ -14,6 +14,7 @@ from tests.model.micro import micro_tokenizer
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import write_shards
 from polite_flamingo.model.tokens import SYSTEM, piece, place_images
+from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.train import store
 from polite_flamingo.train.data import IGNORED, Example, as_training_data
@@ -41,7 +42,8 @@ def instruction(index: int) -> Sample:
 
 def rewrite(index: int, answer: str = "It is red.", **extras: str) -> Rewrite:
     source = "large" if index % 10 else "small"
-    return Rewrite(f"r{index}", source, "train", "x", Task.VQA, "q ?", (), "red", answer, "stop", extras)
+    raw = f"red\n\n{BOX_SENTENCE}\nstar: [0.1, 0.1, 0.2, 0.2]" if index % 2 else "red"
+    return Rewrite(f"r{index}", source, "train", "x", Task.VQA, "q ?", (), raw, answer, "stop", extras)
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def ids(examples) -> list[str]:
     return [name for example in examples for name in example.id.split("+")]
 
 
-def test_probes_and_empty_answers_are_never_trained_on_and_raw_keeps_the_same_records(shards):
+def test_probes_and_empty_answers_are_never_trained_on_and_raw_keeps_the_same_records_less_boxes(shards):
     pf1m, raw = ({s.id: s.response for s in samples_of(part, *shards)} for part in ("pf1m", "raw"))
     assert pf1m == {f"r{i}": "It is red." for i in range(60)}
     assert raw == {**{f"r{i}": "red" for i in range(60)}, "r99": "red"}

@@ -33,6 +33,8 @@ def test_an_answer_is_recognised() -> None:
         ("Is the object in the top left small or large?", "small", "The object in the top left is small.", True),
         ("Is the object in the top left small or large?", "small", "The object in the top left is large.", False),
         ("Which color is there? red, green, blue, or orange?", "red", "The answer is red.", True),
+        ("Where is the red circle?", "top left", "top left", True),
+        ("How many red objects are there?", "2", "2", True),
     ]:
         with case(question, answer, text, preserved):
             judged = judge(question, answer, text)
@@ -98,3 +100,26 @@ def test_a_change_is_preserved_when_what_and_how_are_said() -> None:
 def test_naming_the_object_asked_for_says_yes() -> None:
     judged = judge("Is there a red circle in the image?", "yes", "The red circle is in the top left.")
     assert judged is not None and judged.answer_preserved
+
+
+def test_an_answer_about_something_else_is_not_right_even_with_the_right_word() -> None:
+    scene = "It shows two shapes. There are a small blue star in the top left and a large red circle in the top right."
+    for question, answer, text, preserved in [
+        ("Give the location of the red circle.", "top right", scene, True),
+        ("Give the location of the red circle.", "top left", scene, False),
+        ("Where is the red circle?", "top left", "The red star is in the top left.", False),
+        ("Name the figure drawn at the top right.", "circle", scene, True),
+        ("Name the figure drawn at the top right.", "star", scene, False),
+        ("State whether the item at the top right is small or large.", "large", scene, True),
+        ("State whether the item at the top right is small or large.", "small", scene, False),
+        ("What color is the object in the top left?", "red", "The object in the top right is red.", False),
+        ("Give the number of items drawn.", "2", scene, True),
+        ("Give the number of blue items drawn.", "2", scene, False),
+        ("Give the number of blue items drawn.", "1", "There is one red object in the image.", False),
+        ("Is there a green star?", "no", "No, there is no green circle in the image.", False),
+        ("State whether a blue star was drawn.", "yes", scene, True),
+    ]:
+        with case(question, answer, text, preserved):
+            judged = judge(question, answer, text)
+            assert judged is not None
+            assert judged.answer_preserved is preserved
