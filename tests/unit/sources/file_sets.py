@@ -5,6 +5,7 @@ A test can so damage the bytes of one record and tell which other records it has
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -722,6 +723,18 @@ case("alpaca", "train")(_alpaca("alpaca_data.json"))
 case("alpaca_gpt4", "train")(_alpaca("alpaca_gpt4_data.json"))
 case("gpteacher", "train")(_alpaca("codegen-instruct.json", "response"))
 case("instructionwild", "en")(_alpaca("instinwild_en.json"))
+
+
+@case("m3it", "train", numbered=True)
+def m3it(files: Files, records: Records) -> None:
+    picture = io.BytesIO()
+    PILImage.new("RGB", (4, 4)).save(picture, "PNG")
+    images = [base64.b64encode(picture.getvalue()).decode()]
+    rows = [
+        {"instruction": r.texts[0], "inputs": r.texts[2], "image_base64_str": images, "outputs": r.texts[1]}
+        for r in records
+    ]
+    files.lines("set/data/vqa/mine/train.jsonl", rows)
 
 
 @case("alpaca_seed_tasks", "train")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import io
 from pathlib import Path
@@ -96,3 +98,20 @@ class Pictures:
                 )
                 raise self.problem from None
         return image
+
+
+def from_base64(text: Any) -> bytes:
+    """The bytes of an image that stands in a row as base64, alone or as a ``data:`` address.
+
+    Raises:
+        DataError: no such text, or one of more bytes than an image may have, which is not decoded.
+    """
+    if not isinstance(text, str):
+        raise DataError("embedded image is not text", value=type(text).__name__)
+    encoded = text.partition(";base64,")[2] if text.startswith("data:") else text
+    if len(encoded) > MAX_IMAGE_BYTES * 4 // 3 + 4:
+        raise DataError("embedded image is too large", value=len(encoded))
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise DataError("embedded image is no base64", value=encoded[:16]) from None
