@@ -16,8 +16,8 @@ from typing import Any
 from polite_flamingo.ablations.experiments import Experiment
 from polite_flamingo.ablations.steps import STEPS, changes, over_seeds, step_name
 from polite_flamingo.ablations.variants import BASE
-from polite_flamingo.evaluate.answers import outcomes
 from polite_flamingo.evaluate.bootstrap import bootstrap_mean
+from polite_flamingo.evaluate.sets import balanced, outcomes
 from polite_flamingo.io import read_json, read_shards, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
@@ -101,9 +101,9 @@ def summarise(files: Iterable[Path], *, resamples: int, seed: int) -> dict[str, 
             stages[stage] = {}
             for metric in METRICS:
                 purpose = f"{name}:{stage}:{metric}"
-                runs = {r["seed"]: r["scores"][stage][metric] for r in reports}
+                runs = {r["seed"]: _scores(r, stage, metric) for r in reports}
                 figure = _figure(runs, resamples=resamples, seed=seed, purpose=purpose)
-                paired = changes({s: r["scores"][stage][metric] for s, r in base.items()}, runs)
+                paired = changes({s: _scores(r, stage, metric) for s, r in base.items()}, runs)
                 if name != BASE and paired:
                     figure["difference"] = _figure(paired, resamples=resamples, seed=seed, purpose=f"{purpose}:paired")
                 stages[stage][metric] = figure
@@ -128,7 +128,7 @@ def _steps(reports: Sequence[Mapping[str, Any]], *, resamples: int, seed: int) -
         name = step_name(before, after)
         found[name] = {}
         for metric in METRICS:
-            first, last = ({r["seed"]: r["scores"][stage][metric] for r in reports} for stage in (before, after))
+            first, last = ({r["seed"]: _scores(r, stage, metric) for r in reports} for stage in (before, after))
             runs = changes(first, last)
             figure = _figure(runs, resamples=resamples, seed=seed, purpose=f"{reports[0]['variant']}:{name}:{metric}")
             found[name][metric] = {**figure, "over_seeds": over_seeds(runs)}
@@ -144,6 +144,12 @@ def _figure(runs: Mapping[int, Mapping[str, float]], *, resamples: int, seed: in
     interval = bootstrap_mean(averaged, resamples=resamples, seed=seed, purpose=purpose).to_json()
     deviation = round(stdev(values), 6) if len(values) > 1 else None
     return {**interval, "by_seed": by_seed, "sd": deviation}
+
+
+def _scores(report: Mapping[str, Any], stage: str, metric: str) -> dict[str, float]:
+    """Scores whose mean is the figure of evaluate.json: a mean over sets, of the reward over samples."""
+    scores: dict[str, float] = report["scores"][stage][metric]
+    return scores if metric == "reward" else balanced(scores)
 
 
 def _training(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Answers of every model to every evaluation sample, their scores, and the figures of section 5 from them.
+"""Answers of every model to every evaluation sample, and their scores (section 5).
 
 An answer is a `Rewrite`: `raw_answer` holds the annotated answer, `rewritten` the model's own. Its scores are
-``rouge_l`` and ``sts`` (captioning, change), ``nli``, ``entailed`` and, in a rendered world, ``exact`` (VQA), and
-``reward`` (everything).
+``rouge_l`` and ``reward``, of captions and of what asks about several images ``sts``, of questions ``nli``,
+``entailed`` and, in a rendered world, ``exact``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate import vqa
-from polite_flamingo.evaluate.bootstrap import Figure, bootstrap_mean
+from polite_flamingo.evaluate.bootstrap import Figure
 from polite_flamingo.evaluate.captioning import best_rouge_l, best_sts, references
 from polite_flamingo.evaluate.multi_image import change_reference
+from polite_flamingo.evaluate.sets import Kind, kind_of, measure, set_of
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
 from polite_flamingo.world.truth import GroundTruth
@@ -39,17 +40,23 @@ ANNOTATION = "annotation"  # the raw annotation itself as an answer
 BLIND_MODEL = "stage3"
 BLIND_ANSWERS = f"{BLIND_MODEL}_{BLIND}"  # the same model asked without the images
 
+LOWER_BOUND = "lower_bound"  # the annotation of another sample of the same set
+
 DEFINITIONS = {
-    "qa_in_domain": "share of answers that entail the annotated one by the NLI judge (section 5), in-domain questions",
-    "qa_in_domain_exact": "share of answers that give the true answer by the rendered world's ground truth",
+    "qa_in_domain": "share of answers that entail the annotated one by the NLI judge (section 5): mean over the sets "
+    "of questions that training annotations came from",
+    "qa_in_domain_exact": "the same by the rendered world's ground truth: share that gives the true answer",
+    "qa_in_domain_rouge_l": "the same by Rouge-L with the annotated answer, in contrast (Figure 11)",
     "qa_in_domain_without_image": "qa_in_domain of stage 3 with the image removed from the prompt",
-    "qa_out_of_domain": "as qa_in_domain, on sources or splits no training annotation came from",
-    "caption_rouge_l": "Rouge-L (F, Porter stemmer) with the closest annotated caption",
-    "caption_sts": "cosine of sentence embeddings with the closest annotated caption",
-    "change_rouge_l": "Rouge-L (F, Porter stemmer) with all annotated changes together",
-    "change_sts": "cosine of sentence embeddings with all annotated changes together",
-    "reward": "mean score of the reward model, no unit",
-    "win_rate": "share of samples on which the row's reward beats the column's, ties half",
+    "qa_out_of_domain": "as qa_in_domain, over the sets no training annotation came from",
+    "caption_rouge_l": "Rouge-L (F, Porter stemmer) with the closest annotated caption, mean over sets",
+    "caption_sts": "cosine of sentence embeddings with the closest annotated caption, mean over sets",
+    "change_rouge_l": "Rouge-L (F, Porter stemmer) with all annotated changes together, mean over sets",
+    "change_sts": "cosine of sentence embeddings with all annotated changes together, mean over sets",
+    "reward": "mean score of the reward model over all samples, no unit",
+    "win_rate": "share of all samples on which the row's reward beats the column's, ties half",
+    "sets": "the same of each evaluation set; lower_bound: the annotation of another sample of the set as the answer",
+    "responses": "reward of PF-1M before and after rewriting and of instruction sets (Figure 6): mean and median",
 }
 
 
@@ -128,15 +135,20 @@ def ask(
 
 
 def judge(answers: Sequence[Rewrite], judges: Judges) -> list[Rewrite]:
-    """Add the scores of their task to answers; `answers` keep their order."""
+    """Add the scores of their kind to answers; `answers` keep their order."""
     scores: list[dict[str, object]] = [{"reward": value} for value in judges.reward.score(answers)]
-    described = [i for i, answer in enumerate(answers) if answer.task in (Task.CAPTION, Task.CHANGE)]
-    captions = [_references(answers[i]) for i in described]
-    similar = best_sts([answers[i] for i in described], captions, judges.sts)
-    for i, texts, sts in zip(described, captions, similar, strict=True):
-        scores[i].update(rouge_l=best_rouge_l(answers[i].rewritten, texts), sts=sts)
-    questions = [i for i, answer in enumerate(answers) if answer.task.is_vqa]
-    for i, logits in zip(questions, judges.nli.score([answers[i] for i in questions]), strict=True):
+    kinds = [kind_of(answer) if answer.task in MEASURED else None for answer in answers]
+    texts = [[] if kind is None else _references(answer, kind) for answer, kind in zip(answers, kinds, strict=True)]
+    for i, kind in enumerate(kinds):
+        if kind is not None:
+            scores[i]["rouge_l"] = best_rouge_l(answers[i].rewritten, texts[i])
+    described = [i for i, kind in enumerate(kinds) if kind in (Kind.CAPTION, Kind.CHANGE, Kind.PAIR)]
+    similar = best_sts([answers[i] for i in described], [texts[i] for i in described], judges.sts)
+    for i, sts in zip(described, similar, strict=True):
+        scores[i]["sts"] = sts
+    questions = [i for i, kind in enumerate(kinds) if kind in (Kind.QUESTION, Kind.PAIR)]
+    asked = [replace(answers[i], task=Task.VQA, raw_answer=texts[i][0]) for i in questions]
+    for i, logits in zip(questions, judges.nli.score(asked), strict=True):
         assert logits is not None, "questions always have logits"
         verdict = judges.truth.judge_rewrite(answers[i]) if judges.truth is not None else None
         scores[i].update(
@@ -147,30 +159,23 @@ def judge(answers: Sequence[Rewrite], judges: Judges) -> list[Rewrite]:
     return [replace(answer, scores=dict(values)) for answer, values in zip(answers, scores, strict=True)]
 
 
-def measure(
-    answers: Iterable[Rewrite], *, seen_sources: Collection[str], resamples: int, seed: int, purpose: str
-) -> dict[str, Figure]:
-    """Figures of one model from its scored answers.
+def neighbours(samples: Sequence[Sample]) -> list[Rewrite]:
+    """For the lower bound of Table 2: to each question on several images, the annotation of another sample of its set.
 
-    Args:
-        answers: Scored answers.
-        seen_sources: Sources the training annotations came from; questions of others are out of domain.
-        resamples: Bootstrap resamples.
-        seed: The run's seed.
-        purpose: The model's name.
-
-    Returns:
-        ``qa_in_domain`` and ``qa_out_of_domain`` (share entailed, as in the paper), the same with ``_exact`` (share
-        right by ground truth), ``caption_rouge_l``, ``caption_sts``, ``change_rouge_l``, ``change_sts`` and
-        ``reward``; a figure nothing was measured for has n = 0.
+    It is what an answer gets that knows the set and has not seen the images. The other sample is half the set away, so
+    that it is no other sentence on the same images; a set of one sample has no lower bound.
     """
-    scores = outcomes(answers, seen_sources=seen_sources)
-    return {
-        name: bootstrap_mean(
-            list(values.values()), resamples=resamples, seed=seed, purpose=f"{purpose}:{name}"
-        ).to_json()
-        for name, values in scores.items()
-    }
+    sets: dict[str, list[Rewrite]] = {}
+    for sample in samples:
+        answer = as_answer(sample, sample.response)
+        if kind_of(answer) in (Kind.CHANGE, Kind.PAIR):
+            sets.setdefault(set_of(answer.source, answer.split), []).append(answer)
+    return [
+        replace(answer, rewritten=" ".join(_references(other := own[(i + len(own) // 2) % len(own)], kind_of(other))))
+        for own in sets.values()
+        if len(own) > 1
+        for i, answer in enumerate(own)
+    ]
 
 
 def measure_all(
@@ -207,26 +212,6 @@ def measure_all(
     return models
 
 
-def outcomes(answers: Iterable[Rewrite], *, seen_sources: Collection[str]) -> dict[str, dict[str, float]]:
-    """What `measure` takes the means of: figure -> sample id -> score of one model's answer."""
-    values: dict[str, dict[str, float]] = {name: {} for name in _FIGURES}
-
-    def add(name: str, key: str, value: object) -> None:
-        if value is not None:
-            values[name][key] = float(value)  # type: ignore[arg-type]
-
-    for answer in answers:
-        add("reward", answer.id, answer.scores["reward"])
-        if answer.task.is_vqa:
-            domain = "qa_out_of_domain" if vqa.is_out_of_domain(answer, seen_sources) else "qa_in_domain"
-            add(domain, answer.id, answer.scores["entailed"])
-            add(f"{domain}_exact", answer.id, answer.scores["exact"])
-        elif answer.task in (Task.CAPTION, Task.CHANGE):
-            add(f"{answer.task}_rouge_l", answer.id, answer.scores["rouge_l"])
-            add(f"{answer.task}_sts", answer.id, answer.scores["sts"])
-    return values
-
-
 def measurable(samples: Iterable[Sample]) -> list[Sample]:
     """Evaluation samples of a task this evaluation measures (captioning, change, VQA).
 
@@ -248,19 +233,8 @@ def rewards_by_id(answers: Iterable[Rewrite]) -> Mapping[str, float]:
     return {answer.id: float(answer.scores["reward"]) for answer in answers}
 
 
-_FIGURES = (
-    "qa_in_domain",
-    "qa_in_domain_exact",
-    "qa_out_of_domain",
-    "qa_out_of_domain_exact",
-    "caption_rouge_l",
-    "caption_sts",
-    "change_rouge_l",
-    "change_sts",
-    "reward",
-)
-
-
-def _references(answer: Rewrite) -> list[str]:
-    pick = change_reference if answer.task is Task.CHANGE else references
+def _references(answer: Rewrite, kind: Kind) -> list[str]:
+    if kind in (Kind.QUESTION, Kind.PAIR):
+        return [vqa.annotated(answer)]
+    pick = change_reference if kind is Kind.CHANGE else references
     return pick(answer.raw_answer, answer.extras)

@@ -12,7 +12,7 @@ groups of records and takes many rates from the same draws (`resample_counts`); 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
@@ -92,6 +92,33 @@ def bootstrap_means(values: NDArray[np.float64], *, resamples: int, seed: int, p
         Interval(float(value), float(low), float(high), n)
         for value, low, high in zip(values.mean(axis=1), lows, highs, strict=True)
     ]
+
+
+def mean_over_sets(values: Mapping[str, Sequence[float]], *, resamples: int, seed: int, purpose: str) -> Interval:
+    """Mean of the means of several sets, whatever their sizes; each set is resampled on its own.
+
+    Args:
+        values: Set -> one number per sample; empty sets do not count.
+        resamples: Bootstrap resamples.
+        seed: The run's seed.
+        purpose: Name of the figure; a set of one figure has the same resamples alone and among others.
+
+    Returns:
+        The interval, its `n` the samples of all sets; `NOTHING` without any.
+    """
+    import numpy as np
+
+    arrays = {name: np.asarray(numbers, dtype=np.float64) for name, numbers in values.items() if len(numbers)}
+    if not arrays:
+        return NOTHING
+    means = np.zeros(resamples)
+    for name, array in arrays.items():
+        counts = resample_counts(array.size, resamples, seed, f"{purpose}:{name}")
+        means += np.concatenate([drawn @ array / array.size for drawn in counts]) / len(arrays)
+    tail = (1.0 - LEVEL) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    value = sum(float(array.mean()) for array in arrays.values()) / len(arrays)
+    return Interval(value, float(low), float(high), sum(array.size for array in arrays.values()))
 
 
 def resample_counts(n: int, resamples: int, seed: int, purpose: str) -> Iterator[NDArray[np.float64]]:

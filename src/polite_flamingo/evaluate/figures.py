@@ -5,16 +5,15 @@ Equal numbers give equal bytes (`evaluate.drawing`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.evaluate.answers import ANNOTATION, BASELINE, MODELS, STAGES, rewards_by_id
 from polite_flamingo.evaluate.bootstrap import Figure as Number
-from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, RED, canvas, styled, true_minus
+from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, ORANGE, RED, canvas, styled, true_minus
 from polite_flamingo.evaluate.plot_data import write_rewards, write_u_curve
-from polite_flamingo.io import read_shards
+from polite_flamingo.evaluate.responses import PF1M, PF1M_RAW
 from polite_flamingo.records import Rewrite
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ TITLES = {
     "stage2": "stage 2",
     "stage3": "stage 3",
 }
+ACCURACIES = (("qa_in_domain", BLUE, "in domain"), ("qa_out_of_domain", ORANGE, "out of domain"))
 
 
 def draw_all(
@@ -38,8 +38,7 @@ def draw_all(
     answers: Mapping[str, Sequence[Rewrite]],
     models: Mapping[str, Mapping[str, Any]],
     rates: WinRates | None,
-    kept: Path,
-    scored: Path,
+    responses: Mapping[str, Sequence[float]],
 ) -> Iterator[Path]:
     """Draw every figure there is data for, and write the tables that DVC draws; yields the files.
 
@@ -48,43 +47,29 @@ def draw_all(
         answers: Scored answers by model, and of the annotation.
         models: Figures of the models (`evaluate.answers.measure_all`).
         rates: Who beats whom.
-        kept: Shards of the rewritten annotations that passed the filters, where that stage has run.
-        scored: All scored rewrites.
+        responses: Rewards of PF-1M and of instruction sets, from the top (`evaluate.responses`).
     """
     rewards = {name: list(rewards_by_id(answered).values()) for name, answered in answers.items()}
     annotated = {name: rewards.pop(name) for name in (ANNOTATION,) if name in rewards}
-    rewards = {**annotated, "rewritten": kept_rewards(kept, scored), **rewards}
-    yield reward_distributions(folder / "reward_distributions.png", rewards)
+    rewards = {**annotated, "rewritten": list(responses.get(PF1M, ())), **rewards}
+    yield reward_distributions(folder / "reward_distributions.png", rewards, "Reward of the answers")
     yield write_rewards(folder / "rewards.csv", rewards)
+    if responses:
+        yield reward_distributions(folder / "instruction_sets.png", responses, "Reward of instruction sets (Figure 6)")
     if rates is not None:
         yield win_rate_map(folder / "win_rate.png", rates)
-    tuned = [name for name in MODELS if name in answers]
-    accuracy, politeness = ({name: models[name][figure] for name in tuned} for figure in ("qa_in_domain", "reward"))
-    yield u_curve(folder / "u_curve.png", accuracy, politeness, STAGES, BASELINE)
-    yield write_u_curve(folder / "u_curve.csv", {name: models[name] for name in tuned})
-
-
-def kept_rewards(kept: Path, scored: Path) -> list[float]:
-    """Rewards of the rewritten annotations that passed the filters; none where that stage has not run.
-
-    Args:
-        kept: Shards of the records that passed, which hold no scores.
-        scored: Shards of all scored rewrites.
-    """
-    if not kept.is_dir():
-        return []
-    ids = {row["id"] for row in read_shards(kept, ["id"])}
-    rows = (row for row in read_shards(scored, ["id", "scores"]) if row["id"] in ids)
-    rewards = (json.loads(row["scores"]).get("reward") for row in rows)
-    return [float(reward) for reward in rewards if reward is not None]
+    tuned = {name: models[name] for name in MODELS if name in answers}
+    yield u_curve(folder / "u_curve.png", tuned, STAGES, BASELINE)
+    yield write_u_curve(folder / "u_curve.csv", tuned)
 
 
 @styled
-def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
+def reward_distributions(rewards: Mapping[str, Sequence[float]], title: str) -> Figure:
     """How the reward is distributed (section 5, politeness): one violin per kind of answer.
 
     Args:
         rewards: Kind of answer (a key of `TITLES`) -> rewards, in drawing order from the top; empty ones are left out.
+        title: Of the figure.
     """
     import numpy as np
 
@@ -111,7 +96,7 @@ def reward_distributions(rewards: Mapping[str, Sequence[float]]) -> Figure:
     axes.set_yticks(rows, [f"{TITLES.get(name, name)}\nn = {len(values)}" for name, values in drawn.items()])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=GRID)
-    axes.set(title="Reward of the answers", xlabel="reward (no unit; dot: median, bar: middle half)")
+    axes.set(title=title, xlabel="reward (no unit; dot: median, bar: middle half)")
     return figure
 
 
@@ -145,38 +130,53 @@ def win_rate_map(rates: WinRates) -> Figure:
 
 
 @styled
-def u_curve(
-    accuracy: Mapping[str, Number], reward: Mapping[str, Number], stages: Sequence[str], baseline: str
-) -> Figure:
-    """The U of section 4.3: understanding and politeness over the stages.
+def u_curve(models: Mapping[str, Mapping[str, Number]], stages: Sequence[str], baseline: str) -> Figure:
+    """The U of section 4.3: understanding, in and out of domain, and politeness over the stages.
+
+    Accuracy is by the NLI judge; where a rendered world knows the truth, the share of true answers is a thin line.
 
     Args:
-        accuracy: In-domain accuracy of each model.
-        reward: Mean reward of each model.
+        models: Figures of each model.
         stages: Names of the stages in order.
-        baseline: The model tuned on raw annotations, drawn as a dashed line.
+        baseline: The model tuned on raw annotations, drawn as dashed lines.
     """
     from matplotlib.figure import Figure as Canvas
 
-    figure = Canvas(figsize=(8.6, 3.8), layout="constrained")
+    figure = Canvas(figsize=(9.6, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _curve(left, accuracy, stages, baseline, BLUE, "Understanding", "in-domain VQA accuracy (NLI)", ".0%")
+    for name, colour, label in ACCURACIES:
+        exact = [(i, value[0]) for i, value in _measured(models, stages, f"{name}_exact")]
+        if exact:
+            left.plot(
+                *zip(*exact, strict=True), color=colour, linewidth=1, alpha=0.6, marker=".", label=f"{label}, true"
+            )
+        _curve(left, models, stages, baseline, name, colour, label, ".0%")
+    _curve(right, models, stages, baseline, "reward", RED, "stages", ".2f")
     left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    _curve(right, reward, stages, baseline, RED, "Politeness", "mean reward", ".2f")
+    left.set(title="Understanding", ylabel="VQA accuracy (NLI)")
+    right.set(title="Politeness", ylabel="mean reward")
+    for axes in (left, right):
+        axes.set_xticks(range(len(stages)), [TITLES.get(name, name) for name in stages])
+        axes.set_xlim(-0.35, len(stages) - 0.5)
+        axes.margins(y=0.2)
+        axes.grid(axis="y", color=GRID)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     return figure
 
 
 def _curve(
     axes: Axes,
-    numbers: Mapping[str, Number],
+    models: Mapping[str, Mapping[str, Number]],
     stages: Sequence[str],
     baseline: str,
+    name: str,
     colour: str,
-    title: str,
     label: str,
     form: str,
 ) -> None:
-    measured = [(i, value) for i, name in enumerate(stages) if (value := _triple(numbers.get(name))) is not None]
+    """One figure of the stages with its intervals, and of the baseline as a dashed line."""
+    measured = _measured(models, stages, name)
     if measured:
         axes.errorbar(
             [i for i, _ in measured],
@@ -190,24 +190,24 @@ def _curve(
             markersize=7,
             linewidth=2,
             capsize=4,
-            label="stages",
+            label=label,
         )
     for i, (mean, _, high) in measured:
         axes.annotate(
             true_minus(mean, form), (i, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
         )
-    raw = _triple(numbers.get(baseline))
-    if raw is not None:
-        name = TITLES.get(baseline, baseline)
-        axes.axhline(raw[0], color=GREY, linestyle="--", linewidth=1.5, label=f"{name}: {true_minus(raw[0], form)}")
-        axes.axhspan(raw[1], raw[2], color=GREY, alpha=0.12, linewidth=0)
-    axes.set_xticks(range(len(stages)), [TITLES.get(name, name) for name in stages])
-    axes.set_xlim(-0.35, len(stages) - 0.5)
-    axes.margins(y=0.2)
-    axes.grid(axis="y", color=GRID)
-    axes.set(title=title, ylabel=label)
-    if measured or raw is not None:
-        axes.legend(frameon=False, fontsize=9, loc="best")
+    for _, raw in _measured(models, [baseline], name):
+        text = f"{TITLES.get(baseline, baseline)}: {true_minus(raw[0], form)}"
+        axes.axhline(raw[0], color=colour, linestyle="--", linewidth=1.2, label=text)
+        axes.axhspan(raw[1], raw[2], color=colour, alpha=0.1, linewidth=0)
+
+
+def _measured(
+    models: Mapping[str, Mapping[str, Number]], names: Sequence[str], figure: str
+) -> list[tuple[int, tuple[float, float, float]]]:
+    """Place, value and interval of a figure of each model that has it."""
+    found = [(i, _triple(models.get(name, {}).get(figure))) for i, name in enumerate(names)]
+    return [(i, triple) for i, triple in found if triple is not None]
 
 
 def _triple(number: Number | None) -> tuple[float, float, float] | None:
@@ -217,4 +217,4 @@ def _triple(number: Number | None) -> tuple[float, float, float] | None:
 
 
 def _colour(name: str) -> str:
-    return {"annotation": GREY, "raw": GREY, "rewritten": GREEN}.get(name, BLUE)
+    return {"annotation": GREY, "raw": GREY, PF1M_RAW: GREY, "rewritten": GREEN, PF1M: GREEN}.get(name, BLUE)

@@ -21,6 +21,8 @@ from polite_flamingo.scorers.rouge import rouge_l, rouge_score
 ANNOTATED = "annotation"  # strategy of a draft that nothing distorted
 ANNOTATIONS = 150  # most annotations that are rewritten for the figures
 
+TABLE_3 = ("unchanged", "reward", "clip_logit")  # the paper: of A-OKVQA and, CLIPScore, of CC-3M
+
 Figures = dict[str, list[float | None]]  # every figure of every draft, in their order; None where it does not apply
 
 DEFINITIONS = {
@@ -31,6 +33,7 @@ DEFINITIONS = {
     "contradicted": "share that contradicts it; of questions",
     "clip_logit": "100 x cosine with the image, mean of the paragraphs; of captions",
     "reward": "mean score of the reward model, no unit",
+    "unchanged": "share that repeats the draft, or the annotation, word for word",
     "words": "mean number of words",
 }
 
@@ -85,6 +88,7 @@ def draft_figures(drafts: Sequence[RewritePair], answers: Sequence[Generated], s
         "contradicted": [None if label is None else float(label == "contradiction") for label in labels],
         "clip_logit": [fmean(logits) if logits else None for logits in scores["clip"]],
         "reward": scores["reward"],
+        "unchanged": [float(r.rewritten.strip() == p.drafted.strip()) for r, p in zip(rewrites, drafts, strict=True)],
         "words": [float(len(r.rewritten.split())) for r in rewrites],
     }
 

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from polite_flamingo.errors import ImageError, ModelError
 from polite_flamingo.evaluate.answers import (
     ANNOTATION,
     BLIND_ANSWERS,
     BLIND_MODEL,
+    LOWER_BOUND,
     MODELS,
     Judges,
     as_answer,
     ask,
     judge,
+    neighbours,
 )
 from polite_flamingo.images import resolve_image
 from polite_flamingo.io import fingerprint, hash_file, read_shards, resumable
-from polite_flamingo.records import Rewrite, Sample
+from polite_flamingo.records import Rewrite, Sample, Task
 from polite_flamingo.world.truth import load_ground_truth
 
 if TYPE_CHECKING:
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
     from polite_flamingo.model.settings import GenerationSettings
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T", Sample, Rewrite)
 
 JUDGES = ("nli", "sts", "reward")  # folders below the backbones
 CHUNK = 64
+RESPONSES = "responses"  # folder of the instruction sets' own responses
+SCORED = "rouge_l of all answers"  # part of the key: answers scored otherwise are none of these
 
 
 @dataclass
@@ -80,6 +85,16 @@ class ModelAnswers:
     def of_annotation(self, name: str) -> list[Rewrite]:
         """The annotated answers, judged as answers."""
         return self._answers(name, self.samples, lambda chunk: [as_answer(s, s.response) for s in chunk])
+
+    def of_neighbours(self) -> list[Rewrite]:
+        """What the lower bound of Table 2 answers, judged; none where no question is about several images."""
+        found = neighbours(self.samples)
+        return self._answers(LOWER_BOUND, found, list) if found else []
+
+    def of_responses(self, samples: Sequence[Sample]) -> list[Rewrite]:
+        """The first responses of instruction samples, with their reward alone."""
+        said = [as_answer(replace(sample, task=Task.TEXT), sample.response) for sample in samples]
+        return self._answers(RESPONSES, said, list, [answer.to_row() for answer in said]) if said else []
 
     def of_model(
         self, model: str, samples: Sequence[Sample] | None = None, *, name: str | None = None, with_images: bool = True
@@ -136,16 +151,16 @@ class ModelAnswers:
         )
 
     def _answers(
-        self, name: str, samples: Sequence[Sample], answer: Callable[[list[Sample]], list[Rewrite]], *key: object
+        self, name: str, samples: Sequence[T], answer: Callable[[list[T]], list[Rewrite]], *key: object
     ) -> list[Rewrite]:
-        def work(chunk: list[Sample]) -> list[dict[str, Any]]:
+        def work(chunk: list[T]) -> list[dict[str, Any]]:
             return [scored.to_row() for scored in judge(answer(chunk), self.judges)]
 
         resumable(
             samples,
             work,
             out=self.out / name,
-            key=fingerprint(name, self._common_key, *key),
+            key=fingerprint(name, SCORED, self._common_key, *key),
             chunk_size=CHUNK,
             total=len(samples),
             label=f"answers of {name}",

@@ -10,12 +10,12 @@ from pathlib import Path
 from polite_flamingo.evaluate.bootstrap import Figure
 from polite_flamingo.io import write_csv
 
-AXES = {"understanding": "qa_in_domain", "politeness": "reward"}  # of the U
+AXES = {"understanding": "qa_in_domain", "out of domain": "qa_out_of_domain", "politeness": "reward"}  # of the U
 BIN = 0.25  # reward, no unit; the same bins in every run
 
 
 def write_u_curve(path: Path, models: Mapping[str, Mapping[str, Figure]]) -> Path:
-    """Both axes of the U with their intervals, a row per model and axis.
+    """The axes of the U with their intervals, a row per model and axis.
 
     Args:
         path: CSV to write.

@@ -25,6 +25,9 @@ U_PANELS = (("qa_in_domain", BLUE, ".0%"), ("qa_out_of_domain", GREEN, ".0%"), (
 def variant_panels(variants: Mapping[str, Any], base: str) -> Figure:
     """Figure 9 in miniature: every variant's figures after stages 2 and 3, with 95 % intervals and single seeds.
 
+    Accuracy is by the NLI judge, as in the paper; where the truth is known, the share of true answers is a small
+    hollow mark.
+
     Args:
         variants: Name -> ``label``, ``seeds`` and ``stages`` (stage -> metric -> value, low, high, by_seed).
         base: The variant whose stage 3 is the dashed line.
@@ -44,6 +47,9 @@ def variant_panels(variants: Mapping[str, Any], base: str) -> Figure:
                 measured = _of(variant, stage, metric)
                 if measured:
                     _point(axes, measured, row + shift, colour, marker)
+                true = _of(variant, stage, f"{metric}_exact")
+                if true:
+                    axes.plot(true["value"], row + shift, marker, color=colour, fillstyle="none", markersize=4)
         if percent:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.grid(axis="x", color=GRID)
@@ -55,7 +61,9 @@ def variant_panels(variants: Mapping[str, Any], base: str) -> Figure:
         panels[0].plot([], [], "o", color=BLUE, label="after stage 3")[0],
         panels[0].plot([], [], "|", color=GREY, markersize=9, label="one seed")[0],
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    if any(_of(row, "stage3", f"{metric}_exact") for row in rows for metric in metrics):
+        handles += panels[0].plot([], [], "o", color=GREY, fillstyle="none", markersize=4, label="true answers")
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
 
@@ -88,6 +96,10 @@ def u_by_seed(recipe: Mapping[str, Any], raw: Mapping[str, Any] | None, stages: 
             axes.annotate(
                 text, (row, point["high"]), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
             )
+        exact = [recipe[stage].get(f"{metric}_exact", {}).get("value") for stage in stages]
+        if None not in exact:
+            axes.plot(range(len(stages)), exact, color=colour, linestyle=":", linewidth=1.2, label="true answers")
+            axes.legend(frameon=False, fontsize=9, loc="best")
         if raw is not None and raw["stage2"][metric]["value"] is not None:
             runs = [value for point in points for value in point["by_seed"].values()]
             _raw_line(axes, raw["stage2"][metric]["value"], form, min(runs), max(runs))

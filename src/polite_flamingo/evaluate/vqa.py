@@ -7,7 +7,8 @@ Where a rendered world knows the truth, the answer is also judged by that (`worl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from polite_flamingo.records import Rewrite, Turn
 from polite_flamingo.scorers.nli import nli_label
@@ -20,14 +21,18 @@ def is_entailed(logits: Sequence[float]) -> bool:
     return nli_label(logits) == "entailment"
 
 
-def is_out_of_domain(sample: Rewrite, seen_sources: Collection[str]) -> bool:
-    """True for a split named ``out_of_domain`` and for a source that no annotation of the training data came from.
+def annotated(answer: Rewrite) -> str:
+    """The annotated answer that a model's is compared with: without rationale or knowledge about the class.
 
-    Args:
-        sample: An answered evaluation sample.
-        seen_sources: Names of the sources with role ``annotation``.
+    A-OKVQA, VQA-E and ScienceQA annotate a short answer and its reasons, ELEVATER a class and what is known of it.
     """
-    return sample.split == OUT_OF_DOMAIN or sample.source not in seen_sources
+    short = answer.extras.get("short_answer")
+    return str(short) if short else " and ".join(class_names(answer.extras)) or answer.raw_answer
+
+
+def class_names(extras: Mapping[str, Any]) -> list[str]:
+    """Names of the classes of a classified image; [] of anything else."""
+    return [str(name) for name in extras.get("labels") or ()]
 
 
 def blind(turns: Sequence[Turn]) -> tuple[Turn, ...]:

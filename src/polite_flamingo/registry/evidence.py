@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.evaluate.answers import outcomes
+from polite_flamingo.evaluate.sets import outcomes
 from polite_flamingo.io import Row, fingerprint, replacing
 from polite_flamingo.records import Rewrite, RewritePair
 
@@ -92,7 +92,7 @@ def assistant_evidence(
 
     Args:
         answers: Rows of ``data/P/answers/<model>``.
-        seen_sources: As in `evaluate.answers.measure`.
+        seen_sources: As in `evaluate.sets.measure`.
         judges: Hash of the weights of ``nli``, ``sts`` and ``reward``.
         hash_image: Content hash of an image by its path.
     """

@@ -23,6 +23,8 @@ COLUMNS = {
     "change_sts": "change STS",
     "reward": "reward",
 }
+MAIN = {"question": "nli", "caption": "rouge_l", "change": "sts", "pair": "sts"}  # kind of a set -> its figure here
+NAMES = {"nli": "NLI", "rouge_l": "Rouge-L", "sts": "STS"}
 FILTERED = ("records", "kept", "kept_share", "recall_of_corrupted", "clean_kept", "probes")
 
 
@@ -80,6 +82,8 @@ def render_report(report: Figures) -> str:
     if "tune" in report:
         lines += _tune_lines(report["tune"])
         lines += _seed_lines(report)
+    if stages.get("evaluate", {}).get("sets"):
+        lines += _set_lines(stages["evaluate"]["sets"])
     if report["checks"]:
         gates = ", ".join(f"{name} {check['checks']} checks" for name, check in report["checks"].items())
         lines.append(_line("gates", gates))
@@ -165,6 +169,29 @@ def _seed_lines(report: Figures) -> list[str]:
         return [_line("other seeds", report["over_seeds_missing"]), ""]
     rows = [_line(name, "".join(f"{cell:>32}" for cell in cells)) for name, *cells in seed_lines(report["over_seeds"])]
     return [*rows, _line("", "changes with their 95 % interval over seeds and samples; in how many seeds they fall"), ""]
+
+
+def _set_lines(sets: Mapping[str, Figures]) -> list[str]:
+    """A row per evaluation set: its main figure of every model, and Rouge-L and reward of the last one."""
+    last = TUNED[-1]
+    heads = ("asks", "domain", "samples", "by", *TUNED, "Rouge-L", "reward")
+    lines = [_line("sets", _cells(heads))]
+    for name, row in sets.items():
+        measure = MAIN[row["kind"]]
+        values = {model: figures.get(measure, {}).get("value") for model, figures in row["models"].items()}
+        final = row["models"].get(last, {})
+        cells = [
+            *(row["kind"], "in" if row["in_domain"] else "out", str(row["n"]), NAMES[measure]),
+            *(_number(values.get(model)) for model in TUNED),
+            *(_number(final.get(figure, {}).get("value")) for figure in ("rouge_l", "reward")),
+        ]
+        bound = values.get("lower_bound")
+        lines.append(_line(name, _cells(cells)) + ("" if bound is None else f"   (lower bound {_number(bound)})"))
+    return [*lines, ""]
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return "".join(f"{cell:>9}" for cell in cells)
 
 
 def _row(cells: Any) -> str:

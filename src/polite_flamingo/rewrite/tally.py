@@ -9,6 +9,7 @@ from typing import Any
 
 from polite_flamingo.records import Rewrite
 from polite_flamingo.rewrite.repair import RewriteAnswer
+from polite_flamingo.scorers.text import is_unchanged
 from polite_flamingo.world.truth import GroundTruth
 
 
@@ -39,7 +40,7 @@ class RewriteTally:
         """Count a record and hand it on."""
         self.rewritten += 1
         self.cut_off += rewrite.finish_reason == "length"
-        self.unchanged += rewrite.rewritten.strip() == rewrite.raw_answer.strip()
+        self.unchanged += is_unchanged(rewrite)
         self.empty += not rewrite.rewritten.strip()
         self.words_raw += len(rewrite.raw_answer.split())
         self.words_rewritten += len(rewrite.rewritten.split())

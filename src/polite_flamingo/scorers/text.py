@@ -20,6 +20,11 @@ _NUMBER = r"-?\d*\.?\d+"
 _BOX = re.compile(rf"[\[(]\s*{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}\s*[\])]?")
 
 
+def is_unchanged(rewrite: Rewrite) -> bool:
+    """Whether a rewrite repeats its raw answer word for word (Table 3's share of unchanged)."""
+    return rewrite.rewritten.strip() == rewrite.raw_answer.strip()
+
+
 def count_words(text: str) -> int:
     """Number of words, separated by white space."""
     return len(text.split())

@@ -26,6 +26,9 @@ class SourceSpec(Settings):
     split: str = Field(description="as the dataset names it")
     limit: int | None = Field(None, description="most samples taken of it; null: as many as the role's limit allows")
     request: str | None = Field(None, description="asked in place of the request that its reader draws")
+    reward_only: bool = Field(
+        False, description="role evaluation: no model is asked; its responses' reward stands beside PF-1M's (Figure 6)"
+    )
 
 
 class SourceLimits(Settings):

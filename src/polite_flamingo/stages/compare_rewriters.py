@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.evaluate.generations import DEFINITIONS, Figures, annotation_drafts, compare, draft_figures
+from polite_flamingo.evaluate.generations import (
+    DEFINITIONS,
+    Figures,
+    annotation_drafts,
+    by_source,
+    compare,
+    draft_figures,
+)
 from polite_flamingo.io import read_shards, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Generated, RewritePair, Sample
@@ -51,7 +58,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     for kind, of in figures.items():
         resamples = params.evaluate.bootstrap_samples
         compared = compare(of["first"], of["second"], resamples=resamples, seed=params.seed, kind=kind)
-        report[kind] = {"drafts": len(drafts[kind]), **compared}
+        report[kind] = {"drafts": len(drafts[kind]), **compared, "sources": by_source(drafts[kind], of)}
     report["definitions"] = DEFINITIONS
     write_json(params.reports / "second_generation.json", report)
     tracker.metrics(

@@ -2,8 +2,9 @@
 
 `evaluate.models` says which models; an ablation measures only those it is about.
 
-Reads  : data/P/samples/evaluation, models/P/{raw,stage1,stage2,stage3}, models/P/backbones; for the figures also
-         data/P/pf1m/kept and data/P/scored where they exist; the world's ground truth where there is one.
+Reads  : data/P/samples/evaluation, models/P/{raw,stage1,stage2,stage3}, models/P/backbones; for Figure 6 also
+         data/P/samples/instruction, data/P/pf1m/kept and data/P/scored where they exist; the world's ground truth
+         where there is one.
 Writes : data/P/answers/<model>/ (scored answers), reports/P/evaluate.json, reports/P/figures/.
 """
 
@@ -17,7 +18,8 @@ from polite_flamingo.evaluate import answers as scored
 from polite_flamingo.evaluate.figures import draw_all
 from polite_flamingo.evaluate.model_answers import JUDGES, ModelAnswers
 from polite_flamingo.evaluate.politeness import win_rates
-from polite_flamingo.evaluate.vqa import is_out_of_domain
+from polite_flamingo.evaluate.responses import draw_responses, response_rewards, summarise
+from polite_flamingo.evaluate.sets import Kind, is_in_domain, kind_of, measure_sets, set_of
 from polite_flamingo.io import read_shards, write_json
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
@@ -44,9 +46,12 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         DataError: there is nothing to evaluate.
     """
     _check(params)
-    samples = scored.measurable(Sample.from_row(row) for row in read_shards(params.data / "samples" / "evaluation"))
+    aside = {(spec.name, spec.split) for spec in params.sources if spec.reward_only}
+    everything = [Sample.from_row(row) for row in read_shards(params.data / "samples" / "evaluation")]
+    samples = scored.measurable(sample for sample in everything if (sample.source, sample.split) not in aside)
+    others = [sample for sample in everything if (sample.source, sample.split) in aside]
     seen = {spec.name for spec in params.sources if spec.role == "annotation"}
-    in_domain = [s for s in samples if s.task.is_vqa and not is_out_of_domain(scored.as_answer(s, ""), seen)]
+    in_domain = [s for s in samples if _is_question(s) and is_in_domain(set_of(s.source, s.split), seen)]
     collected = ModelAnswers(
         samples,
         params.data / "answers",
@@ -63,9 +68,14 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     rates = (
         win_rates({n: scored.rewards_by_id(a) for n, a in answers.items()}, list(answers), **draws) if answers else None
     )
+    kept, rewrites = params.data / "pf1m" / "kept", params.data / "scored"
+    responses = draw_responses(params.data / "samples" / "instruction", others, params.seed)
+    rewards = response_rewards(collected.of_responses(responses), kept, rewrites)
     report: dict[str, Any] = {
         "models": models,
+        "sets": measure_sets({scored.LOWER_BOUND: collected.of_neighbours(), **answers}, seen_sources=seen, **draws),
         "win_rate": None if rates is None else rates.to_json(),
+        "responses": summarise(rewards, **draws),
         "judges": collected.judges_report(params.backbones.model_dump()),
         "definitions": scored.DEFINITIONS,
         "samples": {
@@ -76,10 +86,13 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     }
     write_json(params.reports / "evaluate.json", report)
     tracker.params({f"judge.{name}": source for name, source in report["judges"].items()})
-    kept, rewrites = params.data / "pf1m" / "kept", params.data / "scored"
-    for path in draw_all(params.reports / "figures", answers, models, rates, kept, rewrites):
+    for path in draw_all(params.reports / "figures", answers, models, rates, rewards):
         LOG.info("drew %s", path)
     return report
+
+
+def _is_question(sample: Sample) -> bool:
+    return kind_of(scored.as_answer(sample, "")) is Kind.QUESTION
 
 
 def _check(params: Params) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate import vqa
-from polite_flamingo.evaluate.answers import Judges, as_answer, judge, measurable, measure, question_of
+from polite_flamingo.evaluate.answers import Judges, as_answer, judge, measurable, neighbours, question_of
 from polite_flamingo.evaluate.captioning import best_rouge_l, references
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.prompts.templates import BOX_SENTENCE
@@ -101,7 +101,7 @@ def test_scores_reach_the_answer_of_their_task() -> None:
     texts = ["It is red.", "one shape"]
     answers = [as_answer(s, t) for s, t in zip(samples, texts, strict=True)]
     question, caption = judge(answers, judges(texts, {"It is red.": ENTAILED}))
-    assert question.scores == {"reward": 0.0, "nli": ENTAILED, "entailed": True, "exact": None}
+    assert question.scores == {"reward": 0.0, "rouge_l": 0.5, "nli": ENTAILED, "entailed": True, "exact": None}
     assert caption.scores == {"reward": 1.0, "rouge_l": 1.0, "sts": 1.0}
 
 
@@ -128,25 +128,33 @@ def test_all_sentences_of_a_change_are_one_reference() -> None:
     assert change_reference("the circle is gone\na square appeared", {}) == ["the circle is gone a square appeared"]
 
 
-def test_questions_of_an_unseen_source_or_split_are_out_of_domain() -> None:
-    def out(**kw: Any) -> bool:
-        return vqa.is_out_of_domain(as_answer(sample(**kw), "x"), {"vqav2"})
+@pytest.mark.parametrize(
+    ("task", "extras", "annotated"),
+    [
+        (Task.VQA, {"short_answer": "red"}, "red"),  # A-OKVQA, VQA-E, ScienceQA: without the rationale
+        (Task.CAPTION, {"labels": ["ant", "beetle"]}, "ant and beetle"),  # ELEVATER: without knowledge of the class
+        (Task.VQA, {"answers": ["crimson"]}, "red, because it glows"),
+    ],
+)
+def test_a_question_is_judged_by_the_short_answer(task: Task, extras: dict[str, Any], annotated: str) -> None:
+    nli = Stub({"It is.": ENTAILED})
+    asked = as_answer(sample(task, "red, because it glows", **extras), "It is.")
+    (scored,) = judge([asked], Judges(Overlap(), nli, Stub({"It is.": 1.0})))
+    assert [answer.raw_answer for answer in nli.asked] == [annotated]
+    assert set(scored.scores) == {"reward", "rouge_l", "nli", "entailed", "exact"}
+    assert scored.raw_answer == "red, because it glows"
 
-    assert not out()
-    assert out(split="out_of_domain")
-    assert out(source="okvqa")
 
-
-def test_figures_count_each_answer_where_it_belongs() -> None:
-    texts = ["r1", "r2", "r3"]
-    samples = [sample(id="1"), sample(id="2"), sample(id="3", split="out_of_domain")]
-    nli = {"r1": ENTAILED, "r2": CONTRADICTED, "r3": ENTAILED}
-    scored = judge([as_answer(s, t) for s, t in zip(samples, texts, strict=True)], judges(texts, nli))
-    found = measure(scored, seen_sources={"vqav2"}, resamples=50, seed=1, purpose="m")
-    assert (found["qa_in_domain"]["value"], found["qa_in_domain"]["n"]) == (0.5, 2)
-    assert (found["qa_out_of_domain"]["value"], found["qa_out_of_domain"]["n"]) == (1.0, 1)
-    assert found["reward"]["n"] == 3
-    assert found["qa_in_domain_exact"]["n"] == found["caption_sts"]["n"] == 0
+def test_the_lower_bound_is_another_samples_annotation() -> None:
+    changes = [sample(Task.CHANGE, f"a {i}\nb {i}", id=str(i)) for i in range(4)]
+    alone = sample(Task.CHANGE, "c", id="5", source="levir_cc")
+    found = neighbours([*changes, sample(id="6"), alone])
+    assert [(answer.id, answer.rewritten) for answer in found] == [
+        ("0", "a 2 b 2"),
+        ("1", "a 3 b 3"),
+        ("2", "a 0 b 0"),
+        ("3", "a 1 b 1"),
+    ]
 
 
 def test_an_evaluation_without_a_sample_it_can_measure_says_what_to_do() -> None:

@@ -18,14 +18,13 @@ REWARDS = {
 
 
 def _draw_all(folder: Path) -> list[Path]:
-    accuracy = {
-        name: bootstrap_mean([True, False, True], resamples=20, seed=1, purpose=name).to_json()
-        for name in ("stage1", "stage2", "stage3", "raw")
-    }
+    number = bootstrap_mean([True, False, True], resamples=20, seed=1, purpose="n").to_json()
+    names = ("qa_in_domain", "qa_in_domain_exact", "qa_out_of_domain", "reward")
+    models = {model: dict.fromkeys(names, number) for model in ("stage1", "stage2", "stage3", "raw")}
     return [
-        figures.reward_distributions(folder / "a.png", {k: list(v.values()) for k, v in REWARDS.items()}),
+        figures.reward_distributions(folder / "a.png", {k: list(v.values()) for k, v in REWARDS.items()}, "T"),
         figures.win_rate_map(folder / "b.png", win_rates(REWARDS, list(REWARDS), resamples=20, seed=1)),
-        figures.u_curve(folder / "c.png", accuracy, accuracy, ["stage1", "stage2", "stage3"], "raw"),
+        figures.u_curve(folder / "c.png", models, ["stage1", "stage2", "stage3"], "raw"),
         filter_waterfall(folder / "d.png", 10, [("length", 1), ("sts", 0), ("nli", 3)]),
     ]
 
@@ -54,12 +53,12 @@ def test_the_callers_matplotlib_settings_neither_change_nor_matter(tmp_path: Pat
 
 
 def test_the_u_curve_leaves_out_what_was_not_measured(tmp_path: Path) -> None:
-    nothing = {"stage1": NOTHING.to_json(), "raw": NOTHING.to_json()}
-    assert figures.u_curve(tmp_path / "c.png", nothing, {}, ["stage1", "stage2"], "raw").is_file()
+    nothing = {"stage1": {"reward": NOTHING.to_json()}, "raw": {}}
+    assert figures.u_curve(tmp_path / "c.png", nothing, ["stage1", "stage2"], "raw").is_file()
 
 
 def test_answers_of_one_reward_can_be_drawn_and_empty_kinds_are_left_out(tmp_path: Path) -> None:
-    assert figures.reward_distributions(tmp_path / "a.png", {"raw": [1.0, 1.0], "rewritten": []}).is_file()
+    assert figures.reward_distributions(tmp_path / "a.png", {"raw": [1.0, 1.0], "rewritten": []}, "T").is_file()
 
 
 @pytest.mark.parametrize("value, text", [(-0.5, "\N{MINUS SIGN}0.50"), (0.25, "0.25")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from polite_flamingo.evaluate.answers import MODELS, Judges, as_answer
 from polite_flamingo.io import count_shards, read_shards, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
+from polite_flamingo.sources.selection import SourceSpec
 from polite_flamingo.stages import evaluate
 from polite_flamingo.tracking.base import NullTracker
 from polite_flamingo.world.truth import load_ground_truth
@@ -134,7 +136,9 @@ def test_every_model_answers_everything_and_stage_3_also_blind(finished: tuple[R
     }
     rows = list(map(Rewrite.from_row, read_shards(answers / "stage2")))
     assert [r.id for r in rows] == [s.id for s in SAMPLES]
-    assert rows[0].scores == {"reward": 18.0, "nli": [0.0, 1.0, 0.0], "entailed": True, "exact": True}
+    assert rows[0].scores == {
+        **{"reward": 18.0, "rouge_l": 0.4, "nli": [0.0, 1.0, 0.0], "entailed": True, "exact": True}
+    }
 
 
 def test_the_report_holds_every_figure_with_interval_and_number(finished: tuple[Run, dict[str, Any]]) -> None:
@@ -150,6 +154,21 @@ def test_the_report_holds_every_figure_with_interval_and_number(finished: tuple[
     assert report["models"]["stage1"]["qa_in_domain"]["value"] == 0.0
     assert set(report["models"]["annotation"]) == {"reward"}
     assert report["judges"]["nli"]["source"] == run.params.backbones.nli
+    row = report["sets"]["vqav2/out_of_domain"]
+    assert (row["kind"], row["in_domain"], row["n"]) == ("question", False, 2)
+    assert row["models"]["stage3"]["nli"] == stage3["qa_out_of_domain"]
+    assert set(report["sets"]) == {"coco", "spot_the_diff", "vqav2", "vqav2/out_of_domain"}
+
+
+def test_what_a_profile_names_for_its_reward_alone_is_asked_of_no_model(run: Run) -> None:
+    chat = replace(SAMPLES[0], id="alpaca/train/1", source="alpaca", split="train")
+    run.samples([*SAMPLES, chat])
+    spec = {"name": "alpaca", "folder": "alpaca", "role": "evaluation", "split": "train", "reward_only": True}
+    aside = SourceSpec.model_validate(spec)
+    run.params = run.params.model_copy(update={"sources": [*run.params.sources, aside]})
+    report = run()
+    assert report["responses"]["alpaca"] == {"value": 3.0, "low": 3.0, "high": 3.0, "n": 1, "median": 3.0}
+    assert report["samples"]["all"] == len(SAMPLES)
 
 
 def test_the_win_rate_compares_the_annotation_and_all_models(finished: tuple[Run, dict[str, Any]]) -> None:
