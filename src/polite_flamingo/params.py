@@ -32,6 +32,7 @@ from polite_flamingo.registry.gate import RegistrySettings
 from polite_flamingo.rewrite.repair import RepairPolicy
 from polite_flamingo.scorers.settings import ScoreSettings
 from polite_flamingo.settings import Settings
+from polite_flamingo.sources import catalogue
 from polite_flamingo.sources.selection import SourceLimits, SourceSpec
 from polite_flamingo.train.settings import RewriterTraining, TrainMachineSettings, TuneSettings
 from polite_flamingo.world.settings import WorldSettings
@@ -216,6 +217,18 @@ class Params(Paper, Profile):
     def tune_seed(self) -> int:
         """Seed of the U: `tune.common.seed` where it is set, else the run's."""
         return self.seed if self.tune.common.seed is None else self.tune.common.seed
+
+    @property
+    def trained_on(self) -> set[str]:
+        """Data sets whose annotations are trained on: evaluation sets of these are in domain, others out of it.
+
+        With role ``annotation``; where published PF-1M files take their place, all that PF-1M is made of (Table 6).
+        """
+        named = {source.name for source in self.sources if source.role == "annotation"}
+        if any(source.role == "pf1m" for source in self.sources):
+            entries = catalogue().values()
+            named |= {entry.name for entry in entries if entry.pf1m is not None or entry.group == "classification"}
+        return named
 
     @property
     def image_root(self) -> Path:

@@ -48,7 +48,7 @@ def collect(params: Params, experiment: Experiment, folder: Path) -> Path:
     from dvc.api import DVCFileSystem
 
     project = DVCFileSystem(".", rev=experiment.name)
-    seen = {spec.name for spec in params.sources if spec.role == "annotation"}
+    seen = params.trained_on
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for stage in experiment.variant.stages:
         with tempfile.TemporaryDirectory() as scratch:

@@ -274,7 +274,7 @@ def _evidence(params: Params, kind: ModelKind, folder: str) -> Evidence:
         judges = read_json(params.reports / "evaluate.json")["judges"]
         return scores.assistant_evidence(
             read_shards(params.data / "answers" / folder),
-            seen_sources={spec.name for spec in params.sources if spec.role == "annotation"},
+            seen_sources=params.trained_on,
             judges={name: judge["weights"] for name, judge in judges.items() if isinstance(judge, Mapping)},
             hash_image=hash_image,
         )

@@ -50,7 +50,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     everything = [Sample.from_row(row) for row in read_shards(params.data / "samples" / "evaluation")]
     samples = scored.measurable(sample for sample in everything if (sample.source, sample.split) not in aside)
     others = [sample for sample in everything if (sample.source, sample.split) in aside]
-    seen = {spec.name for spec in params.sources if spec.role == "annotation"}
+    seen = params.trained_on
     in_domain = [s for s in samples if _is_question(s) and is_in_domain(set_of(s.source, s.split), seen)]
     collected = ModelAnswers(
         samples,
