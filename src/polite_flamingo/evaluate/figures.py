@@ -142,15 +142,15 @@ def u_curve(models: Mapping[str, Mapping[str, Number]], stages: Sequence[str], b
     """
     from matplotlib.figure import Figure as Canvas
 
-    figure = Canvas(figsize=(9.6, 4.2), layout="constrained")
+    figure = Canvas(figsize=(9.6, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, colour, label in ACCURACIES:
-        exact = [(i, value[0]) for i, value in _measured(models, stages, f"{name}_exact")]
-        if exact:
-            left.plot(
-                *zip(*exact, strict=True), color=colour, linewidth=1, alpha=0.6, marker=".", label=f"{label}, true"
-            )
         _curve(left, models, stages, baseline, name, colour, label, ".0%")
+    for name, colour, label in ACCURACIES:
+        true = [(i, value) for i, (value, _, _) in _measured(models, stages, f"{name}_exact")]
+        if true:
+            places = [i for i, _ in true], [value for _, value in true]
+            left.plot(*places, color=colour, linewidth=1, alpha=0.7, marker=".", label=f"{label}: true answers")
     _curve(right, models, stages, baseline, "reward", RED, "stages", ".2f")
     left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     left.set(title="Understanding", ylabel="VQA accuracy (NLI)")
@@ -162,6 +162,7 @@ def u_curve(models: Mapping[str, Mapping[str, Number]], stages: Sequence[str], b
         axes.grid(axis="y", color=GRID)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+    left.set_ylim(bottom=0)
     return figure
 
 
@@ -197,7 +198,7 @@ def _curve(
             true_minus(mean, form), (i, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9
         )
     for _, raw in _measured(models, [baseline], name):
-        text = f"{TITLES.get(baseline, baseline)}: {true_minus(raw[0], form)}"
+        text = f"{label}, {TITLES.get(baseline, baseline)}: {true_minus(raw[0], form)}"
         axes.axhline(raw[0], color=colour, linestyle="--", linewidth=1.2, label=text)
         axes.axhspan(raw[1], raw[2], color=colour, alpha=0.1, linewidth=0)
 

@@ -93,6 +93,22 @@ def draft_figures(drafts: Sequence[RewritePair], answers: Sequence[Generated], s
     }
 
 
+def by_source(drafts: Sequence[RewritePair], figures: Mapping[str, Figures]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Table 3's columns of each source: source -> generation -> mean of `TABLE_3`; None where nothing was scored.
+
+    Args:
+        drafts: What was revised.
+        figures: Generation -> figures of these drafts.
+    """
+    sources = [draft.source for draft in drafts]
+
+    def means(source: str, own: Figures) -> dict[str, Any]:
+        of = {n: [v for s, v in zip(sources, own[n], strict=True) if s == source and v is not None] for n in TABLE_3}
+        return {name: round(fmean(values), 4) if values else None for name, values in of.items()}
+
+    return {source: {name: means(source, own) for name, own in figures.items()} for source in sorted(set(sources))}
+
+
 def compare(first: Figures, second: Figures, *, resamples: int, seed: int, kind: str) -> dict[str, Any]:
     """Mean and interval of each figure of both generations, and of the paired difference second minus first.
 
