@@ -14,7 +14,8 @@ TUNED = {  # models of the evaluation, and what they are called
     "stage2": "stage 2",
     "stage3": "stage 3",
 }
-NAMES = {"annotation": "the annotations", **TUNED}
+LOWER_BOUND = "lower_bound"
+NAMES = {"annotation": "the annotations", LOWER_BOUND: "lower bound: another sample's annotation", **TUNED}
 NO_SET = "no such set"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polite_flamingo.reports.results.cells import NO_SET, TUNED, measured, number, ours, table, tuned
+from polite_flamingo.reports.results.cells import LOWER_BOUND, NAMES, NO_SET, TUNED, measured, number, ours, table, tuned
 from polite_flamingo.reports.results.runs import ProfileRun
 
 SCORES = {  # kind of a set -> its figures: name, heading, factor, decimals
@@ -41,8 +41,8 @@ def table_2(paper: Mapping[str, Any], runs: Sequence[ProfileRun]) -> str:
         for name, values in paper["models"].items()
     ]
     for run in runs:
-        for model in tuned(run):
-            row = [ours(run, TUNED[model])]
+        for model in (LOWER_BOUND, *tuned(run)):
+            row = [ours(run, NAMES[model])]
             for name in sets:
                 row.append(measured(run.on_set(name, model, "sts"), 1, 100.0, NO_SET))
                 row.append(measured(run.on_set(name, model, "rouge_l"), 3, 1.0, NO_SET))
@@ -64,12 +64,13 @@ def table_3(paper: Mapping[str, Mapping[str, float]], runs: Sequence[ProfileRun]
 
 def _generation(run: ProfileRun, name: str) -> list[str]:
     """Table 3's cells of a generation: of the two compared, else of all that the first one rewrote."""
-    sources = run.reports.get("second_generation", {}).get("annotations", {}).get("sources", {}).get(name)
-    if sources is None and name == "first":
-        sources = run.reports.get("score", {}).get("sources")
+    compared = run.reports.get("second_generation", {}).get("annotations", {}).get("sources", {})
+    sources = {source: generations.get(name, {}) for source, generations in compared.items()}
+    if not compared and name == "first":
+        sources = run.reports.get("score", {}).get("sources", {})
     cells = []
     for figure, (_, scale, names) in TABLE_3.items():
-        known = ((source, (sources or {}).get(source, {}).get(figure)) for source in names)
+        known = ((source, sources.get(source, {}).get(figure)) for source in names)
         source, value = next(((source, value) for source, value in known if value is not None), ("", None))
         other = "" if source == names[0] else f" ({source})"
         cells.append("not measured" if value is None else f"{number(scale * value, 2)}{other}")
