@@ -146,6 +146,7 @@ class Params(Paper, Profile):
         return stages_of(
             backbones=bool(self.used_backbones),
             trains_rewriter=self.trains_rewriter,
+            rewrites=self.rewrites,
             tunes=self.tunes,
             evaluates=self.tunes and "evaluation" in self.roles,
             second_generation=self.tunes and self.profile in self.second_generation,
@@ -159,7 +160,12 @@ class Params(Paper, Profile):
     @property
     def trains_rewriter(self) -> bool:
         """Whether the rewriter is trained on distorted responses, and not a model that comes ready."""
-        return self.rewriter_backend == TRAINED
+        return self.rewrites and self.rewriter_backend == TRAINED
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether PF-1M is made from annotations; where sources have the role `pf1m`, it is there already."""
+        return "pf1m" not in self.roles
 
     @property
     def tunes(self) -> bool:
@@ -189,8 +195,10 @@ class Params(Paper, Profile):
             for what, wanted in needs_base.items()
             if wanted and "instruction" not in self.roles
         ]
-        if "annotation" not in self.roles:
+        if self.rewrites and "annotation" not in self.roles:
             problems.append("there is nothing to rewrite: no source has the role annotation")
+        if not self.rewrites and "annotation" in self.roles:
+            problems.append("PF-1M is made of the role annotation or taken from the role pf1m: no profile does both")
         if "evaluate" in self.stages:
             missing = [name for name in JUDGES if getattr(self.backbones, name) == NONE]
             problems += [f"the evaluation needs backbones.{name} (or set tuning: false)" for name in missing]

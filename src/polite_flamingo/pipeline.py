@@ -52,18 +52,20 @@ CURATE = tuple(s.name for s in STAGES[: [s.name for s in STAGES].index("check_pf
 TUNE = ("tune_stage1", "tune_stage2", "tune_stage3", "tune_raw")
 EVALUATE = ("evaluate", "summary")
 TRAIN_REWRITER = ("distort", "check_distorted", "train_rewriter")
+REWRITE = ("rewrite", "check_rewritten", "score", "filter", "check_pf1m")
 SECOND_GENERATION = ("train_second_rewriter", "compare_rewriters")  # of the profiles in `second_generation`
 FULL = tuple(s.name for s in STAGES if s.name not in SECOND_GENERATION)
 
 
 def stages_of(
-    *, backbones: bool, trains_rewriter: bool, tunes: bool, evaluates: bool, second_generation: bool
+    *, backbones: bool, trains_rewriter: bool, rewrites: bool, tunes: bool, evaluates: bool, second_generation: bool
 ) -> tuple[str, ...]:
     """The stages of a profile, in the order they run. All that asks which stages there are asks here.
 
     Args:
         backbones: Some stage loads a model that the profile names.
         trains_rewriter: The rewriter is trained; a model that comes ready needs no pairs and no training.
+        rewrites: PF-1M is made, and not taken from published files.
         tunes: The assistant is tuned on PF-1M.
         evaluates: The tuned assistant is measured.
         second_generation: The next rewriter is trained from the assistant.
@@ -71,6 +73,7 @@ def stages_of(
     wanted = {
         "backbones": backbones,
         **dict.fromkeys(TRAIN_REWRITER, trains_rewriter),
+        **dict.fromkeys(REWRITE, rewrites),
         **dict.fromkeys(TUNE, tunes),
         "evaluate": evaluates,
         **dict.fromkeys(SECOND_GENERATION, second_generation),

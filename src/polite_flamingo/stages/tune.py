@@ -65,8 +65,7 @@ def run(params: Params, tracker: Tracker, which: str) -> dict[str, Any]:
         return TrainingRun(f"{name}-{params.profile}", params.image_root, params.reports / name, tracker, distribution)
 
     instruction, published = (params.data / "samples" / role for role in ("instruction", "pf1m"))
-    rewritten = any(source.role == "pf1m" for source in params.sources)
-    kept = published if rewritten else params.data / "pf1m" / "kept"
+    kept = params.data / "pf1m" / "kept" if params.rewrites else published
     tuning = Tuning(bundle, params.tune, params.tune_seed, machine, instruction, kept, run_of)
     report = (
         tuning.comparison(Path(".work") / f"tune_raw-{params.profile}", READ["raw"])
