@@ -9,6 +9,7 @@ from PIL import Image as PILImage
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import read_json, read_jsonl, read_shards
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
+from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Sample
 from polite_flamingo.sources.drawing import spread
 from polite_flamingo.sources.selection import SourceLimits, SourceSpec
@@ -236,7 +237,7 @@ def test_the_embedded_world_goes_through_the_same_readers(tmp_path: Path, monkey
 def test_published_pf1m_is_tuned_on_as_it_is_and_what_lacks_its_image_is_counted(root: Path) -> None:
     record = {"input": "What is it? <img_path>coco/train2017/000000000003.jpg<img_path>", "nli_similarity": [0, 1, 0]}
     published = [
-        {**record, "output": "It is a red picture.", "original": "red"},
+        {**record, "output": "It is a red picture.", "original": f"red\n\n{BOX_SENTENCE}\nred: []"},
         {"input": "Say hello.", "output": "Hello!", "original": "hello"},
         {**record, "input": "What?<img_path>flickr30/1.jpg<img_path>", "output": "A man.", "original": "man"},
     ]

@@ -108,21 +108,15 @@ def samples_of(part: str, instruction: Path, kept: Path) -> Iterator[Sample]:
         yield from (Sample.from_row(row) for row in read_shards(instruction))
         return
     for row in read_shards(kept):
-        if "turns" in row:
-            yield from _rewritten_elsewhere(Sample.from_row(row), part)
-            continue
-        rewrite = Rewrite.from_row(row)
+        rewrite = _rewritten_elsewhere(Sample.from_row(row)) if "turns" in row else Rewrite.from_row(row)
         answer = rewrite.rewritten if part == "pf1m" else rewrite.raw_answer.split(BOX_SENTENCE)[0].rstrip()
         if answer.strip() and not rewrite.extras.get("probe"):
             yield rewrite.as_sample(answer)
 
 
-def _rewritten_elsewhere(sample: Sample, part: str) -> Iterator[Sample]:
-    """A sample of published PF-1M files; as part ``raw`` with its annotation, if it brings that along."""
-    if part == "pf1m":
-        yield sample
-    elif str(sample.extras.get("raw_answer") or "").strip():
-        yield sample.to_rewrite(sample.response).as_sample(str(sample.extras["raw_answer"]))
+def _rewritten_elsewhere(sample: Sample) -> Rewrite:
+    """The record of a sample of published files; its annotation is empty where they do not have it."""
+    return replace(sample.to_rewrite(sample.response), raw_answer=str(sample.extras.get("raw_answer") or ""))
 
 
 def raw_mixture(mixture: Mapping[str, float]) -> dict[str, float]:
