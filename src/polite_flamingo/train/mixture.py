@@ -108,14 +108,18 @@ def samples_of(part: str, instruction: Path, kept: Path) -> Iterator[Sample]:
         yield from (Sample.from_row(row) for row in read_shards(instruction))
         return
     for row in read_shards(kept):
-        rewrite = _rewritten_elsewhere(Sample.from_row(row)) if "turns" in row else Rewrite.from_row(row)
+        sample = Sample.from_row(row) if "turns" in row else None
+        if sample is not None and part == "pf1m":
+            yield sample
+            continue
+        rewrite = Rewrite.from_row(row) if sample is None else _with_annotation(sample)
         answer = rewrite.rewritten if part == "pf1m" else rewrite.raw_answer.split(BOX_SENTENCE)[0].rstrip()
         if answer.strip() and not rewrite.extras.get("probe"):
             yield rewrite.as_sample(answer)
 
 
-def _rewritten_elsewhere(sample: Sample) -> Rewrite:
-    """The record of a sample of published files; its annotation is empty where they do not have it."""
+def _with_annotation(sample: Sample) -> Rewrite:
+    """The record of a sample that was rewritten elsewhere; its annotation is empty where the files do not have it."""
     return replace(sample.to_rewrite(sample.response), raw_answer=str(sample.extras.get("raw_answer") or ""))
 
 
