@@ -151,7 +151,7 @@ def u_curve(models: Mapping[str, Mapping[str, Number]], stages: Sequence[str], b
         if true:
             places = [i for i, _ in true], [value for _, value in true]
             left.plot(*places, color=colour, linewidth=1, alpha=0.7, marker=".", label=f"{label}: true answers")
-    _curve(right, models, stages, baseline, "reward", RED, "stages", ".2f")
+    _curve(right, models, stages, baseline, "reward", RED, "reward", ".2f")
     left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     left.set(title="Understanding", ylabel="VQA accuracy (NLI)")
     right.set(title="Politeness", ylabel="mean reward")

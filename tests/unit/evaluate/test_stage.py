@@ -58,6 +58,9 @@ SAMPLES = [
 ]
 
 
+ASIDE = replace(SAMPLES[0], id="alpaca/train/1", source="alpaca", split="train")
+
+
 class Longest:
     """Reward: number of letters."""
 
@@ -83,7 +86,10 @@ class Run:
         raw.mkdir(parents=True)
         PILImage.new("RGB", (8, 8), "red").save(raw / "a.png")
         write_jsonl(raw / "ground_truth.jsonl", [{"image": "a.png", "objects": [{"color": "red", "shape": "circle"}]}])
-        self.samples(SAMPLES)
+        self.samples([*SAMPLES, ASIDE])
+        chat = {"name": "alpaca", "folder": "alpaca", "role": "evaluation", "split": "train", "reward_only": True}
+        sources = [*self.params.sources, SourceSpec.model_validate(chat)]
+        self.params = self.params.model_copy(update={"sources": sources})
         for name in (*MODELS, "backbones/flamingo", "backbones/nli", "backbones/sts", "backbones/reward"):
             (self.params.models / name).mkdir(parents=True)
             (self.params.models / name / "weights").write_text(name)
@@ -133,6 +139,7 @@ def test_every_model_answers_everything_and_stage_3_also_blind(finished: tuple[R
         "stage2": 7,
         "stage3": 7,
         "stage3_without_image": 3,
+        "responses": 1,
     }
     rows = list(map(Rewrite.from_row, read_shards(answers / "stage2")))
     assert [r.id for r in rows] == [s.id for s in SAMPLES]
@@ -160,14 +167,9 @@ def test_the_report_holds_every_figure_with_interval_and_number(finished: tuple[
     assert set(report["sets"]) == {"coco", "spot_the_diff", "vqav2", "vqav2/out_of_domain"}
 
 
-def test_what_a_profile_names_for_its_reward_alone_is_asked_of_no_model(run: Run) -> None:
-    chat = replace(SAMPLES[0], id="alpaca/train/1", source="alpaca", split="train")
-    run.samples([*SAMPLES, chat])
-    spec = {"name": "alpaca", "folder": "alpaca", "role": "evaluation", "split": "train", "reward_only": True}
-    aside = SourceSpec.model_validate(spec)
-    run.params = run.params.model_copy(update={"sources": [*run.params.sources, aside]})
-    report = run()
-    assert report["responses"]["alpaca"] == {"value": 3.0, "low": 3.0, "high": 3.0, "n": 1, "median": 3.0}
+def test_what_a_profile_names_for_its_reward_alone_is_asked_of_no_model(finished: tuple[Run, dict[str, Any]]) -> None:
+    _, report = finished
+    assert report["responses"] == {"alpaca": {"value": 3.0, "low": 3.0, "high": 3.0, "n": 1, "median": 3.0}}
     assert report["samples"]["all"] == len(SAMPLES)
 
 
@@ -193,6 +195,7 @@ def test_a_second_run_writes_the_same_bytes(finished: tuple[Run, dict[str, Any]]
         "reward_distributions.png",
         "win_rate.png",
         "u_curve.png",
+        "instruction_sets.png",
     }
 
 
