@@ -45,7 +45,7 @@ if "prints" in play:
     print(json.dumps(play["prints"]))
 for out in json.loads(pathlib.Path("outs.json").read_text()).get(stage, []):
     path = pathlib.Path(out.replace("${profile}", profile).replace("${item.profile}", profile))
-    inside = ["a.txt", "instruction", "annotation", "evaluation", "flamingo"]
+    inside = ["a.txt", "instruction", "annotation", "evaluation", "pf1m", "flamingo"]
     for file in [path] if path.suffix else [path / name for name in inside]:
         file.parent.mkdir(parents=True, exist_ok=True)
         constant = path.suffix == ".ok" or str(path) in same
