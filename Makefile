@@ -22,7 +22,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-scale bench-train bench-demo ui team-server backbones clean
+.PHONY: help setup demo real calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -100,6 +100,9 @@ bench-scale: $(STAMP)  ## curation with stubs at 10,000, 100,000 and 1,000,000 r
 
 bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
 	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")
+
+bench-gpu: $(STAMP)  ## one GPU: the paper's shapes with random weights (docs/gpu.md); make bench-gpu DRY=1 at toy size on the CPU
+	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_gpu $(if $(DRY),--dry)
 
 bench-demo: $(STAMP)  ## processor seconds of every stage, from MLflow (after make demo)
 	@$(BIN)/python -m bench.bench_demo

@@ -133,20 +133,13 @@ def _tensor_sizes(plan: Blueprint, lora: LoraSettings | None, resolution: int | 
 
 def skeleton(plan: Blueprint, resolution: int | None = None) -> FlamingoBundle:
     """The model itself on the meta device: shapes without values, nothing can be computed with it."""
-    from transformers import AutoConfig, AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel
-
-    language = {k: v for k, v in plan.language.items() if k not in ("model_type", "quantization_config")}
-    language["vocab_size"] = language["vocab_size"] + plan.new_tokens
-    config = AutoConfig.for_model(plan.language["model_type"], **language)
-    tower_config = {**plan.vision, **({} if resolution is None else {"image_size": resolution})}
-    path = plan.config.decoder_layers
-    if path == "auto":
-        path = DECODER_LAYERS[config.model_type]
     with torch.device("meta"):
-        lm = AutoModelForCausalLM.from_config(config)
-        vision: Any = CLIPVisionModel(CLIPVisionConfig(**tower_config))
+        lm, vision = random_parts(plan, resolution)
         vision = getattr(vision, "vision_model", vision)
-        media = config.vocab_size - 1
+        path = plan.config.decoder_layers
+        if path == "auto":
+            path = DECODER_LAYERS[lm.config.model_type]
+        media = lm.config.vocab_size - 1
         model = join(lm, vision, plan.config, layers=path, media=media, chunk=media - 1)
         tower = VisionTower(vision, plan.config.vision_tokens)
     return FlamingoBundle(
@@ -157,6 +150,23 @@ def skeleton(plan: Blueprint, resolution: int | None = None) -> FlamingoBundle:
         config=replace(plan.config, decoder_layers=path),
         device=torch.device("meta"),
     )
+
+
+def random_parts(plan: Blueprint, resolution: int | None = None) -> tuple[Any, Any]:
+    """The language model and the tower with random weights, on PyTorch's default device and in its default number type.
+
+    Args:
+        plan: What it is built from; the new tokens have their rows.
+        resolution: Side of the images in pixels; None: the tower's own.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel
+
+    left_out = ("model_type", "quantization_config", "dtype", "torch_dtype")
+    language = {k: v for k, v in plan.language.items() if k not in left_out}
+    language["vocab_size"] = language["vocab_size"] + plan.new_tokens
+    config = AutoConfig.for_model(plan.language["model_type"], **language)
+    tower = {**plan.vision, **({} if resolution is None else {"image_size": resolution})}
+    return AutoModelForCausalLM.from_config(config), CLIPVisionModel(CLIPVisionConfig(**tower))
 
 
 def _of_folder(folder: Path) -> Blueprint:
