@@ -22,6 +22,7 @@ from polite_flamingo.cli import (
     doctor,
     export,
     filtering,
+    init,
     models,
     params,
     plan,
@@ -63,7 +64,8 @@ VERBS = Verbs(
     ],
 )
 for _verb in (
-    *stages.VERBS, report.report, report.reproduce, report.explain, results.results, filtering.filtering_report,
+    *stages.VERBS, init.init, report.report, report.reproduce, report.explain, results.results,
+    filtering.filtering_report,
     filtering.whatif, rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export,
     models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,
     calibrate.calibrate,

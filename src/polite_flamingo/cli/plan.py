@@ -10,6 +10,7 @@ import click
 
 from polite_flamingo.cli.command import CommonOptions, rate, verb
 from polite_flamingo.cli.options import as_json, show
+from polite_flamingo.errors import ConfigError
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([kMB]?)")
 _TIMES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
@@ -59,6 +60,8 @@ def plan(
 
     Loads and fetches nothing.
     """
+    from polite_flamingo.model.settings import NONE
+
     params = options.load()
     if records:
         from polite_flamingo.params import parse_changes
@@ -69,6 +72,9 @@ def plan(
         forecast = curation.curation(records, costs_of(params, stated), nodes=nodes, gpus_per_node=gpus_per_node)
         show(forecast, curation.render, as_json)
         return
+    if params.backbones.flamingo == NONE:
+        hint = "`plan --records N` tells what curation takes"
+        raise ConfigError("the profile names no base to train", value=NONE, where="backbones.flamingo", next_step=hint)
     from polite_flamingo.plan import training
 
     show(training.plan(params, tokens_per_second=tokens_per_second), training.render, as_json)

@@ -130,7 +130,7 @@ def _stages(stages: Mapping[str, Mapping[str, Any]], params: Params, root: Path)
         read = list(_params(stage.get("params", ()), values, params.profile))
         code = [] if clone else [{str(CODE): [name]}]
         own = {"deps": list(filter(there, stage.get("deps", ()))), "params": [*read, *code]}
-        return {**stage, **{key: entries for key, entries in own.items() if entries or key in stage}}
+        return {key: value for key, value in {**stage, **own}.items() if value or key not in own}
 
     return {name: chosen(name, stage) if name in BY_NAME else dict(stage) for name, stage in own.items()}
 

@@ -123,7 +123,7 @@ def _trainings(params: Params) -> Iterator[_TrainingEstimate]:
         rewriter.epochs,
         rewriter.global_batch_size,
     )
-    for name in ("stage1", "stage2", "stage3"):
+    for name in ("stage1", "stage2", "stage3") if params.tunes else ():
         stage = getattr(tune, name)
         if name == "stage1" and tune.skip_stage1:
             continue

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.records import Sample
 from polite_flamingo.settings import Settings
 from polite_flamingo.sources.base import Source
+from polite_flamingo.sources.forms.mapping import mapping_problems
+from polite_flamingo.sources.registry import load_source
 
 PF1M = "pf1m"  # rewritten already: tuned on as they are
+TABLE = "table"
 ROLES = ("instruction", "annotation", "evaluation", PF1M)
 
 
@@ -25,10 +29,36 @@ class SourceSpec(Settings):
     role: Literal["instruction", "annotation", "evaluation", "pf1m"] = Field(description="what its samples are for")
     split: str = Field(description="as the dataset names it")
     limit: int | None = Field(None, description="most samples taken of it; null: as many as the role's limit allows")
+    mapping: dict[str, Any] | None = Field(
+        None, description="of a `table`: its columns, in place of a mapping.yaml in its folder"
+    )
     request: str | None = Field(None, description="asked in place of the request that its reader draws")
     reward_only: bool = Field(
         False, description="role evaluation: no model is asked; its responses' reward stands beside PF-1M's (Figure 6)"
     )
+
+    @field_validator("mapping")
+    @classmethod
+    def _check_mapping(cls, mapping: dict[str, Any] | None) -> dict[str, Any] | None:
+        problems = [] if mapping is None else mapping_problems(mapping)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return mapping
+
+    def reader(self) -> Source:
+        """What reads it.
+
+        Raises:
+            ConfigError: there is no such reader, or a mapping is given to one that takes none.
+        """
+        if self.mapping is None:
+            return load_source(self.name)
+        if self.name != TABLE:
+            hint = f"only `{TABLE}` takes a mapping"
+            raise ConfigError("reader takes no mapping", value=self.name, where="sources", next_step=hint)
+        from polite_flamingo.sources.readers.table import Table
+
+        return Table(self.mapping)
 
 
 class SourceLimits(Settings):

@@ -15,7 +15,6 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import publishing, write_json, write_shards
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
-from polite_flamingo.sources import load_source
 from polite_flamingo.sources.counts import warn_of_count
 from polite_flamingo.sources.drawing import SampleReader
 from polite_flamingo.sources.manifest import dataset_folders, write_manifest
@@ -44,7 +43,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         DataError: the data root or an annotation file is unusable, a source yields nothing, or more than
             ``quality.max_rejected_share`` of the rows were rejected; the quarantine file is written before.
     """
-    selections = [Selection(spec, load_source(spec.name)) for spec in params.sources]
+    selections = [Selection(spec, spec.reader()) for spec in params.sources]
     if params.world is not None:
         _render(params)
     else:

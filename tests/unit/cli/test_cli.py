@@ -97,7 +97,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["plan", "--profile", "tinny"], ["unknown profile", "did you mean 'tiny'"]),
     (["plan", "--device", "cuda:x"], ["unknown device", "'cuda:x'"]),
     (["plan", "--profile", "unbuilt"], ["needs its parts", "'build:hub'", "backbones.flamingo"]),
-    (["plan", "--profile", "headless"], ["backbones.flamingo: is missing"]),
+    (["plan", "--profile", "headless"], ["names no base to train", "backbones.flamingo"]),
     (["whatif", "--set", "filter.sts.min_cosin=0.5"], ["did you mean 'min_cosine'"]),
     (["whatif", "--set", "filter.sts=0.5"], ["filter.sts: has keys of its own"]),
     (["whatif"], ["no score table", "polite-flamingo score"]),
@@ -309,12 +309,12 @@ def test_params_shows_what_the_profile_replaces(project: Path, capsys: pytest.Ca
     assert "generation.do_sample: True -> False" in capsys.readouterr().out
 
 
-def test_params_check_names_what_dvc_would_miss(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_params_check_names_what_a_profile_cannot_have(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     profile = project / "configs" / "profiles" / "mine.yaml"
     text = (project / "configs" / "profiles" / "tiny.yaml").read_text()
-    profile.write_text(text.replace("  score: {}\n", ""))
+    profile.write_text(text.replace("  reward: packaged\n", ""))
     assert cli.main(["params", "--check"]) == cli.USER_ERROR
-    assert "mine.yaml: lacks overrides.score" in capsys.readouterr().err
+    assert "mine.yaml: the evaluation needs backbones.reward" in capsys.readouterr().err
 
 
 def test_every_stage_has_a_verb_and_names_the_paper_or_says_ours() -> None:

@@ -7,6 +7,7 @@
 ``rows``       JSON that is an object: the key its list of rows is under
 ``header``     CSV and TSV without a header line: the names of the columns
 ``quotes``     CSV and TSV: false where quotation marks are just that
+``separator``  CSV and TSV: what stands between fields, where it is another character than the file's name says
 ``task``       caption, change, vqa, dialogue, detail, reasoning or text
 ``licence``    of the annotations
 ``permissive`` true where that licence allows commercial use, false where not
@@ -40,9 +41,10 @@ from polite_flamingo.sources.forms.rows import RowLayout
 FILE = "mapping.yaml"
 KINDS = ("file", "saved", "hub")
 FIELDS = ("task", "licence", "question", "answer", "answers", "image", "id", "split")
-KEYS = (*KINDS, "rows", "header", "quotes", "permissive", "images", *FIELDS)
+KEYS = (*KINDS, "rows", "header", "quotes", "separator", "permissive", "images", *FIELDS)
 LITERAL = ("task", "licence")
 DRAWN = (Task.CAPTION, Task.DETAIL, Task.CHANGE)  # tasks a request can be drawn for
+MAX_TEXT = 200_000  # characters of a question or an answer; what is longer is no text that a model is asked about
 _BRACES = re.compile(r"\{([^{}]+)\}")
 _HUB = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
 
@@ -136,25 +138,31 @@ def as_text(value: Any, column: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         hint = " (a list is mapped with `answers`)" if isinstance(value, list) else ""
         raise DataError(f"{column!r} is no text{hint}", value=value)
-    return str(value).strip()
+    text = str(value).strip()
+    if len(text) > MAX_TEXT:
+        raise DataError(f"{column!r} holds {len(text):,} characters, more than {MAX_TEXT:,}", value=text[:40])
+    return text
 
 
-def load_plan(path: Path) -> Plan:
+def mapping_problems(raw: Mapping[Any, Any]) -> list[str]:
+    """What is wrong with a mapping, each on a line."""
+    problems: list[str] = []
+    _plan(raw, problems)
+    return problems
+
+
+def load_plan(path: Path, raw: Any = None) -> Plan:
     """Read and check a ``mapping.yaml``.
+
+    Args:
+        path: The file.
+        raw: Its content, where it is known already.
 
     Raises:
         DataError: there is none, or it cannot be used; all problems at once.
     """
-    import yaml
-
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        hint = "write one: file, question, answer, image, task, licence (docs/tables_and_exports.md)"
-        raise DataError("folder has no mapping", value=FILE, where=path.parent, next_step=hint) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError("mapping is not valid YAML", value=" ".join(str(error).split()), where=path) from None
-    if not isinstance(raw, dict):
+    raw = _read(path) if raw is None else raw
+    if not isinstance(raw, Mapping):
         raise DataError("mapping is not a list of `key: value` lines", value=type(raw).__name__, where=path)
     problems: list[str] = []
     plan = _plan(raw, problems)
@@ -162,6 +170,18 @@ def load_plan(path: Path) -> Plan:
         lines = "".join(f"\n    {problem}" for problem in problems)
         raise DataError(f"{len(problems)} problem(s) in the mapping:{lines}", where=path, next_step="fix all of them")
     return plan
+
+
+def _read(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = "write one: file, question, answer, image, task, licence (docs/tables_and_exports.md)"
+        raise DataError("folder has no mapping", value=FILE, where=path.parent, next_step=hint) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError("mapping is not valid YAML", value=" ".join(str(error).split()), where=path) from None
 
 
 def _plan(raw: Mapping[Any, Any], problems: list[str]) -> Plan | None:
@@ -175,12 +195,15 @@ def _plan(raw: Mapping[Any, Any], problems: list[str]) -> Plan | None:
         problems.append(f"rows: not a key ({key!r})")
     if header is not None and not _is_texts(header):
         problems.append(f"header: not a list of names ({header!r})")
+    separator = raw.get("separator")
+    if separator is not None and not (isinstance(separator, str) and len(separator) == 1):
+        problems.append(f"separator: not one character ({separator!r})")
     for name in ("quotes", "permissive"):
         if not isinstance(raw.get(name, True), bool):
             problems.append(f"{name}: neither true nor false ({raw[name]!r})")
     if problems:
         return None
-    layout = RowLayout(key, tuple(header) if header else None, raw.get("quotes", True))
+    layout = RowLayout(key, tuple(header) if header else None, raw.get("quotes", True), separator)
     return Plan(kind, where, hub, layout, fields, images, raw.get("permissive"))
 
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,18 @@ from polite_flamingo.sources.base import below
 
 DERIVED = "derived"
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tif"}
+ADDRESS = re.compile(r"[a-z0-9+]+://", re.IGNORECASE)
+ENCODED = re.compile(
+    r"(?:data:image/[\w.+-]+;base64,)?(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A)[A-Za-z0-9+/\s]{60,}=*\s*"
+)
+
+
+def in_base64(text: str) -> bytes | None:
+    """The bytes of an image written as text in base64, with or without ``data:`` before them; None: another text."""
+    try:
+        return from_base64(text) if ENCODED.fullmatch(text) else None
+    except DataError:
+        return None
 
 
 class Pictures:
@@ -37,7 +50,7 @@ class Pictures:
         self.problem: DataError | None = None  # the data root cannot be written: every further row would fail too
 
     def locate(self, value: Any, *, from_root: bool = False) -> Image:
-        """The image of a path, of bytes, or of ``{"bytes": …, "path": …}`` (either may be None).
+        """The image of a path, of bytes, also in base64, or of ``{"bytes": …, "path": …}`` (either may be None).
 
         Raises:
             DataError: none of these, a path out of the data root, or bytes that are no image.
@@ -45,8 +58,13 @@ class Pictures:
         data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (None, value)
         if isinstance(name, bytes):
             data, name = name, None
+        elif isinstance(name, str) and data is None:
+            data = in_base64(name)
+            name = name if data is None else None
         if isinstance(data, bytes):
             return self._equal_file(name, data) or self._store(data)
+        if isinstance(name, str) and ADDRESS.match(name):
+            raise DataError("image is an address, and none is fetched: get the files first", value=name[:200])
         if not isinstance(name, str):
             raise DataError("image is neither a path nor bytes", value=value)
         return self._find(name, from_root)

@@ -41,11 +41,13 @@ class RowLayout:
         key: JSON: the key the list of rows is under, where the file is an object.
         header: CSV and TSV: the columns' names, where the first line is not a header.
         quotes: CSV and TSV: whether ``"`` quotes a field.
+        separator: CSV and TSV: what stands between fields, where the file's name does not say it.
     """
 
     key: str | None = None
     header: tuple[str, ...] | None = None
     quotes: bool = True
+    separator: str | None = None
 
 
 def read_rows(
@@ -71,7 +73,7 @@ def read_rows(
         lines = layout.key is None and _holds_lines(path)
         return read_lines(source, base, path) if lines else enumerate(read_items(path, layout.key))
     if kind in (".csv", ".tsv"):
-        return _separated(source, base, path, "\t" if kind == ".tsv" else ",", layout)
+        return _separated(source, base, path, layout.separator or ("\t" if kind == ".tsv" else ","), layout)
     if kind == ".parquet":
         return enumerate(_guarded(path, lambda: _parquet(path, columns)))
     if kind == ".arrow":
@@ -162,6 +164,8 @@ def _to_dict(source: str, where: str, line: int, header: Sequence[str], row: Seq
     excerpt = " | ".join(row).encode("utf-8", "replace").decode()[:VALUE_LENGTH]
     if len(row) != len(header):
         return Reject(source, where, str(line), f"row has {len(row)} fields, the header {len(header)}", excerpt)
+    if any("\0" in cell for cell in row):
+        return Reject(source, where, str(line), "row holds a NUL character", excerpt.replace("\0", ""))
     try:
         "".join(row).encode()
     except UnicodeEncodeError:

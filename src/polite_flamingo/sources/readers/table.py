@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ class Table:
 
     `polite_flamingo.sources.forms.mapping` says what ``mapping.yaml`` holds. Sample ids are ``table/split/folder/id``.
     A list of captions becomes one raw answer, as in the paper (section 4.1, 2307.01003).
+
+    Args:
+        mapping: What ``mapping.yaml`` would hold, as a profile gives it; None: the file lies in the folder.
     """
 
     name = "table"
@@ -33,9 +36,12 @@ class Table:
     licence = "as mapping.yaml states"
     siblings: tuple[str, ...] = ()
 
+    def __init__(self, mapping: Mapping[str, Any] | None = None) -> None:
+        self._mapping = mapping
+
     def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
         """Read the table of a folder; `split` ``all`` takes the rows of every split."""
-        plan = load_plan(root / folder / FILE)
+        plan = load_plan(root / folder / FILE, self._mapping)
         pictures = Pictures(root, folder)
         base, files = _files(root, folder, split, plan)
         for file in files:

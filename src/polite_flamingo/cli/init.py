@@ -1,0 +1,111 @@
+"""``init``: a project of one's own from a folder of data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from polite_flamingo.cli.command import verb
+from polite_flamingo.cli.options import FILE
+from polite_flamingo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from polite_flamingo.start.recognise import Found
+
+SHOWN = 12  # lines of files
+
+
+@verb(
+    "init",
+    "photos",
+    "photos --rewriter openai:http://localhost:8000/v1#my-model --yes",
+    "questions.csv --column answer=label --name birds",
+)
+@click.argument("data", type=FILE, nargs=-1, metavar="[DATA ...]", help="folders or tables to rewrite (default: .)")
+@click.option(
+    "--rewriter", metavar="MODEL", help="openai:URL#MODEL, hf:FOLDER or hf:ID@REVISION, flamingo (docs/backends.md)"
+)
+@click.option(
+    "--instruction", type=FILE, multiple=True, metavar="DATA", help="good responses, for a rewriter that is trained"
+)
+@click.option(
+    "--scorers", type=click.Choice(("none", "paper")), default="none", help="judges: none, or the paper's from the hub"
+)
+@click.option(
+    "--column", "columns", multiple=True, metavar="PART=NAME", help="of a table: answer, question, image, id or split"
+)
+@click.option("--licence", metavar="TEXT", default="not stated", help="of the annotations in tables")
+@click.option("--name", metavar="NAME", help="of the profile (default: that of the first folder)")
+@click.option("--flows", is_flag=True, help="bring the Prefect flows and their deployments as well")
+@click.option("--yes", is_flag=True, help="ask nothing")
+def init(
+    data: tuple[Path, ...],
+    rewriter: str | None,
+    instruction: tuple[Path, ...],
+    scorers: str,
+    columns: tuple[str, ...],
+    licence: str,
+    name: str | None,
+    flows: bool,
+    yes: bool,
+) -> None:
+    """Make a project here: look what lies in DATA, write a profile that fits, the pipeline, git and DVC."""
+    from polite_flamingo.start.profile import Choices, render_profile
+    from polite_flamingo.start.project import write_project
+    from polite_flamingo.start.recognise import recognise
+
+    named = _columns(columns)
+    data = data or (Path(),)
+    found = [(item, "annotation") for path in data for item in recognise(path, named)]
+    found += [(item, "instruction") for path in instruction for item in recognise(path, named)]
+    _show([item for item, _ in found])
+    rewriter = rewriter or _rewriter(yes)
+    text = render_profile(Choices(found, rewriter, scorers, licence), Path())
+    profile = name or re.sub(r"[^a-z0-9]+", "_", data[0].absolute().stem.lower()).strip("_") or "mine"
+    print(f"\nconfigs/profiles/{profile}.yaml:\n")
+    print("".join(f"  {line}\n" for line in text.splitlines()))
+    if not yes:
+        click.confirm("Write it, and what a project needs besides?", default=True, abort=True)
+    params, written = write_project(Path(), profile, text, flows=flows)
+    problems = params.contradictions()
+    print(f"wrote {', '.join(written[:SHOWN])}{' …' if len(written) > SHOWN else ''}")
+    print(f"stages: {' -> '.join(params.stages)}")
+    for problem in problems:
+        print(f"to do: {problem}")
+    print("\nnext: polite-flamingo run")
+
+
+def _columns(pairs: Sequence[str]) -> dict[str, str]:
+    from polite_flamingo.start.columns import PARTS
+
+    named = {}
+    for pair in pairs:
+        part, equals, column = pair.partition("=")
+        if part not in PARTS or not equals:
+            hint = f"PART=NAME with PART one of {', '.join(PARTS)}"
+            raise ConfigError("no column is named so", value=pair, where="--column", next_step=hint)
+        named[part] = column
+    return named
+
+
+def _show(found: Sequence[Found]) -> None:
+    for item in found:
+        print(f"{item.folder.name}/ ({item.reader}): {item.what}")
+        if item.splits != ("all",):
+            print(f"  splits: {', '.join(item.splits)}")
+        for note in item.columns.notes if item.columns else ():
+            print(f"  note: {note}")
+
+
+def _rewriter(yes: bool) -> str:
+    """What nobody but the user knows."""
+    forms = "openai:URL#MODEL (vLLM, llama.cpp, a vendor), hf:FOLDER, hf:ID@REVISION, or flamingo (trained here)"
+    if yes:
+        raise ConfigError("nobody is named to rewrite", where="--rewriter", next_step=forms)
+    print(f"\nWho rewrites? {forms}")
+    return str(click.prompt("rewriter"))

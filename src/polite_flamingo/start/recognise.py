@@ -1,0 +1,234 @@
+"""What lies in a folder of data: which reader fits, which splits there are, which columns are what."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.io import read_json
+from polite_flamingo.records import Reject, Sample
+from polite_flamingo.sources import catalogue, load_source
+from polite_flamingo.sources.forms.files import has_annotations, open_file
+from polite_flamingo.sources.forms.interchange import NOT_RECORDS
+from polite_flamingo.sources.forms.mapping import FILE
+from polite_flamingo.sources.forms.rows import RowLayout, read_rows, saved_files
+from polite_flamingo.start.columns import SPLITS, Columns, guess
+
+ALL = "all"
+LOOKED_AT = 1000  # rows from which a table's columns are guessed
+TRIED = 5  # rows that a reader is tried on
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+SEPARATORS = ";\t|"
+FORMS = (  # reader -> keys of a record in its form
+    ("messages_json", {"messages"}),
+    ("sharegpt_json", {"conversations", "images"}),
+    ("llava_json", {"conversations"}),
+)
+_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(sorted(SPLITS - {ALL}, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A dataset that some reader reads.
+
+    Args:
+        reader: Its name in the catalogue.
+        folder: Where it lies.
+        splits: Those that are there.
+        what: What it is, for people.
+        columns: Of a table: what its columns are; None: its mapping.yaml says it, or it is none.
+        files: Of a table: key and value of its mapping that name the files.
+    """
+
+    reader: str
+    folder: Path
+    splits: tuple[str, ...]
+    what: str
+    columns: Columns | None = None
+    files: Mapping[str, Any] | None = None
+
+    @property
+    def mapping(self) -> dict[str, Any] | None:
+        """What the profile says of a table."""
+        return None if self.columns is None else {**(self.files or {}), **self.columns.mapping}
+
+
+def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]:
+    """Say what lies in a folder, or in the folders below it; or what one file is.
+
+    Args:
+        path: The folder or file.
+        named: Part of a table -> column, as for `guess`.
+
+    Raises:
+        DataError: there is no such path, or no reader fits; the message says what is there.
+    """
+    if path.is_file():
+        found = _files(path.parent, [path], named)
+    elif path.is_dir():
+        found = _folder(path, named)
+        if not found:
+            below = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+            found = [item for child in below for item in _folder(child, named)]
+    else:
+        beside = sorted(child.name for child in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+        raise DataError("there is no such folder or file", value=str(path), next_step=f"there are {beside}")
+    if not found:
+        raise DataError(
+            "no reader fits what lies here",
+            value=contents(path),
+            where=path,
+            next_step="a table (.csv, .tsv, .json, .jsonl, .parquet) with a column of answers, LLaVA, ShareGPT or "
+            "messages JSON, or a dataset of `polite-flamingo sources` in its official form is read",
+        )
+    return found
+
+
+def contents(path: Path) -> str:
+    """How many files of which kind lie in a folder, or below it."""
+    files = [path] if path.is_file() else [file for file in islice(path.rglob("*"), 100_000) if file.is_file()]
+    counts = Counter(file.suffix.lower() or "without an ending" for file in files)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(8)) or "no file"
+
+
+def splits_of(name: str, folder: Path) -> tuple[str, ...]:
+    """The splits of a dataset of the catalogue whose files are there."""
+    reader = load_source(name)
+    known = catalogue()[name].splits
+    return tuple(split for split in known if has_annotations(reader, folder.parent, folder.name, split))
+
+
+def _folder(folder: Path, named: Mapping[str, str] | None) -> list[Found]:
+    if (folder / FILE).is_file():
+        return [Found("table", folder, (ALL,), f"a table with its own {FILE}")]
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return [_saved(folder, named)]
+    official = _official(folder)
+    if official:
+        return official
+    files = [file for base in (folder, folder / "data") if base.is_dir() for file in sorted(base.iterdir())]
+    found = _files(folder, [file for file in files if file.is_file() and _kind(file) in TABLES], named)
+    if not found and any(file.suffix == ".tar" for file in files) and _reads("webdataset", folder, ALL):
+        return [Found("webdataset", folder, (ALL,), "WebDataset tar files")]
+    return found
+
+
+def _official(folder: Path) -> list[Found]:
+    """Datasets of the catalogue in their official form: by their files, and by reading the first rows."""
+    fits = []
+    for name, entry in catalogue().items():
+        if entry.group == "own":
+            continue
+        splits = tuple(split for split in splits_of(name, folder) if _reads(name, folder, split))
+        if splits:
+            fits.append(Found(name, folder, splits, f"{entry.title}, in its official form"))
+    named = [found for found in fits if folder.name in (found.reader, catalogue()[found.reader].folder)]
+    return (named or fits)[:1]
+
+
+def _reads(name: str, folder: Path, split: str) -> bool:
+    items = load_source(name).read(folder.parent, folder.name, split, seed=0)
+    try:
+        return any(isinstance(item, Sample) for item in islice(items, TRIED))
+    except DataError:
+        return False
+
+
+def _saved(folder: Path, named: Mapping[str, str] | None) -> Found:
+    """A folder that `save_to_disk` of the Hugging Face library has written."""
+    single = not (folder / "dataset_dict.json").is_file()
+    splits = (ALL,) if single else tuple(read_json(folder / "dataset_dict.json")["splits"])
+    files = saved_files(folder, splits[0])
+    rows = _rows(chain.from_iterable(read_rows("table", folder, file) for file in files))
+    columns = guess(rows, folder, named)
+    return Found("table", folder, splits, "a dataset saved by the Hugging Face library", columns, {"saved": "."})
+
+
+@dataclass(frozen=True, slots=True)
+class _TableFile:
+    """A file, its first rows, and what stands between its fields where the name does not say it."""
+
+    path: str
+    rows: list[dict[str, Any]]
+    separator: str | None
+
+
+def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None) -> list[Found]:
+    """Records in a usual form, or tables; files with the same columns are one table."""
+    tables: dict[tuple[str, ...], list[_TableFile]] = {}
+    for file in files:
+        if file.name in NOT_RECORDS:
+            continue
+        separator = _separator(file) if _kind(file) in (".csv", ".tsv") else None
+        try:
+            rows = _rows(read_rows("table", folder, file, RowLayout(separator=separator)))
+        except DataError:
+            if len(files) == 1:
+                raise
+            continue  # a list of something else, as package.json
+        if not rows:
+            continue
+        form = next((name for name, keys in FORMS if keys <= set(rows[0])), None)
+        if form is not None and (_kind(file) != ".parquet" or form == FORMS[0][0]):
+            return [Found(form, folder, (ALL,), catalogue()[form].title)]
+        columns = sorted({str(key) for row in rows for key in row})
+        part = _TableFile(file.relative_to(folder).as_posix(), rows, separator)
+        tables.setdefault((separator or "", *columns), []).append(part)
+    found: list[Found] = []
+    problem: DataError | None = None
+    for parts in tables.values():
+        try:
+            found.append(_table(folder, parts, named))
+        except DataError as error:
+            problem = error
+    if not found and problem is not None:
+        raise problem
+    return found
+
+
+def _table(folder: Path, parts: Sequence[_TableFile], named: Mapping[str, str] | None) -> Found:
+    rows = [row for part in parts for row in part.rows]
+    columns = guess(rows, folder, named)
+    paths = [part.path for part in parts]
+    splits, patterns = columns.splits or (ALL,), paths
+    hits = [_SPLIT.search(Path(path).name) for path in paths]
+    if not columns.splits and all(hits):
+        words = [hit[0] for hit in hits if hit is not None]
+        splits = tuple(dict.fromkeys(words))
+        patterns = [
+            re.sub(r"\d{5}-of-\d{5}", "*", path.replace(word, "{split}", 1))
+            for path, word in zip(paths, words, strict=True)
+        ]
+    patterns = sorted(set(patterns))
+    files: dict[str, Any] = {"file": patterns[0] if len(patterns) == 1 else patterns}
+    if parts[0].separator:
+        files["separator"] = parts[0].separator
+    more = "more than " if any(len(part.rows) == LOOKED_AT for part in parts) else ""
+    names = f"{', '.join(paths[:3])}{' …' if len(paths) > 3 else ''}"
+    what = f"{names}: {more}{len(rows)} rows, columns {', '.join(map(str, rows[0]))}"
+    return Found("table", folder, splits, what, columns, files)
+
+
+def _rows(numbered: Iterator[tuple[Any, Any]]) -> list[dict[str, Any]]:
+    return [row for _, row in islice(numbered, LOOKED_AT) if isinstance(row, dict) and not isinstance(row, Reject)]
+
+
+def _kind(file: Path) -> str:
+    return Path(file.name.removesuffix(".gz")).suffix.lower()
+
+
+def _separator(file: Path) -> str | None:
+    """What stands between the fields of the first line, where it is not what the name says."""
+    usual = "\t" if _kind(file) == ".tsv" else ","
+    with open_file(file) as raw:
+        line = raw.readline(1 << 16).decode("utf-8-sig", "replace").rstrip("\r\n")
+    counts = {mark: len(next(csv.reader([line], delimiter=mark), [])) for mark in {usual, *SEPARATORS}}
+    best = max(counts, key=lambda mark: (counts[mark], mark == usual))
+    return None if best == usual else best

@@ -1,0 +1,189 @@
+"""A project of one's own: what lies in a folder is recognised, and a profile that fits is written."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from polite_flamingo.cli import main
+from polite_flamingo.errors import DataError
+from polite_flamingo.launch.pipeline_file import predecessors, read_stages
+from polite_flamingo.params import load_params
+from polite_flamingo.records import Reject, Sample
+from polite_flamingo.sources.selection import SourceSpec
+from polite_flamingo.start.recognise import recognise
+
+ENDPOINT = "openai:http://127.0.0.1:9/v1#model"
+HEADER = ("number", "question", "answer", "file")
+
+
+def photographs(folder: Path, count: int = 2) -> list[tuple[Any, ...]]:
+    """Pictures of boxes in a folder, and rows of a table that asks how many there are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, count + 1):
+        with Image.new("RGB", (64, 64), "white") as image:
+            for box in range(number % 4 + 1):
+                ImageDraw.Draw(image).rectangle((4 + 14 * box, 20, 14 + 14 * box, 40), fill="red")
+            image.save(folder / f"{number}.png")
+    return [(n, "How many boxes are there?", n % 4 + 1, f"{n}.png") for n in range(1, count + 1)]
+
+
+def table(path: Path, rows: list[tuple[Any, ...]], header: tuple[str, ...] = HEADER, **form: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding=form.pop("encoding", "utf-8")) as file:
+        csv.writer(file, **form).writerows([header, *rows])
+
+
+def read(path: Path, named: Mapping[str, str] | None = None) -> tuple[list[Sample], list[Reject]]:
+    """What the reader that fits yields, by the mapping that a profile would have."""
+    (found,) = recognise(path, named)
+    mapping = None if found.mapping is None else {**found.mapping, "licence": "CC0"}
+    values = {"name": found.reader, "folder": found.folder.name, "role": "annotation", "mapping": mapping}
+    items = [
+        item
+        for split in found.splits
+        for item in SourceSpec(split=split, **values)
+        .reader()
+        .read(found.folder.parent, found.folder.name, split, seed=0)
+    ]
+    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Reject)]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_a_table_with_photographs_becomes_a_project_that_needs_no_edit(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(project / "photos" / "questions.csv", photographs(project / "photos"))
+    assert main(["init", "photos", "--rewriter", ENDPOINT, "--yes", "--flows"]) == 0
+    assert "download -> check_raw -> rewrite -> check_rewritten -> score" in capsys.readouterr().out
+    params = load_params()
+    assert (params.profile, params.data_root, params.contradictions()) == ("photos", ".", [])
+    stages = read_stages(project / "dvc.yaml")
+    assert tuple(stages) == params.stages
+    before = predecessors(stages)
+    assert before["rewrite"] == {"download", "check_raw"}
+    assert before["score"] == {"download", "rewrite", "check_rewritten"}
+    assert not any(dep.startswith("src/") for stage in stages.values() for dep in stage.get("deps", ()))
+    assert all({"configs/code.yaml": [name]} in stage["params"] for name, stage in stages.items())
+    assert (project / ".git").is_dir() and (project / "flows" / "_dvc.py").is_file()
+    assert main(["params", "--check"]) == 0
+    assert main(["init", "photos", "--rewriter", ENDPOINT, "--yes"]) == 2  # nothing is overwritten
+    assert "there is a profile of this name" in capsys.readouterr().err
+
+
+def test_nobody_is_guessed_to_rewrite(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table(project / "photos" / "questions.csv", photographs(project / "photos"))
+    assert main(["init", "photos", "--yes"]) == 2
+    assert "--rewriter" in capsys.readouterr().err
+    assert not (project / "params.yaml").exists()
+
+
+def test_tables_of_spreadsheets_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    first, second = photographs(folder / "images")
+    quoted = (*first[:1], 'How many "boxes",\nplease?', *first[2:])
+    table(folder / "a.csv", [quoted, second], delimiter=";", encoding="utf-8-sig")
+    samples, rejects = read(folder)
+    assert rejects == []
+    assert samples[0].turns[0].text == 'How many "boxes",\nplease?'
+    assert samples[0].id == "table/all/photos/1"  # the mark at the file's beginning is no part of a name
+    assert [sample.images[0].path for sample in samples] == ["photos/images/1.png", "photos/images/2.png"]
+
+
+def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    rows = photographs(folder)
+    rows += [(3, "What\0?", 1, "1.png"), (4, "x" * 300_000, 1, "1.png"), (5, "What?", 1, "https://host/1.png")]
+    rows += [(5, "What?", 1, "absent.png")]
+    table(folder / "a.csv", rows)
+    samples, rejects = read(folder)
+    assert len(samples) == 3  # what is no file is found when images are decoded
+    assert [reject.reason.split(":")[0] for reject in rejects] == [
+        "row holds a NUL character",
+        "'question' holds 300,000 characters, more than 200,000",
+        "image is an address, and none is fetched",
+    ]
+    notes = "\n".join(recognise(folder)[0].columns.notes)  # type: ignore[union-attr]
+    assert "'number' repeats" in notes and "absent.png" in notes and "addresses" in notes
+
+
+def test_an_image_in_base64_is_one(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    photographs(folder / "elsewhere", 1)
+    text = base64.b64encode((folder / "elsewhere" / "1.png").read_bytes()).decode()
+    table(folder / "a.csv", [("A box.", text), ("A box.", f"data:image/png;base64,{text}")], ("caption", "picture"))
+    samples, rejects = read(folder)
+    assert rejects == [] and {sample.images[0].path.split("/")[0] for sample in samples} == {"derived"}
+
+
+def test_a_column_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "birds"
+    table(folder / "a.csv", photographs(folder), ("number", "ask", "reply", "file"))
+    with pytest.raises(DataError, match=r"no column can be told(?s:.*)\['number', 'ask', 'reply', 'file'\]"):
+        recognise(folder)
+    with pytest.raises(DataError, match=r"no such column(?s:.*)did you mean 'reply'"):
+        recognise(folder, {"answer": "replay"})
+    samples, _ = read(folder, {"answer": "reply", "question": "ask"})
+    assert samples[0].turns[0].text == "How many boxes are there?"
+
+
+def test_usual_forms_are_recognised_with_their_splits(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = photographs(tmp_path / "llava")
+    turns = [{"from": "human", "value": "<image>\nHow many?"}, {"from": "gpt", "value": "2"}]
+    records = [{"id": "1", "image": "1.png", "conversations": turns}]
+    (tmp_path / "llava" / "mine.json").write_text(json.dumps(records))
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    photographs(tmp_path / "coco" / "val2014")
+    images = [{"id": 1, "file_name": "1.png", "width": 64, "height": 64}]
+    captions = {"images": images, "annotations": [{"id": 1, "image_id": 1, "caption": "Two boxes."}]}
+    (tmp_path / "coco" / "annotations" / "captions_val2014.json").write_text(json.dumps(captions))
+    photographs(tmp_path / "vqa")
+    asked = {"questions": [{"question_id": 1, "image_id": 1, "question": "How many?"}]}
+    answered = {"annotations": [{"question_id": 1, "image_id": 1, "multiple_choice_answer": "2", "answers": []}]}
+    (tmp_path / "vqa" / "v2_OpenEnded_mscoco_train2014_questions.json").write_text(json.dumps(asked))
+    (tmp_path / "vqa" / "v2_mscoco_train2014_annotations.json").write_text(json.dumps(answered))
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    picture = {"bytes": (tmp_path / "llava" / "1.png").read_bytes(), "path": None}
+    for split in ("train", "test"):
+        columns = {"image": [picture], "caption": [["Two boxes.", "Boxes."]]}
+        pq.write_table(pa.table(columns), tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet")
+    for split in ("train", "val"):
+        table(tmp_path / "csv" / f"{split}.csv", rows)
+    (tmp_path / "vsr").mkdir()  # named as a dataset's file, and not in its form
+    (tmp_path / "vsr" / "train.jsonl").write_text('{"instruction": "Greet.", "output": "Hello."}\n')
+    found = {item.folder.name: (item.reader, item.splits) for item in recognise(tmp_path)}
+    assert found == {
+        "coco": ("coco", ("val2014",)),
+        "csv": ("table", ("train", "val")),
+        "hub": ("table", ("test", "train")),
+        "llava": ("llava_json", ("all",)),
+        "vqa": ("vqav2", ("train",)),
+        "vsr": ("table", ("train",)),
+    }
+    samples, rejects = read(tmp_path / "hub")
+    assert rejects == [] and [sample.task for sample in samples] == ["caption"] * 2
+    assert samples[0].extras["captions"] == ["Two boxes.", "Boxes."]
+
+
+def test_a_folder_that_no_reader_fits_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+    photographs(tmp_path / "photos")
+    with pytest.raises(DataError, match=r"no reader fits(?s:.*)2 \.png"):
+        recognise(tmp_path / "photos")
+    with pytest.raises(DataError, match=r"no such folder or file(?s:.*)photos"):
+        recognise(tmp_path / "photo")
