@@ -232,7 +232,8 @@ class Params(Paper, Profile):
 
         With role ``annotation``; where published PF-1M files take their place, all that PF-1M is made of (Table 6).
         """
-        named = {source.name for source in self.sources if source.role == "annotation"}
+        own = [source for source in self.sources if source.role == "annotation"]
+        named = {source.reader().name if ":" in source.name else source.name for source in own}
         if any(source.role == "pf1m" for source in self.sources):
             entries = catalogue().values()
             named |= {entry.name for entry in entries if entry.pf1m is not None or entry.group == "classification"}

@@ -172,26 +172,24 @@ def _seed_lines(report: Figures) -> list[str]:
 
 
 def _set_lines(sets: Mapping[str, Figures]) -> list[str]:
-    """A row per evaluation set: its main figure of every model, and Rouge-L and reward of the last one."""
+    """A row per evaluation set: its main figure of every model and of Table 2's lower bound; more of the last model."""
     last = TUNED[-1]
-    heads = ("asks", "domain", "samples", "by", *TUNED, "Rouge-L", "reward")
-    lines = [_line("sets", _cells(heads))]
+    lines = [_line("sets", _cells("asks", "domain", "n", "by", "bound", *TUNED, "Rouge-L", "reward"))]
     for name, row in sets.items():
-        measure = MAIN[row["kind"]]
-        values = {model: figures.get(measure, {}).get("value") for model, figures in row["models"].items()}
+        main = MAIN[row["kind"]]
+        values = {model: figures.get(main, {}).get("value") for model, figures in row["models"].items()}
         final = row["models"].get(last, {})
         cells = [
-            *(row["kind"], "in" if row["in_domain"] else "out", str(row["n"]), NAMES[measure]),
-            *(_number(values.get(model)) for model in TUNED),
+            *(row["kind"], "in" if row["in_domain"] else "out", str(row["n"]), NAMES[main]),
+            *(_number(values.get(model)) for model in ("lower_bound", *TUNED)),
             *(_number(final.get(figure, {}).get("value")) for figure in ("rouge_l", "reward")),
         ]
-        bound = values.get("lower_bound")
-        lines.append(_line(name, _cells(cells)) + ("" if bound is None else f"   (lower bound {_number(bound)})"))
-    return [*lines, ""]
+        lines.append(_line(name, _cells(*cells)))
+    return [*lines, _line("", f"bound: another sample's annotation; Rouge-L and reward of {last}"), ""]
 
 
-def _cells(cells: Sequence[str]) -> str:
-    return "".join(f"{cell:>9}" for cell in cells)
+def _cells(*cells: str) -> str:
+    return "".join(f"{cell:>9}" if i < 1 else f"{cell:>8}" for i, cell in enumerate(cells))
 
 
 def _row(cells: Any) -> str:

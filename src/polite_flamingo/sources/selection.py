@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.records import Sample
@@ -59,6 +59,12 @@ class SourceSpec(Settings):
         from polite_flamingo.sources.readers.table import Table
 
         return Table(self.mapping)
+
+    @model_validator(mode="after")
+    def _only_of_evaluation(self) -> Self:
+        if self.reward_only and self.role != "evaluation":
+            raise ValueError(f"reward_only is for sources with role evaluation, not {self.role}")
+        return self
 
 
 class SourceLimits(Settings):

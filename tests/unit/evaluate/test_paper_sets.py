@@ -14,6 +14,7 @@ from polite_flamingo.evaluate.vqa import annotated
 from polite_flamingo.params import load_params
 from polite_flamingo.records import Sample
 from polite_flamingo.sources import catalogue, load_source
+from polite_flamingo.sources.selection import SourceSpec
 
 PARAMS = load_params(Path(__file__).resolve().parents[3] / "params.yaml", "paper_8xa100")
 ASKED = [spec for spec in PARAMS.sources if spec.role == "evaluation" and not spec.reward_only]
@@ -47,6 +48,19 @@ def test_the_sets_have_the_papers_sizes() -> None:
 def test_what_pf1m_is_made_of_is_in_domain() -> None:
     names = {set_of(spec.name, spec.split) for spec in ASKED}
     assert {name for name in names if not is_in_domain(name, PARAMS.trained_on)} == OUT_OF_DOMAIN
+
+
+def test_where_published_pf1m_is_trained_on_its_sets_are_in_domain() -> None:
+    published = SourceSpec(name="pf1m_json", folder="pf1m", role="pf1m", split="train")
+    others = [spec for spec in PARAMS.sources if spec.role != "annotation"]
+    trained_on = PARAMS.model_copy(update={"sources": [*others, published]}).trained_on
+    names = {set_of(spec.name, spec.split) for spec in ASKED}
+    assert {name for name in names if not is_in_domain(name, trained_on)} == OUT_OF_DOMAIN
+
+
+def test_a_source_that_is_trained_on_is_not_there_for_its_reward_alone() -> None:
+    with pytest.raises(ValueError, match="reward_only is for sources with role evaluation"):
+        SourceSpec(name="alpaca", folder="alpaca", role="instruction", split="train", reward_only=True)
 
 
 @pytest.mark.parametrize("name", sorted({spec.name for spec in ASKED}))

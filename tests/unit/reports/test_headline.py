@@ -54,6 +54,17 @@ STAGES: dict[str, Any] = {
             },
         },
         "win_rate": None,
+        "sets": {
+            "nlvr2": {
+                "kind": "pair",
+                "in_domain": False,
+                "n": 3000,
+                "models": {
+                    "lower_bound": {"sts": _interval(0.5)},
+                    "stage3": {"sts": _interval(0.28), "rouge_l": _interval(0.155), "reward": _interval(0.4)},
+                },
+            }
+        },
     },
 }
 
@@ -116,6 +127,8 @@ def test_the_screen_holds_the_headlines_and_where_to_look(params: Params) -> Non
     screen = render_report(build_report(params))
     for part in ("0.310", "4 of 5 rewrites kept; dropped: sts 1", "raw 1 checks", "data_docs/index.html", "explain ID"):
         assert part in screen
+    (row,) = [line.split() for line in screen.splitlines() if line.startswith("  nlvr2")]
+    assert row == ["nlvr2", "pair", "out", "3000", "STS", "0.500", "-", "-", "-", "0.280", "0.155", "0.400"]
     assert max(map(len, screen.splitlines())) <= 120
     assert len(screen.splitlines()) <= 30
 
