@@ -111,14 +111,20 @@ def parts(tmp_path):
 @pytest.mark.parametrize("old", [True, False])
 def test_a_flamingo_is_built_with_the_connector_of_a_checkpoint(old, tmp_path):
     source = build_family("llama", heads=1, dim_head=64)
-    torch.save(open_flamingo(source, "perceiver", "xattn", "xattn_ff"), tmp_path / "checkpoint.pt")
-    origin = f"{parts(tmp_path)}|local:{tmp_path / 'checkpoint.pt'}" + ("|attend_previous=false" if old else "")
-    assemble_flamingo(origin, tmp_path / "out", seed=1)
+    groups = [("perceiver", "xattn", "xattn_ff")] if old else [("perceiver", "xattn_ff"), ("xattn",)]
+    files = [tmp_path / f"{number}.pt" for number, _ in enumerate(groups)]
+    for file, some in zip(files, groups, strict=True):
+        torch.save(open_flamingo(source, *some), file)
+    origin = "|".join([parts(tmp_path), *(f"local:{file}" for file in files)])
+    assemble_flamingo(origin + ("|attend_previous=false" if old else ""), tmp_path / "out", seed=1)
     bundle = load_flamingo(tmp_path / "out")
     tensors = named_tensors(bundle.model)
     for name, tensor in tensors_of(source, "perceiver", "xattn", "xattn_ff").items():
         assert torch.equal(tensors[name], tensor)
     assert bundle.config.attend_previous is not old
+    torch.save({"lang_encoder.model.layers.0.q_proj.lora_A.weight": torch.zeros(2, 2)}, tmp_path / "lora.pt")
+    with pytest.raises(ModelError, match=r"without LoRA[\s\S]*import-model"):
+        assemble_flamingo(f"{origin}|local:{tmp_path / 'lora.pt'}", tmp_path / "other", seed=1)
 
 
 def test_wrong_parts_are_named(tmp_path):
@@ -151,7 +157,9 @@ def test_the_verbs_export_and_import_a_profiles_models(trained, micro_flamingo_f
     assert main(asked) == 2  # equals the base: nothing to save
     with torch.no_grad():
         bundle.model.perceiver.latents.add_(1.0)
-    torch.save(open_flamingo(bundle, "perceiver", "xattn"), "checkpoint.pt")
-    assert main(asked) == 0
-    assert "xattn: 12 loaded, 0 kept from the base" in capsys.readouterr().out
+    torch.save(open_flamingo(bundle, "perceiver"), "later.pt")
+    assert main([*asked, "later.pt"]) == 0
+    printed = capsys.readouterr().out
+    assert "xattn: 12 loaded, 0 kept from the base" in printed
+    assert "later.pt: perceiver 14, 14 replace those of an earlier file" in printed
     assert list(load_file(models / "stage1" / "trainables.safetensors")) == ["perceiver.latents"]
