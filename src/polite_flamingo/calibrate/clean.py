@@ -28,7 +28,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.records import Rewrite, Sample, Task
 from polite_flamingo.sources import load_source
-from polite_flamingo.sources.forms.detection import DECIMALS
+from polite_flamingo.sources.forms.coco import DECIMALS
 
 Rule = Callable[[Sample, Random], "tuple[str, str] | None"]  # raw answer and right rewrite, None: no rule fits
 

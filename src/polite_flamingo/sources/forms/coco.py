@@ -16,6 +16,7 @@ from polite_flamingo.sources.forms.detection import Box
 from polite_flamingo.sources.forms.files import find_all, read_items
 
 NAME = "coco"  # of the reader whose files these are, in rejects
+DECIMALS = 3  # of box coordinates in a raw answer, as in the published PF-1M
 REMEMBERED = 4096  # images whose path is kept at hand: questions on one image stand together
 PackedBoxes = dict[int, "array[float]"]  # image id -> category, x, y, width, height (pixels) of each box
 

@@ -1,4 +1,4 @@
-"""Detection annotations as text: how many objects of each kind there are, and where (DIOR, DOTA, HRRSD)."""
+"""Detection annotations as text: how many objects of each kind there are (DIOR, DOTA, HRRSD)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.records import Image, Sample
 from polite_flamingo.sources.base import Licensed
 from polite_flamingo.sources.forms.captions import caption_sample
 
-DECIMALS = 3  # of box coordinates in a raw answer, as in the published PF-1M
 Box = list[Any]  # [name, x1, y1, x2, y2], normalised to 0..1
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2, pixels
 
@@ -21,15 +19,6 @@ Corners = tuple[float, float, float, float]  # x1, y1, x2, y2, pixels
 def object_count(boxes: Iterable[Sequence[Any]]) -> str:
     """``Object Count: {'ship': 12, 'harbor': 2}``, the most frequent kind first."""
     return f"Object Count: {dict(Counter(str(box[0]) for box in boxes).most_common())}"
-
-
-def counts_and_boxes(boxes: Sequence[Sequence[Any]]) -> str:
-    """The object counts, then the sentence about coordinates and one line per box, to three decimals.
-
-    Args:
-        boxes: ``[name, x1, y1, x2, y2]``, normalised to 0..1; at least one.
-    """
-    return captions_and_boxes([object_count(boxes)], boxes, DECIMALS)
 
 
 def number(text: object, what: str) -> float:
@@ -70,12 +59,11 @@ def normalise(objects: Iterable[tuple[str, Corners]], width: float, height: floa
 
 
 def detection_sample(source: Licensed, split: str, image_id: str, image: Image, boxes: list[Box], seed: int) -> Sample:
-    """The sample of one image of a detection set.
+    """The sample of one image of a detection set; its boxes are in the extras.
 
     Raises:
         DataError: there are no objects.
     """
     if not boxes:
         raise DataError("image has no objects", value=image.path)
-    captions, answer = [object_count(boxes)], counts_and_boxes(boxes)
-    return caption_sample(source, split, image_id, image, captions, seed, answer=answer, boxes=boxes)
+    return caption_sample(source, split, image_id, image, [object_count(boxes)], seed, boxes=boxes)

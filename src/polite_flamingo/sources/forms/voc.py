@@ -20,7 +20,7 @@ SPLITS = ("train", "val", "trainval", "test")
 
 
 class Voc:
-    """Base of the readers of sets in VOC form: one sample per listed image, its object counts and boxes as text.
+    """Base of the readers of sets in VOC form: one sample per listed image, its object counts as text.
 
     Boxes without area are left out, an image without objects is rejected. Only ids are held in memory.
 

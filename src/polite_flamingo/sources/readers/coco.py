@@ -13,8 +13,15 @@ from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below, need
 from polite_flamingo.sources.forms.captions import caption_sample
-from polite_flamingo.sources.forms.coco import NAME, PackedBoxes, collect, normalise_boxes, read_boxes, read_captions
-from polite_flamingo.sources.forms.detection import DECIMALS
+from polite_flamingo.sources.forms.coco import (
+    DECIMALS,
+    NAME,
+    PackedBoxes,
+    collect,
+    normalise_boxes,
+    read_boxes,
+    read_captions,
+)
 from polite_flamingo.sources.forms.files import find_one, read_items, relative
 
 LICENCE = "annotations CC BY 4.0 (COCO Consortium); images: Flickr terms"

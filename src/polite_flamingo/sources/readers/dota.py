@@ -19,7 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Dota:
-    """DOTA, one sample per image, its object counts and upright boxes as text (Table 6, row DOTA).
+    """DOTA, one sample per image, its object counts as text, upright boxes in the extras (Table 6, row DOTA).
 
     An oriented box becomes the upright box around it. Difficult objects count like the others. The official
     annotations are in pixels and do not state the size of the image, so the header of each PNG is read (not its
