@@ -9,20 +9,21 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from polite_flamingo.evaluate.bootstrap import mean_over_sets
-from polite_flamingo.io import read_shards
+from polite_flamingo.io import Row, read_shards
 from polite_flamingo.records import Rewrite, Sample
 
 MOST = 1000  # responses of a set; those with the smallest hash of seed and id
 PF1M_RAW, PF1M = "PF-1M raw", "PF-1M"
 
 
-def draw_responses(folder: Path, others: Iterable[Sample], seed: int) -> list[Sample]:
+def draw_responses(folder: Path, others: Sequence[Sample], seed: int) -> list[Sample]:
     """At most `MOST` samples of each instruction set, by set and id.
 
     Args:
@@ -30,15 +31,14 @@ def draw_responses(folder: Path, others: Iterable[Sample], seed: int) -> list[Sa
         others: Samples of the sets that are not trained on.
         seed: The run's seed.
     """
-    ids: dict[str, list[str]] = {}
-    for row in read_shards(folder, ["id", "source"]) if folder.is_dir() else ():
-        ids.setdefault(row["source"], []).append(row["id"])
-    chosen = {key for own in ids.values() for key in _smallest(own, seed)}
-    drawn = [Sample.from_row(row) for row in read_shards(folder) if row["id"] in chosen] if chosen else []
-    more: dict[str, dict[str, Sample]] = {}
-    for sample in others:
-        more.setdefault(sample.source, {})[sample.id] = sample
-    drawn += [own[key] for own in more.values() for key in _smallest(own, seed)]
+
+    def trained(*columns: str) -> Iterator[Row]:
+        return read_shards(folder, list(columns) or None) if folder.is_dir() else iter(())
+
+    ids = ((row["source"], row["id"]) for row in trained("source", "id"))
+    chosen = _chosen(chain(ids, ((sample.source, sample.id) for sample in others)), seed)
+    whole = (Sample.from_row(row) for row in trained() if row["id"] in chosen)
+    drawn = chain(whole, (sample for sample in others if sample.id in chosen))
     return sorted(drawn, key=lambda sample: (sample.source, sample.id))
 
 
@@ -80,5 +80,11 @@ def summarise(rewards: Mapping[str, Sequence[float]], *, resamples: int, seed: i
     }
 
 
-def _smallest(ids: Iterable[str], seed: int) -> list[str]:
-    return heapq.nsmallest(MOST, ids, key=lambda key: hashlib.sha256(f"{seed}:{key}:reward".encode()).digest())
+def _chosen(samples: Iterable[tuple[str, str]], seed: int) -> set[str]:
+    """Ids of the `MOST` samples of each source with the smallest hash; no others are held."""
+    sources: dict[str, list[tuple[int, str]]] = {}
+    for source, key in samples:
+        held = sources.setdefault(source, [])
+        rank = int.from_bytes(hashlib.sha256(f"{seed}:{key}:reward".encode()).digest()[:8])
+        (heapq.heappush if len(held) < MOST else heapq.heappushpop)(held, (-rank, key))
+    return {key for held in sources.values() for _, key in held}
