@@ -94,7 +94,9 @@ class RuntimeSettings(TextMachineSettings, TrainMachineSettings):
     """The machine of a profile; none of it is a parameter of a stage, so changing it re-runs nothing."""
 
     instructions: Instructions = Field("native", description="of numeric libraries; pinned, for equal bits elsewhere")
-    tokens_per_second: float | None = Field(None, gt=0, description="training, per GPU: what `plan` reckons with")
+    tflops: float | None = Field(
+        None, gt=0, description="training, per GPU, padding and recomputation counted: what `plan` reckons with"
+    )
     records_per_second: dict[Literal["rewrite", "clip", "nli", "reward", "sts"], float] = Field(
         {}, description="curation, per GPU, as measured on yours: what `plan --records` reckons with"
     )

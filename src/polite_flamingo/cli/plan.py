@@ -35,7 +35,7 @@ def count(text: str) -> int:
     "--tokens-per-second",
     type=rate,
     metavar="N",
-    help="training throughput of one process, for the hours (default: the profile's runtime.tokens_per_second)",
+    help="training throughput of one process, for the hours (default: from the profile's runtime.tflops)",
 )
 @click.option(
     "--records", type=count, multiple=True, metavar="N", help="curation of N records instead; may be given again"
@@ -75,6 +75,6 @@ def plan(
     if params.backbones.flamingo == NONE:
         hint = "`plan --records N` tells what curation takes"
         raise ConfigError("the profile names no base to train", value=NONE, where="backbones.flamingo", next_step=hint)
-    from polite_flamingo.plan import training
+    from polite_flamingo.plan import page, training
 
-    show(training.plan(params, tokens_per_second=tokens_per_second), training.render, as_json)
+    show(training.plan(params, tokens_per_second=tokens_per_second), page.render, as_json)

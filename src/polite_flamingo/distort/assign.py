@@ -143,7 +143,7 @@ def draw(candidates: Callable[[], Iterable[Candidate]], counts: PairCounts, seed
     parts = [_Part(LLM, *part, seed) for part in counts.llm_rewrite.items()]
     parts += [_Part(NOISE, *part, seed) for part in counts.text_noise.items()]
     for chunk in chunked(candidates(), CHUNK):
-        free = [c for c in chunk if not held.boxed(c)]
+        free = [c for c in chunk if not (c.boxes and held.boxed(c))]
         for part in parts:
             part.look(free if part.strategy == LLM else chunk)
     bounds = {**held.bounds, **_bounds(parts, counts, responses)}

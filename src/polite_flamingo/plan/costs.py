@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.io import count_shards, read_json
 from polite_flamingo.params import Params, explain_problem
-from polite_flamingo.plan.training import KEPT_SHARE
+from polite_flamingo.plan.paper import KEPT_SHARE
 from polite_flamingo.settings import Settings, Share
 
 BENCH = "measured with stubs (docs/scale.md)"

@@ -15,7 +15,6 @@ from typing import Any
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.plan.costs import Costs, CurationCosts
 
-PAPER_RECORDS, PAPER_KEPT = 1_170_000, 975_782  # Figure 10, Table 6
 ROWS_PER_SHARD = 10_000  # io.write_shards
 BANDS, ROW_BYTES = 16, 152  # filter.near_duplicates, filter.sets
 VERDICT_BYTES = 18  # filter.sets: two scores and two flags of a record, paged by the system

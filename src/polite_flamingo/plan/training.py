@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.model.bases import MEGABYTES
 from polite_flamingo.params import Params
+from polite_flamingo.plan.composition import composition, rows
+from polite_flamingo.plan.paper import ADOPTED, KEPT_SHARE, REWRITTEN, TABLE_4
 from polite_flamingo.sources.registry import catalogue
 from polite_flamingo.train.memory import Workload, flops_per_token, memory
 
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 
 TOKENS_PER_SAMPLE = 160  # LLaVA's answers and PF-1M's rewrites, prompt included
 SUPERVISED_SHARE = 0.5  # of a dialogue's tokens
-PAPER_SAMPLES = {"instruction": 300_000, "annotation": 1_170_000}  # responses (appendix B), annotations (Figure 10)
-KEPT_SHARE = 975_782 / 1_170_000  # Table 6 over the annotations rewritten (Figure 10)
-PAPER = {"stage1": 0.29e9, "stage2": 0.1e9}  # Table 4: values trained in stages 1 and 2
-GB = 1e9
+ANSWERS_PER_SAMPLE = 2  # of an instruction sample; each answer may be distorted
+PAPER_SAMPLES = {  # where nobody knows the number of rows
+    "instruction": TABLE_4["stage1"].samples - 97_000,  # section 4.3: the rest is a tenth of PF-1M
+    "annotation": REWRITTEN,
+    "pf1m": ADOPTED,
+}
+PAPER_SCALE = 0.9 * REWRITTEN  # annotations from which on the paper's tables stand beside the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
 
     Args:
         params: The resolved parameters.
-        tokens_per_second: Training throughput of one process; None: the profile's ``runtime.tokens_per_second``.
+        tokens_per_second: Training throughput of one process; None: as the profile's ``runtime.tflops`` gives.
 
     Returns:
         ``model``, ``data``, ``trainings`` (one entry per training stage), ``downloads`` and ``warnings``.
@@ -61,35 +66,37 @@ def plan(params: Params, *, tokens_per_second: float | None = None) -> dict[str,
     from polite_flamingo.model.shapes import count
 
     runtime = params.runtime
-    rate = tokens_per_second or runtime.tokens_per_second
     base = _blueprint(params.backbones.flamingo)
     data, warnings = _data(params)
     trainings: dict[str, dict[str, Any]] = {}
     for training in _trainings(params):
         counts = count(base, training.trainable, training.lora, training.resolution)
-        trainings[training.name] = _needs(params, training, base, counts, data, rate)
+        trainings[training.name] = _needs(params, training, base, counts, data, tokens_per_second)
     for name, needs in trainings.items():
-        memory_gb = needs["memory"]["total"] / GB
+        memory_gb = needs["memory"]["total"] / 1e9
         if runtime.device_gb is not None and memory_gb > runtime.device_gb:
             warnings.append(
                 f"{name}: about {memory_gb:.0f} GB per device, which has {runtime.device_gb:g}: lower "
                 "runtime.micro_batch_size, turn on runtime.gradient_checkpointing, or shard (runtime.distributed)"
             )
-    if rate is None:
-        warnings.append("no hours: give --tokens-per-second, or runtime.tokens_per_second in the profile")
+    if tokens_per_second is None and runtime.tflops is None:
+        warnings.append("no hours: give --tokens-per-second, or runtime.tflops in the profile")
     return {
         "profile": params.profile,
         "base": params.backbones.flamingo,
         "processes": runtime.processes,
         "distributed": runtime.distributed,
         "dtype": runtime.dtype,
-        "tokens_per_second": rate,
+        "tokens_per_second": tokens_per_second,
+        "tflops": runtime.tflops,
         "model": {**counts.parts, "total": counts.total},
         "data": data,
         "trainings": trainings,
+        "composition": composition(params) if data["annotation"] >= PAPER_SCALE else [],
         "downloads": _downloads(params),
         "assumed": {
             "tokens per sample": TOKENS_PER_SAMPLE,
+            "answers per instruction sample": ANSWERS_PER_SAMPLE,
             "supervised share of the tokens": SUPERVISED_SHARE,
             "annotations the filters keep": round(KEPT_SHARE, 3),
         },
@@ -150,7 +157,7 @@ def _needs(
 ) -> dict[str, Any]:
     """Memory, steps, operations and hours of one training."""
     runtime = params.runtime
-    examples, tokens = _examples(params, training, data)
+    samples, sequences, tokens = _epochs(params, training, data)
     work = Workload(
         frozen=counts.total - counts.learned,
         quantized=counts.parts["lm"] - counts.parts["embeddings"] if training.quantize == "nf4" else 0,
@@ -165,18 +172,24 @@ def _needs(
         processes=runtime.processes,
         zero=int(runtime.distributed[-1]) if runtime.distributed.startswith("zero") else 0,
     )
+    flops = flops_per_token(counts.total, counts.learned, checkpointing=work.checkpointing)
+    if rate is None and runtime.tflops is not None:
+        rate = runtime.tflops * 1e12 / flops
+    paper = TABLE_4[training.name]
+    hours, full = (None if rate is None else n / rate / runtime.processes / 3600 for n in (tokens, paper.tokens))
     return {
         "trainable": dict(counts.trainable),
         "learned": counts.learned,
         "total": counts.total,
         "share": counts.learned / counts.total,
-        "paper": PAPER.get(training.name),
         "memory": memory(work),
-        "examples": examples,
+        "samples": samples,
+        "sequences": sequences,
         "tokens": tokens,
-        "steps": max(1, round(examples * training.epochs / training.global_batch_size)),
-        "flops_per_token": flops_per_token(counts.total, counts.learned, checkpointing=work.checkpointing),
-        "hours": None if rate is None else tokens / rate / runtime.processes / 3600,
+        "steps": max(1, round(sequences * training.epochs / training.global_batch_size)),
+        "flops_per_token": flops,
+        "hours": hours,
+        "paper": {**asdict(paper), "steps": paper.steps, "tokens": paper.tokens, "hours_at_this_rate": full},
         "checkpoint_bytes": counts.learned * 4,
     }
 
@@ -186,41 +199,43 @@ def _data(params: Params) -> tuple[dict[str, int], list[str]]:
     counts: dict[str, int] = {}
     warnings: list[str] = []
     for role, paper in PAPER_SAMPLES.items():
-        limit = getattr(params.limits, role)
-        rows = [_rows(params, source) for source in params.sources if source.role == role]
-        unknown = sum(row is None for row in rows)
-        total = sum(row or 0 for row in rows)
+        limit: int | None = getattr(params.limits, role)
+        found = [rows(params, source) for source in params.sources if source.role == role]
+        unknown = sum(row is None for row in found)
+        total = sum(row or 0 for row in found)
         if unknown and limit is None:
             total = max(total, paper)
             warnings.append(
-                f"{unknown} of {len(rows)} {role} datasets do not say beforehand how many rows they have: the paper's "
+                f"{unknown} of {len(found)} {role} datasets do not say beforehand how many rows they have: the paper's "
                 f"{paper:,} are assumed"
             )
-        elif unknown or (limit is not None and limit < total):
+        elif limit is not None and (unknown or limit < total):
             total = limit
         counts[role] = total
     kept = round(counts["annotation"] * KEPT_SHARE)
-    return {**counts, "pf1m": kept, "raw": kept}, warnings
+    return {**counts, "pf1m": kept + counts["pf1m"], "raw": kept}, warnings
 
 
-def _rows(params: Params, source: Any) -> int | None:
-    """Rows of one source; None where only the download will tell."""
-    entry = catalogue().get(source.name)
-    known = None if entry is None or params.world is not None else entry.splits.get(source.split)
-    if source.limit is None:
-        return known
-    return source.limit if known is None else min(source.limit, known)
+def _epochs(params: Params, training: _TrainingEstimate, data: Mapping[str, int]) -> tuple[int, int, int]:
+    """Samples and sequences of one epoch, and tokens of all epochs.
 
-
-def _examples(params: Params, training: _TrainingEstimate, data: Mapping[str, int]) -> tuple[int, int]:
-    """Sequences of one epoch, and tokens of all: one pair per sequence, or dialogues of several samples."""
+    The rewriter has a pair per sequence. In mode ``paper`` every sample opens a sequence, which draws fill until half a
+    sample's room is left on average; the other modes show each sample once.
+    """
     if training.mixture is None:
-        samples = round(data["instruction"] * (1 - params.distort.held_out_share))
-        return samples, round(samples * 2 * TOKENS_PER_SAMPLE * training.epochs)
+        wanted = sum(sum(pairs.values()) for pairs in params.distort.counts.model_dump().values())
+        there = data["instruction"] * ANSWERS_PER_SAMPLE
+        pairs = round(min(wanted, there) * (1 - params.distort.held_out_share))
+        return pairs, pairs, round(pairs * 2 * TOKENS_PER_SAMPLE * training.epochs)
     samples = sum(round(data[part] * ratio) for part, ratio in training.mixture.items())
+    multiturn = params.tune.common.multiturn
+    if multiturn.mode == "paper":
+        room = training.context_length - TOKENS_PER_SAMPLE // 2
+        filled = min(max(TOKENS_PER_SAMPLE, room), TOKENS_PER_SAMPLE * multiturn.max_turns)
+        return samples, samples, round(samples * filled * training.epochs)
     fitting = max(1, training.context_length // TOKENS_PER_SAMPLE)
-    dialogues = math.ceil(samples / min(fitting, params.tune.common.multiturn.max_turns))
-    return dialogues, round(samples * TOKENS_PER_SAMPLE * training.epochs)
+    sequences = math.ceil(samples / min(fitting, multiturn.max_turns))
+    return samples, sequences, round(samples * TOKENS_PER_SAMPLE * training.epochs)
 
 
 def _downloads(params: Params) -> dict[str, Any]:
@@ -246,49 +261,3 @@ def _downloads(params: Params) -> dict[str, Any]:
         "datasets_bytes": datasets,
         "datasets_without_size": sorted(name for name, size in datasets.items() if size is None),
     }
-
-
-def render(forecast: dict[str, Any]) -> str:
-    """The plan on one screen."""
-    heads = {"learns": 10, "of": 9, "paper": 9, "GB/device": 11, "steps": 9, "tokens": 9, "hours": 8}
-    lines = [
-        f"profile {forecast['profile']}: {forecast['base']}",
-        f"  {forecast['processes']} process(es), {forecast['distributed']}, {forecast['dtype']}",
-        "",
-        "model    " + "  ".join(f"{name} {_short(n)}" for name, n in forecast["model"].items() if n),
-        "samples  " + "  ".join(f"{name} {n:,}" for name, n in forecast["data"].items() if name != "raw"),
-        "",
-        f"{'training':<10}" + "".join(f"{head:>{width}}" for head, width in heads.items()) + "  what learns",
-    ]
-    for name, one in forecast["trainings"].items():
-        lines.append(
-            f"{name:<10}{_short(one['learned']):>10}{_short(one['total']):>9}{_short(one['paper']):>9}"
-            f"{one['memory']['total'] / GB:>11.1f}{one['steps']:>9,}{_short(one['tokens']):>9}"
-            f"{'-' if one['hours'] is None else format(one['hours'], '.1f'):>8}  "
-            + ", ".join(f"{group} {_short(n)}" for group, n in one["trainable"].items())
-        )
-        parts = ", ".join(f"{k} {v / GB:.1f}" for k, v in one["memory"].items() if k != "total")
-        lines.append(f"{'':<10}memory per device, GB: {parts}")
-    downloads = forecast["downloads"]
-    lines += ["", "downloads"]
-    for name, size in downloads["models_mb"].items():
-        lines.append(f"  {name:<70}{'size unknown' if size is None else f'{size:,} MB':>14}")
-    if downloads["models_mb"]:
-        lines.append(f"  {'models together':<70}{downloads['models_total_mb']:>11,} MB")
-    else:
-        lines.append("  no model: everything is on this machine")
-    without = downloads["datasets_without_size"]
-    if without:
-        lines.append(f"  {len(without)} datasets of unpublished size (`polite-flamingo sources` knows what is here)")
-    lines += ["", "assumed  " + "; ".join(f"{k} {v}" for k, v in forecast["assumed"].items())]
-    lines += [f"warning: {line}" for line in forecast["warnings"]]
-    return "\n".join(lines)
-
-
-def _short(number: float | None) -> str:
-    if number is None:
-        return "-"
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}" if number / size < 100 else f"{number / size:.0f}{letter}"
-    return f"{number:.0f}"

@@ -15,7 +15,8 @@ from polite_flamingo.errors import ConfigError
 from polite_flamingo.io import write_json, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.plan.costs import Costs, CurationCosts, costs_of
-from polite_flamingo.plan.curation import PAPER_KEPT, PAPER_RECORDS, curation, render
+from polite_flamingo.plan.curation import curation, render
+from polite_flamingo.plan.paper import ADOPTED, REWRITTEN
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,7 +78,7 @@ def test_records_beyond_the_memory_of_a_stage_go_in_slices() -> None:
 
 
 def test_the_papers_records_give_the_papers_pf1m() -> None:
-    assert curation([PAPER_RECORDS], costs())["sizes"][0]["kept"] == PAPER_KEPT
+    assert curation([REWRITTEN], costs())["sizes"][0]["kept"] == ADOPTED
 
 
 @pytest.mark.parametrize("wrong", [{"nodes": 0}, {"gpus_per_node": 0}])
