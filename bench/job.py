@@ -19,7 +19,7 @@ def read(source: str, folder: str, out: str, split: str) -> dict[str, Any]:
     """What ``polite-flamingo read`` does."""
     from polite_flamingo.sources.reading import read_source
 
-    return read_source(source, Path(folder), Path(out), split=split)
+    return read_source(source, Path(folder), Path(out), split=split)[0]
 
 
 def load_dataset(file: str, field: str, cache: str) -> dict[str, Any]:

@@ -9,19 +9,38 @@ import click
 
 from polite_flamingo.cli.command import CommonOptions, verb
 from polite_flamingo.cli.options import FILE, as_json, data_root, show
+from polite_flamingo.errors import DataError
 
 
 @verb("read", "vqav2 data/raw/vqav2 --out looked")
 @click.argument("source", metavar="SOURCE", help="name in `sources`, or package.module:Class of your own reader")
 @click.argument("raw_dir", type=FILE, metavar="RAW_DIR", help="the dataset's folder; its parent is the data root")
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="gets samples/ and quarantine.jsonl")
-@click.option("--split", metavar="S", help="split as the dataset names it (default: the catalogue's first)")
+@click.option("--split", metavar="S", help="split as the dataset names it (default: all that are there)")
 @click.option("--seed", type=int, default=42, metavar="N", help="seed of drawn wordings (default: 42)")
 def read(source: str, raw_dir: Path, out: Path, split: str | None, seed: int) -> None:
     """Read one dataset's official files into samples, bad rows into quarantine."""
     from polite_flamingo.sources.reading import read_source
 
-    print(json.dumps(read_source(source, raw_dir, out, split=split, seed=seed)))
+    try:
+        for counts in read_source(source, raw_dir, out, split=split, seed=seed):
+            print(json.dumps(counts))
+    except DataError as error:
+        raise DataError(
+            error.what, value=error.value, where=error.where, next_step=_with_readers(error, raw_dir)
+        ) from None
+
+
+def _with_readers(error: DataError, folder: Path) -> str:
+    """What to do next, with the readers that would read what lies in a folder."""
+    from polite_flamingo.start.recognise import recognise
+
+    step = error.next_step or "see what the message names"
+    try:
+        fits = [f"`read {found.reader}` with splits {', '.join(found.splits)}" for found in recognise(folder)]
+    except DataError:
+        return step
+    return f"{step}; what lies there fits {' and '.join(fits)}"
 
 
 @verb("fetch", "vqav2 coco")

@@ -107,6 +107,8 @@ def _filters(report: Mapping[str, Any]) -> list[str]:
         _table(("filter", "applies to", "fail it", "dropped by it"), rows),
         _table(("threshold", "value"), thresholds),
     ]
+    if report.get("off"):
+        parts += [f"Off, because no scorer was there for them: {', '.join(report['off'])}."]
     overridden = report.get("overridden") or {}
     if overridden:
         replaced = [(key, _value(paper), _value(own)) for key, (paper, own) in sorted(overridden.items())]

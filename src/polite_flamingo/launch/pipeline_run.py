@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import uuid
@@ -10,10 +11,14 @@ from pathlib import Path
 
 from polite_flamingo.environment import DEVICE_VARIABLE, PIPELINE_VARIABLE, TRACKING_VARIABLE
 from polite_flamingo.errors import ConfigError
+from polite_flamingo.jobs.backends.reachable import require_endpoint
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import project_of
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+from polite_flamingo.scorers.load import SCORERS
 from polite_flamingo.tracking.owner import Owner
+
+LOG = logging.getLogger(__name__)
 
 TRACK_OUTPUTS = (sys.executable, "-m", "polite_flamingo", "track-outputs")
 
@@ -37,8 +42,10 @@ def run_pipeline(
     Raises:
         BusyError: another run of this profile is going on.
         ConfigError: the profile wants what it cannot have, or has no stage `until`.
+        EndpointDownError: an endpoint that is needed does not answer.
     """
     require_runnable(params, until)
+    require_endpoints(params, until)
     environment = pipeline_environment(params.profile, data_root=data_root, device=device)
     with project_of(params.profile) as project, terminated_as_exit():
         code = 0
@@ -62,10 +69,32 @@ def require_runnable(params: Params, until: str | None = None) -> None:
             where=profile,
             next_step="mend all of them",
         )
+    drawn = [name for name in SCORERS if getattr(params.backbones, name).startswith("packaged")]
+    if params.world is None and drawn:
+        LOG.warning(
+            "%s: the packaged model has seen drawn shapes and no photograph; on your data its scores mean nothing",
+            ", ".join(f"backbones.{name}" for name in drawn),
+        )
     if until is not None and until not in params.stages:
         raise ConfigError(
             "the profile has no such stage", value=until, where=profile, next_step=f"one of {', '.join(params.stages)}"
         )
+
+
+def require_endpoints(params: Params, until: str | None = None) -> None:
+    """Ask the endpoints that a run will need whether they answer, unless what they give is there already.
+
+    Raises:
+        EndpointDownError: one does not.
+    """
+    asked = {
+        "distort": (params.distortion_backend, params.data / "pairs"),
+        "rewrite": (params.rewriter_backend, params.data / "rewrites"),
+    }
+    last = params.stages.index(until) if until else len(params.stages)
+    for stage, (backend, written) in asked.items():
+        if stage in params.stages[: last + 1] and not written.is_dir():
+            require_endpoint(backend)
 
 
 def repro_commands(params: Params, stages: Sequence[str]) -> list[list[str]]:

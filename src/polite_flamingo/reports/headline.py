@@ -41,7 +41,7 @@ def build_report(params: Params) -> Figures:
     """
     stages: dict[str, Figures] = read_reports(params.reports)
     if not stages:
-        raise DataError("there is nothing to report", where=params.reports, next_step="run `make demo` or `dvc repro`")
+        raise DataError("there is nothing to report", where=params.reports, next_step="`polite-flamingo run`")
     report: Figures = {"profile": params.profile, **_headline(stages), "stages": stages}
     if "evaluate" in stages:
         ablations, report["over_seeds_missing"] = read_ablations(params.profile, stages["evaluate"].get("judges"))
@@ -52,10 +52,10 @@ def build_report(params: Params) -> Figures:
         for check in map(read_json, sorted((params.reports / "checks").glob("*.json")))
     }
     report["where"] = {
-        "MLflow and Prefect": "make ui",
+        "MLflow and Prefect": "polite-flamingo ui",
         "Data Docs": str(params.reports / "data_docs" / "index.html"),
         "filtering": str(params.reports / "filtering.html"),
-        "figures": str(params.reports / "figures"),
+        **({"figures": str(params.reports / "figures")} if "evaluate" in stages else {}),
         "PF-1M": str(params.data / "pf1m" / "pf1m.json"),
         "one record": "polite-flamingo explain ID",
     }
@@ -124,7 +124,8 @@ def _headline(stages: Mapping[str, Figures]) -> Figures:
         headline["pf1m"] = {"records": filtered["kept"], "answer_preserved": filtered["answer_preserved_after"]}
         headline["reward"] = filtered["reward"]
         headline["filter"] = {name: filtered[name] for name in FILTERED} | {
-            "dropped": {row["filter"]: row["dropped"] for row in filtered["filters"]}
+            "dropped": {row["filter"]: row["dropped"] for row in filtered["filters"]},
+            "off": filtered.get("off", []),
         }
     if "evaluate" in stages:
         headline["tune"] = {
@@ -139,20 +140,18 @@ def _pf1m_lines(report: Figures) -> list[str]:
     filtered, reward = report["filter"], report["reward"]
     dropped = ", ".join(f"{name} {count}" for name, count in filtered["dropped"].items() if count) or "none"
     before, after = report["rewrite"]["answer_preserved"], report["pf1m"]["answer_preserved"]
-    return [
-        _line("PF-1M", f"{filtered['kept']} of {filtered['records']} rewrites kept; dropped: {dropped}"),
-        _line("answers preserved", f"{_number(before)} of the rewrites, {_number(after)} of PF-1M"),
-        _line(
-            "politeness reward",
-            f"raw {_number(reward['raw'])}, rewritten {_number(reward['rewritten'])}"
-            f" (pooled deviation {_number(reward['pooled_sd'])})",
-        ),
-        _line(
-            "filters",
-            f"{_number(filtered['recall_of_corrupted'])} of the corrupted caught,"
-            f" {_number(filtered['clean_kept'])} of the clean kept ({filtered['probes']} injected)",
-        ),
-    ]
+    lines = [_line("PF-1M", f"{filtered['kept']} of {filtered['records']} rewrites kept; dropped: {dropped}")]
+    if filtered["off"]:
+        lines.append(_line("filters off", f"{', '.join(filtered['off'])}: the profile names no scorer for them"))
+    if before is not None:
+        lines.append(_line("answers preserved", f"{_number(before)} of the rewrites, {_number(after)} of PF-1M"))
+    if reward["raw"] is not None:
+        shown = f"raw {_number(reward['raw'])}, rewritten {_number(reward['rewritten'])}"
+        lines.append(_line("politeness reward", f"{shown} (pooled deviation {_number(reward['pooled_sd'])})"))
+    if filtered["recall_of_corrupted"] is not None:
+        shown = f"{_number(filtered['recall_of_corrupted'])} of the corrupted caught, {_number(filtered['clean_kept'])}"
+        lines.append(_line("filters", f"{shown} of the clean kept ({filtered['probes']} injected)"))
+    return lines
 
 
 def _tune_lines(tune: Mapping[str, Figures]) -> list[str]:

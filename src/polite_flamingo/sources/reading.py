@@ -21,6 +21,7 @@ from polite_flamingo.io import publishing, replacing, write_shards
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.counts import expected_rows, warn_of_count
+from polite_flamingo.sources.forms.files import contents, has_annotations
 from polite_flamingo.sources.quarantine import Quarantine
 
 SEED = 42  # `seed` of params.yaml
@@ -28,8 +29,8 @@ SAMPLES, QUARANTINE = "samples", "quarantine.jsonl"
 REMEMBERED = 1 << 16  # image paths whose state is kept at hand
 
 
-def read_source(name: str, raw: Path, out: Path, *, split: str | None = None, seed: int = SEED) -> dict[str, Any]:
-    """Read one split of a dataset into ``out/samples`` (shards) and ``out/quarantine.jsonl``.
+def read_source(name: str, raw: Path, out: Path, *, split: str | None = None, seed: int = SEED) -> list[dict[str, Any]]:
+    """Read a dataset, or one split of it, into ``out/samples`` (shards) and ``out/quarantine.jsonl``.
 
     Images are looked for, not decoded: the stage `download` and ``polite-flamingo doctor`` do that. What `out` held of
     an earlier reading is replaced when everything is read, never before.
@@ -38,52 +39,58 @@ def read_source(name: str, raw: Path, out: Path, *, split: str | None = None, se
         name: Dataset of the catalogue, or ``package.module:Class`` of a reader of your own.
         raw: The dataset's folder; the folder it lies in is the data root, where its siblings are looked for.
         out: Folder to write to; made if need be.
-        split: Split as the dataset names it; the first of the catalogue's by default.
+        split: Split as the dataset names it; None: all whose files are there.
         seed: Seed of drawn wordings.
 
     Returns:
-        ``read`` (rows, rejected ones included), ``rejected``, ``images_missing`` (different files) and ``seconds``.
+        For each split ``split``, ``read`` (rows, rejected ones included), ``rejected``, ``images_missing`` (different
+        files) and ``seconds``.
 
     Raises:
         DataError: the folder or an annotation file as a whole cannot be used, or `out` holds something else.
         ConfigError: unknown dataset, or no `split` given where the catalogue knows none.
     """
-    started = time.monotonic()
     reader = load_source(name)
-    split = first_split(name) if split is None else split
     folder = Path(os.path.normpath(raw.absolute()))  # links stay: siblings lie beside the link
     if not folder.is_dir():
-        raise DataError("dataset folder does not exist", value=str(raw), next_step="name the folder of the files")
+        hint = f"name the folder of the files; beside it there are {contents(folder.parent)}"
+        raise DataError("dataset folder does not exist", value=str(raw), next_step=hint)
+    splits = present_splits(name, folder) if split is None else (split,)
     _check_replaceable(out / SAMPLES)
     out.mkdir(parents=True, exist_ok=True)
-    intake = Intake(folder.parent)
-    items = reader.read(folder.parent, folder.name, split, seed=seed)
+    counts: list[dict[str, Any]] = []
+
+    def rows(quarantine: Quarantine) -> Iterator[dict[str, Any]]:
+        for each in splits:
+            started = time.monotonic()
+            intake = Intake(folder.parent)
+            items = reader.read(folder.parent, folder.name, each, seed=seed)
+            for sample in intake.samples(_with_progress(items, name, each), quarantine):
+                yield sample.to_row()
+            warn_of_count(name, each, intake.read)
+            counts.append({"split": each, **intake.counts(), "seconds": round(time.monotonic() - started, 2)})
+
     with (
         replacing(out / QUARANTINE) as rejects,
         open(rejects, "w", encoding="utf-8") as file,
         publishing(out / SAMPLES) as shards,
     ):
-        samples = intake.samples(_with_progress(items, name, split), Quarantine(file))
-        write_shards(shards, (sample.to_row() for sample in samples))
-    warn_of_count(name, split, intake.read)
-    return {
-        "read": intake.read,
-        "rejected": intake.rejected,
-        "images_missing": intake.images_missing,
-        "seconds": round(time.monotonic() - started, 2),
-    }
+        write_shards(shards, rows(Quarantine(file)))
+    return counts
 
 
-def first_split(name: str) -> str:
-    """The split read when none is named.
+def present_splits(name: str, folder: Path) -> tuple[str, ...]:
+    """The splits of a dataset whose files lie in a folder; the catalogue's first where there are none.
 
     Raises:
-        ConfigError: the catalogue knows none.
+        ConfigError: the catalogue knows no splits of it.
     """
     entry = catalogue().get(name)
     if entry is None or not entry.splits:
         raise ConfigError("no split is known for this source", value=name, next_step="name one with --split")
-    return next(iter(entry.splits))
+    reader = load_source(name)
+    found = tuple(split for split in entry.splits if has_annotations(reader, folder.parent, folder.name, split))
+    return found or tuple(entry.splits)[:1]  # whose reader says what is lacking
 
 
 class Intake:
@@ -112,6 +119,10 @@ class Intake:
                 if self._missing(image.path):
                     self._note(image.path)
             yield item
+
+    def counts(self) -> dict[str, int]:
+        """Rows, rejects, images that are missing."""
+        return {"read": self.read, "rejected": self.rejected, "images_missing": self.images_missing}
 
     @property
     def images_missing(self) -> int:

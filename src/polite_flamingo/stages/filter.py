@@ -28,6 +28,7 @@ from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import count_rows, decide_table
 from polite_flamingo.filter.tally import Tally
 from polite_flamingo.io import ShardWriter, count_shards, publishing, read_shards, write_json
+from polite_flamingo.model.settings import NONE
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report
@@ -38,6 +39,7 @@ from polite_flamingo.world.recall import FilterRecall
 from polite_flamingo.world.truth import load_ground_truth
 
 LOG = logging.getLogger(__name__)
+SCORED_BY = {"sts": "sts", "paragraphs": "clip", "nli": "nli"}  # filter -> the scorer it goes by
 
 
 def run(params: Params, tracker: Tracker) -> dict[str, Any]:
@@ -75,7 +77,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "sets": dict(sets.report),
         "thresholds": settings.flat(),
         "overridden": _overridden(params),
+        "off": [name for name, scorer in SCORED_BY.items() if getattr(params.backbones, scorer) == NONE],
     }
+    if report["off"]:
+        LOG.warning("filters that are off, for the profile names no scorer for them: %s", ", ".join(report["off"]))
     write_json(params.reports / "filter.json", report)
     write_plot_data(params.reports / "filter", report, recall.curves)
     dropped = [(row["filter"], row["dropped"]) for row in report["filters"]]

@@ -15,10 +15,11 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
-from polite_flamingo.sources.forms.files import has_annotations, open_file
+from polite_flamingo.sources.forms.files import open_file
 from polite_flamingo.sources.forms.interchange import NOT_RECORDS
 from polite_flamingo.sources.forms.mapping import FILE
 from polite_flamingo.sources.forms.rows import RowLayout, read_rows, saved_files
+from polite_flamingo.sources.reading import present_splits
 from polite_flamingo.start.columns import SPLITS, Columns, guess
 
 ALL = "all"
@@ -98,13 +99,6 @@ def contents(path: Path) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(8)) or "no file"
 
 
-def splits_of(name: str, folder: Path) -> tuple[str, ...]:
-    """The splits of a dataset of the catalogue whose files are there."""
-    reader = load_source(name)
-    known = catalogue()[name].splits
-    return tuple(split for split in known if has_annotations(reader, folder.parent, folder.name, split))
-
-
 def _folder(folder: Path, named: Mapping[str, str] | None) -> list[Found]:
     if (folder / FILE).is_file():
         return [Found("table", folder, (ALL,), f"a table with its own {FILE}")]
@@ -126,7 +120,7 @@ def _official(folder: Path) -> list[Found]:
     for name, entry in catalogue().items():
         if entry.group == "own":
             continue
-        splits = tuple(split for split in splits_of(name, folder) if _reads(name, folder, split))
+        splits = tuple(split for split in present_splits(name, folder) if _reads(name, folder, split))
         if splits:
             fits.append(Found(name, folder, splits, f"{entry.title}, in its official form"))
     named = [found for found in fits if folder.name in (found.reader, catalogue()[found.reader].folder)]

@@ -92,7 +92,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["filter", "--device", "tpu"], ["unknown device", "'tpu'", "cuda"]),
     (["filter", "--data-root", "nowhere"], ["data root is no folder", "'nowhere'"]),
     (["filter", "--params", "other.yaml"], ["file does not exist", "other.yaml"]),
-    (["report"], ["nothing to report", "make demo"]),
+    (["report"], ["nothing to report", "polite-flamingo run"]),
     (["explain", "coco/train/1"], ["no records yet", "make demo"]),
     (["plan", "--profile", "tinny"], ["unknown profile", "did you mean 'tiny'"]),
     (["plan", "--device", "cuda:x"], ["unknown device", "'cuda:x'"]),

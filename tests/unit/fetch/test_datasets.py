@@ -101,7 +101,7 @@ def test_archives_are_unpacked_and_removed_and_readers_find_their_files(world: W
     listed = [".fetch.lock", ".fetched.json", "aokvqa_v1p0_train.json", "aokvqa_v1p0_val.json", "doc", "doc/notes.txt"]
     assert world.files("questions") == listed
     assert world.state("questions") == ("present", ("train", "val"))
-    assert read_source("questions", world.root / "questions", tmp_path / "out", split="train")["read"] == 3
+    assert read_source("questions", world.root / "questions", tmp_path / "out", split="train")[0]["read"] == 3
 
 
 def test_what_was_fetched_is_not_fetched_again(world: World) -> None:

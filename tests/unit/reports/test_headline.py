@@ -162,7 +162,7 @@ def test_a_figure_nobody_could_measure_is_a_dash(params: Params) -> None:
 
 
 def test_without_any_stage_the_error_says_what_to_run(params: Params) -> None:
-    with pytest.raises(DataError, match="make demo"):
+    with pytest.raises(DataError, match="polite-flamingo run"):
         build_report(params)
 
 

@@ -52,29 +52,43 @@ def samples(out: Path) -> list[Sample]:
 
 
 def test_samples_go_to_shards_and_bad_rows_to_quarantine(raw: Path, tmp_path: Path) -> None:
-    done = read_source("aokvqa", raw, tmp_path / "out")
+    (done,) = read_source("aokvqa", raw, tmp_path / "out", split="train")
     assert [s.id for s in samples(tmp_path / "out")] == ["aokvqa/train/a", "aokvqa/train/b"]
     (reject,) = read_jsonl(tmp_path / "out" / "quarantine.jsonl")
     assert (reject["file"], reject["row"]) == ("aokvqa/aokvqa_v1p0_train.json", "2")
-    assert {**done, "seconds": 0} == {"read": 3, "rejected": 1, "images_missing": 1, "seconds": 0}
+    assert {**done, "seconds": 0} == {"split": "train", "read": 3, "rejected": 1, "images_missing": 1, "seconds": 0}
 
 
-def test_the_verb_prints_one_json_line(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["read", "aokvqa", str(raw), "--out", str(tmp_path / "out"), "--split", "val"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    assert set(json.loads(line)) == {"read", "rejected", "images_missing", "seconds"}
-    assert [s.split for s in samples(tmp_path / "out")] == ["val", "val"]
+def test_the_verb_reads_all_splits_that_are_there_and_prints_a_json_line_for_each(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["read", "aokvqa", str(raw), "--out", str(tmp_path / "out")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["split"], line["read"]) for line in lines] == [("train", 3), ("val", 3)]
+    assert [s.split for s in samples(tmp_path / "out")] == ["train", "train", "val", "val"]
+
+
+def test_what_is_not_found_is_told_by_what_is_there(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (raw / "aokvqa_v1p0_train.json").unlink()
+    assert cli.main(["read", "aokvqa", str(raw), "--out", str(tmp_path / "out"), "--split", "train"]) == 2
+    assert (
+        "there are aokvqa_v1p0_val.json; what lies there fits `read aokvqa` with splits val" in capsys.readouterr().err
+    )
+    assert cli.main(["read", "aokvqa", str(raw.parent), "--out", str(tmp_path / "out")]) == 2
+    assert f"there are {raw.name}/" in capsys.readouterr().err
 
 
 def test_a_relative_folder_has_a_data_root_too(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(raw)
-    assert read_source("aokvqa", Path(), tmp_path / "out")["images_missing"] == 1
+    assert read_source("aokvqa", Path(), tmp_path / "out")[0]["images_missing"] == 1
 
 
 def test_siblings_of_a_linked_folder_are_looked_for_beside_the_link(raw: Path, tmp_path: Path) -> None:
     raw.rename(tmp_path / "elsewhere")
     raw.symlink_to(tmp_path / "elsewhere")
-    assert read_source("aokvqa", raw, tmp_path / "out")["images_missing"] == 1
+    assert read_source("aokvqa", raw, tmp_path / "out")[0]["images_missing"] == 1
 
 
 def test_reading_again_replaces_what_was_read_and_nothing_else(raw: Path, tmp_path: Path) -> None:
@@ -88,7 +102,7 @@ def test_reading_again_replaces_what_was_read_and_nothing_else(raw: Path, tmp_pa
 
 def test_a_broken_file_leaves_an_earlier_reading_as_it_was(raw: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    read_source("aokvqa", raw, out)
+    read_source("aokvqa", raw, out, split="train")
     (raw / "aokvqa_v1p0_train.json").write_text("[{")
     with pytest.raises(DataError, match="not valid JSON"):
         read_source("aokvqa", raw, out)
@@ -114,7 +128,7 @@ def test_a_reader_outside_the_catalogue_needs_a_split(raw: Path, tmp_path: Path)
     own = "polite_flamingo.sources.readers.aokvqa:Aokvqa"
     with pytest.raises(ConfigError, match="--split"):
         read_source(own, raw, tmp_path / "out")
-    assert read_source(own, raw, tmp_path / "out", split="train")["read"] == 3
+    assert read_source(own, raw, tmp_path / "out", split="train")[0]["read"] == 3
 
 
 def test_the_default_seed_is_that_of_the_parameters() -> None:

@@ -92,9 +92,10 @@ def make_backend(
     spec: str, settings: GenerationSettings, options: BackendOptions, use: Callable[[TextBackend], Backend[Q, A]]
 ) -> Backend[Q, A]:
     """The backend of a worker, or of this process; it loads its weights when it is first asked."""
-    import torch
+    if not spec.startswith("openai:"):  # whose model runs elsewhere
+        import torch
 
-    torch.set_num_threads(options.machine.threads)
+        torch.set_num_threads(options.machine.threads)
     return use(load_backend(spec, settings, options))
 
 

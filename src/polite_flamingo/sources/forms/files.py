@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.images import IMAGE_FORMATS
 from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import VALUE_LENGTH, Source
 
 STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+LISTED = 12  # names in a message
 STEEP = 1000  # brackets opened and not closed in one read of the streaming parser (64 KiB)
 PACKED = 8  # how many times larger the text of a gzipped file is taken to be
 
@@ -35,7 +37,10 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
     base = root / folder
     if not base.is_dir():
         raise DataError(
-            "dataset folder does not exist", value=folder, where=root, next_step="put the official files there"
+            "dataset folder does not exist",
+            value=folder,
+            where=root,
+            next_step=f"put the official files there; there are {contents(root)}",
         )
     try:
         files = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
@@ -47,9 +52,19 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
             "no annotation file found",
             value=list(patterns),
             where=base,
-            next_step="put the official files there or name another split",
+            next_step=f"put the official files there or name another split; there are {contents(base)}",
         )
     return files
+
+
+def contents(folder: Path) -> str:
+    """What lies in a folder, to say so where something is looked for in vain: names, pictures only counted."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    pictures = [path for path in found if path.suffix.lower() in IMAGE_FORMATS]
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in found if path not in pictures]
+    more = [f"{len(names) - LISTED} more"] if len(names) > LISTED else []
+    parts = [*names[:LISTED], *more, *([f"{len(pictures)} pictures"] if pictures else [])]
+    return ", ".join(parts) or "no files"
 
 
 def find_one(root: Path, folder: str, *patterns: str) -> Path:
