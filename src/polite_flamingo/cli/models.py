@@ -26,7 +26,11 @@ def export_model(options: CommonOptions, out: Path, stage: str) -> None:
     print(json.dumps(export_model(base, params.models / stage, out), ensure_ascii=False))
 
 
-@verb("import-model", "--stage rewriter CHECKPOINT.pt", "--stage stage3 --alpha 64 OPENFLAMINGO.pt CLEVER.pt")
+@verb(
+    "import-model",
+    "--stage rewriter --lora-only --alpha 16 POLITE.pt",
+    "--stage stage3 --alpha 64 OPENFLAMINGO.pt CLEVER.pt",
+)
 @click.argument(
     "checkpoints",
     type=FILE,
