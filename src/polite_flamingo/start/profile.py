@@ -122,6 +122,8 @@ def _models(choices: Choices) -> Iterator[str]:
 
 def _overrides(choices: Choices) -> Iterator[str]:
     yield "overrides:                # values of params.yaml that are other here"
+    if choices.rewriter == TRAINED:
+        yield "  distort: {assignment: all}          # every pair: the paper's numbers name its own sources"
     yield "  generation: {max_new_tokens: 256}   # of 1,024: annotations are short"
     yield "  filter:                 # checks of the words alone, off in the paper"
     yield "    numbers: {max_changed: 0}         # a number lost, invented or replaced"
