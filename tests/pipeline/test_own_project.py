@@ -17,6 +17,8 @@ from tests.unit.start.test_init import photographs, table
 from polite_flamingo.cli import main
 from polite_flamingo.params import load_params
 
+PROJECT = Path(__file__).resolve().parents[2]
+
 
 class Rewriter(BaseHTTPRequestHandler):
     """Lists one model, and turns a number into a sentence."""
@@ -60,6 +62,10 @@ def test_twelve_questions_become_polite_answers(
     assert main(["init", "photos", "--rewriter", endpoint, "--yes"]) == 0
     stages = load_params().stages
     assert {stage.addressing for stage in Repo().index.stages} == {f"{name}@photos" for name in stages}
+    written = (
+        Path("configs/profiles/photos.yaml").read_text().replace(endpoint, "openai:http://localhost:8000/v1#my-model")
+    )
+    assert written in (PROJECT / "docs" / "quickstart.md").read_text()
     with open("configs/profiles/photos.yaml", "a") as profile:
         profile.write("runtime: {tracking: none}\n")
     for stage in stages:  # as DVC runs them; a gate writes nothing that the others read
