@@ -57,12 +57,11 @@ def init(
     """Make a project here: look what lies in DATA, write a profile that fits, the pipeline, git and DVC."""
     from polite_flamingo.start.profile import Choices, render_profile
     from polite_flamingo.start.project import write_project
-    from polite_flamingo.start.recognise import recognise
 
     named = _columns(columns)
     data = data or (Path(),)
-    found = [(item, "annotation") for path in data for item in recognise(path, named)]
-    found += [(item, "instruction") for path in instruction for item in recognise(path, named)]
+    found = [(item, "annotation") for path in data for item in _recognise(path, named, yes)]
+    found += [(item, "instruction") for path in instruction for item in _recognise(path, named, yes)]
     _show([item for item, _ in found])
     rewriter = rewriter or _rewriter(yes)
     text = render_profile(Choices(found, rewriter, scorers, licence), Path())
@@ -80,6 +79,23 @@ def init(
     print("\nnext: polite-flamingo run")
 
 
+def _recognise(path: Path, named: dict[str, str], yes: bool) -> list[Found]:
+    """What lies there; a person is asked which column holds the answers, where their names do not tell."""
+    from polite_flamingo.start.columns import NoAnswersError
+    from polite_flamingo.start.recognise import recognise
+
+    try:
+        return recognise(path, named)
+    except NoAnswersError as error:
+        if yes or "answer" in named:
+            raise
+        known = list(map(str, error.value)) if isinstance(error.value, list) else []
+    print(f"{path}: columns {', '.join(known)}")
+    answer = click.prompt("Which one holds the answers?", type=click.Choice(known))
+    question = click.prompt("Which one the questions?", type=click.Choice([*known, "none"]), default="none")
+    return recognise(path, {**named, "answer": answer, **({} if question == "none" else {"question": question})})
+
+
 def _columns(pairs: Sequence[str]) -> dict[str, str]:
     from polite_flamingo.start.columns import PARTS
 
@@ -94,12 +110,14 @@ def _columns(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _show(found: Sequence[Found]) -> None:
+    from polite_flamingo.start.recognise import first_look
+
     for item in found:
         print(f"{item.folder.name}/ ({item.reader}): {item.what}")
         if item.splits != ("all",):
             print(f"  splits: {', '.join(item.splits)}")
-        for note in item.columns.notes if item.columns else ():
-            print(f"  note: {note}")
+        for note in first_look(item):
+            print(f"  {note}")
 
 
 def _rewriter(yes: bool) -> str:

@@ -28,6 +28,10 @@ ASK_LABEL = "What is this?"  # Table 6's classification (docs/paper_index.md)
 Row = Mapping[str, Any]
 
 
+class NoAnswersError(DataError):
+    """No column of a table can be told to hold the answers; `value` are its columns."""
+
+
 @dataclass
 class Columns:
     """A mapping of columns, and what to say of it.
@@ -54,7 +58,8 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
         named: Part (one of `PARTS`) -> column, where a person has said it.
 
     Raises:
-        DataError: no column can be the answers, or a named one is not there; the message lists those that are.
+        NoAnswersError: no column can be told to be the answers.
+        DataError: a named column is not there; the message lists those that are.
     """
     known = list(dict.fromkeys(str(column) for row in rows for column in row))
     named = dict(named or {})
@@ -72,7 +77,7 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
     if not pictures and (guessed := _by_name("image", [c for c in known if c not in used])):
         pictures = [guessed]
     if "answer" not in parts:
-        raise DataError(
+        raise NoAnswersError(
             "no column can be told to hold the answers", value=known, where=folder, next_step="--column answer=NAME"
         )
     found = Columns()
@@ -115,20 +120,6 @@ def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder
     found.mapping.update({"image": values[0]} if len(values) == 1 else {"images": values})
     if inside:
         found.why["image" if len(values) == 1 else "images"] = f"the files lie in {inside}/"
-    addresses = [name for name in names if isinstance(name, str) and ADDRESS.match(name)]
-    paths = [name for name in names if isinstance(name, str) and not ADDRESS.match(name) and in_base64(name) is None]
-    missing = [
-        name for name in paths if not (folder / inside / name).is_file() and not (folder.parent / name).is_file()
-    ]
-    if addresses:
-        found.notes.append(
-            f"{len(addresses)} images are addresses ({addresses[0][:80]}): none is fetched, those rows go to "
-            "quarantine; get the files and name them in the column"
-        )
-    if missing:
-        packed = sorted(path.name for path in folder.glob("*.zip"))
-        hint = f"; unpack {packed[0]}" if packed else ""
-        found.notes.append(f"{len(missing)} of {len(paths)} image files are not there ({missing[0]}){hint}")
 
 
 def _identity(found: Columns, parts: Mapping[str, str], rows: Sequence[Row]) -> None:

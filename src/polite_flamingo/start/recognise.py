@@ -20,10 +20,12 @@ from polite_flamingo.sources.forms.interchange import NOT_RECORDS
 from polite_flamingo.sources.forms.mapping import FILE
 from polite_flamingo.sources.forms.rows import RowLayout, read_rows, saved_files
 from polite_flamingo.sources.reading import present_splits
+from polite_flamingo.sources.selection import SourceSpec
 from polite_flamingo.start.columns import SPLITS, Columns, guess
 
 ALL = "all"
 LOOKED_AT = 1000  # rows from which a table's columns are guessed
+SHOWN = 80  # characters of a text
 TRIED = 5  # rows that a reader is tried on
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 SEPARATORS = ";\t|"
@@ -90,6 +92,31 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
             "messages JSON, or a dataset of `polite-flamingo sources` in its official form is read",
         )
     return found
+
+
+def first_look(found: Found) -> list[str]:
+    """What a person should know of a dataset before a run, from its first rows, and the first record."""
+    notes = [] if found.columns is None else list(found.columns.notes)
+    mapping = None if found.mapping is None else {**found.mapping, "licence": "-"}
+    root, folder, split = found.folder.absolute().parent, found.folder.absolute().name, found.splits[0]
+    spec = SourceSpec(name=found.reader, folder=folder, role="annotation", split=split, mapping=mapping)
+    items = list(islice(spec.reader().read(root, folder, split, seed=0), LOOKED_AT))
+    rejects = [item for item in items if isinstance(item, Reject)]
+    samples = [item for item in items if isinstance(item, Sample)]
+    if rejects:
+        reason = f"{rejects[0].reason} (row {rejects[0].row})"
+        notes.append(f"{len(rejects)} of the first {len(items)} rows cannot be used and go to quarantine: {reason}")
+    images = dict.fromkeys(image.path for sample in samples for image in sample.images)
+    missing = [path for path in images if not (root / path).is_file()]
+    if missing:
+        packed = sorted(path.name for path in found.folder.glob("*.zip"))
+        hint = f"; unpack {packed[0]}" if packed else ""
+        notes.append(f"{len(missing)} of {len(images)} image files are not there: {missing[0]}{hint}")
+    if samples:
+        asked, answer = (" ".join(text.split())[:SHOWN] for text in (samples[0].turns[0].text, samples[0].response))
+        pictures = f" ({', '.join(image.path for image in samples[0].images)})" if samples[0].images else ""
+        notes.append(f"the first record: {asked} -> {answer}{pictures}")
+    return notes
 
 
 def contents(path: Path) -> str:

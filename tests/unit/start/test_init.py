@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from polite_flamingo.launch.pipeline_file import predecessors, read_stages
 from polite_flamingo.params import load_params
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.selection import SourceSpec
-from polite_flamingo.start.recognise import recognise
+from polite_flamingo.start.recognise import first_look, recognise
 
 ENDPOINT = "openai:http://127.0.0.1:9/v1#model"
 HEADER = ("number", "question", "answer", "file")
@@ -116,8 +117,10 @@ def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         "'question' holds 300,000 characters, more than 200,000",
         "image is an address, and none is fetched",
     ]
-    notes = "\n".join(recognise(folder)[0].columns.notes)  # type: ignore[union-attr]
-    assert "'number' repeats" in notes and "absent.png" in notes and "addresses" in notes
+    (folder / "photos.zip").touch()
+    notes = "\n".join(first_look(recognise(folder)[0]))
+    assert "'number' repeats" in notes and "photos/absent.png; unpack photos.zip" in notes
+    assert "3 of the first 6 rows cannot be used" in notes and "How many boxes are there? -> 2 (photos/1.png)" in notes
 
 
 def test_an_image_in_base64_is_one(tmp_path: Path) -> None:
@@ -129,15 +132,20 @@ def test_an_image_in_base64_is_one(tmp_path: Path) -> None:
     assert rejects == [] and {sample.images[0].path.split("/")[0] for sample in samples} == {"derived"}
 
 
-def test_a_column_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+def test_a_column_that_cannot_be_told_is_asked_for(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "birds"
     table(folder / "a.csv", photographs(folder), ("number", "ask", "reply", "file"))
     with pytest.raises(DataError, match=r"no column can be told(?s:.*)\['number', 'ask', 'reply', 'file'\]"):
         recognise(folder)
     with pytest.raises(DataError, match=r"no such column(?s:.*)did you mean 'reply'"):
         recognise(folder, {"answer": "replay"})
-    samples, _ = read(folder, {"answer": "reply", "question": "ask"})
-    assert samples[0].turns[0].text == "How many boxes are there?"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"reply\nask\n{ENDPOINT}\ny\n"))
+    assert main(["init", str(folder)]) == 0  # what nobody can know, it asks
+    assert load_params().rewriter_backend == ENDPOINT
+    mapping = load_params().sources[0].mapping
+    assert mapping is not None and (mapping["question"], mapping["answer"]) == ("ask", "reply")
 
 
 def test_usual_forms_are_recognised_with_their_splits(tmp_path: Path) -> None:
