@@ -49,7 +49,7 @@ class Choices:
     @property
     def data_root(self) -> Path:
         """The folder that holds all datasets."""
-        return Path(os.path.commonpath([found.folder.absolute().parent for found, _ in self.found]))
+        return Path(os.path.commonpath([found.folder.parent for found, _ in self.found]))
 
 
 def render_profile(choices: Choices, project: Path) -> str:
@@ -78,7 +78,7 @@ def _source(found: Found, role: str, split: str, root: Path, licence: str) -> It
     roles = {"annotation": "terse answers, to be rewritten", "instruction": "good responses, to learn the style from"}
     yield f"  # {found.what}"
     yield _line("  - name", found.reader)
-    yield _line("    folder", found.folder.absolute().relative_to(root).as_posix())
+    yield _line("    folder", found.folder.relative_to(root).as_posix())
     yield _line("    role", role, roles.get(role, ""))
     yield _line("    split", split)
     if found.mapping is not None and found.columns is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -24,6 +27,7 @@ from polite_flamingo.sources.selection import SourceSpec
 from polite_flamingo.start.columns import SPLITS, Columns, guess
 
 ALL = "all"
+BESIDE = 200  # other folders in which images may lie
 LOOKED_AT = 1000  # rows from which a table's columns are guessed
 SHOWN = 80  # characters of a text
 TRIED = 5  # rows that a reader is tried on
@@ -73,6 +77,7 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
     Raises:
         DataError: there is no such path, or no reader fits; the message says what is there.
     """
+    path = Path(os.path.normpath(path.absolute()))  # links stay: siblings lie beside the link
     if path.is_file():
         found = _files(path.parent, [path], named)
     elif path.is_dir():
@@ -98,16 +103,17 @@ def first_look(found: Found) -> list[str]:
     """What a person should know of a dataset before a run, from its first rows, and the first record."""
     notes = [] if found.columns is None else list(found.columns.notes)
     mapping = None if found.mapping is None else {**found.mapping, "licence": "-"}
-    root, folder, split = found.folder.absolute().parent, found.folder.absolute().name, found.splits[0]
-    spec = SourceSpec(name=found.reader, folder=folder, role="annotation", split=split, mapping=mapping)
-    items = list(islice(spec.reader().read(root, folder, split, seed=0), LOOKED_AT))
-    rejects = [item for item in items if isinstance(item, Reject)]
-    samples = [item for item in items if isinstance(item, Sample)]
+    split = found.splits[0]
+    spec = SourceSpec(name=found.reader, folder=found.folder.name, role="annotation", split=split, mapping=mapping)
+    with _aside(found.folder) as root:
+        items = list(islice(spec.reader().read(root, spec.folder, split, seed=0), LOOKED_AT))
+        rejects = [item for item in items if isinstance(item, Reject)]
+        samples = [item for item in items if isinstance(item, Sample)]
+        images = dict.fromkeys(image.path for sample in samples for image in sample.images)
+        missing = [path for path in images if not (root / path).is_file()]
     if rejects:
         reason = f"{rejects[0].reason} (row {rejects[0].row})"
         notes.append(f"{len(rejects)} of the first {len(items)} rows cannot be used and go to quarantine: {reason}")
-    images = dict.fromkeys(image.path for sample in samples for image in sample.images)
-    missing = [path for path in images if not (root / path).is_file()]
     if missing:
         packed = sorted(path.name for path in found.folder.glob("*.zip"))
         hint = f"; unpack {packed[0]}" if packed else ""
@@ -155,11 +161,22 @@ def _official(folder: Path) -> list[Found]:
 
 
 def _reads(name: str, folder: Path, split: str) -> bool:
-    items = load_source(name).read(folder.parent, folder.name, split, seed=0)
-    try:
-        return any(isinstance(item, Sample) for item in islice(items, TRIED))
-    except DataError:
-        return False
+    with _aside(folder) as root:
+        try:
+            items = load_source(name).read(root, folder.name, split, seed=0)
+            return any(isinstance(item, Sample) for item in islice(items, TRIED))
+        except DataError:
+            return False
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A data root of links to a folder and those beside it, so that a look writes nothing beside the data."""
+    with tempfile.TemporaryDirectory(prefix="polite-flamingo-") as scratch:
+        beside = (path for path in folder.parent.iterdir() if path.is_dir() and path.name != folder.name)
+        for path in (folder, *islice(beside, BESIDE)):
+            (Path(scratch) / path.name).symlink_to(path)
+        yield Path(scratch)
 
 
 def _saved(folder: Path, named: Mapping[str, str] | None) -> Found:
