@@ -30,6 +30,7 @@ from polite_flamingo.pipeline import stages_of
 from polite_flamingo.quality.settings import QualitySettings
 from polite_flamingo.registry.gate import RegistrySettings
 from polite_flamingo.rewrite.repair import RepairPolicy
+from polite_flamingo.scorers.load import SCORERS
 from polite_flamingo.scorers.settings import ScoreSettings
 from polite_flamingo.settings import Settings
 from polite_flamingo.sources import catalogue
@@ -182,6 +183,13 @@ class Params(Paper, Profile):
         trains = self.trains_rewriter or self.tunes
         named = self.backbones.model_dump().items()
         return {name: origin for name, origin in named if origin != NONE and (trains or name != "flamingo")}
+
+    @property
+    def misplaced_judges(self) -> list[str]:
+        """Scorers that were trained on the embedded world's drawn scenes, where the data are other."""
+        if self.world is not None:
+            return []
+        return [name for name in SCORERS if getattr(self.backbones, name).partition(":")[0] == "packaged"]
 
     def contradictions(self) -> list[str]:
         """What the profile wants and cannot have, each on a line: it would fail hours later."""

@@ -13,12 +13,16 @@ from polite_flamingo.cli.options import FILE
 
 
 @verb("export", "messages", "llava --out llava")
-@click.argument("format", metavar="FORMAT", help="pf1m, llava, sharegpt, messages, webdataset or datajuicer")
+@click.argument(
+    "format", metavar="FORMAT", help="pf1m, llava, sharegpt, messages, webdataset, datajuicer, swift or axolotl"
+)
 @click.option("--out", type=FILE, metavar="DIR", help="default: data/PROFILE/exports/FORMAT")
 @click.option("--permissive-only", is_flag=True, help="only annotations whose licence allows commercial use")
+@click.option("--with-images", is_flag=True, help="copy the images too, where the format does not embed them")
 @click.pass_obj
-def export(options: CommonOptions, format: str, out: Path | None, permissive_only: bool) -> None:
+def export(options: CommonOptions, format: str, out: Path | None, permissive_only: bool, with_images: bool) -> None:
     """The kept records in a format people train on, with a dataset card."""
+    from polite_flamingo.export.provenance import read_provenance
     from polite_flamingo.export.run import export
 
     params = options.load()
@@ -28,15 +32,14 @@ def export(options: CommonOptions, format: str, out: Path | None, permissive_onl
         out or params.data / "exports" / format,
         image_root=params.image_root,
         filters=params.reports / "filter.json",
-        provenance={
-            "software": f"polite-flamingo {__version__}",
-            "annotations": "official files" if params.world is None else "a rendered world in the official formats",
-            "profile": params.profile,
-            "seed": params.seed,
-            **{f"{name} model": value for name, value in params.backbones.model_dump().items()},
-            "distortion": params.distortion_backend,
-            "generation": params.generation.model_dump(mode="json"),
-        },
+        provenance=read_provenance(
+            params.reports,
+            params.world is not None,
+            software=f"polite-flamingo {__version__}",
+            profile=params.profile,
+            seed=params.seed,
+        ),
         permissive_only=permissive_only,
+        with_images=with_images,
     )
     print(json.dumps(summary, ensure_ascii=False))

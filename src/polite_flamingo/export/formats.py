@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.export import features
 from polite_flamingo.export.archives import TarWriter
+from polite_flamingo.export.features import Features, Suffixes
 from polite_flamingo.export.jsonfile import JsonWriter
 from polite_flamingo.export.kept import KeptRecord
-from polite_flamingo.export.messages import MessagesWriter
+from polite_flamingo.export.messages import ROLES, MessagesWriter
 from polite_flamingo.export.pf1m import Pf1mWriter
-from polite_flamingo.io import write_json
+from polite_flamingo.io import write_atomic, write_json
 from polite_flamingo.sources.forms.conversations import WRITTEN, attributes, say, write_dj
 from polite_flamingo.sources.readers.pf1m import MARK
 
@@ -43,7 +45,10 @@ class Format:
         reader: Catalogue entry that reads it back.
         open: Makes the writer for a folder and the data root images are read from.
         loses: What no record of the format can hold.
-        usage: How it is loaded, Markdown.
+        usage: How it is loaded, Markdown; ``DATA_ROOT`` stands for the folder that paths are told from.
+        files: Pattern of the files with records.
+        embeds: Whether the images are in these files.
+        features: Columns of the files, by the suffixes of the records' images; None: the files say it themselves.
     """
 
     title: str
@@ -51,6 +56,9 @@ class Format:
     open: Callable[[Path, Path], AbstractContextManager[Writer]]
     loses: tuple[str, ...]
     usage: str
+    files: str
+    embeds: bool = False
+    features: Callable[[Suffixes], Features | None] | None = None
 
 
 class _Pf1m(Pf1mWriter):
@@ -98,6 +106,36 @@ class _Messages(MessagesWriter):
         self.append(kept.sample)
 
 
+class _Swift(JsonWriter):
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder / "swift.jsonl", lines=True)
+
+    def add(self, kept: KeptRecord) -> None:
+        messages = [{"role": ROLES[role], "content": text} for role, text in say(kept.sample)]
+        images = [image.path for image in kept.sample.images]
+        self.append({"id": kept.sample.id, "messages": messages, "images": images, **attributes(kept.sample)})
+
+
+class _Axolotl(JsonWriter):
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder / "axolotl.jsonl", lines=True)
+        write_atomic(folder / "axolotl.yaml", AXOLOTL)
+
+    def add(self, kept: KeptRecord) -> None:
+        sample = kept.sample
+        messages = [
+            {
+                "role": ROLES[turn.role],
+                "content": [
+                    *({"type": "image", "path": sample.images[index].path} for index in turn.images),
+                    {"type": "text", "text": turn.text},
+                ],
+            }
+            for turn in sample.turns
+        ]
+        self.append({"id": sample.id, "messages": messages, **attributes(sample)})
+
+
 class _Tar(TarWriter):
     def add(self, kept: KeptRecord) -> None:
         self.append(sharegpt_record(kept), kept.sample)
@@ -114,7 +152,18 @@ def sharegpt_record(kept: KeptRecord) -> dict[str, Any]:
     return {"id": kept.sample.id, **conversations(kept), "images": images, **attributes(kept.sample)}
 
 
-_PATHS = "Image files are not part of the export: their paths are relative to the data root"
+AXOLOTL = """\
+# To be joined with a configuration that names base_model and chat_template; paths are told from where axolotl starts.
+datasets:
+  - path: axolotl.jsonl
+    ds_type: json
+    type: chat_template
+    field_messages: messages
+processor_type: AutoProcessor
+skip_prepare_dataset: true
+remove_unused_columns: false
+sample_packing: false
+"""
 _MARKER = "A text that itself holds the marker `{}`"
 FORMATS = {
     "pf1m": Format(
@@ -127,7 +176,8 @@ FORMATS = {
             "Scores beyond four decimals, and the reward of the raw annotation",
             _MARKER.format(MARK),
         ),
-        usage=f"A JSON list; `input` is the instruction, then `{MARK}PATH{MARK}` per image. {_PATHS}.",
+        usage=f"A JSON list; `input` is the instruction, then `{MARK}PATH{MARK}` per image.",
+        files="pf1m.json",
     ),
     "llava": Format(
         title="LLaVA JSON",
@@ -135,16 +185,20 @@ FORMATS = {
         open=_Llava,
         loses=(_MARKER.format("<image>"),),
         usage=(
-            f"LLaVA: `--data_path llava.json --image_folder DATA_ROOT`. {_PATHS}. `image` is a list where a record has "
-            "several images, which LLaVA 1.5's own trainer does not take."
+            "LLaVA: `--data_path llava.json --image_folder DATA_ROOT`. `image` is a list where a record has several "
+            "images, which LLaVA 1.5's own trainer does not take."
         ),
+        files="llava.json",
+        features=features.llava,
     ),
     "sharegpt": Format(
         title="ShareGPT JSON with images",
         reader="sharegpt_json",
         open=_Sharegpt,
         loses=(_MARKER.format("<image>"),),
-        usage=f"LLaMA-Factory: `dataset_dir: THIS FOLDER`, `dataset: pf1m`, `media_dir: DATA_ROOT`. {_PATHS}.",
+        usage="LLaMA-Factory: `dataset_dir: THIS FOLDER`, `dataset: pf1m`, `media_dir: DATA_ROOT`.",
+        files="sharegpt.json",
+        features=features.sharegpt,
     ),
     "messages": Format(
         title="Messages with embedded images, Parquet",
@@ -152,9 +206,11 @@ FORMATS = {
         open=_Messages,
         loses=(),
         usage=(
-            '`datasets.load_dataset("parquet", data_files="data/*.parquet")` gives decoded images; `messages` and '
-            "`images` are what TRL trains on. `details` is JSON in text."
+            "TRL: `SFTTrainer` takes the columns `messages` and `images` of a vision-language model as they are; the "
+            "Hugging Face library decodes the images. `details` is JSON in text."
         ),
+        files="data/*.parquet",
+        embeds=True,
     ),
     "webdataset": Format(
         title="WebDataset tar files",
@@ -163,9 +219,12 @@ FORMATS = {
         loses=(_MARKER.format("<image>"),),
         usage=(
             "Per record `KEY.json` (ShareGPT's form), `KEY.txt` (the response alone) and the image files: `KEY.jpg`, "
-            "or `KEY.0.jpg`, `KEY.1.jpg` where there are several. The Hugging Face library opens such files only where "
-            "all records have the same kinds of members; `messages` is for it."
+            "or `KEY.0.jpg`, `KEY.1.jpg` where there are several. The Hugging Face library opens such files where "
+            "its columns are known, as the head of this card states them."
         ),
+        files="*.tar",
+        embeds=True,
+        features=features.webdataset,
     ),
     "datajuicer": Format(
         title="Data-Juicer JSON Lines",
@@ -175,6 +234,26 @@ FORMATS = {
             _MARKER.format("<__dj__image>") + " or `<|__dj__eoc|>`",
             "A text with a line that begins with `[[human]]: ` or `[[gpt]]: `",
         ),
-        usage=f"Data-Juicer: `dataset_path: datajuicer.jsonl`, which must lie in the data root. {_PATHS}.",
+        usage="Data-Juicer: `dataset_path: datajuicer.jsonl`, which must lie in DATA_ROOT.",
+        files="datajuicer.jsonl",
+        features=features.datajuicer,
+    ),
+    "swift": Format(
+        title="messages with image markers, JSON Lines",
+        reader="messages_json",
+        open=_Swift,
+        loses=(_MARKER.format("<image>"),),
+        usage="ms-swift: `swift sft --dataset swift.jsonl`, with `ROOT_IMAGE_DIR=DATA_ROOT`.",
+        files="swift.jsonl",
+        features=features.swift,
+    ),
+    "axolotl": Format(
+        title="messages with image paths, JSON Lines",
+        reader="messages_json",
+        open=_Axolotl,
+        loses=(),
+        usage="axolotl: `axolotl.yaml` holds the entry of `datasets`; start in DATA_ROOT.",
+        files="axolotl.jsonl",
+        features=features.axolotl,
     ),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from polite_flamingo.filter.decisions import read_decided
 from polite_flamingo.records import Rewrite, Sample
+from polite_flamingo.sources.licences import allows_commercial_use
 from polite_flamingo.sources.registry import catalogue
 
 Cut = tuple[tuple[float, str], ...]
@@ -45,13 +46,18 @@ class KeptRecord:
         return rewrite.as_sample(rewrite.rewritten, extras)
 
     @property
-    def permissive(self) -> bool:
-        """Whether the annotation's licence is known to allow commercial use, by the sample itself or the catalogue."""
+    def commercial_use(self) -> bool | None:
+        """Whether the annotation's licence allows commercial use; None: nobody says.
+
+        By the sample itself, else the catalogue, else, of one's own data, the licence's text.
+        """
         own = self.rewrite.extras.get("permissive")
-        if own is not None:
-            return own is True
+        if isinstance(own, bool):
+            return own
         entry = catalogue().get(self.rewrite.source)
-        return entry is not None and entry.permissive is True
+        if entry is not None and entry.group != "own":
+            return None if entry.permissive == "unknown" else entry.permissive
+        return allows_commercial_use(self.rewrite.licence)
 
 
 def read_kept(folder: Path) -> Iterator[KeptRecord]:

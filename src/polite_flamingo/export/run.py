@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
 from polite_flamingo.export.card import Contents, render_card
 from polite_flamingo.export.formats import FORMATS, Format
+from polite_flamingo.export.images import carried
 from polite_flamingo.export.jsonfile import JsonWriter
 from polite_flamingo.export.kept import read_kept
+from polite_flamingo.export.provenance import Provenance
 from polite_flamingo.io import locked, publishing, read_json, write_atomic, write_json
 
 CARD = "README.md"
@@ -27,8 +28,9 @@ def export(
     *,
     image_root: Path,
     filters: Path,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
     permissive_only: bool = False,
+    with_images: bool = False,
 ) -> dict[str, Any]:
     """Write the kept records in one format; the folder appears complete or not at all.
 
@@ -38,8 +40,9 @@ def export(
         out: The folder to write; one that an earlier export has written is replaced.
         image_root: Data root image paths are relative to.
         filters: Report of the stage ``filter``.
-        provenance: What the records were made with, for the card.
+        provenance: How the records were made, for the card.
         permissive_only: Leave out annotations whose licence is not known to allow commercial use.
+        with_images: Copy the image files into the folder, where the format does not embed them.
 
     Returns:
         The summary that is also written to ``export.json``.
@@ -55,8 +58,9 @@ def export(
     report = read_json(filters)
     out = out.absolute()
     with locked(out.with_name(f".{out.name}.lock"), where=out), publishing(out) as staging:
-        contents = _write(form, staging, image_root, pf1m, permissive_only)
-        write_atomic(staging / CARD, render_card(name, form, contents, report, provenance, permissive_only))
+        carry = with_images and not form.embeds
+        contents = _write(form, staging, image_root, pf1m, permissive_only, carry)
+        write_atomic(staging / CARD, render_card(form, contents, report, provenance, permissive_only, with_images))
         summary = {
             "format": name,
             "records": contents.written.total(),
@@ -79,15 +83,17 @@ def _check_replaceable(out: Path) -> None:
         raise ConfigError("folder holds something other than an export", value=str(out), next_step="name another --out")
 
 
-def _write(form: Format, folder: Path, image_root: Path, pf1m: Path, permissive_only: bool) -> Contents:
+def _write(form: Format, folder: Path, image_root: Path, pf1m: Path, permissive_only: bool, carry: bool) -> Contents:
     """Write the records to `folder`, those the format cannot hold by name to ``left_out.jsonl``, and count both."""
     contents = Contents()
     with form.open(folder, image_root) as writer, JsonWriter(folder / LEFT_OUT, lines=True) as left_out:
         for record in read_kept(pf1m):
-            if permissive_only and not record.permissive:
+            if permissive_only and not record.commercial_use:
                 contents.restricted[record.rewrite.licence] += 1
                 continue
             try:
+                if carry:
+                    record = carried(record, image_root, folder)
                 writer.add(record)
             except DataError as error:
                 contents.left_out[error.what] += 1

@@ -22,7 +22,9 @@ _UNITS = (
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 )  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_WORDS = {word: value for value, word in enumerate(_UNITS)} | {word: 10 * t for t, word in enumerate(_TENS, 2)}
+WORDS_OF_NUMBERS = {word: value for value, word in enumerate(_UNITS)} | {
+    word: 10 * t for t, word in enumerate(_TENS, 2)
+}
 _SOFT = {"a": 1, "an": 1, "one": 1, "single": 1, "pair": 2, "couple": 2, "both": 2, "no": 0, "none": 0, "not": 0}
 _NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+(?:\.\d+)?|[a-z]+(?:-[a-z]+)?")
 _YES, _NO = frozenset({"yes", "yeah", "yep", "correct", "true"}), frozenset({"no", "nope", "incorrect", "false"})
@@ -150,8 +152,8 @@ def _numbers(texts: Iterable[str]) -> tuple[set[float], set[float]]:
             implied.add(_SOFT[word])
         elif word[0].isdigit():
             stated.add(float(word.replace(",", "")))
-        elif word in _WORDS:
-            stated.add(_WORDS[word])
+        elif word in WORDS_OF_NUMBERS:
+            stated.add(WORDS_OF_NUMBERS[word])
         elif hyphen and tens in _TENS and unit in _UNITS[1:10]:
-            stated.add(_WORDS[tens] + _WORDS[unit])
+            stated.add(WORDS_OF_NUMBERS[tens] + WORDS_OF_NUMBERS[unit])
     return stated, implied

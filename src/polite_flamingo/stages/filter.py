@@ -21,6 +21,7 @@ from tqdm import tqdm
 from polite_flamingo.errors import DataError
 from polite_flamingo.export.pf1m import Pf1mWriter
 from polite_flamingo.filter.chain import Decision, FilterSettings
+from polite_flamingo.filter.concerns import Concerns
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import decision_row, record_row, schema
 from polite_flamingo.filter.sets import SetVerdicts, judge_sets, switched_on
@@ -51,6 +52,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     sets = judge_sets(scored / TABLE, settings)
     tally = Tally(switched_on(settings))
     recall = FilterRecall(load_ground_truth(params.image_root))
+    concerns = Concerns()
     with (
         publishing(out) as staging,
         Pf1mWriter(staging / "pf1m.json") as pf1m,
@@ -68,8 +70,12 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             (kept if decision.kept else rejected).write(record_row(decision))
             if decision.kept:
                 pf1m.write(decision.rewrite, decision.cut)
+                concerns.add(rewrite, decision.text)
+    found = concerns.report(sets.report, params.misplaced_judges)
+    for source, what in found:
+        LOG.warning("%s: %s", source, what)
     page = params.reports / "filtering.html"
-    write_report(out, page, image_root=params.image_root, profile=params.profile, sets=sets.report)
+    write_report(out, page, image_root=params.image_root, profile=params.profile, sets=sets.report, concerns=found)
 
     report = {
         **tally.report(),
@@ -78,6 +84,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "thresholds": settings.flat(),
         "overridden": _overridden(params),
         "off": [name for name, scorer in SCORED_BY.items() if getattr(params.backbones, scorer) == NONE],
+        "concerns": [concern._asdict() for concern in found],
     }
     if report["off"]:
         LOG.warning("filters that are off, for the profile names no scorer for them: %s", ", ".join(report["off"]))

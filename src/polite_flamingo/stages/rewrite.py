@@ -21,6 +21,7 @@ from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.rewrite.job import RewritingJob
+from polite_flamingo.rewrite.provenance import describe_rewriter
 from polite_flamingo.rewrite.tally import RewriteTally
 from polite_flamingo.tracking.base import Tracker
 from polite_flamingo.world.probes import make_probes
@@ -44,9 +45,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     journal = Path(".work") / f"rewrite-{params.profile}" / "journal"
     options = backend_options(params.runtime, params.image_root, params.models)
     job = RewritingJob(samples, total, journal, options)
+    backend, decoding = params.rewriter_backend, GenerationSettings.of(params.generation, seed=params.seed)
     progress = job.run(
-        params.rewriter_backend,
-        GenerationSettings.of(params.generation, seed=params.seed),
+        backend,
+        decoding,
         params.repair,
         tracker.metrics,
     )
@@ -69,6 +71,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         write_shards(staging, (rewrite.to_row() for rewrite in chain(rewrites, probes)))
         write_jsonl(staging / "quarantine.jsonl", lost)
     report = tally.report(probes, len(lost))
+    report["rewriter"] = describe_rewriter(backend, decoding, params.backbones.flamingo, params.distortion_backend)
     write_json(params.reports / "rewrite.json", report)
     tracker.params(params.generation.model_dump())
     tracker.metrics({k: float(v) for k, v in report.items() if isinstance(v, int | float)})

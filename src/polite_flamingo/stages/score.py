@@ -62,6 +62,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     report = summarise(map(Rewrite.from_row, read_shards(scored)))
     report["quarantined"] = len(lost)
     report["absent"] = sorted(set(SCORERS) - set(present))
+    report["models"] = {name: getattr(params.backbones, name) for name in present}
     write_json(params.reports / "score.json", report)
     tracker.params({"clip_mode": params.score.clip_mode, "absent": report["absent"]})
     tracker.metrics({f"{column}_mean": value["mean"] for column, value in report["columns"].items() if value["count"]})

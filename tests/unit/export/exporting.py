@@ -11,6 +11,7 @@ from PIL import Image as PILImage
 from tests.unit.filter.scoring import write_decided
 
 from polite_flamingo.export.kept import KeptRecord
+from polite_flamingo.export.provenance import Provenance
 from polite_flamingo.export.run import export
 from polite_flamingo.filter.chain import Decision
 from polite_flamingo.io import write_json
@@ -67,6 +68,8 @@ def write_kept(folder: Path, records: Sequence[KeptRecord]) -> None:
 class Project:
     """A data root with the images of some records, and the folders of a run."""
 
+    report = REPORT
+
     def __init__(self, path: Path, records: Sequence[KeptRecord]) -> None:
         self.root = path / "raw"
         self.root.mkdir()
@@ -86,7 +89,6 @@ class Project:
             out,
             image_root=self.root,
             filters=self.path / "filter.json",
-            provenance={"profile": "tiny"},
-            **options,
+            **{"provenance": Provenance("`some-model`", {"profile": "tiny"}), **options},
         )
         return out

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.export.exporting import Project, kept, several, write_kept
@@ -83,28 +84,13 @@ def test_the_hugging_face_library_opens_messages_with_decoded_images(tmp_path: P
     assert rows[3]["images"] == []
 
 
-def test_the_hugging_face_library_finds_the_messages_by_the_card(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_hugging_face_library_opens_the_folder_of_every_export(name: str, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    out = Project(tmp_path, several()).export("messages")
+    out = Project(tmp_path, several()).export(name, with_images=True)
     rows = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
-    assert rows["id"][1] == "vqav2/val/a.b/2"
-
-
-def test_the_hugging_face_library_opens_the_tar_files(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    out = Project(tmp_path, several()[:1]).export("webdataset")
-    options = {"data_files": str(out / "*.tar"), "split": "train", "streaming": True}
-    first = next(iter(datasets.load_dataset("webdataset", **options)))
-    assert (first["__key__"], first["txt"], first["png"].size) == ("000000000", "One.\n\nTwo.", (4, 4))
-
-
-@pytest.mark.parametrize("name", ["sharegpt", "datajuicer"])
-def test_the_hugging_face_library_finds_one_type_per_column(name: str, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    out = Project(tmp_path, several()).export(name)
-    (file,) = (path for path in out.iterdir() if path.stem == name)
-    rows = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
-    assert rows[2]["images"] == ["pairs/1.png", "pairs/1_2.png"]
+    assert rows.num_rows == 4
+    assert FORMATS[name].embeds or (out / "images" / "pairs" / "1_2.png").is_file()
 
 
 def test_llava_names_one_image_by_its_path_and_several_in_a_list(tmp_path: Path) -> None:
@@ -123,6 +109,36 @@ def test_sharegpt_has_as_many_markers_as_images_and_describes_itself(tmp_path: P
     described = json.loads((out / "dataset_info.json").read_text())["pf1m"]
     assert described["file_name"] == "sharegpt.json"
     assert described["columns"] == {"messages": "conversations", "images": "images"}
+
+
+def test_swift_has_text_with_markers_and_axolotl_parts_with_paths(tmp_path: Path) -> None:
+    project = Project(tmp_path, several())
+    swift, axolotl = (
+        json.loads((project.export(name, folder=name) / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")[2])
+        for name in ("swift", "axolotl")
+    )
+    answer = {"role": "assistant", "content": "A skier jumps."}
+    asked = {"role": "user", "content": "<image>\n<image>\nDescribe it."}
+    assert (swift["messages"], swift["images"]) == ([asked, answer], ["pairs/1.png", "pairs/1_2.png"])
+    assert axolotl["messages"][0]["content"] == [
+        {"type": "image", "path": "pairs/1.png"},
+        {"type": "image", "path": "pairs/1_2.png"},
+        {"type": "text", "text": "Describe it."},
+    ]
+    assert not [key for key in axolotl if "image" in key]  # axolotl would append them a second time
+    (entry,) = yaml.safe_load((project.path / "axolotl" / "axolotl.yaml").read_text())["datasets"]
+    assert (entry["path"], entry["type"], entry["field_messages"]) == ("axolotl.jsonl", "chat_template", "messages")
+
+
+@pytest.mark.parametrize("name", ["llava", "pf1m", "axolotl"])
+def test_an_export_with_images_is_read_back_without_the_data_root(name: str, tmp_path: Path) -> None:
+    project = Project(tmp_path, several())
+    project.export(name, with_images=True)
+    before = (project.root / "coco" / "a.png").read_bytes()
+    (project.root / "coco").rename(tmp_path / "coco")
+    first, *_ = read_back(project, name)
+    assert first.images[0].path == "exported/images/coco/a.png"
+    assert (project.root / first.images[0].path).read_bytes() == before
 
 
 def test_datajuicer_marks_images_speakers_and_the_end(tmp_path: Path) -> None:
@@ -255,7 +271,7 @@ def test_permissive_only_leaves_other_licences_out_and_says_so(tmp_path: Path) -
 def test_the_card_counts_by_source_and_split_and_tells_filters_and_thresholds(tmp_path: Path) -> None:
     card = (Project(tmp_path, several()).export("messages") / "README.md").read_text()
     assert "| vqav2 | val | vqa | 1 | CC BY 4.0 | yes |" in card
-    assert "| spot_the_diff | train | change | 1 | none stated | no or unknown |" in card
+    assert "| spot_the_diff | train | change | 1 | none stated | unknown |" in card
     assert "| length | 9 | 3 | 2 |" in card
     assert "| length.min_words | 3 |" in card
     assert "| filter.paragraphs.min_clip_logit | 17.0 | 2.0 |" in card

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-_SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
+SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
 
 
 class EndpointBackend:
@@ -95,7 +95,7 @@ class EndpointBackend:
         )
         self.usage = Usage()
         self.batch_size = 4 * self._options.concurrency  # slow answers hold up the end of a batch only
-        sent = settings.model_dump(include=_SENT)
+        sent = settings.model_dump(include=SENT)
         images = [self._options.image_edge, self._options.image_bytes]
         self.identity = fingerprint("openai", self._url, model, sent, images)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from polite_flamingo.records import Generated
 
 LOG = logging.getLogger(__name__)
+UNUSED = {"num_beams", "length_penalty"}  # of the decoding settings
 
 
 class HuggingFaceBackend:

@@ -35,6 +35,7 @@ def write_report(
     image_root: Path,
     profile: str,
     sets: Mapping[str, Any] | None = None,
+    concerns: Sequence[tuple[str, str]] = (),
     examples: int = EXAMPLES,
     image_bytes: int = IMAGE_BYTES,
 ) -> dict[str, int]:
@@ -46,6 +47,7 @@ def write_report(
         image_root: Folder that image paths are relative to.
         profile: Name for the heading.
         sets: Per source, ``near_duplicate_share`` and ``openings`` of the answers kept; left out if None.
+        concerns: Source, and what a person should look at in it.
         examples: Records to show; half of them near a threshold.
         image_bytes: Bytes that all images together may take in the file.
 
@@ -60,7 +62,7 @@ def write_report(
     collected = collect(pf1m, examples)
     gallery = Gallery(image_root, image_bytes)
     records = load_examples(pf1m, collected.examples, gallery)
-    page = render(collected, records, gallery.images, profile, sets or {})
+    page = render(collected, records, gallery.images, profile, sets or {}, concerns)
     write_atomic(out, page)
     return {
         "records": collected.total["records"],
@@ -104,6 +106,7 @@ def render(
     images: Sequence[Mapping[str, str]],
     profile: str,
     sets: Mapping[str, Any],
+    concerns: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The whole page as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -144,6 +147,7 @@ def render(
         sources=[_source(name, counts, fates, collected.filters) for name, counts in sources.items()],
         source_table=_source_table(sources, taking),
         filter_table=_filter_table(collected),
+        concerns=concerns,
         alike_table=_alike_table({name: sets[name] for name in sources if name in sets}),
         figures_on=[figures[key] for key in histograms if collected.scores[key].cuts],
         figures_off=[figures[key] for key in histograms if not collected.scores[key].cuts],

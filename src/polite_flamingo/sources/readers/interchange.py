@@ -96,7 +96,7 @@ def _content(content: Any, images: list[Any], offset: int) -> tuple[str, tuple[i
         if kind == "text":
             texts.append(part["text"] if isinstance(part.get("text"), str) else need(part, "text", str))
         elif kind == "image":
-            index, inline = part.get("index"), part.get("image")
+            index, inline = part.get("index"), part.get("image", part.get("path"))
             if inline is not None:
                 index = len(images)
                 images.append(inline)
