@@ -22,6 +22,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """The tiny profile in a folder with the pipeline's description and one source file."""
     for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
         shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "configs" / "profiles", tmp_path / "configs" / "profiles")
     (tmp_path / "src/polite_flamingo/train").mkdir(parents=True)
     (tmp_path / "src/polite_flamingo/train/loop.py").write_text("first = 1\n")
     loaded = load_params(ROOT / "params.yaml", "tiny")
