@@ -27,9 +27,11 @@ from polite_flamingo.jobs.settings import TextMachineSettings
 from polite_flamingo.model.settings import NONE, BackboneSettings, DecodingSettings
 from polite_flamingo.params_file import render, section_of
 from polite_flamingo.pipeline import stages_of
+from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
 from polite_flamingo.quality.settings import QualitySettings
 from polite_flamingo.registry.gate import RegistrySettings
 from polite_flamingo.rewrite.repair import RepairPolicy
+from polite_flamingo.rewrite.settings import RewritingSettings
 from polite_flamingo.scorers.load import SCORERS
 from polite_flamingo.scorers.settings import ScoreSettings
 from polite_flamingo.settings import Settings
@@ -66,6 +68,10 @@ class Paper(Settings):
     distort: DistortSettings = Field(DistortSettings(), description="section 3.1")
     rewriter: RewriterTraining = Field(RewriterTraining(), description="section 3.3, appendix A")
     generation: DecodingSettings = Field(DecodingSettings(), description="readme: inferencer(...) defaults")
+    rewriting: RewritingSettings = Field(
+        RewritingSettings(),
+        description="ours: how a rewriter that comes ready is asked (`rewriter_backend` of a profile)",
+    )
     repair: RepairPolicy = Field(
         RepairPolicy(),
         description="ours: a rewrite that is unchanged, repetitive, unfinished or leaks boxes is tried again",
@@ -205,6 +211,7 @@ class Params(Paper, Profile):
             for what, wanted in needs_base.items()
             if wanted and "instruction" not in self.roles
         ]
+        problems += self._style_problems()
         if self.rewrites and "annotation" not in self.roles:
             problems.append("there is nothing to rewrite: no source has the role annotation")
         if not self.rewrites and "annotation" in self.roles:
@@ -215,6 +222,19 @@ class Params(Paper, Profile):
         if self.profile in self.second_generation and not (self.trains_rewriter and self.tunes):
             problems.append("second_generation needs a trained rewriter and a tuned assistant")
         return problems
+
+    def _style_problems(self) -> list[str]:
+        """A style that cannot be used, or would have no effect."""
+        style = self.rewriting.style
+        if self.trains_rewriter and style != DEFAULT:
+            return [
+                f"rewriting.style: {style!r} has no effect: the trained rewriter is asked with the prompt of Figure 3"
+            ]
+        try:
+            load_prompts(style)
+        except ConfigError as error:
+            return [f"{error.where}: {error.what}: {error.value} ({error.next_step})"]
+        return []
 
     @property
     def data(self) -> Path:

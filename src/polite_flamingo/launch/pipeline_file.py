@@ -19,6 +19,7 @@ from polite_flamingo.io import fingerprint, hash_file, write_atomic
 from polite_flamingo.model.settings import BackboneSettings
 from polite_flamingo.params import Params, read_yaml
 from polite_flamingo.pipeline import BY_NAME, SECOND_GENERATION
+from polite_flamingo.prompts.rewriting import template_file
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # seven times as fast, where libyaml is there
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -113,6 +114,8 @@ def _stages(stages: Mapping[str, Mapping[str, Any]], params: Params, root: Path)
     absent = [f"models/${{profile}}/backbones/{name}" for name in sorted(unused)]
     absent += [_path(out) for name, stage in stages.items() if name not in own for out in _outs(stage)]
     profile = Path("configs", "profiles", f"{params.profile}.yaml")
+    style = template_file(params.rewriting.style)
+    template = [] if style is None or params.trains_rewriter else [style]
     clone = _is_clone(root)  # its params.yaml is whole: a test says so
     values = {
         str(profile): read_yaml(root / profile),
@@ -129,7 +132,8 @@ def _stages(stages: Mapping[str, Mapping[str, Any]], params: Params, root: Path)
     def chosen(name: str, stage: Mapping[str, Any]) -> dict[str, Any]:
         read = list(_params(stage.get("params", ()), values, params.profile))
         code = [] if clone else [{str(CODE): [name]}]
-        own = {"deps": list(filter(there, stage.get("deps", ()))), "params": [*read, *code]}
+        deps = [*filter(there, stage.get("deps", ())), *(template if name == "rewrite" else ())]
+        own = {"deps": deps, "params": [*read, *code]}
         return {key: value for key, value in {**stage, **own}.items() if value or key not in own}
 
     return {name: chosen(name, stage) if name in BY_NAME else dict(stage) for name, stage in own.items()}

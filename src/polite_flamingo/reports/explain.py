@@ -43,7 +43,9 @@ def explain(params: Params, name: str) -> str:
     for row in _rows(data / "pairs", "sample_id", record):
         lines += _pair(row)
     for row in _rows(data / "rewrites", "id", record):
-        lines += ["REWRITE", *_text("rewritten", row["rewritten"]), f"  finish reason  {row['finish_reason']}", ""]
+        lines += ["REWRITE", *_text("rewritten", row["rewritten"]), f"  finish reason  {row['finish_reason']}"]
+        extras = json.loads(row["extras"])
+        lines += [f"  {name:<14} {_value(extras[name])}" for name in ("prompt", "repair") if name in extras] + [""]
     for row in _rows(data / "scored", "id", record):
         lines += [*_scores(json.loads(row["scores"])), ""]
         if probe := json.loads(row["extras"]).get("probe"):

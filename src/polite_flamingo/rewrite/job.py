@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,10 @@ from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.outcomes import Outcome
 from polite_flamingo.jobs.progress import Progress, Report
 from polite_flamingo.jobs.questions import Input
+from polite_flamingo.prompts.rewriting import Kind, RewritingPrompt
 from polite_flamingo.records import Reject, Rewrite, Sample
-from polite_flamingo.rewrite.question import RewriteQuestion, question_of
+from polite_flamingo.rewrite.kinds import kind_of
+from polite_flamingo.rewrite.question import FIGURE_3_VERSION, RewriteQuestion, question_of
 from polite_flamingo.rewrite.repair import REWRITES, RepairingBackend, RepairPolicy, RewriteAnswer
 
 if TYPE_CHECKING:
@@ -33,12 +35,14 @@ class RewritingJob:
         total: Their number.
         journal: Folder of unfinished work.
         options: Machine and folders.
+        prompts: How a model that comes ready is asked (`prompts.rewriting`); None: the trained rewriter is asked.
     """
 
     samples: Path
     total: int
     journal: Path
     options: BackendOptions
+    prompts: Mapping[Kind, RewritingPrompt] | None = None
 
     def run(
         self, backend: str, settings: GenerationSettings, policy: RepairPolicy, report: Report | None = None
@@ -60,7 +64,7 @@ class RewritingJob:
         """Every answered annotation as a record without scores, in input order."""
         for sample, outcome in self._outcomes():
             if outcome.answer is not None:
-                yield as_rewrite(sample, outcome.answer), outcome.answer
+                yield as_rewrite(sample, outcome.answer, self._version(sample)), outcome.answer
 
     def lost(self) -> Iterator[Reject]:
         """Every annotation without an answer, and why."""
@@ -77,10 +81,13 @@ class RewritingJob:
         """The questions from a row on, each with the number of the next row."""
         (start,) = place or (0,)
         for row, sample in enumerate(self._read(start), start + 1):
-            yield question_of(sample), (row,)
+            yield question_of(sample, self.prompts), (row,)
 
     def _read(self, start: int = 0) -> Iterator[Sample]:
         return map(Sample.from_row, read_shards(self.samples, start=start))
+
+    def _version(self, sample: Sample) -> str:
+        return FIGURE_3_VERSION if self.prompts is None else self.prompts[kind_of(sample)].version
 
     def _outcomes(self) -> Iterator[tuple[Sample, Outcome[RewriteAnswer]]]:
         for sample, outcome in zip(self._read(), self._job.outcomes(), strict=True):
@@ -94,9 +101,12 @@ class RewritingJob:
             yield sample, outcome
 
 
-def as_rewrite(sample: Sample, answer: RewriteAnswer) -> Rewrite:
-    """Join a sample and its answer into a record without scores; what repair did is in ``extras["repair"]``."""
-    extras = dict(sample.extras)
+def as_rewrite(sample: Sample, answer: RewriteAnswer, prompt: str = FIGURE_3_VERSION) -> Rewrite:
+    """Join a sample and its answer into a record without scores.
+
+    The version of the prompt is in ``extras["prompt"]``, what repair did in ``extras["repair"]``.
+    """
+    extras = {**sample.extras, "prompt": prompt}
     if answer.attempts:
         kept = "raw" if answer.raw else "rewrite"
         extras["repair"] = {"attempts": answer.attempts, "fault": answer.fault, "kept": kept}

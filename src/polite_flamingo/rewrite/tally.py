@@ -32,6 +32,7 @@ class RewriteTally:
     kept_raw: int = 0
     tokens: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
+    prompts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     saved: Counter[str] = field(default_factory=Counter)
     judged: list[tuple[str, bool, bool]] = field(default_factory=list)
@@ -46,6 +47,7 @@ class RewriteTally:
         self.words_rewritten += len(rewrite.rewritten.split())
         self.tokens += answer.tokens
         self.by_source[rewrite.source] += 1
+        self.prompts[str(rewrite.extras["prompt"])] += 1
         if answer.attempts:
             self.faults[answer.fault] += 1
             self.repaired += not answer.raw
@@ -75,6 +77,7 @@ class RewriteTally:
             "mean_words_raw": _share(self.words_raw, self.rewritten),
             "mean_words_rewritten": _share(self.words_rewritten, self.rewritten),
             "by_source": dict(sorted(self.by_source.items())),
+            "prompts": dict(sorted(self.prompts.items())),
             "generated_tokens": self.tokens,
             "repair": {
                 "tried": self.faults.total(),

@@ -20,6 +20,7 @@ from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
+from polite_flamingo.prompts.rewriting import load_prompts
 from polite_flamingo.rewrite.job import RewritingJob
 from polite_flamingo.rewrite.provenance import describe_rewriter
 from polite_flamingo.rewrite.tally import RewriteTally
@@ -44,7 +45,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     # Unfinished work stays outside the published folder until that is complete.
     journal = Path(".work") / f"rewrite-{params.profile}" / "journal"
     options = backend_options(params.runtime, params.image_root, params.models)
-    job = RewritingJob(samples, total, journal, options)
+    prompts = None if params.trains_rewriter else load_prompts(params.rewriting.style)
+    job = RewritingJob(samples, total, journal, options, prompts)
     backend, decoding = params.rewriter_backend, GenerationSettings.of(params.generation, seed=params.seed)
     progress = job.run(
         backend,
@@ -71,6 +73,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         write_shards(staging, (rewrite.to_row() for rewrite in chain(rewrites, probes)))
         write_jsonl(staging / "quarantine.jsonl", lost)
     report = tally.report(probes, len(lost))
+    report["prompt_texts"] = {prompt.version: prompt.text for prompt in (prompts or {}).values()}
     report["rewriter"] = describe_rewriter(backend, decoding, params.backbones.flamingo, params.distortion_backend)
     write_json(params.reports / "rewrite.json", report)
     tracker.params(params.generation.model_dump())

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from polite_flamingo.errors import BusyError, ConfigError
+from polite_flamingo.launch.pipeline_file import read_stages, write_pipeline
 from polite_flamingo.launch.project import FOLDER, cache_folder, folder_of, project_of
+from polite_flamingo.params import load_params
 
 PROJECT = Path(__file__).resolve().parents[3]
 TEXT = "# comment\nprofile: tiny          # tiny | smol\nseed: 42\n"
@@ -143,3 +145,19 @@ def test_a_state_that_a_kill_has_torn_is_removed_but_never_the_projects_own(root
             assert state.exists() is kept, text
     with project_of("tiny", root):
         assert (root / "dvc.lock").read_text() == "of tiny"
+
+
+def test_dvc_watches_the_template_of_the_rewriting(tmp_path: Path) -> None:
+    (tmp_path / "configs" / "profiles").mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text("profile: mine\n")
+    (tmp_path / "configs" / "profiles" / "mine.yaml").write_text(
+        "sources: [{name: table, folder: ., role: annotation, split: all}]\nrewriter_backend: openai:http://x/v1#m\n"
+        "overrides: {rewriting: {style: ask.txt}}\n"
+    )
+    params = load_params(tmp_path / "params.yaml")
+    write_pipeline(params, tmp_path, tmp_path)
+    rewrite = read_stages(tmp_path / "dvc.yaml")["rewrite"]
+    assert "ask.txt" in rewrite["deps"]
+    assert {"configs/profiles/${profile}.yaml": ["rewriter_backend", "overrides.rewriting"]} in rewrite["params"]
+    (problem,) = params.contradictions()
+    assert "no such style, and no file of this name: ask.txt" in problem

@@ -11,7 +11,7 @@ from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.records import Generated, Image, Sample, Task, Turn
 from polite_flamingo.rewrite.job import as_rewrite
-from polite_flamingo.rewrite.question import RewriteQuestion, question_of
+from polite_flamingo.rewrite.question import FIGURE_3_VERSION, RewriteQuestion, question_of
 from polite_flamingo.rewrite.repair import REWRITES, RepairingBackend, RepairPolicy, RewriteAnswer
 
 VISIBLE = [name for name in FAULTS if name != "error"]
@@ -99,6 +99,10 @@ def test_an_annotation_becomes_a_question_and_a_rewrite():
     )  # fmt: skip
     assert question_of(sample) == RewriteQuestion("s", "What?", "red", ("b.png",))
     plain = as_rewrite(sample, RewriteAnswer("It is red.", "stop", 4))
-    assert (plain.rewritten, plain.raw_answer, plain.extras) == ("It is red.", "red", {"choices": []})
+    assert (plain.rewritten, plain.raw_answer, plain.extras) == (
+        "It is red.",
+        "red",
+        {"choices": [], "prompt": FIGURE_3_VERSION},
+    )
     raw = as_rewrite(sample, RewriteAnswer("red", "stop", 4, 2, "unchanged", raw=True))
     assert raw.extras["repair"] == {"attempts": 2, "fault": "unchanged", "kept": "raw"}
