@@ -18,7 +18,7 @@ from typing import Any
 from polite_flamingo.errors import ConfigError, did_you_mean
 
 
-class Kind(StrEnum):
+class TaskKind(StrEnum):
     """What a raw answer is, as far as it takes an instruction of its own to rewrite it."""
 
     CAPTION = "caption"
@@ -49,24 +49,24 @@ SURVIVES = (
     "boxes. Reply with the rewritten answer alone."
 )
 
-KINDS: Mapping[Kind, str] = {
-    Kind.CAPTION: "The draft holds one or more captions of the image, perhaps with a list of objects. Merge them into "
+KINDS: Mapping[TaskKind, str] = {
+    TaskKind.CAPTION: "The draft holds one or more captions of the image, perhaps with a list of objects. Merge them into "
     "one description: say once what several of them say, and everything that only one of them says.",
-    Kind.CLASSIFICATION: "The draft is the class of what the image shows. Name exactly this class, no broader and no "
+    TaskKind.CLASSIFICATION: "The draft is the class of what the image shows. Name exactly this class, no broader and no "
     "narrower one, and mention what can be seen in the image that speaks for it.",
-    Kind.CHANGE: "The draft tells what differs between the first image and the second. Keep the direction (what was "
+    TaskKind.CHANGE: "The draft tells what differs between the first image and the second. Keep the direction (what was "
     "there before, what is there after) and every difference; where it says that nothing changed, say so.",
-    Kind.SHORT_ANSWER: "The draft is a word or a few. Make it a sentence that answers the request with these very "
+    TaskKind.SHORT_ANSWER: "The draft is a word or a few. Make it a sentence that answers the request with these very "
     "words.",
-    Kind.RATIONALE: "The draft is an answer with its reasons. State the answer as it is and give all of its reasons, "
+    TaskKind.RATIONALE: "The draft is an answer with its reasons. State the answer as it is and give all of its reasons, "
     "well connected; add none.",
-    Kind.COUNTING: "The draft is a number, or numbers of things. Repeat each number exactly, without 'about' or 'at "
+    TaskKind.COUNTING: "The draft is a number, or numbers of things. Repeat each number exactly, without 'about' or 'at "
     "least', and say what is counted.",
-    Kind.YES_NO: "The draft says yes or no, true or false. Begin with it or state it without doubt, never the "
+    TaskKind.YES_NO: "The draft says yes or no, true or false. Begin with it or state it without doubt, never the "
     "opposite, and say which claim it is about.",
-    Kind.TEXT_IN_IMAGE: "The draft is text that is written in the image. Quote it letter by letter, its spelling, "
+    TaskKind.TEXT_IN_IMAGE: "The draft is text that is written in the image. Quote it letter by letter, its spelling, "
     "capitals and digits included; translate and correct nothing.",
-    Kind.GENERAL: "The draft answers the request in its own terms.",
+    TaskKind.GENERAL: "The draft answers the request in its own terms.",
 }
 
 STYLES: Mapping[str, str] = {
@@ -103,7 +103,7 @@ class RewritingPrompt:
     """
 
     style: str
-    kind: Kind
+    kind: TaskKind
     request: str
     guidance: str
     system: str = SYSTEM
@@ -134,7 +134,7 @@ class RewritingPrompt:
         ]
 
 
-def load_prompts(style: str, root: Path = Path()) -> dict[Kind, RewritingPrompt]:
+def load_prompts(style: str, root: Path = Path()) -> dict[TaskKind, RewritingPrompt]:
     """The request for each kind of task.
 
     Args:
@@ -145,9 +145,9 @@ def load_prompts(style: str, root: Path = Path()) -> dict[Kind, RewritingPrompt]
         ConfigError: there is no such style or file, or the template has an unknown field or lacks a needed one.
     """
     if style in STYLES:
-        return {kind: RewritingPrompt(style, kind, REQUEST, _guidance(style, kind)) for kind in Kind}
+        return {kind: RewritingPrompt(style, kind, REQUEST, _guidance(style, kind)) for kind in TaskKind}
     template = _read(style, root)
-    return {kind: RewritingPrompt(Path(style).name, kind, template, _guidance(DEFAULT, kind)) for kind in Kind}
+    return {kind: RewritingPrompt(Path(style).name, kind, template, _guidance(DEFAULT, kind)) for kind in TaskKind}
 
 
 def template_file(style: str) -> str | None:
@@ -155,7 +155,7 @@ def template_file(style: str) -> str | None:
     return None if style in STYLES else style
 
 
-def _guidance(style: str, kind: Kind) -> str:
+def _guidance(style: str, kind: TaskKind) -> str:
     return f"{STYLES[style]} {KINDS[kind]} {SURVIVES}"
 
 

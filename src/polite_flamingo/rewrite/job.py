@@ -16,7 +16,7 @@ from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.outcomes import Outcome
 from polite_flamingo.jobs.progress import Progress, Report
 from polite_flamingo.jobs.questions import Input
-from polite_flamingo.prompts.rewriting import Kind, RewritingPrompt
+from polite_flamingo.prompts.rewriting import RewritingPrompt, TaskKind
 from polite_flamingo.records import Reject, Rewrite, Sample
 from polite_flamingo.rewrite.kinds import kind_of
 from polite_flamingo.rewrite.question import FIGURE_3_VERSION, RewriteQuestion, question_of
@@ -42,7 +42,7 @@ class RewritingJob:
     total: int
     journal: Path
     options: BackendOptions
-    prompts: Mapping[Kind, RewritingPrompt] | None = None
+    prompts: Mapping[TaskKind, RewritingPrompt] | None = None
 
     def run(
         self, backend: str, settings: GenerationSettings, policy: RepairPolicy, report: Report | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from polite_flamingo.prompts.requests import CLASSIFY
-from polite_flamingo.prompts.rewriting import Kind
+from polite_flamingo.prompts.rewriting import TaskKind
 from polite_flamingo.records import Sample, Task
 
 TEXT_SETS = frozenset({"ocrvqa", "textcaps", "textvqa"})  # their answers are what is written in the image
@@ -20,27 +20,27 @@ _WRITTEN = re.compile(
 _REASON = re.compile(r"\b(?:because|since|therefore|so that)\b")
 
 
-def kind_of(sample: Sample) -> Kind:
+def kind_of(sample: Sample) -> TaskKind:
     """The kind of task of an annotation, from what is asked, the raw answer and what its data set adds to it."""
     answer, question = sample.response.strip().lower(), sample.instruction.lower()
     words = answer.split()
     if sample.task is Task.CHANGE:
-        return Kind.CHANGE
+        return TaskKind.CHANGE
     if sample.task.is_caption:
         named = len(words) <= CLASS_WORDS and not sample.extras.get("boxes")
-        return Kind.CLASSIFICATION if named or sample.instruction in CLASSIFY else Kind.CAPTION
+        return TaskKind.CLASSIFICATION if named or sample.instruction in CLASSIFY else TaskKind.CAPTION
     if sample.extras.get("rationales") or (sample.task.is_vqa and _REASON.search(answer)):
-        return Kind.RATIONALE
+        return TaskKind.RATIONALE
     if not sample.task.is_vqa:
-        return Kind.GENERAL
+        return TaskKind.GENERAL
     first = _FIRST.match(answer)
     if first is not None and first.group(1) in _POLAR:
-        return Kind.YES_NO
+        return TaskKind.YES_NO
     if _COUNT.search(question):
-        return Kind.COUNTING
+        return TaskKind.COUNTING
     if sample.source in TEXT_SETS or _WRITTEN.search(question):
-        return Kind.TEXT_IN_IMAGE
-    return Kind.RATIONALE if len(words) > REASON_WORDS else Kind.SHORT_ANSWER
+        return TaskKind.TEXT_IN_IMAGE
+    return TaskKind.RATIONALE if len(words) > REASON_WORDS else TaskKind.SHORT_ANSWER
 
 
 def fields_of(sample: Sample) -> tuple[tuple[str, str], ...]:

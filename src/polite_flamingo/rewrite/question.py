@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.prompts.rewriting import DEFAULT, Kind, RewritingPrompt, load_prompts
+from polite_flamingo.prompts.rewriting import DEFAULT, RewritingPrompt, TaskKind, load_prompts
 from polite_flamingo.prompts.templates import rewriter_prompt
 from polite_flamingo.records import Sample
 from polite_flamingo.rewrite.kinds import fields_of, kind_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FIGURE_3 = rewriter_prompt("{}", "{}", 1)
 FIGURE_3_VERSION = f"figure 3@{hashlib.sha256(FIGURE_3.encode()).hexdigest()[:8]}"
-PLAIN = load_prompts(DEFAULT)[Kind.GENERAL]
+PLAIN = load_prompts(DEFAULT)[TaskKind.GENERAL]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class RewriteQuestion:
         return rewriter_prompt(plain(self.instruction), plain(self.draft), len(self.images))
 
 
-def question_of(sample: Sample, prompts: Mapping[Kind, RewritingPrompt] | None = None) -> RewriteQuestion:
+def question_of(sample: Sample, prompts: Mapping[TaskKind, RewritingPrompt] | None = None) -> RewriteQuestion:
     """What to ask for an annotation: its first turn, the whole raw answer (captions, boxes) as the draft.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.prompts.rewriting import KINDS, STYLES, SURVIVES, Kind, load_prompts, text_of
+from polite_flamingo.prompts.rewriting import KINDS, STYLES, SURVIVES, TaskKind, load_prompts, text_of
 from polite_flamingo.records import Image, Sample, Task, Turn
 from polite_flamingo.rewrite.kinds import kind_of
 from polite_flamingo.rewrite.question import FIGURE_3, question_of
@@ -21,19 +21,25 @@ def sample(task: Task, question: str, answer: str, **extras: object) -> Sample:
 @pytest.mark.parametrize(
     ("task", "question", "answer", "extras", "kind"),
     [
-        (Task.CAPTION, "Describe the image.", "A red bus in the street.", {}, Kind.CAPTION),
-        (Task.CAPTION, "What is this?", "golden retriever", {}, Kind.CLASSIFICATION),
-        (Task.CAPTION, "Describe the image.", "Two dogs.", {"boxes": [["dog", 0, 0, 1, 1]]}, Kind.CAPTION),
-        (Task.CHANGE, "What changed?", "no change", {}, Kind.CHANGE),
-        (Task.VQA, "What color is it?", "red", {}, Kind.SHORT_ANSWER),
-        (Task.VQA, "Why?", "Answer: Rain. The street is wet.", {"rationales": ["The street is wet."]}, Kind.RATIONALE),
-        (Task.VQA, "Is it wet?", "yes because it rains", {}, Kind.RATIONALE),
-        (Task.VQA, "How many dogs are there?", "2", {}, Kind.COUNTING),
-        (Task.VQA, "Are there two dogs?", "Answer: No", {}, Kind.YES_NO),
-        (Task.VQA, 'True or false: "a cat"', "True", {}, Kind.YES_NO),
-        (Task.VQA, "What does the sign say?", "STOP", {}, Kind.TEXT_IN_IMAGE),
-        (Task.VQA, "What is the person holding?", "nothing", {}, Kind.SHORT_ANSWER),
-        (Task.DIALOGUE, "Tell me more.", "It is red.", {}, Kind.GENERAL),
+        (Task.CAPTION, "Describe the image.", "A red bus in the street.", {}, TaskKind.CAPTION),
+        (Task.CAPTION, "What is this?", "golden retriever", {}, TaskKind.CLASSIFICATION),
+        (Task.CAPTION, "Describe the image.", "Two dogs.", {"boxes": [["dog", 0, 0, 1, 1]]}, TaskKind.CAPTION),
+        (Task.CHANGE, "What changed?", "no change", {}, TaskKind.CHANGE),
+        (Task.VQA, "What color is it?", "red", {}, TaskKind.SHORT_ANSWER),
+        (
+            Task.VQA,
+            "Why?",
+            "Answer: Rain. The street is wet.",
+            {"rationales": ["The street is wet."]},
+            TaskKind.RATIONALE,
+        ),
+        (Task.VQA, "Is it wet?", "yes because it rains", {}, TaskKind.RATIONALE),
+        (Task.VQA, "How many dogs are there?", "2", {}, TaskKind.COUNTING),
+        (Task.VQA, "Are there two dogs?", "Answer: No", {}, TaskKind.YES_NO),
+        (Task.VQA, 'True or false: "a cat"', "True", {}, TaskKind.YES_NO),
+        (Task.VQA, "What does the sign say?", "STOP", {}, TaskKind.TEXT_IN_IMAGE),
+        (Task.VQA, "What is the person holding?", "nothing", {}, TaskKind.SHORT_ANSWER),
+        (Task.DIALOGUE, "Tell me more.", "It is red.", {}, TaskKind.GENERAL),
     ],
 )
 def test_the_kind_of_task(task, question, answer, extras, kind):
@@ -49,7 +55,7 @@ def test_every_style_and_kind_shows_the_answer_and_says_that_it_survives():
             assert "{2} red" in text, "braces of the data are no fields"
             assert KINDS[kind] in text and SURVIVES in text, (style, kind)
             versions.add(prompt.version)
-    assert len(versions) == len(STYLES) * len(Kind)
+    assert len(versions) == len(STYLES) * len(TaskKind)
 
 
 def test_a_template_of_ones_own_and_what_its_change_changes(tmp_path: Path):
