@@ -50,23 +50,38 @@ SURVIVES = (
 )
 
 KINDS: Mapping[TaskKind, str] = {
-    TaskKind.CAPTION: "The draft holds one or more captions of the image, perhaps with a list of objects. Merge them into "
-    "one description: say once what several of them say, and everything that only one of them says.",
-    TaskKind.CLASSIFICATION: "The draft is the class of what the image shows. Name exactly this class, no broader and no "
-    "narrower one, and mention what can be seen in the image that speaks for it.",
-    TaskKind.CHANGE: "The draft tells what differs between the first image and the second. Keep the direction (what was "
-    "there before, what is there after) and every difference; where it says that nothing changed, say so.",
-    TaskKind.SHORT_ANSWER: "The draft is a word or a few. Make it a sentence that answers the request with these very "
-    "words.",
-    TaskKind.RATIONALE: "The draft is an answer with its reasons. State the answer as it is and give all of its reasons, "
-    "well connected; add none.",
-    TaskKind.COUNTING: "The draft is a number, or numbers of things. Repeat each number exactly, without 'about' or 'at "
-    "least', and say what is counted.",
-    TaskKind.YES_NO: "The draft says yes or no, true or false. Begin with it or state it without doubt, never the "
-    "opposite, and say which claim it is about.",
-    TaskKind.TEXT_IN_IMAGE: "The draft is text that is written in the image. Quote it letter by letter, its spelling, "
-    "capitals and digits included; translate and correct nothing.",
-    TaskKind.GENERAL: "The draft answers the request in its own terms.",
+    TaskKind.CAPTION: (
+        "The draft holds one or more captions of the image, perhaps with a list of objects. Merge them into one "
+        "description: say once what several of them say, and everything that only one of them says."
+    ),
+    TaskKind.CLASSIFICATION: (
+        "The draft is the class of what the image shows. Name exactly this class, no broader and no narrower one, "
+        "and mention what can be seen in the image that speaks for it."
+    ),
+    TaskKind.CHANGE: (
+        "The draft tells what differs between the first image and the second. Keep the direction (what was there "
+        "before, what is there after) and every difference; where it says that nothing changed, say so."
+    ),
+    TaskKind.SHORT_ANSWER: (
+        "The draft is a word or a few. Make it a sentence that answers the request with these very words."
+    ),
+    TaskKind.RATIONALE: (
+        "The draft is an answer with its reasons. State the answer as it is and give all of its reasons, well "
+        "connected; add none."
+    ),
+    TaskKind.COUNTING: (
+        "The draft is a number, or numbers of things. Repeat each number exactly, without 'about' or 'at least', "
+        "and say what is counted."
+    ),
+    TaskKind.YES_NO: (
+        "The draft says yes or no, true or false. Begin with it or state it without doubt, never the opposite, and "
+        "say which claim it is about."
+    ),
+    TaskKind.TEXT_IN_IMAGE: (
+        "The draft is text that is written in the image. Quote it letter by letter, its spelling, capitals and "
+        "digits included; translate and correct nothing."
+    ),
+    TaskKind.GENERAL: ("The draft answers the request in its own terms."),
 }
 
 STYLES: Mapping[str, str] = {

@@ -29,8 +29,8 @@ def sample(task: Task, question: str, answer: str, **extras: object) -> Sample:
         (
             Task.VQA,
             "Why?",
-            "Answer: Rain. The street is wet.",
-            {"rationales": ["The street is wet."]},
+            "Answer: Rain. It is wet.",
+            {"rationales": ["It is wet."]},
             TaskKind.RATIONALE,
         ),
         (Task.VQA, "Is it wet?", "yes because it rains", {}, TaskKind.RATIONALE),
