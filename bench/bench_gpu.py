@@ -40,6 +40,7 @@ from polite_flamingo.model.quantize import quantize_decoder
 from polite_flamingo.model.settings import GenerationSettings, LoraSettings
 from polite_flamingo.model.shapes import Blueprint, blueprint, count, random_parts
 from polite_flamingo.params import Params, load_params
+from polite_flamingo.plan.paper import TABLE_4
 from polite_flamingo.plan.training import SUPERVISED_SHARE
 from polite_flamingo.train.data import IGNORED, Example, FixedExamples
 from polite_flamingo.train.feed import Feed, Position
@@ -49,12 +50,6 @@ from polite_flamingo.train.settings import TrainSettings
 
 PAGE, MARK = ROOT / "docs" / "gpu.md", "gpu figures"
 PAPER_GPUS = 8
-TABLE4 = {  # samples, epochs, hours on eight A100
-    "rewriter": (255_000, 3, 11.8),
-    "stage1": (772_000, 1, 11.8),
-    "stage2": (1_070_000, 3, 9.5),
-    "stage3": (772_000, 1, 11.5),
-}
 CARDS = {  # part of the card's name -> dense bfloat16 operations, bytes of memory per second: the vendor's data sheets
     "H200": (989e12, 4.8e12),
     "H100 PCIe": (756e12, 2.0e12),
@@ -241,9 +236,9 @@ def train_step(
         tensor.requires_grad_(False)
         tensor.data = tensor.data.to(case.dtype)
     tokens = training.sequences * training.context
-    samples, epochs, hours = TABLE4[training.name]
+    paper = TABLE_4[training.name]
+    theirs = paper.samples * paper.epochs / (3600 * paper.hours * PAPER_GPUS)
     counts = count(case.base, training.groups, training.lora, case.params.tune.common.resolution)
-    work = 3600 * hours * PAPER_GPUS
     operations = flops_per_token(counts.total, counts.learned, checkpointing=False) * tokens
     return {
         "learned": sum(tensor.numel() for tensor in learned.values()),
@@ -255,7 +250,7 @@ def train_step(
         "estimated_bytes": estimate(case, training, micro),
         "flops_utilisation": None if peak is None else operations / seconds[-1] / peak,
         "samples_per_second": training.sequences / seconds[-1],
-        "paper_samples_per_second": None if case.dry else samples * epochs / work,
+        "paper_samples_per_second": None if case.dry else theirs,
     }
 
 

@@ -29,7 +29,9 @@ EDITS = re.findall(r"   ```diff\n(.*?)   ```", PAGE, flags=re.DOTALL)
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the section touches, with its code written where it says, and a few scored records."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(PROJECT / "src", folder / "src", ignore=shutil.ignore_patterns("assets", "__pycache__"))
+    shutil.copytree(
+        PROJECT / "src", folder / "src", symlinks=True, ignore=shutil.ignore_patterns("assets", "__pycache__")
+    )
     shutil.copytree(PROJECT / "configs", folder / "configs")
     shutil.copy(PROJECT / "params.yaml", folder)
     shutil.copy(PROJECT / "pyproject.toml", folder)
