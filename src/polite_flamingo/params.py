@@ -414,7 +414,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError("file does not exist", where=path, next_step="run from the top of the project") from None
+        hint = "run from the top of a project, or make one here: `polite-flamingo init DATA`"
+        raise ConfigError("file does not exist", where=path, next_step=hint) from None
     except (YAMLError, UnicodeDecodeError) as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = "" if mark is None else f", line {mark.line + 1}"

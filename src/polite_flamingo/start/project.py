@@ -26,6 +26,7 @@ IGNORED = """\
 /mlartifacts/
 /mlflow.db
 /gx/
+/dvc_plots/
 __pycache__/
 """
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"

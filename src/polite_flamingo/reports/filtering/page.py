@@ -207,7 +207,8 @@ def _filter_table(collected: Collected) -> PageTable:
         left -= total[name]
         counts = (collected.applied[name], total[name], collected.alone[name], left)
         rows.append([charts.title(name), *(f"{count:,}" for count in counts)])
-        notes.append("; ".join(_threshold(scores, len(used) > 1) for scores in used))
+        idle = "" if collected.applied[name] else "off: no record has its score"
+        notes.append("; ".join(_threshold(scores, len(used) > 1) for scores in used) or idle)
     return PageTable(["filter and threshold", "applies", "took", "alone", "left"], rows, notes)
 
 
