@@ -54,6 +54,7 @@ NOT_REPLACED = {  # dvc.yaml watches no such key of profiles: a profile's value 
 
 
 TRAINED = "flamingo"  # the rewriter that the pipeline trains; other backends come ready
+SCORED_BY = {"sts": "sts", "paragraphs": "clip", "nli": "nli"}  # filter -> the scorer it goes by
 JUDGES = ("nli", "reward", "sts")  # of the evaluation
 
 
@@ -189,6 +190,11 @@ class Params(Paper, Profile):
         trains = self.trains_rewriter or self.tunes
         named = self.backbones.model_dump().items()
         return {name: origin for name, origin in named if origin != NONE and (trains or name != "flamingo")}
+
+    @property
+    def filters_off(self) -> list[str]:
+        """Filters without the scorer that they go by."""
+        return [name for name, scorer in SCORED_BY.items() if getattr(self.backbones, scorer) == NONE]
 
     @property
     def misplaced_judges(self) -> list[str]:

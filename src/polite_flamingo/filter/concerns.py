@@ -15,7 +15,7 @@ from math import log
 from typing import Any, NamedTuple
 
 from polite_flamingo.records import Rewrite
-from polite_flamingo.scorers.checks import WORDS_OF_NUMBERS
+from polite_flamingo.scorers.text import WORDS_OF_NUMBERS
 
 FEWEST = 5  # records of a source below which nothing is concluded
 SAME_SHARE = 0.1  # of a source's records with one and the same answer, to different raw answers

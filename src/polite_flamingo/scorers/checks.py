@@ -15,16 +15,8 @@ from typing import Any
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.objects import Vocabulary, annotated_objects, annotation, vocabulary_of
-from polite_flamingo.scorers.text import without_boxes
+from polite_flamingo.scorers.text import TENS, UNITS, WORDS_OF_NUMBERS, without_boxes
 
-_UNITS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-)  # fmt: skip
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-WORDS_OF_NUMBERS = {word: value for value, word in enumerate(_UNITS)} | {
-    word: 10 * t for t, word in enumerate(_TENS, 2)
-}
 _SOFT = {"a": 1, "an": 1, "one": 1, "single": 1, "pair": 2, "couple": 2, "both": 2, "no": 0, "none": 0, "not": 0}
 _NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+(?:\.\d+)?|[a-z]+(?:-[a-z]+)?")
 _YES, _NO = frozenset({"yes", "yeah", "yep", "correct", "true"}), frozenset({"no", "nope", "incorrect", "false"})
@@ -154,6 +146,6 @@ def _numbers(texts: Iterable[str]) -> tuple[set[float], set[float]]:
             stated.add(float(word.replace(",", "")))
         elif word in WORDS_OF_NUMBERS:
             stated.add(WORDS_OF_NUMBERS[word])
-        elif hyphen and tens in _TENS and unit in _UNITS[1:10]:
+        elif hyphen and tens in TENS and unit in UNITS[1:10]:
             stated.add(WORDS_OF_NUMBERS[tens] + WORDS_OF_NUMBERS[unit])
     return stated, implied

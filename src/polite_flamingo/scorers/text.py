@@ -13,6 +13,12 @@ from typing import Any
 
 from polite_flamingo.records import Rewrite
 
+UNITS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+WORDS_OF_NUMBERS = {word: value for value, word in enumerate(UNITS)} | {word: 10 * t for t, word in enumerate(TENS, 2)}
 BREAK = "\n\n"  # between paragraphs
 N = 4
 _WORD = re.compile(r"\w+")

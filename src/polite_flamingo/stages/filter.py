@@ -29,7 +29,6 @@ from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import count_rows, decide_table
 from polite_flamingo.filter.tally import Tally
 from polite_flamingo.io import ShardWriter, count_shards, publishing, read_shards, write_json
-from polite_flamingo.model.settings import NONE
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report
@@ -40,7 +39,6 @@ from polite_flamingo.world.recall import FilterRecall
 from polite_flamingo.world.truth import load_ground_truth
 
 LOG = logging.getLogger(__name__)
-SCORED_BY = {"sts": "sts", "paragraphs": "clip", "nli": "nli"}  # filter -> the scorer it goes by
 
 
 def run(params: Params, tracker: Tracker) -> dict[str, Any]:
@@ -83,7 +81,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         "sets": dict(sets.report),
         "thresholds": settings.flat(),
         "overridden": _overridden(params),
-        "off": [name for name, scorer in SCORED_BY.items() if getattr(params.backbones, scorer) == NONE],
+        "off": params.filters_off,
         "concerns": [concern._asdict() for concern in found],
     }
     if report["off"]:
