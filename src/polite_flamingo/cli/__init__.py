@@ -26,6 +26,7 @@ from polite_flamingo.cli import (
     models,
     params,
     plan,
+    preview,
     registry,
     report,
     rescore,
@@ -64,7 +65,7 @@ VERBS = Verbs(
     ],
 )
 for _verb in (
-    *stages.VERBS, init.init, report.report, report.reproduce, report.explain, results.results,
+    *stages.VERBS, init.init, preview.preview, report.report, report.reproduce, report.explain, results.results,
     filtering.filtering_report,
     filtering.whatif, rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export,
     models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,

@@ -13,6 +13,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import fingerprint, read_shards
 from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executor
 from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.executor import Executor
 from polite_flamingo.jobs.outcomes import Outcome
 from polite_flamingo.jobs.progress import Progress, Report
 from polite_flamingo.jobs.questions import Input
@@ -55,10 +56,13 @@ class RewritingJob:
             policy: When an answer is generated again.
             report: Gets the progress.
         """
-        questions = Input(fingerprint(self.samples), self._questions)
         use = partial(RepairingBackend, policy=policy)
         with closing(open_text_executor(backend, settings, self.options, use)) as executor:
-            return run(self._job, questions, executor, report)
+            return self.run_with(executor, report)
+
+    def run_with(self, executor: Executor[RewriteQuestion, RewriteAnswer], report: Report | None = None) -> Progress:
+        """The same with whoever answers at hand."""
+        return run(self._job, Input(fingerprint(self.samples), self._questions), executor, report)
 
     def rewrites(self) -> Iterator[tuple[Rewrite, RewriteAnswer]]:
         """Every answered annotation as a record without scores, in input order."""

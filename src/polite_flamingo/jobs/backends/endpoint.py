@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -153,14 +154,16 @@ class EndpointBackend:
             name = hashlib.sha256(json.dumps([self._url, body], sort_keys=True).encode()).hexdigest()
             reply = await asyncio.to_thread(self._cache.recall, name)
             if reply is not None:
-                self.usage.cached += 1
+                self.usage.recall(reply)
                 return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
+            started = time.monotonic()
             try:
                 reply = await self._client.ask(body)
             except (PassingError, RecordError) as error:
                 self._count_failure(error)
                 return Failure(f"error: {error}")
             self._count(reply)
+            self.usage.seconds += time.monotonic() - started
             await asyncio.to_thread(self._cache.remember, name, reply)
             return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
 

@@ -16,22 +16,28 @@ class Usage:
         retries: Repetitions among them.
         answered: Answers received.
         cached: Answers taken from the cache instead.
+        cached_prompt_tokens: Tokens of their prompts, counted when they were received.
+        cached_completion_tokens: Tokens of these answers.
         failed: Requests that ended as a record's error.
         prompt_tokens: Tokens of the prompts answered, as the endpoint counts them.
         completion_tokens: Tokens of the answers.
         uncounted: Answers that came without counts.
         cost: Price of the counted tokens.
+        seconds: Time of the answers received, repetitions and pauses included, added up.
     """
 
     requests: int = 0
     retries: int = 0
     answered: int = 0
     cached: int = 0
+    cached_prompt_tokens: int = 0
+    cached_completion_tokens: int = 0
     failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     uncounted: int = 0
     cost: float = 0.0
+    seconds: float = 0.0
 
     def add(self, reply: Reply, price_in: float, price_out: float) -> None:
         """Count an answer; the prices are of a million tokens."""
@@ -42,3 +48,9 @@ class Usage:
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
         self.cost += (reply.prompt_tokens * price_in + reply.completion_tokens * price_out) / 1_000_000
+
+    def recall(self, reply: Reply) -> None:
+        """Count an answer of the cache, which costs nothing again."""
+        self.cached += 1
+        self.cached_prompt_tokens += reply.prompt_tokens or 0
+        self.cached_completion_tokens += reply.completion_tokens or 0

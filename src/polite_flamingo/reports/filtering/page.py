@@ -36,6 +36,7 @@ def write_report(
     profile: str,
     sets: Mapping[str, Any] | None = None,
     concerns: Sequence[tuple[str, str]] = (),
+    costs: PageTable | None = None,
     examples: int = EXAMPLES,
     image_bytes: int = IMAGE_BYTES,
 ) -> dict[str, int]:
@@ -48,6 +49,7 @@ def write_report(
         profile: Name for the heading.
         sets: Per source, ``near_duplicate_share`` and ``openings`` of the answers kept; left out if None.
         concerns: Source, and what a person should look at in it.
+        costs: Of a preview: what the whole run takes.
         examples: Records to show; half of them near a threshold.
         image_bytes: Bytes that all images together may take in the file.
 
@@ -62,7 +64,7 @@ def write_report(
     collected = collect(pf1m, examples)
     gallery = Gallery(image_root, image_bytes)
     records = load_examples(pf1m, collected.examples, gallery)
-    page = render(collected, records, gallery.images, profile, sets or {}, concerns)
+    page = render(collected, records, gallery.images, profile, sets or {}, concerns, costs)
     write_atomic(out, page)
     return {
         "records": collected.total["records"],
@@ -107,6 +109,7 @@ def render(
     profile: str,
     sets: Mapping[str, Any],
     concerns: Sequence[tuple[str, str]] = (),
+    costs: PageTable | None = None,
 ) -> str:
     """The whole page as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -148,6 +151,7 @@ def render(
         source_table=_source_table(sources, taking),
         filter_table=_filter_table(collected),
         concerns=concerns,
+        costs=costs,
         alike_table=_alike_table({name: sets[name] for name in sources if name in sets}),
         figures_on=[figures[key] for key in histograms if collected.scores[key].cuts],
         figures_off=[figures[key] for key in histograms if not collected.scores[key].cuts],

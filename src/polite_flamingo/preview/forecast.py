@@ -1,0 +1,148 @@
+"""What the whole run takes, by what a few records took: tokens, money, time, disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from polite_flamingo.model.settings import NONE
+from polite_flamingo.params import Params
+from polite_flamingo.plan.costs import costs_of
+from polite_flamingo.preview.work import Previewed
+from polite_flamingo.scorers.load import SCORERS
+
+_MEASURED = "measured"
+_ASSUMED = "assumed: `plan --records` tells more"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Figures of one record and of the whole run; those that nobody knows are None.
+
+    Args:
+        records: Annotations of the whole run.
+        tokens_in: Prompt tokens, images included.
+        tokens_out: Tokens generated.
+        money: What they cost; None also where no price is stated.
+        hours: Stage -> hours on the clock.
+        assumed: What of `hours` rests on no measure of this preview.
+        bytes: Kind of output -> bytes.
+        kept: Records that the filters would keep.
+    """
+
+    records: int
+    tokens_in: float | None
+    tokens_out: float
+    money: float | None
+    hours: Mapping[str, float | None]
+    assumed: tuple[str, ...]
+    bytes: Mapping[str, float]
+    kept: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def forecast(params: Params, previewed: Previewed, records: int, prices: Mapping[str, float]) -> Forecast:
+    """Multiply.
+
+    Args:
+        params: Resolved parameters.
+        previewed: A preview.
+        records: Annotations of the whole run.
+        prices: ``price_in``, ``price_out`` of a million tokens, in place of the profile's.
+    """
+    measures = previewed.measures
+    costs = costs_of(params, prices).values
+    asked = records * measures.tries / measures.records
+    counted = Counter(
+        "captions" if rewrite.task.is_caption else "questions" if rewrite.task.is_vqa else "others"
+        for rewrite, _ in previewed.rows
+    )
+    share = {name: counted[name] / counted.total() for name in ("captions", "questions")}
+    scored = {"clip": share["captions"], "nli": share["questions"], "reward": 1.0, "sts": sum(share.values())}
+    score = records * costs.score_ms / 1000
+    assumed = []
+    for name in SCORERS:
+        if getattr(params.backbones, name) != NONE and scored[name]:
+            rate = measures.score_rates.get(name)
+            assumed += [name] if rate is None else []
+            score += records * scored[name] / (rate or getattr(costs, name))
+    tokens_in = None if measures.tokens_in is None else asked * measures.tokens_in
+    tokens_out = asked * measures.tokens_out
+    money = None
+    if costs.price_in or costs.price_out:
+        money = ((tokens_in or 0) * costs.price_in + tokens_out * costs.price_out) / 1e6
+    kept = sum(bool(row["kept"]) for _, row in previewed.rows) / len(previewed.rows)
+    return Forecast(
+        records,
+        tokens_in,
+        tokens_out,
+        money,
+        {
+            "rewrite": None if measures.rate is None else asked / measures.rate / 3600,
+            "score": score / 3600,
+            "filter and gates": records * (costs.filter_ms + costs.gates_ms) / 3.6e6,
+        },
+        tuple(assumed),
+        {
+            **{name.removesuffix("_bytes"): records * size for name, size in measures.sizes.items()},
+            "unfinished work": records * costs.journal_bytes,
+        },
+        records * kept,
+    )
+
+
+def table_of(whole: Forecast, previewed: Previewed) -> list[tuple[str, str, str]]:
+    """Rows for people: what, how much, and from what."""
+    measures = previewed.measures
+    of = f"{measures.records} records"
+    rate = "" if measures.rate is None else f"{measures.rate:.3g} answers/s"
+    rows = [
+        ("records", f"{whole.records:,}", ""),
+        ("kept", f"about {whole.kept:,.0f}", f"{_MEASURED}: {of}"),
+        (
+            "tokens in",
+            "-" if whole.tokens_in is None else f"{whole.tokens_in:,.0f}",
+            "the rewriter does not count them"
+            if measures.tokens_in is None
+            else f"{measures.tokens_in:,.0f} an answer",
+        ),
+        ("tokens out", f"{whole.tokens_out:,.0f}", f"{measures.tokens_out:,.0f} an answer"),
+        (
+            "money",
+            "-" if whole.money is None else f"{whole.money:,.2f}",
+            "state --price-in and --price-out, of a million tokens"
+            if whole.money is None
+            else "tokens by their prices",
+        ),
+    ]
+    for stage, hours in whole.hours.items():
+        if stage == "rewrite":
+            basis = rate if hours is not None else "all answers came from .work/answers: not timed"
+        else:
+            basis = _ASSUMED + f" ({', '.join(whole.assumed)})" if stage == "score" and whole.assumed else ""
+        rows.append((f"time to {stage}", duration(hours), basis))
+    rows.append(("disk", size(sum(whole.bytes.values())), "images stay where they are"))
+    return rows
+
+
+def duration(hours: float | None) -> str:
+    """For people: seconds, minutes, hours or days."""
+    if hours is None:
+        return "-"
+    for unit, length in (("days", 24.0), ("hours", 1.0), ("min", 1 / 60)):
+        if hours >= 2 * length:
+            return f"{hours / length:,.1f} {unit}"
+    return f"{hours * 3600:.1f} s"
+
+
+def size(count: float) -> str:
+    """For people: kB, MB, GB or TB."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.3g} {unit}"
+    return f"{count / 1000:.3g} kB"
