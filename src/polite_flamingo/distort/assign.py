@@ -1,9 +1,9 @@
 """Which strategy distorts which response (section 3.1, appendix B).
 
 ``counts`` draws the stated number of pairs per strategy and source, by the hash of the response's id: exactly, whatever
-the order of the samples. The noise begins with what the language model leaves and shares responses with it only where
-the numbers need it; captions and boxes are never drawn for a sample that the language model distorts. ``all`` makes
-every pair that can be made (for corpora far smaller than the paper's).
+the order of the samples. A response may be drawn by the language model and by the noise; captions and boxes are never
+drawn for a sample that the language model distorts. ``all`` makes every pair that can be made (for corpora far smaller
+than the paper's).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from polite_flamingo.distort.base import Distortion, Response, responses_of
 from polite_flamingo.distort.retrieve_boxes import has_captions_and_boxes
 from polite_flamingo.distort.settings import DistortSettings, PairCounts, names_of
-from polite_flamingo.draws import LARGEST, Smallest, key, keys
+from polite_flamingo.draws import Smallest, key, keys
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.io import chunked
 from polite_flamingo.records import Sample
@@ -86,10 +86,7 @@ class Draw:
 
     def _drawn(self, strategy: str, source: str, response_id: str) -> bool:
         bound = self.bounds.get((strategy, source), -1)
-        if bound < 0:
-            return False
-        its_key = key(_name(response_id, strategy, self.seed))
-        return (LARGEST - its_key if strategy == NOISE else its_key) <= bound
+        return bound >= 0 and key(_name(response_id, strategy, self.seed)) <= bound
 
 
 def assignment(samples: Callable[[], Iterable[Sample]], settings: DistortSettings, seed: int) -> Assign:
@@ -175,7 +172,7 @@ class _Part:
         """Look at more responses that the strategy can distort."""
         names = [_name(c.id, self.strategy, self._seed) for c in candidates if c.source in self.names]
         self._available += len(names)
-        self._smallest.add(~keys(names) if self.strategy == NOISE else keys(names))
+        self._smallest.add(keys(names))
 
     def bound(self, share: float) -> int:
         """Largest key of the responses drawn, when this share of the wanted is."""
@@ -200,5 +197,4 @@ def _share(part: _Part, counts: PairCounts, responses: Mapping[str, int]) -> flo
 
 
 def _name(response_id: str, strategy: str, seed: int) -> str:
-    """What is hashed; noise counts the language model's keys from above."""
-    return f"{seed}:{response_id}/{LLM if strategy == NOISE else strategy}:pair"
+    return f"{seed}:{response_id}/{strategy}:pair"
