@@ -68,6 +68,7 @@ for _verb in (
     *stages.VERBS, init.init, preview.preview, report.report, report.reproduce, report.explain, results.results,
     filtering.filtering_report,
     filtering.whatif, rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export,
+    export.publish,
     models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,
     calibrate.calibrate,
     ablations.ablations, baseline.accept_baseline, run.track_outputs, with_dvc.gc, with_dvc.plots,

@@ -56,7 +56,14 @@ class MessagesWriter:
         ]
         images = [{"bytes": part, "path": image.path} for part, image in zip(data, sample.images, strict=True)]
         own = attributes(sample)
-        self._rows.append({"id": sample.id, "messages": messages, "images": images, **own})
+        plain = {  # for people, who see the columns in this order
+            "id": sample.id,
+            "images": images,
+            "question": sample.instruction,
+            "raw_answer": sample.extras.get("raw_answer"),
+            "response": sample.response,
+        }
+        self._rows.append({**plain, "messages": messages, **own})
         self._held += sum(map(len, data)) + sum(len(turn.text) for turn in sample.turns) + len(own["details"])
         if self._held >= self._limits[0]:
             self._flush()
@@ -95,15 +102,17 @@ def _schema() -> Any:
     part = pa.struct([("type", pa.string()), ("text", pa.string()), ("index", pa.int64())])
     message = pa.struct([("role", pa.string()), ("content", pa.list_(part))])
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    text = {name: {"dtype": "string", "_type": "Value"} for name in ("id", *ATTRIBUTES)}
+    plain = ("question", "raw_answer", "response")
+    text = {name: {"dtype": "string", "_type": "Value"} for name in ("id", *plain, *ATTRIBUTES)}
     number = {"dtype": "int64", "_type": "Value"}
     content = [{"type": text["id"], "text": text["id"], "index": number}]
     features = {
         "id": text["id"],
-        "messages": [{"role": text["id"], "content": content}],
         "images": {"feature": {"_type": "Image"}, "_type": "Sequence"},
+        **{name: text[name] for name in plain},
+        "messages": [{"role": text["id"], "content": content}],
         **{name: text[name] for name in ATTRIBUTES},
     }
-    fields = [("id", pa.string()), ("messages", pa.list_(message)), ("images", pa.list_(image))]
-    fields += [(name, pa.string()) for name in ATTRIBUTES]
+    fields = [("id", pa.string()), ("images", pa.list_(image)), *((name, pa.string()) for name in plain)]
+    fields += [("messages", pa.list_(message)), *((name, pa.string()) for name in ATTRIBUTES)]
     return pa.schema(fields).with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
