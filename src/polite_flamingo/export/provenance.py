@@ -63,12 +63,14 @@ def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
     elif not models:
         table["scorers"] = "none"
     if "prompts" in rewrite:
-        table["prompts (records)"] = rewrite["prompts"]
+        table["records by prompt"] = rewrite["prompts"]
+    used = rewrite.get("prompts", {})
+    texts = {version: text for version, text in rewrite.get("prompt_texts", {}).items() if version in used}
     return Provenance(
         who.format(**{"model": "?", "distortion": "?", **rewriter}),
         table,
         tuple(_sources(download, drawn)),
-        rewrite.get("prompt_texts"),
+        texts,
     )
 
 

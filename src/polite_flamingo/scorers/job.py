@@ -6,7 +6,7 @@ is computed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from polite_flamingo.records import Reject, Rewrite
 from polite_flamingo.scorers import clip, nli, reward, sts
 from polite_flamingo.scorers.backend import SCORES, Score
 from polite_flamingo.scorers.base import ScoreQuestion
-from polite_flamingo.scorers.checks import checker_of
+from polite_flamingo.scorers.checks import Checker, checker_of
 from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.rouge import rouge_score
 from polite_flamingo.scorers.text import cut_texts, text_scores
@@ -104,10 +104,7 @@ class ScoringJob:
             if failed:
                 yield Reject(rewrite.source, "rewrites", rewrite.id, "; ".join(failed))
                 continue
-            similar = values.get("sts")
-            values |= {"sts": similar and similar[0], "sts_by_cut": similar if texts else None}
-            values |= {"rouge_l": rouge_score(rewrite), **text_scores(rewrite, texts), **checker.score(rewrite, texts)}
-            yield rewrite.with_scores(**{name: values.get(name) for name in COLUMNS})
+            yield with_all_columns(rewrite, values, texts, checker)
 
     def _questions(self, column: ModelColumn, place: Sequence[int]) -> Iterator[tuple[ScoreQuestion, tuple[int, int]]]:
         """What one column asks about the records, of which the CLIP logits are known unless they are the column.
@@ -158,6 +155,23 @@ class ScoringJob:
 
     def _read(self, start: int = 0) -> Iterator[Rewrite]:
         return map(Rewrite.from_row, read_shards(self.rewrites, start=start))
+
+
+def with_all_columns(
+    rewrite: Rewrite, answers: Mapping[str, Any], texts: Sequence[str] | None, checker: Checker
+) -> Rewrite:
+    """The record with all of `COLUMNS`.
+
+    Args:
+        rewrite: A record.
+        answers: The values of `MODEL_COLUMNS`; those left out have no model.
+        texts: Its `cut_texts`.
+        checker: Of the data set.
+    """
+    similar = answers.get("sts")
+    values = {**answers, "sts": similar and similar[0], "sts_by_cut": similar if texts else None}
+    values |= {"rouge_l": rouge_score(rewrite), **text_scores(rewrite, texts), **checker.score(rewrite, texts)}
+    return rewrite.with_scores(**{name: values.get(name) for name in COLUMNS})
 
 
 def _value(outcome: Outcome[Score] | None) -> Any:

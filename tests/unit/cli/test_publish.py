@@ -53,7 +53,7 @@ def test_parquet_and_card_are_sent_and_an_earlier_publication_is_replaced(
     hub.files = {"data/pf1m-00007.parquet": "lfsFile", ".gitattributes": "file"}
     assert cli.main(["publish", "me/birds"]) == 0
     out = capsys.readouterr()
-    assert hub.created["private"] is True
+    assert hub.created["visibility"] == "private"
     assert hub.files == {".gitattributes": "file", "README.md": "file", "data/pf1m-00000.parquet": "lfsFile"}
     assert hub.messages == ["4 records"]
     (parquet,) = hub.objects.values()

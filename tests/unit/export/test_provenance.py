@@ -15,9 +15,10 @@ from polite_flamingo.rewrite.provenance import describe_rewriter
 
 def test_an_endpoints_card_names_its_model_and_what_was_sent_to_it(tmp_path: Path) -> None:
     rewriter = describe_rewriter("openai:http://10.0.0.7:8000/v1#qwen", GenerationSettings(seed=3), "packaged", "rules")
+    texts = {"polite@1": "Rewrite {answer}.", "polite@2": "Not asked."}
     row = {"folder": "birds", "split": "train", "role": "annotation", "read": 12, "rejected": 1, "kept": 11}
     write_json(tmp_path / "download.json", {"sources": [{"name": "table", **row}]})
-    write_json(tmp_path / "rewrite.json", {"rewriter": rewriter, "prompt_texts": {"polite@1": "Rewrite {answer}."}})
+    write_json(tmp_path / "rewrite.json", {"rewriter": rewriter, "prompts": {"polite@1": 11}, "prompt_texts": texts})
     write_json(tmp_path / "score.json", {"models": {}})
     provenance = read_provenance(tmp_path, False, seed=3)
     assert provenance.rewriter == "`qwen` behind an OpenAI-compatible endpoint, asked in words"
@@ -35,6 +36,7 @@ def test_an_endpoints_card_names_its_model_and_what_was_sent_to_it(tmp_path: Pat
     assert "license: [cc-by-4.0]" in card
     assert "- **table**: all alike" in card
     assert "    Rewrite {answer}." in card
+    assert "Not asked" not in card
 
 
 def test_what_no_report_tells_is_said_to_be_unknown(tmp_path: Path) -> None:
