@@ -6,34 +6,25 @@ from polite_flamingo.world import language as say
 from polite_flamingo.world.scenes import change_scene, draw_scene
 from polite_flamingo.world.training.clip import falsified, statement
 from polite_flamingo.world.training.connector import change_document, image_document, paired_document
-from polite_flamingo.world.training.cross_encoders import LABELS, nli_example, reward_example
-from polite_flamingo.world.truth import same_answer
+from polite_flamingo.world.training.nli_texts import HELD_OUT, LABELS, nli_triple
+from polite_flamingo.world.training.reward_texts import RUNGS, ladder, preference
+from polite_flamingo.world.truth import bare_answer, same_answer
 
 
-def answer_in(sentence: str) -> tuple[str, str]:
-    """Answer and question of the paper's NLI wording."""
-    answer, question = sentence.split('" is the answer to the question: "')
-    return answer.removeprefix('"'), question.removesuffix('"')
-
-
-def test_three_examples_in_a_row_share_question_and_raw_answer() -> None:
-    for index in range(0, 300, 3):
-        rows = [nli_example(5, index + i) for i in range(3)]
-        assert [row[2] for row in rows] == [0, 1, 2]
-        assert len({row[1] for row in rows}) == 1
-        assert len({row[0] for row in rows}) == 3
-
-
-def test_entailed_answers_are_right_and_contradicting_ones_wrong_by_the_ground_truth() -> None:
-    judged = 0
-    for index in range(600):
-        premise, hypothesis, label = nli_example(6, index)
-        (said, question), (raw, _) = answer_in(premise), answer_in(hypothesis)
-        if LABELS[label] == "neutral" or len(raw.split()) > 2:  # the judge wants the bare answer
+def test_a_triple_shares_question_and_annotation_and_the_truth_confirms_its_labels() -> None:
+    wordings = set()
+    for index in range(40):
+        triple = nli_triple(6, index, held_out=index % 4 == 0)
+        assert [example.label for example in triple] == [0, 1, 2]
+        assert len({(example.question, example.raw, example.form) for example in triple}) == 1
+        if index % 4:
+            wordings.add(triple[0].question.split(" ")[0])
+        if " " in bare_answer(triple[0].raw):  # a sentence, and the truth wants the bare answer
             continue
-        judged += 1
-        assert same_answer(question, raw, said) == (LABELS[label] == "entailment"), (question, raw, said, LABELS[label])
-    assert judged > 200
+        for example in triple:
+            entailed = LABELS[example.label] == "entailment"
+            assert same_answer(example.question, example.raw, example.said) == entailed, example
+    assert not wordings & {wording.split(" ")[0] for kind in ("color", "position") for wording in HELD_OUT[kind]}
 
 
 def test_statements_are_true_and_falsified_ones_are_not() -> None:
@@ -44,10 +35,13 @@ def test_statements_are_true_and_falsified_ones_are_not() -> None:
         assert not falsified(scene, rng).true_of(scene)
 
 
-def test_the_worse_response_is_never_the_better_one() -> None:
-    for index in range(300):
-        instruction, good, bad = reward_example(7, index)
-        assert instruction and good != bad
+def test_a_preference_has_a_margin_and_a_ladder_its_rungs_in_order() -> None:
+    for index in range(200):
+        pair = preference(7, index)
+        assert pair.instruction and pair.better != pair.worse and pair.margin > 0
+        _, answers = ladder(7, index)
+        assert list(answers) == [rung for rung in RUNGS if rung in answers]
+        assert len(answers["word"]) < len(answers["sentence"]) < len(answers["courteous"])
 
 
 def test_documents_tell_of_their_scene() -> None:

