@@ -8,7 +8,10 @@ from polite_flamingo.model.origins import PACKAGED
 from polite_flamingo.world.training.cross_encoders import entailed, load_judge, rewards
 from polite_flamingo.world.training.nli_texts import NliExample
 
-SCENE = "There are a small blue star in the top left and a large red circle in the bottom right."
+SCENE = (
+    "The image shows two shapes on a plain background. There is a small blue star in the top left.\n\n"
+    "In addition, there is a large red circle in the bottom right."
+)
 
 
 def test_the_nli_judge_sees_whether_an_answer_is_right_in_any_form() -> None:

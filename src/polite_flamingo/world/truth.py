@@ -199,13 +199,16 @@ def _said_of(clause: str, lowered: str) -> str:
     asked = _PLACE.search(clause)
     if asked is None or not _PLACE.search(lowered):
         return lowered
-    said, here = [], False
+    said: list[str] = []
     for sentence in re.split(r"(?<=[.!?])\s", lowered):
-        here = False
+        before: list[str] = []  # parts in front of the first place belong to it
+        here = None
         for part in re.split(r",\s|\sand\s", sentence):
             place = _PLACE.search(part)
             here = here if place is None else place[1] == asked[1]
-            said += [part] if here else []
+            before += [part] if here is None else []
+            said += [*before, part] if here else []
+            before = before if here is None else []
     return " ".join(said)
 
 

@@ -110,6 +110,7 @@ def test_an_answer_about_something_else_is_not_right_even_with_the_right_word() 
         ("Where is the red circle?", "top left", "The red star is in the top left.", False),
         ("Name the figure drawn at the top right.", "circle", scene, True),
         ("Name the figure drawn at the top right.", "star", scene, False),
+        ("What shape is in the top left?", "star", "It is a circle, because there is a star in the top left.", False),
         ("State whether the item at the top right is small or large.", "large", scene, True),
         ("State whether the item at the top right is small or large.", "small", scene, False),
         ("What color is the object in the top left?", "red", "The object in the top right is red.", False),
