@@ -76,7 +76,7 @@ def init(
     print(f"stages: {' -> '.join(params.stages)}")
     for problem in problems:
         print(f"to do: {problem}")
-    print("\nnext: polite-flamingo run")
+    print("\nnext: polite-flamingo preview, then polite-flamingo run")
 
 
 def _recognise(path: Path, named: dict[str, str], yes: bool) -> list[Found]:
