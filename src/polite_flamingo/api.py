@@ -179,7 +179,7 @@ def score_rewrites(
             if column.name == CLIP:
                 texts[index] = cut_texts(records[index], value)
     checker = checker_of(lambda: records)
-    scored = (with_all_columns(*each, checker) for each in zip(records, values, texts, strict=True))
+    scored = (with_all_columns(*each, checker, Path(images)) for each in zip(records, values, texts, strict=True))
     return _like(rewrites, scored)
 
 

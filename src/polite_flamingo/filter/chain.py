@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from polite_flamingo.errors import DataError
+from polite_flamingo.errors import DataError, did_you_mean
 from polite_flamingo.filter.change import ChangeFilter
 from polite_flamingo.filter.columns import ScoreBatch, Verdicts
 from polite_flamingo.filter.contradiction import ContradictionFilter
@@ -29,6 +29,7 @@ from polite_flamingo.filter.template import TemplateFilter
 from polite_flamingo.filter.unfinished import UnfinishedFilter
 from polite_flamingo.filter.unsupported_objects import UnsupportedObjectsFilter
 from polite_flamingo.filter.yes_no import YesNoFilter
+from polite_flamingo.plugins import load_all
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.settings import Settings
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints
 
 KEPT = -1  # in `Decisions.failed`
+PLUGGED: Mapping[str, Any] = load_all("filters")  # classes of other packages, by their name
 
 
 class Filter(Protocol):
@@ -93,6 +95,18 @@ class FilterSettings(Settings):
         TemplateFilter(), description="share of a source's records that may begin with the same words"
     )
 
+    plugins: dict[str, dict[str, Any]] = Field(
+        {}, description="filters of other packages: name -> its settings (docs/how_to_plug_in.md)"
+    )
+
+    @field_validator("plugins")
+    @classmethod
+    def _check_plugins(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        unknown = sorted(set(given) - set(PLUGGED))
+        if unknown:
+            raise ValueError(f"no installed package has a filter {unknown[0]!r} ({did_you_mean(unknown[0], PLUGGED)})")
+        return {name: PLUGGED[name](**values).model_dump() for name, values in given.items()}
+
     def filters(self) -> tuple[Filter, ...]:
         """Those that look at one record at a time, in `ORDER`."""
         return (
@@ -107,14 +121,18 @@ class FilterSettings(Settings):
             self.unsupported_objects,
             self.numbers,
             self.yes_no,
+            *(kind(**self.plugins.get(name, {})) for name, kind in PLUGGED.items()),
         )
 
     def changed(self, changes: Mapping[str, Any]) -> FilterSettings:
         """These settings with some values replaced, by their names in params.yaml, e.g. ``sts.min_cosine``."""
         values = self.model_dump()
         for name, value in changes.items():
-            section, key = name.split(".")
-            values[section][key] = value
+            *path, last = name.split(".")
+            section = values
+            for part in path:
+                section = section.setdefault(part, {})
+            section[last] = value
         return FilterSettings(**values)
 
     def flat(self) -> dict[str, Any]:

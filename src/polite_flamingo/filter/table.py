@@ -170,11 +170,13 @@ def decide_table(
         settings: What to decide with.
         columns: Columns beside those the filters read.
     """
-    for batch in read_batches(folder, [*dict.fromkeys((*columns, *FILTER_COLUMNS))]):
+    for batch in read_batches(folder, [*dict.fromkeys((*columns, *filter_columns()))]):
         yield batch, decide(batch, settings)
 
 
-FILTER_COLUMNS = ("task", "finish_reason", *(name for name in COLUMNS if not name.startswith("reward")))
+def filter_columns() -> tuple[str, ...]:
+    """The columns that filters read."""
+    return ("task", "finish_reason", *(name for name in COLUMNS if not name.startswith("reward")))
 
 
 def _files(folder: Path) -> list[Path]:

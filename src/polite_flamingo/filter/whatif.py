@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.filter.chain import KEPT, FilterSettings, decide
 from polite_flamingo.filter.columns import ScoreBatch, Verdicts
 from polite_flamingo.filter.sets import ALL, SETS, SetVerdicts, judge_sets, switched_on
-from polite_flamingo.filter.table import FILTER_COLUMNS, FOLDER, read_batches
+from polite_flamingo.filter.table import FOLDER, filter_columns, read_batches
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints
@@ -81,7 +81,7 @@ def whatif(scored: Path, before: FilterSettings, after: FilterSettings, *, examp
     counts: dict[str, tuple[Counter[str], Counter[str]]] = {}
     gained, lost = _Sides(examples), _Sides(examples)
     start = 0
-    columns = ("source", "probe", *FILTER_COLUMNS, *(("id",) if examples else ()))
+    columns = ("source", "probe", *filter_columns(), *(("id",) if examples else ()))
     for batch in read_batches(table, [*dict.fromkeys(columns)]):
         (old, old_verdicts), (new, new_verdicts) = (rule.decide(batch, start) for rule in rules)
         natural = batch.among("probe", ("",))

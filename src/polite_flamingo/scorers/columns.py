@@ -6,13 +6,12 @@ column ``x_by_cut`` says what ``x`` is of the text that remains when paragraphs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal
 
-Kind = Literal["integer", "number", "numbers"]
+from polite_flamingo.scorers.plugged import Kind, plugged_kinds
 
-COLUMNS: Mapping[str, Kind] = MappingProxyType(
+OWN: Mapping[str, Kind] = MappingProxyType(
     {
         "words": "integer",
         "repeated_share": "number",
@@ -33,4 +32,21 @@ COLUMNS: Mapping[str, Kind] = MappingProxyType(
         "numbers_changed_by_cut": "numbers",
     }
 )
-BY_CUT = tuple(name.removesuffix("_by_cut") for name in COLUMNS if name.endswith("_by_cut"))
+BY_CUT = tuple(name.removesuffix("_by_cut") for name in OWN if name.endswith("_by_cut"))
+
+
+class _Columns(Mapping[str, Kind]):
+    """Ours, and those of other packages; these are looked for when they are first needed, for they import ours."""
+
+    def __getitem__(self, name: str) -> Kind:
+        return OWN[name] if name in OWN else plugged_kinds()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from OWN
+        yield from plugged_kinds()
+
+    def __len__(self) -> int:
+        return len(OWN) + len(plugged_kinds())
+
+
+COLUMNS: Mapping[str, Kind] = _Columns()

@@ -25,6 +25,7 @@ from polite_flamingo.scorers.backend import SCORES, Score
 from polite_flamingo.scorers.base import ScoreQuestion
 from polite_flamingo.scorers.checks import Checker, checker_of
 from polite_flamingo.scorers.columns import COLUMNS
+from polite_flamingo.scorers.plugged import plugged_scores
 from polite_flamingo.scorers.rouge import rouge_score
 from polite_flamingo.scorers.text import cut_texts, text_scores
 
@@ -104,7 +105,10 @@ class ScoringJob:
             if failed:
                 yield Reject(rewrite.source, "rewrites", rewrite.id, "; ".join(failed))
                 continue
-            yield with_all_columns(rewrite, values, texts, checker)
+            try:
+                yield with_all_columns(rewrite, values, texts, checker, self.image_root)
+            except DataError as error:
+                yield Reject(rewrite.source, "rewrites", rewrite.id, error.what)
 
     def _questions(self, column: ModelColumn, place: Sequence[int]) -> Iterator[tuple[ScoreQuestion, tuple[int, int]]]:
         """What one column asks about the records, of which the CLIP logits are known unless they are the column.
@@ -158,7 +162,7 @@ class ScoringJob:
 
 
 def with_all_columns(
-    rewrite: Rewrite, answers: Mapping[str, Any], texts: Sequence[str] | None, checker: Checker
+    rewrite: Rewrite, answers: Mapping[str, Any], texts: Sequence[str] | None, checker: Checker, image_root: Path
 ) -> Rewrite:
     """The record with all of `COLUMNS`.
 
@@ -167,10 +171,15 @@ def with_all_columns(
         answers: The values of `MODEL_COLUMNS`; those left out have no model.
         texts: Its `cut_texts`.
         checker: Of the data set.
+        image_root: Folder of the image paths.
+
+    Raises:
+        DataError: a scorer of another package fails.
     """
     similar = answers.get("sts")
     values = {**answers, "sts": similar and similar[0], "sts_by_cut": similar if texts else None}
     values |= {"rouge_l": rouge_score(rewrite), **text_scores(rewrite, texts), **checker.score(rewrite, texts)}
+    values |= plugged_scores(rewrite, image_root)
     return rewrite.with_scores(**{name: values.get(name) for name in COLUMNS})
 
 

@@ -14,8 +14,6 @@ from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.text import is_unchanged
 from polite_flamingo.scorers.value_counts import ValueCounts
 
-_SUMMARISED = tuple(name for name in COLUMNS if name != "nli" and "_by_cut" not in name)
-
 
 @dataclass(slots=True)
 class SourceTally:
@@ -52,6 +50,7 @@ class SourceTally:
 
 def summarise(rewrites: Iterable[Rewrite]) -> dict[str, Any]:
     """Distribution of every column, and means by source; of the natural records, injected probes aside."""
+    summarised = tuple(name for name in COLUMNS if name != "nli" and "_by_cut" not in name)
     values: defaultdict[str, ValueCounts] = defaultdict(ValueCounts)
     labels: Counter[str] = Counter()
     sources: defaultdict[str, SourceTally] = defaultdict(SourceTally)
@@ -65,13 +64,13 @@ def summarise(rewrites: Iterable[Rewrite]) -> dict[str, Any]:
         for name, value in rewrite.scores.items():
             if name == "nli":
                 labels.update([nli_label(value)] if value else [])
-            elif name in _SUMMARISED and value is not None:
+            elif name in summarised and value is not None:
                 for one in value if isinstance(value, list) else (value,):
                     values[name].add(one)
     return {
         "records": records,
         "probes": probes,
-        "columns": {name: _distribution(values[name]) for name in _SUMMARISED},
+        "columns": {name: _distribution(values[name]) for name in summarised},
         "nli": dict(sorted(labels.items())),
         "sources": {name: tally.report() for name, tally in sorted(sources.items())},
     }

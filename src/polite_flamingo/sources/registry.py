@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from polite_flamingo.errors import ConfigError, did_you_mean
+from polite_flamingo.plugins import load, named
 
 if TYPE_CHECKING:
     from polite_flamingo.sources.base import Source
@@ -110,7 +111,7 @@ def _entry(name: str, values: Any, where: str) -> Entry:
 
 
 def load_source(name: str) -> Source:
-    """Return the reader of a dataset: its name in the catalogue, or ``package.module:Class`` of your own.
+    """Return the reader of a dataset: its name in the catalogue, that of a plug-in, or ``package.module:Class``.
 
     Raises:
         ConfigError: no such dataset (the message suggests one) or no such class.
@@ -118,8 +119,12 @@ def load_source(name: str) -> Source:
     known = catalogue()
     reader = known[name].reader if name in known else name
     module, colon, attribute = reader.partition(":")
+    if not colon and name in named("readers"):
+        plugged: Source = load("readers", name)()
+        return plugged
     if not colon:
-        raise ConfigError("unknown source", value=name, where="sources", next_step=did_you_mean(name, known))
+        names = [*known, *named("readers")]
+        raise ConfigError("unknown source", value=name, where="sources", next_step=did_you_mean(name, names))
     try:
         source: Source = getattr(importlib.import_module(module), attribute)()
     except (ImportError, AttributeError) as error:

@@ -18,6 +18,7 @@ from polite_flamingo.jobs.executors import CACHE, open_executor
 from polite_flamingo.jobs.questions import A, Backend, Q
 from polite_flamingo.jobs.settings import TextMachineSettings
 from polite_flamingo.jobs.shared import Shared
+from polite_flamingo.plugins import load, named
 
 if TYPE_CHECKING:
     from polite_flamingo.model.settings import GenerationSettings
@@ -117,7 +118,7 @@ def load_backend(spec: str, settings: GenerationSettings, options: BackendOption
     """Make the backend `spec` names; weights are read at the first question. The endpoint's key: ``OPENAI_API_KEY``.
 
     Args:
-        spec: ``flamingo``, ``hf:<folder or id@revision>`` or ``openai:<base url>#<model>``.
+        spec: ``flamingo``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>`` or ``<plug-in>:<anything>``.
         settings: Decoding.
         options: Machine and folders.
 
@@ -146,4 +147,7 @@ def load_backend(spec: str, settings: GenerationSettings, options: BackendOption
                 endpoint=machine.endpoint,
                 cache=options.cache,
             )
+    if kind in named("backends"):
+        plugged: TextBackend = load("backends", kind)(rest, settings, options)
+        return plugged
     raise ConfigError("unknown backend", value=spec, next_step=f"one of: {FORMS}")
