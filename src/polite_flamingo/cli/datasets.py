@@ -37,9 +37,15 @@ def _with_readers(error: DataError, folder: Path) -> str:
 
     step = error.next_step or "see what the message names"
     try:
-        fits = [f"`read {found.reader}` with splits {', '.join(found.splits)}" for found in recognise(folder)]
+        found = recognise(folder)
     except DataError:
         return step
+    fits = [
+        f"`read {item.reader}` with splits {', '.join(item.splits)}"
+        if item.mapping is None
+        else f"`init {item.folder}`"
+        for item in found
+    ]
     return f"{step}; what lies there fits {' and '.join(fits)}"
 
 

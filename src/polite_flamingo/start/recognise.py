@@ -212,6 +212,8 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
                 raise
             continue  # a list of something else, as package.json
         if not rows:
+            if len(files) == 1:
+                raise DataError("file has no rows", where=file, next_step="write a header and a row for each record")
             continue
         form = next((name for name, keys in FORMS if keys <= set(rows[0])), None)
         if form is not None and (_kind(file) != ".parquet" or form == FORMS[0][0]):

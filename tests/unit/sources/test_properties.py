@@ -144,7 +144,7 @@ def test_the_verb_read_prints_one_line_for_every_reader(tmp_path: Path, capsys) 
             assert main(["read", case.source, folder, "--out", str(out), "--split", case.split]) == 0
             (line,) = capsys.readouterr().out.splitlines()
             done = json.loads(line)
-            assert sorted(done) == ["images_missing", "read", "rejected", "seconds"]
+            assert sorted(done) == ["images_missing", "read", "rejected", "seconds", "split"]
             assert (done["read"], done["rejected"]) == (case.per_record * len(made), 0)
             assert count_shards(out / "samples") == done["read"]
             assert (out / "quarantine.jsonl").read_text() == ""

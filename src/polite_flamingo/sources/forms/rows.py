@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -142,6 +143,9 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
     csv.field_size_limit(FIELD_LIMIT)
     where = relative(base, path)
     with open_file(path) as raw:
+        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise DataError("file is UTF-16", where=path, next_step="save it as UTF-8, in a spreadsheet `CSV UTF-8`")
+        raw.seek(0)
         file = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.quotes else csv.QUOTE_NONE
         reader = csv.reader(file, delimiter=separator, quoting=quoting, strict=True)
