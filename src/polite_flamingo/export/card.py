@@ -139,7 +139,7 @@ def _filters(report: Mapping[str, Any]) -> list[str]:
     ]
     if report.get("off"):
         parts += [f"Off, because no scorer was there for them: {', '.join(report['off'])}."]
-    overridden = report.get("overridden") or {}
+    overridden = {key: values for key, values in (report.get("overridden") or {}).items() if values[0] != values[1]}
     if overridden:
         replaced = [(key, as_text(paper), as_text(own)) for key, (paper, own) in sorted(overridden.items())]
         parts += ["Not the paper's:", _table(("parameter", "the paper's value", "here"), replaced)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from polite_flamingo.io import read_json
 from polite_flamingo.sources.registry import catalogue
+from polite_flamingo.sources.selection import TABLE
 
 UNKNOWN = "unknown: the stage's report does not tell"
 WHO = {
@@ -89,7 +90,7 @@ def _sources(download: Mapping[str, Any], drawn: bool) -> Iterator[tuple[Any, ..
         if entry is None:
             what = f"one's own reader `{row['name']}`"
         elif entry.group == "own":
-            what = entry.title
+            what = "a table of one's own" if row["name"] == TABLE else f"one's own files: {entry.title}"
         else:
             what = f"drawn scenes in the form of {entry.title}" if drawn else f"files of {entry.title} ({entry.home})"
         yield (row["name"], what, row["folder"], row["split"], row["read"], row["rejected"], row["kept"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polite_flamingo.jobs.backends.endpoint import SENT
+from polite_flamingo.jobs.backends.endpoint import sent
 from polite_flamingo.jobs.backends.huggingface import UNUSED
 from polite_flamingo.jobs.backends.load import FLAMINGO
 from polite_flamingo.model.settings import GenerationSettings
@@ -29,10 +29,6 @@ def describe_rewriter(spec: str, settings: GenerationSettings, base: str, distor
     if spec == FLAMINGO:
         return {"kind": kind, "model": base, "decoding": values, "distortion": distortion}
     if kind == "openai":
-        sent = {name: values[name] for name in sorted(SENT)}
-        if not settings.do_sample:
-            sent |= {"temperature": 0.0}
-            del sent["top_p"]
-        return {"kind": kind, "model": rest.rpartition("#")[2], "decoding": sent}
+        return {"kind": kind, "model": rest.rpartition("#")[2], "decoding": sent(settings)}
     unused = UNUSED if kind == "hf" else set()
     return {"kind": kind, "model": rest or spec, "decoding": {k: v for k, v in values.items() if k not in unused}}

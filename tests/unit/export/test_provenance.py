@@ -22,10 +22,9 @@ def test_an_endpoints_card_names_its_model_and_what_was_sent_to_it(tmp_path: Pat
     write_json(tmp_path / "score.json", {"models": {}})
     provenance = read_provenance(tmp_path, False, seed=3)
     assert provenance.rewriter == "`qwen` behind an OpenAI-compatible endpoint, asked in words"
-    sent = {"max_new_tokens": 1024, "do_sample": True, "temperature": 1.0, "top_p": 0.9, "seed": 3}
-    assert provenance.table["decoding sent"] == sent
+    assert provenance.table["decoding sent"] == {"max_tokens": 1024, "temperature": 1.0, "top_p": 0.9}
     assert provenance.table["scorers"] == "none"
-    assert provenance.sources == (("table", "Any table, with a mapping.yaml beside it", "birds", "train", 12, 1, 11),)
+    assert provenance.sources == (("table", "a table of one's own", "birds", "train", 12, 1, 11),)
     project = Project(tmp_path, [kept(1, Task.VQA, source="table", licence="CC BY 4.0")])
     report = {**project.report, "concerns": [{"source": "table", "what": "all alike"}]}
     write_json(tmp_path / "filter.json", report)
@@ -48,6 +47,7 @@ def test_what_no_report_tells_is_said_to_be_unknown(tmp_path: Path) -> None:
 def test_decoding_that_a_backend_does_not_use_is_not_told() -> None:
     settings = GenerationSettings(do_sample=False)
     assert "num_beams" not in describe_rewriter("hf:some/model@1", settings, "", "")["decoding"]
-    assert describe_rewriter("openai:http://h/v1#m", settings, "", "")["decoding"]["temperature"] == 0.0
+    greedy = describe_rewriter("openai:http://h/v1#m", settings, "", "")["decoding"]
+    assert greedy == {"max_tokens": 1024, "temperature": 0.0}
     trained = describe_rewriter("flamingo", settings, "packaged", "terse_rules")
     assert (trained["decoding"]["num_beams"], trained["distortion"]) == (3, "terse_rules")

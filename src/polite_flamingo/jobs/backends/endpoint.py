@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
+_SENT = {"max_new_tokens", "do_sample", "temperature", "top_p", "seed"}
 
 
 class EndpointBackend:
@@ -96,7 +96,7 @@ class EndpointBackend:
         )
         self.usage = Usage()
         self.batch_size = 4 * self._options.concurrency  # slow answers hold up the end of a batch only
-        sent = settings.model_dump(include=SENT)
+        sent = settings.model_dump(include=_SENT)
         images = [self._options.image_edge, self._options.image_bytes]
         self.identity = fingerprint("openai", self._url, model, sent, images)
 
@@ -194,10 +194,19 @@ class EndpointBackend:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": m["role"], "content": content_of(m["content"], urls)} for m in question.messages()],
-            "max_tokens": settings.max_new_tokens,
-            "temperature": settings.temperature if sampled else 0.0,
             "seed": int.from_bytes(seed[:4]) >> 1,
         }
-        if sampled and settings.top_p < 1.0:
-            body["top_p"] = settings.top_p
-        return body
+        return {**body, **sent(settings, sampled)}
+
+
+def sent(settings: GenerationSettings, sampled: bool | None = None) -> dict[str, Any]:
+    """What a request says of decoding, besides the seed of its record.
+
+    Args:
+        settings: Decoding.
+        sampled: Whether this request samples, as one that repairs does; None: as the settings say.
+    """
+    if not (settings.do_sample if sampled is None else sampled):
+        return {"max_tokens": settings.max_new_tokens, "temperature": 0.0}
+    top_p = {"top_p": settings.top_p} if settings.top_p < 1.0 else {}
+    return {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature, **top_p}
