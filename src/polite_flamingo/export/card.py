@@ -85,6 +85,7 @@ def render_card(
         *_concerns(filters),
         *_contents(contents, permissive_only),
         *_made(provenance),
+        *_judged(provenance),
         *_filters(filters),
         *_format(form, contents, with_images),
     ]
@@ -108,6 +109,13 @@ def _made(provenance: Provenance) -> list[str]:
     for version, text in sorted((provenance.prompts or {}).items()):
         parts += [f"Asked with `{version}`:", "\n".join(f"    {line}" for line in text.splitlines())]
     return parts
+
+
+def _judged(provenance: Provenance) -> list[str]:
+    if provenance.judged is None:
+        return ["Nobody has judged a sample of the rewrites (`polite-flamingo calibrate --labels`)."]
+    total, wrong = provenance.judged
+    return [f"People judged {total} rewrites, before filtering, and called {wrong} of them wrong."]
 
 
 def _contents(contents: Contents, permissive_only: bool) -> list[str]:

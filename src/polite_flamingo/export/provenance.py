@@ -33,12 +33,14 @@ class Provenance:
         table: Whatever else ran, by name.
         sources: Rows of the sources: name, what was read, folder, split, rows read, rejected, taken.
         prompts: The wording that the rewriter was asked with, by version.
+        judged: Rewrites that people have judged before filtering, and those that they called wrong; None: nobody has.
     """
 
     rewriter: str
     table: Mapping[str, Any]
     sources: tuple[tuple[Any, ...], ...] = ()
     prompts: Mapping[str, str] | None = None
+    judged: tuple[int, int] | None = None
 
 
 def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
@@ -65,6 +67,7 @@ def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
         table["scorers"] = "none"
     if "prompts" in rewrite:
         table["records by prompt"] = rewrite["prompts"]
+    people = _read(reports / "calibration" / "labels.json").get("records")
     used = rewrite.get("prompts", {})
     texts = {version: text for version, text in rewrite.get("prompt_texts", {}).items() if version in used}
     return Provenance(
@@ -72,6 +75,7 @@ def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
         table,
         tuple(_sources(download, drawn)),
         texts,
+        None if people is None else (people["total"], people["corrupted"]),
     )
 
 

@@ -126,6 +126,7 @@ def _headline(stages: Mapping[str, Figures]) -> Figures:
         headline["filter"] = {name: filtered[name] for name in FILTERED} | {
             "dropped": {row["filter"]: row["dropped"] for row in filtered["filters"]},
             "off": filtered.get("off", []),
+            "concerns": filtered.get("concerns", []),
         }
     if "evaluate" in stages:
         headline["tune"] = {
@@ -143,6 +144,7 @@ def _pf1m_lines(report: Figures) -> list[str]:
     lines = [_line("PF-1M", f"{filtered['kept']} of {filtered['records']} rewrites kept; dropped: {dropped}")]
     if filtered["off"]:
         lines.append(_line("filters off", f"{', '.join(filtered['off'])}: the profile names no scorer for them"))
+    lines += [_line("look at", f"{one['source']}: {one['what']}") for one in filtered["concerns"]]
     if before is not None:
         lines.append(_line("answers preserved", f"{_number(before)} of the rewrites, {_number(after)} of PF-1M"))
     if reward["raw"] is not None:
