@@ -32,6 +32,10 @@ CHECKS: dict[str, tuple[Any, ...]] = {  # of our own, from off to strict
     "numbers.max_changed": (None, 1, 0),
     "yes_no.reject_flipped": (False, True),
 }
+JUDGED: dict[str, tuple[Any, ...]] = {  # where a judge has been asked
+    "judge.min_supported": (None, 0.25, 0.5, 0.75, 0.9, 1.0),
+    "judge_answer.reject_other": (False, True),
+}
 CHECKS_ON = {name: values[-1] for name, values in CHECKS.items()}
 NLI_CHOICES: tuple[list[str], ...] = ([], ["contradiction"], ["contradiction", "neutral"])
 Move = Callable[
@@ -110,7 +114,7 @@ def _back(best: FilterSettings, start: FilterSettings) -> list[Callable[[FilterS
     ways: list[Callable[[FilterSettings], FilterSettings]] = [
         partial(_with_task, task=task, value=old["sts.per_task"].get(task)) for task in tasks
     ]
-    others = ("paragraphs.min_clip_logit", "nli.reject", *CHECKS)
+    others = ("paragraphs.min_clip_logit", "nli.reject", *CHECKS, *JUDGED)
     return [*ways, *(partial(FilterSettings.changed, changes={name: old[name]}) for name in others)]
 
 
@@ -182,7 +186,9 @@ def _moves(table: LabelledTable) -> tuple[list[Move], list[Move]]:
         truth.append(_each("paragraphs.min_clip_logit", _steps(logits_of_paragraphs, 1)))
     if (table.batch.numbers("nli").lengths > 0).any():
         truth.append(_each("nli.reject", NLI_CHOICES))
-    return truth, [_each(name, values) for name, values in CHECKS.items()]
+    judged = not np.isnan(table.batch.number("judge_supported")).all()
+    checks = {**CHECKS, **(JUDGED if judged else {})}
+    return truth, [_each(name, values) for name, values in checks.items()]
 
 
 def _task_sts(task: Task, values: Sequence[float]) -> Move:

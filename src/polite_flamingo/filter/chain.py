@@ -18,6 +18,7 @@ from polite_flamingo.errors import DataError, did_you_mean
 from polite_flamingo.filter.change import ChangeFilter
 from polite_flamingo.filter.columns import ScoreBatch, Verdicts
 from polite_flamingo.filter.contradiction import ContradictionFilter
+from polite_flamingo.filter.judge import JudgeAnswerFilter, JudgeSupportFilter
 from polite_flamingo.filter.leaked_boxes import LeakedBoxesFilter
 from polite_flamingo.filter.length import LengthFilter
 from polite_flamingo.filter.near_duplicates import NearDuplicateFilter
@@ -84,9 +85,13 @@ class FilterSettings(Settings):
     repetition: RepetitionFilter = Field(RepetitionFilter(), description="ours: share of words in repeated 4-grams")
     leaked_boxes: LeakedBoxesFilter = Field(LeakedBoxesFilter(), description="ours: bounding boxes left in a rewrite")
     unsupported_objects: UnsupportedObjectsFilter = Field(
-        UnsupportedObjectsFilter(), description="the last five: ours, beyond the paper, off while null or false"
+        UnsupportedObjectsFilter(), description="the last seven: ours, beyond the paper, off while null or false"
     )
     numbers: NumbersFilter = Field(NumbersFilter(), description="numbers that annotation and rewrite do not share")
+    judge: JudgeSupportFilter = Field(JudgeSupportFilter(), description="statements that score.judge finds supported")
+    judge_answer: JudgeAnswerFilter = Field(
+        JudgeAnswerFilter(), description="answers that score.judge finds to be others than the annotated ones"
+    )
     yes_no: YesNoFilter = Field(YesNoFilter(), description="yes where the annotation says no, or the other way round")
     near_duplicates: NearDuplicateFilter = Field(
         NearDuplicateFilter(), description="MinHash similarity of answers within a source"
@@ -120,6 +125,8 @@ class FilterSettings(Settings):
             UnfinishedFilter(),
             self.unsupported_objects,
             self.numbers,
+            self.judge,
+            self.judge_answer,
             self.yes_no,
             *(kind(**self.plugins.get(name, {})) for name, kind in PLUGGED.items()),
         )

@@ -34,7 +34,7 @@ def schema() -> pa.Schema:
     """Columns of the table and their types; a score that does not apply is null."""
     import pyarrow as pa
 
-    kinds = {"integer": pa.int32(), "number": pa.float64(), "numbers": pa.list_(pa.float64())}
+    kinds = {"integer": pa.int32(), "number": pa.float64(), "numbers": pa.list_(pa.float64()), "text": pa.string()}
     texts = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
     signature = pa.field("signature", pa.binary(BYTES), nullable=False)
     return pa.schema([*texts, signature, *(pa.field(name, kinds[kind]) for name, kind in COLUMNS.items())])

@@ -90,6 +90,7 @@ def require_endpoints(params: Params, until: str | None = None) -> None:
     asked = {
         "distort": (params.distortion_backend, params.data / "pairs"),
         "rewrite": (params.rewriter_backend, params.data / "rewrites"),
+        "score": (params.score.judge.backend or "", params.data / "scored"),
     }
     last = params.stages.index(until) if until else len(params.stages)
     for stage, (backend, written) in asked.items():

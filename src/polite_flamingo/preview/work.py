@@ -35,6 +35,7 @@ from polite_flamingo.scorers.backend import ScorerBackend
 from polite_flamingo.scorers.job import ScoringJob
 from polite_flamingo.scorers.load import SCORERS, Recipe, scorer_folders
 from polite_flamingo.stages.filter import decided
+from polite_flamingo.stages.score import judging_job
 
 FETCHED = "hub:"  # origins that are gigabytes: a preview does not fetch them
 
@@ -187,9 +188,12 @@ def _score(params: Params, folder: Path, measures: Measures) -> list[str]:
             asked = max(job.run(column, executor).computed for column in job.columns(name))
         if asked:
             measures.score_rates[name] = asked / (time.monotonic() - started)
-    scored = [record for record in job.scored() if isinstance(record, Rewrite)]
+    judging = judging_job(params, folder / "rewrites", folder / "judge")
+    judging.run()
+    records = list(job.scored(judging.columns()))
+    scored = [record for record in records if isinstance(record, Rewrite)]
     if not scored:
-        reasons = [record.reason for record in job.scored() if isinstance(record, Reject)]
+        reasons = [record.reason for record in records if isinstance(record, Reject)]
         raise QualityError("no record could be scored", value=reasons[:3], where=params.image_root)
     rows = [record.to_row() for record in scored]
     write_shards(folder / "scored", rows)

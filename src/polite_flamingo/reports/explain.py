@@ -18,7 +18,7 @@ from polite_flamingo.scorers.nli import LABELS
 
 ROLES = ("annotation", "instruction", "evaluation", "pf1m")
 MAX_IDS = 8
-AT_LEAST = ("sts", "paragraphs")  # filters that reject what is below their threshold
+AT_LEAST = ("sts", "paragraphs", "judge_supported")  # filters that reject what is below their threshold
 EXTRA_CHARACTERS = 200  # characters of one extra
 
 

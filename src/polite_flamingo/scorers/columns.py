@@ -25,6 +25,9 @@ OWN: Mapping[str, Kind] = MappingProxyType(
         "unsupported_objects": "integer",  # these three: scorers/checks.py, beyond the paper
         "numbers_changed": "integer",
         "yes_no_flipped": "integer",
+        "judge_supported": "number",  # these three: scorers/judge.py, beyond the paper; of the text before any cut
+        "judge_other_answer": "integer",
+        "judge_reason": "text",
         "sts_by_cut": "numbers",
         "repeated_share_by_cut": "numbers",
         "boxes_by_cut": "numbers",

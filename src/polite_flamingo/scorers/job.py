@@ -6,9 +6,10 @@ is computed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +87,19 @@ class ScoringJob:
         questions = Input(fingerprint(self.rewrites), partial(self._questions, column))
         return run(self._job(column), questions, executor, report)
 
-    def scored(self) -> Iterator[Rewrite | Reject]:
-        """Every record with all of `COLUMNS`, or rejected where one has no value."""
+    def scored(self, judged: Iterable[Mapping[str, Any]] | None = None) -> Iterator[Rewrite | Reject]:
+        """Every record with all of `COLUMNS`, or rejected where one has no value.
+
+        Args:
+            judged: The judge's columns of each record (`scorers.judge`).
+        """
+        verdicts = iter(repeat({}) if judged is None else judged)
         checker = checker_of(self._read)
         columns = self.columns()
         answers = {column.name: self._job(column).outcomes() for column in columns}
         for rewrite in self._read():
             texts: list[str] | None = None
-            values: dict[str, Any] = {}
+            values: dict[str, Any] = dict(next(verdicts))
             failed = []
             for column in columns:
                 outcome = self._next(answers[column.name], column, rewrite, texts)

@@ -12,7 +12,7 @@ from polite_flamingo.plugins import load_all
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import finite
 
-Kind = Literal["integer", "number", "numbers"]
+Kind = Literal["integer", "number", "numbers", "text"]  # text: ours alone
 KINDS = ("integer", "number", "numbers")
 
 

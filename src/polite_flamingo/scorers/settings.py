@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from polite_flamingo.scorers.judge import JudgeSettings
 from polite_flamingo.settings import Settings
 
 
@@ -14,4 +15,7 @@ class ScoreSettings(Settings):
 
     clip_mode: Literal["paper", "fixed"] = Field(
         "paper", description="paper: mean over text.split('.')[:10], empty tail included; fixed: real sentences"
+    )
+    judge: JudgeSettings = Field(
+        JudgeSettings(), description="a vision-language judge of the rewrites (docs/scoring.md)"
     )

@@ -50,7 +50,8 @@ class SourceTally:
 
 def summarise(rewrites: Iterable[Rewrite]) -> dict[str, Any]:
     """Distribution of every column, and means by source; of the natural records, injected probes aside."""
-    summarised = tuple(name for name in COLUMNS if name != "nli" and "_by_cut" not in name)
+    numeric = {name for name, kind in COLUMNS.items() if kind != "text"}
+    summarised = tuple(name for name in COLUMNS if name in numeric and name != "nli" and "_by_cut" not in name)
     values: defaultdict[str, ValueCounts] = defaultdict(ValueCounts)
     labels: Counter[str] = Counter()
     sources: defaultdict[str, SourceTally] = defaultdict(SourceTally)

@@ -18,10 +18,12 @@ from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import count_shards, publishing, read_shards, write_json, write_jsonl, write_shards
+from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reject, Rewrite
 from polite_flamingo.scorers.job import ModelColumn, ScoringJob
+from polite_flamingo.scorers.judge import JudgingJob
 from polite_flamingo.scorers.load import ABSENT, SCORERS, open_scorer_executor, recipe_of
 from polite_flamingo.scorers.summary import summarise
 from polite_flamingo.tracking.base import Tracker
@@ -50,8 +52,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
                 progress = job.run(column, executor, partial(_report, tracker, column))
                 LOG.info("%s: %d scored, %d by an earlier run", column.name, progress.done, progress.restored)
 
+    judging = judging_job(params, rewrites, journals / "judge")
+    judging.run(partial(_report_judge, tracker))
     scored = params.data / "scored"
-    lost = _publish(job, scored)
+    lost = _publish(job, scored, judging)
     if len(lost) / total > params.quality.max_rejected_share:
         raise QualityError(
             f"{len(lost)} of {total} rewrites could not be scored",
@@ -61,6 +65,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         )
     report = summarise(map(Rewrite.from_row, read_shards(scored)))
     report["quarantined"] = len(lost)
+    report["judge"] = judging.counts()
     report["absent"] = sorted(set(SCORERS) - set(present))
     report["models"] = {name: getattr(params.backbones, name) for name in present}
     write_json(params.reports / "score.json", report)
@@ -73,12 +78,22 @@ def _report(tracker: Tracker, column: ModelColumn, figures: Mapping[str, float],
     tracker.metrics({f"{column.name}.{name}": value for name, value in figures.items()}, step)
 
 
-def _publish(job: ScoringJob, scored: Path) -> list[Reject]:
+def judging_job(params: Params, rewrites: Path, journal: Path) -> JudgingJob:
+    """The judging of a folder of rewrites, if the profile names a judge."""
+    options = backend_options(params.runtime, params.image_root, params.models)
+    return JudgingJob(rewrites, journal, params.score.judge, options)
+
+
+def _report_judge(tracker: Tracker, figures: Mapping[str, float], step: int) -> None:
+    tracker.metrics({f"judge.{name}": value for name, value in figures.items()}, step)
+
+
+def _publish(job: ScoringJob, scored: Path, judging: JudgingJob) -> list[Reject]:
     """Join all columns into `scored`, which is complete or as it was; returns the records that got no score."""
     lost: list[Reject] = []
 
     def rows() -> Iterator[dict[str, Any]]:
-        for record in job.scored():
+        for record in job.scored(judging.columns()):
             if isinstance(record, Reject):
                 lost.append(record)
             else:

@@ -43,6 +43,9 @@ def records(draw: st.DrawFn) -> Rewrite:
     counts = st.integers(0, 2)
     for name in ("unsupported_objects", "numbers_changed", "yes_no_flipped"):
         scores[name] = draw(st.none() | counts)
+    if draw(st.booleans()):
+        judged = {"judge_supported": draw(SHARES), "judge_other_answer": draw(counts), "judge_reason": "of no kind"}
+        scores |= judged
     if scores["clip_logits"] is not None and k > 1 and task.is_caption:
         for name, values in (("sts", SHARES), ("unsupported_objects", counts), ("numbers_changed", counts)):
             if scores[name] is not None:
@@ -65,6 +68,8 @@ SETTINGS = st.fixed_dictionaries(
         "leaked_boxes.max_boxes": st.integers(0, 2),
         "unsupported_objects.max_objects": st.none() | st.integers(0, 2),
         "numbers.max_changed": st.none() | st.integers(0, 2),
+        "judge.min_supported": st.none() | SHARES.filter(lambda share: share >= 0),
+        "judge_answer.reject_other": st.booleans(),
         "yes_no.reject_flipped": st.booleans(),
     }
 ).map(FilterSettings().changed)
@@ -83,11 +88,12 @@ def by_hand(record: Rewrite, now: FilterSettings) -> dict[str, tuple[float | Non
         return scores[f"{column}_by_cut"][cut] if value is not None and cut else value
 
     def at_most(column: str, limit: float | None) -> tuple[float | None, bool]:
-        score = scores[column] if column == "yes_no_flipped" else after(column)
+        score = scores[column] if column in ("yes_no_flipped", "judge_other_answer") else after(column)
         return score, score is None or limit is None or score <= limit
 
     words, rouge, nli = scores["words"], scores["rouge_l"], scores["nli"] if task.is_vqa else None
     sts = after("sts") if task.is_caption else None
+    supported = scores["judge_supported"]
     label = None if nli is None else ("contradiction", "entailment", "neutral")[nli.index(max(nli))]
     return {
         "length": (words, now.length.min_words <= words <= now.length.max_words),
@@ -100,6 +106,8 @@ def by_hand(record: Rewrite, now: FilterSettings) -> dict[str, tuple[float | Non
         "unfinished": (None, record.finish_reason != "length"),
         "unsupported_objects": at_most("unsupported_objects", now.unsupported_objects.max_objects),
         "numbers_changed": at_most("numbers_changed", now.numbers.max_changed),
+        "judge_supported": (supported, supported is None or supported >= (now.judge.min_supported or -1.0)),
+        "judge_other_answer": at_most("judge_other_answer", 0 if now.judge_answer.reject_other else None),
         "yes_no_flipped": at_most("yes_no_flipped", 0 if now.yes_no.reject_flipped else None),
     }
 

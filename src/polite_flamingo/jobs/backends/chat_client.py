@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ LOG = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _PASSING = {408, 409, 425, 429}  # and 5xx
 _OF_ONE_RECORD = {400, 413, 414, 415, 422}
+_FORMAT = re.compile(r"response_format|json_schema|guided|grammar", re.IGNORECASE)
 _WARNING_SECONDS = 10.0  # between two lines about repeated tries
 
 
@@ -63,6 +65,7 @@ class ChatClient:
         self._key = key
         self._options = options
         self._length_key = "max_tokens"
+        self._formats = True  # until it refuses `response_format`
         self._not_before = 0.0
         self._last_warning = -math.inf
         self.usage = usage
@@ -114,6 +117,8 @@ class ChatClient:
         length_key = self._length_key
         if length_key != "max_tokens":
             body = {k if k != "max_tokens" else length_key: v for k, v in body.items()}
+        if not self._formats:
+            body = {k: v for k, v in body.items() if k != "response_format"}
         self.usage.requests += 1
         try:
             async with asyncio.timeout(self._options.timeout):
@@ -128,6 +133,12 @@ class ChatClient:
         excerpt = self._excerpt(data)
         if status == 400 and length_key == self._length_key == "max_tokens" and "max_completion_tokens" in excerpt:
             self._length_key = "max_completion_tokens"
+            return await self._once(body)
+        if status in (400, 422) and "response_format" in body and _FORMAT.search(excerpt):
+            self._formats = False
+            LOG.warning(
+                "%s knows no JSON schema: asked without; verdicts that cannot be read are asked for again", self._url
+            )
             return await self._once(body)
         if status in _PASSING or status >= 500:
             raise PassingError(f"HTTP {status}: {excerpt}", self._hold_back(headers))

@@ -17,7 +17,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -64,6 +64,7 @@ class EndpointBackend:
         key: Bearer token; None: no authorisation header. It is never logged, hashed or written.
         endpoint: Bounds, pauses and prices.
         cache: Folder of answers by content hash; None: nothing is kept.
+        schema: JSON schema of the answers; one that knows no ``response_format`` is asked without it.
 
     Raises:
         ConfigError: the url is not one, or carries a password, query or fragment.
@@ -79,6 +80,7 @@ class EndpointBackend:
         key: str | None = None,
         endpoint: EndpointSettings | None = None,
         cache: Path | None = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
         self._url = check_url(url, sends_key=key is not None)
         self._model = model
@@ -86,6 +88,7 @@ class EndpointBackend:
         self._key = key
         self._options = endpoint or EndpointSettings()
         self._cache = AnswerCache(cache)
+        self._schema = schema
         self._failed_in_a_row = 0
         self._lock = threading.Lock()
         self._runner: EventLoop | None = None
@@ -196,6 +199,9 @@ class EndpointBackend:
             "messages": [{"role": m["role"], "content": content_of(m["content"], urls)} for m in question.messages()],
             "seed": int.from_bytes(seed[:4]) >> 1,
         }
+        if self._schema is not None:
+            named = {"name": "answer", "strict": True, "schema": dict(self._schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
         return {**body, **sent(settings, sampled)}
 
 

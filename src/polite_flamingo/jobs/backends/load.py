@@ -38,6 +38,7 @@ class BackendOptions:
         base: Folder of the Flamingo the rewriter was trained from; needed by ``flamingo``.
         rewriter: Folder of the trained tensors; needed by ``flamingo``.
         cache: Folder that keeps an endpoint's answers; None: they are not kept.
+        schema: JSON schema that the answers of an endpoint have to follow, if it can see to that; None: plain text.
     """
 
     image_root: Path
@@ -45,6 +46,7 @@ class BackendOptions:
     base: Path | None = None
     rewriter: Path | None = None
     cache: Path | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 def backend_options(machine: TextMachineSettings, image_root: Path, models: Path) -> BackendOptions:
@@ -146,6 +148,7 @@ def load_backend(spec: str, settings: GenerationSettings, options: BackendOption
                 key=os.environ.get(KEY_VARIABLE) or None,
                 endpoint=machine.endpoint,
                 cache=options.cache,
+                schema=options.schema,
             )
     if kind in named("backends"):
         plugged: TextBackend = load("backends", kind)(rest, settings, options)
