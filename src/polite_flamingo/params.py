@@ -218,6 +218,8 @@ class Params(Paper, Profile):
             if wanted and "instruction" not in self.roles
         ]
         problems += self._style_problems()
+        if self.score.judge.backend == TRAINED:
+            problems.append("score.judge.backend: the Flamingo rewriter does not judge; name hf:… or openai:…")
         if self.rewrites and "annotation" not in self.roles:
             problems.append("there is nothing to rewrite: no source has the role annotation")
         if not self.rewrites and "annotation" in self.roles:

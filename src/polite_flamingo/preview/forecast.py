@@ -10,10 +10,9 @@ from typing import Any
 from polite_flamingo.model.settings import NONE
 from polite_flamingo.params import Params
 from polite_flamingo.plan.costs import costs_of
-from polite_flamingo.preview.work import Previewed
+from polite_flamingo.preview.work import Previewed, Spent
 from polite_flamingo.scorers.load import SCORERS
 
-_MEASURED = "measured"
 _ASSUMED = "assumed: `plan --records` tells more"
 
 
@@ -57,7 +56,7 @@ def forecast(params: Params, previewed: Previewed, records: int, prices: Mapping
     """
     measures = previewed.measures
     costs = costs_of(params, prices).values
-    asked = records * measures.tries / measures.records
+    asked = {name: records * spent.answers / measures.records for name, spent in measures.spent.items()}
     counted = Counter(
         "captions" if rewrite.task.is_caption else "questions" if rewrite.task.is_vqa else "others"
         for rewrite, _ in previewed.rows
@@ -71,8 +70,9 @@ def forecast(params: Params, previewed: Previewed, records: int, prices: Mapping
             rate = measures.score_rates.get(name)
             assumed += [name] if rate is None else []
             score += records * scored[name] / (rate or getattr(costs, name))
-    tokens_in = None if measures.tokens_in is None else asked * measures.tokens_in
-    tokens_out = asked * measures.tokens_out
+    uncounted = any(spent.tokens_in is None for spent in measures.spent.values())
+    tokens_in = None if uncounted else sum(asked[n] * (s.tokens_in or 0) for n, s in measures.spent.items())
+    tokens_out = sum(asked[name] * spent.tokens_out for name, spent in measures.spent.items())
     money = None
     if costs.price_in or costs.price_out:
         money = ((tokens_in or 0) * costs.price_in + tokens_out * costs.price_out) / 1e6
@@ -83,7 +83,7 @@ def forecast(params: Params, previewed: Previewed, records: int, prices: Mapping
         tokens_out,
         money,
         {
-            "rewrite": None if measures.rate is None else asked / measures.rate / 3600,
+            **{n: None if s.rate is None else asked[n] / s.rate / 3600 for n, s in measures.spent.items()},
             "score": score / 3600,
             "filter and gates": records * (costs.filter_ms + costs.gates_ms) / 3.6e6,
         },
@@ -99,35 +99,33 @@ def forecast(params: Params, previewed: Previewed, records: int, prices: Mapping
 def table_of(whole: Forecast, previewed: Previewed) -> list[tuple[str, str, str]]:
     """Rows for people: what, how much, and from what."""
     measures = previewed.measures
-    of = f"{measures.records} records"
-    rate = "" if measures.rate is None else f"{measures.rate:.3g} answers/s"
+    spent = measures.spent
+    priced = (
+        "tokens by their prices" if whole.money is not None else "state --price-in, --price-out of a million tokens"
+    )
     rows = [
         ("records", f"{whole.records:,}", ""),
-        ("kept", f"about {whole.kept:,.0f}", f"{_MEASURED}: {of}"),
-        (
-            "tokens in",
-            "-" if whole.tokens_in is None else f"{whole.tokens_in:,.0f}",
-            "the rewriter does not count them"
-            if measures.tokens_in is None
-            else f"{measures.tokens_in:,.0f} an answer",
-        ),
-        ("tokens out", f"{whole.tokens_out:,.0f}", f"{measures.tokens_out:,.0f} an answer"),
-        (
-            "money",
-            "-" if whole.money is None else f"{whole.money:,.2f}",
-            "state --price-in and --price-out, of a million tokens"
-            if whole.money is None
-            else "tokens by their prices",
-        ),
+        ("kept", f"about {whole.kept:,.0f}", f"by {measures.records} records"),
+        ("tokens in", "-" if whole.tokens_in is None else f"{whole.tokens_in:,.0f}", _an_answer(spent, "tokens_in")),
+        ("tokens out", f"{whole.tokens_out:,.0f}", _an_answer(spent, "tokens_out")),
+        ("money", "-" if whole.money is None else f"{whole.money:,.2f}", priced),
     ]
     for stage, hours in whole.hours.items():
-        if stage == "rewrite":
-            basis = rate if hours is not None else "all answers came from .work/answers: not timed"
+        if stage in spent:
+            rate = spent[stage].rate
+            basis = "all answers came from .work/answers: not timed" if rate is None else f"{rate:.3g} answers/s"
         else:
             basis = _ASSUMED + f" ({', '.join(whole.assumed)})" if stage == "score" and whole.assumed else ""
         rows.append((f"time to {stage}", duration(hours), basis))
     rows.append(("disk", size(sum(whole.bytes.values())), "images stay where they are"))
     return rows
+
+
+def _an_answer(spent: Mapping[str, Spent], name: str) -> str:
+    """``412 an answer``, of several models each."""
+    known = {who: getattr(one, name) for who, one in spent.items()}
+    parts = [f"{value:,.0f} an answer ({who})" for who, value in known.items() if value is not None]
+    return "; ".join(parts) or "the model does not count them"
 
 
 def duration(hours: float | None) -> str:

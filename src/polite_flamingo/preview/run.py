@@ -82,7 +82,8 @@ def look(
         QualityError: no record got an answer.
     """
     require_runnable(params)
-    require_endpoint(params.rewriter_backend)
+    for backend in (params.rewriter_backend, params.score.judge.backend or ""):
+        require_endpoint(backend)
     chosen = choose(params, count, ids)
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="preview-", dir=WORK) as name:

@@ -59,8 +59,9 @@ def render(
     if previewed.unscored:
         lines.append(f"not scored, for the models are not here yet: {', '.join(previewed.unscored)}")
     lines += [f"to look at: {source}: {what}" for source, what in concerns]
-    if previewed.measures.cached:
-        lines.append(f"answers from .work/answers, not asked for again: {previewed.measures.cached}")
+    cached = sum(spent.cached for spent in previewed.measures.spent.values())
+    if cached:
+        lines.append(f"answers from .work/answers, not asked for again: {cached}")
     lines += ["", "the whole run"]
     if whole is None:
         lines.append("  how many records there are is not known without reading all: state --records N")

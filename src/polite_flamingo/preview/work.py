@@ -22,7 +22,7 @@ from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.io import Row, ShardWriter, write_shards
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend
-from polite_flamingo.jobs.backends.load import BackendOptions, backend_options, make_backend
+from polite_flamingo.jobs.backends.load import backend_options, make_backend
 from polite_flamingo.jobs.backends.text import TextBackend, as_it_is
 from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.model.settings import NONE, GenerationSettings
@@ -33,6 +33,7 @@ from polite_flamingo.rewrite.job import RewritingJob
 from polite_flamingo.rewrite.repair import RepairingBackend
 from polite_flamingo.scorers.backend import ScorerBackend
 from polite_flamingo.scorers.job import ScoringJob
+from polite_flamingo.scorers.judge import JudgingBackend, JudgingJob
 from polite_flamingo.scorers.load import SCORERS, Recipe, scorer_folders
 from polite_flamingo.stages.filter import decided
 from polite_flamingo.stages.score import judging_job
@@ -40,33 +41,40 @@ from polite_flamingo.stages.score import judging_job
 FETCHED = "hub:"  # origins that are gigabytes: a preview does not fetch them
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the answers of a model took.
+
+    Args:
+        answers: Answers, those that had to be asked for again included.
+        tokens_in: Prompt tokens of an answer, images included, as the endpoint counts them; None: nobody does.
+        tokens_out: Tokens generated for an answer.
+        rate: Answers per second of a run; None: all came from the cache, so nothing was timed.
+        cached: Answers that came from the cache.
+    """
+
+    answers: int
+    tokens_in: float | None
+    tokens_out: float
+    rate: float | None
+    cached: int = 0
+
+
 @dataclass(slots=True)
 class Measures:
     """What the records cost.
 
     Args:
+        spent: What generates text (``rewrite``, ``judge``) -> what its answers took.
         records: Records rewritten.
-        tries: Answers asked for, repairs included.
-        tokens_in: Prompt tokens, image included, as the endpoint counts them; None: nobody does.
-        tokens_out: Tokens generated.
-        rate: Answers per second of a run; None: all came from the cache, so nothing was timed.
-        cached: Answers that came from the cache.
         score_rates: Scorer -> records per second, loading aside.
         sizes: Kind of output -> bytes per record, compressed.
-        image_bytes: Mean size of an image file.
-        images: Distinct images per record.
     """
 
+    spent: dict[str, Spent] = field(default_factory=dict)
     records: int = 0
-    tries: int = 0
-    tokens_in: float | None = None
-    tokens_out: float = 0.0
-    rate: float | None = None
-    cached: int = 0
     score_rates: dict[str, float] = field(default_factory=dict)
     sizes: dict[str, float] = field(default_factory=dict)
-    image_bytes: float = 0.0
-    images: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,14 @@ def _rewrite(params: Params, samples: Sequence[Sample], folder: Path, measures: 
     options = backend_options(params.runtime, params.image_root, params.models)
     prompts = None if params.trains_rewriter else load_prompts(params.rewriting.style)
     job = RewritingJob(folder / "samples", len(samples), folder / "journal", options, prompts)
-    backend = _backend(params, options)
+    if params.trains_rewriter and not (params.models / "rewriter").is_dir():
+        raise ConfigError(
+            "the rewriter has not been trained yet",
+            where=params.models / "rewriter",
+            next_step="polite-flamingo run --until train_rewriter; or name one that comes ready (docs/backends.md)",
+        )
+    settings = GenerationSettings.of(params.generation, seed=params.seed)
+    backend = _loaded(make_backend(params.rewriter_backend, settings, options, as_it_is))
     with closing(LocalExecutor(RepairingBackend(backend, params.repair))) as executor:
         started = time.monotonic()
         job.run_with(executor)
@@ -135,37 +150,47 @@ def _rewrite(params: Params, samples: Sequence[Sample], folder: Path, measures: 
     rows = [rewrite.to_row() for rewrite, _ in answered]
     write_shards(folder / "rewrites", rows)
     measures.records = len(answered)
-    measures.tries = sum(1 + answer.attempts for _, answer in answered)
-    measures.tokens_out = sum(answer.tokens for _, answer in answered) / measures.tries
-    measures.rate = measures.tries / seconds
-    if isinstance(backend, EndpointBackend):
-        usage = backend.usage
-        counted = usage.answered + usage.cached
-        tokens = usage.prompt_tokens + usage.cached_prompt_tokens
-        measures.tokens_in = tokens / counted if tokens else None
-        measures.cached = usage.cached
-        concurrency = params.runtime.endpoint.concurrency
-        measures.rate = concurrency * usage.answered / usage.seconds if usage.answered else None
+    answers = sum(1 + answer.attempts for _, answer in answered)
+    measures.spent["rewrite"] = _spent(params, backend, answers, sum(a.tokens for _, a in answered), seconds)
     measures.sizes |= {"samples_bytes": _size([s.to_row() for s in samples]), "rewrites_bytes": _size(rows)}
-    paths = {image.path for sample in samples for image in sample.images}
-    measures.images = len(paths) / len(samples)
-    measures.image_bytes = sum((params.image_root / path).stat().st_size for path in paths) / max(len(paths), 1)
     return lost
 
 
-def _backend(params: Params, options: BackendOptions) -> TextBackend:
-    """Who answers, with the weights loaded: what is timed afterwards are answers."""
-    if params.trains_rewriter and not (params.models / "rewriter").is_dir():
-        raise ConfigError(
-            "the rewriter has not been trained yet",
-            where=params.models / "rewriter",
-            next_step="polite-flamingo run --until train_rewriter; or name one that comes ready (docs/backends.md)",
-        )
-    settings = GenerationSettings.of(params.generation, seed=params.seed)
-    backend = make_backend(params.rewriter_backend, settings, options, as_it_is)
+def _judge(params: Params, folder: Path, measures: Measures) -> JudgingJob:
+    job = judging_job(params, folder / "rewrites", folder / "judge")
+    if params.score.judge.backend is not None:
+        backend = _loaded(make_backend(params.score.judge.backend, job.decoding, job.asking, as_it_is))
+        with closing(LocalExecutor(JudgingBackend(backend, params.score.judge.attempts))) as executor:
+            started = time.monotonic()
+            job.run_with(executor)
+            seconds = time.monotonic() - started
+        counts = job.counts() or {}
+        if counts["asked"]:
+            measures.spent["judge"] = _spent(params, backend, counts["asked"], counts["tokens"], seconds)
+    return job
+
+
+def _loaded(backend: TextBackend) -> TextBackend:
+    """The backend with its weights in memory, so that what is timed afterwards are answers."""
     for name in ("model", "bundle"):  # of the Hugging Face backend and of the Flamingo: loaded when first asked for
         getattr(backend, name, None)
     return backend
+
+
+def _spent(params: Params, backend: TextBackend, answers: int, tokens: int, seconds: float) -> Spent:
+    if not isinstance(backend, EndpointBackend):
+        return Spent(answers, None, tokens / answers, answers / seconds)
+    usage = backend.usage
+    counted = usage.answered + usage.cached
+    tokens_in = usage.prompt_tokens + usage.cached_prompt_tokens
+    concurrency = params.runtime.endpoint.concurrency
+    return Spent(
+        max(answers, counted),
+        tokens_in / counted if tokens_in else None,
+        (usage.completion_tokens + usage.cached_completion_tokens) / counted if counted else 0.0,
+        concurrency * usage.answered / usage.seconds if usage.answered else None,
+        usage.cached,
+    )
 
 
 def _score(params: Params, folder: Path, measures: Measures) -> list[str]:
@@ -188,9 +213,7 @@ def _score(params: Params, folder: Path, measures: Measures) -> list[str]:
             asked = max(job.run(column, executor).computed for column in job.columns(name))
         if asked:
             measures.score_rates[name] = asked / (time.monotonic() - started)
-    judging = judging_job(params, folder / "rewrites", folder / "judge")
-    judging.run()
-    records = list(job.scored(judging.columns()))
+    records = list(job.scored(_judge(params, folder, measures).columns()))
     scored = [record for record in records if isinstance(record, Rewrite)]
     if not scored:
         reasons = [record.reason for record in records if isinstance(record, Reject)]

@@ -22,6 +22,7 @@ from polite_flamingo.io import fingerprint, read_shards
 from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executor
 from polite_flamingo.jobs.backends.text import Message, TextBackend
 from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.executor import Executor
 from polite_flamingo.jobs.outcomes import AnswerFormat, Outcome
 from polite_flamingo.jobs.progress import Progress, Report
 from polite_flamingo.jobs.questions import Failure, Input
@@ -193,15 +194,27 @@ class JudgingJob:
     settings: JudgeSettings
     options: BackendOptions
 
+    @property
+    def decoding(self) -> GenerationSettings:
+        """Greedy: a verdict is no matter of chance."""
+        return GenerationSettings(max_new_tokens=self.settings.max_new_tokens, num_beams=1, do_sample=False)
+
+    @property
+    def asking(self) -> BackendOptions:
+        """The options, with the schema of the replies."""
+        return replace(self.options, schema=SCHEMA)
+
     def run(self, report: Report | None = None) -> Progress | None:
         """Judge what no earlier run has; None: nobody judges."""
         if self.settings.backend is None:
             return None
-        decoding = GenerationSettings(max_new_tokens=self.settings.max_new_tokens, num_beams=1, do_sample=False)
-        options = replace(self.options, schema=SCHEMA)
         use = partial(JudgingBackend, attempts=self.settings.attempts)
-        with closing(open_text_executor(self.settings.backend, decoding, options, use)) as executor:
-            return run(self._job, Input(fingerprint(self.rewrites), self._questions), executor, report)
+        with closing(open_text_executor(self.settings.backend, self.decoding, self.asking, use)) as executor:
+            return self.run_with(executor, report)
+
+    def run_with(self, executor: Executor[JudgeQuestion, Judgement], report: Report | None = None) -> Progress:
+        """The same with whoever answers at hand."""
+        return run(self._job, Input(fingerprint(self.rewrites), self._questions), executor, report)
 
     def columns(self) -> Iterator[Mapping[str, Any]]:
         """The judge's columns of every record, in order; none where it gave no verdict or is not asked."""

@@ -48,7 +48,7 @@ def test_records_are_shown_with_the_costs_of_the_whole_run_and_nothing_is_record
         line.split("  ")[1].strip(): " ".join(line.split()) for line in out.splitlines() if line.startswith("  ")
     }
     assert figures["records"] == "records 12"
-    assert figures["tokens in"] == "tokens in 120 10 an answer"
+    assert figures["tokens in"] == "tokens in 120 10 an answer (rewrite)"
     assert figures["money"].startswith("money 0.00 ")
     new = {name for name in _files(project) - before if not name.startswith(".work/answers/")}
     assert new == {".work/preview/photos.html"}
