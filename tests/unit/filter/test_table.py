@@ -93,7 +93,7 @@ def by_hand(record: Rewrite, now: FilterSettings) -> dict[str, tuple[float | Non
 
     words, rouge, nli = scores["words"], scores["rouge_l"], scores["nli"] if task.is_vqa else None
     sts = after("sts") if task.is_caption else None
-    supported = scores["judge_supported"]
+    supported, low = scores["judge_supported"], now.judge.min_supported
     label = None if nli is None else ("contradiction", "entailment", "neutral")[nli.index(max(nli))]
     return {
         "length": (words, now.length.min_words <= words <= now.length.max_words),
@@ -106,7 +106,7 @@ def by_hand(record: Rewrite, now: FilterSettings) -> dict[str, tuple[float | Non
         "unfinished": (None, record.finish_reason != "length"),
         "unsupported_objects": at_most("unsupported_objects", now.unsupported_objects.max_objects),
         "numbers_changed": at_most("numbers_changed", now.numbers.max_changed),
-        "judge_supported": (supported, supported is None or supported >= (now.judge.min_supported or -1.0)),
+        "judge_supported": (supported, None in (supported, low) or supported >= low),
         "judge_other_answer": at_most("judge_other_answer", 0 if now.judge_answer.reject_other else None),
         "yes_no_flipped": at_most("yes_no_flipped", 0 if now.yes_no.reject_flipped else None),
     }
