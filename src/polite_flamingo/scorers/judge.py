@@ -91,7 +91,7 @@ class JudgeQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class JudgeScores:
     """A verdict, as the journal holds it.
 
     Args:
@@ -118,13 +118,13 @@ class Judgement:
         }  # fmt: skip
 
 
-def _counts(judgement: Judgement) -> dict[str, int]:
-    malformed = judgement.supported == NO_VERDICT
-    mended = judgement.attempts > 0 and not malformed
-    return {"tokens": judgement.tokens, "asked_again": int(mended), "malformed": int(malformed)}
+def _counts(scores: JudgeScores) -> dict[str, int]:
+    malformed = scores.supported == NO_VERDICT
+    mended = scores.attempts > 0 and not malformed
+    return {"tokens": scores.tokens, "asked_again": int(mended), "malformed": int(malformed)}
 
 
-JUDGEMENTS = AnswerFormat(Judgement, _counts, rates=("tokens",))
+JUDGE_SCORES = AnswerFormat(JudgeScores, _counts, rates=("tokens",))
 
 
 class JudgingBackend:
@@ -145,7 +145,7 @@ class JudgingBackend:
         """The backend's."""
         return self._backend.batch_size
 
-    def answer(self, questions: Sequence[JudgeQuestion]) -> list[Judgement | Failure]:
+    def answer(self, questions: Sequence[JudgeQuestion]) -> list[JudgeScores | Failure]:
         """The verdicts."""
         replies: list[list[Generated | Failure]] = [[] for _ in questions]
         open_ones = list(range(len(questions)))
@@ -156,7 +156,7 @@ class JudgingBackend:
             for index, reply in zip(open_ones, self._backend.answer(asked), strict=True):
                 replies[index].append(reply)
             open_ones = [index for index in open_ones if _is_malformed(replies[index][-1])]
-        return [_judgement(tries) for tries in replies]
+        return [_scores_of(tries) for tries in replies]
 
     def close(self) -> None:
         """Close the backend."""
@@ -167,15 +167,15 @@ def _is_malformed(reply: Generated | Failure) -> bool:
     return isinstance(reply, Generated) and read_verdict(reply.text) is None
 
 
-def _judgement(tries: Sequence[Generated | Failure]) -> Judgement | Failure:
+def _scores_of(tries: Sequence[Generated | Failure]) -> JudgeScores | Failure:
     last = tries[-1]
     if isinstance(last, Failure):
         return last
     tokens = sum(reply.tokens for reply in tries if isinstance(reply, Generated))
     verdict = read_verdict(last.text)
     if verdict is None:
-        return Judgement(NO_VERDICT, 0, "", tokens, len(tries) - 1)
-    return Judgement(verdict.supported, int(not verdict.same_answer), verdict.reason, tokens, len(tries) - 1)
+        return JudgeScores(NO_VERDICT, 0, "", tokens, len(tries) - 1)
+    return JudgeScores(verdict.supported, int(not verdict.same_answer), verdict.reason, tokens, len(tries) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class JudgingJob:
         with closing(open_text_executor(self.settings.backend, self.decoding, self.asking, use)) as executor:
             return self.run_with(executor, report)
 
-    def run_with(self, executor: Executor[JudgeQuestion, Judgement], report: Report | None = None) -> Progress:
+    def run_with(self, executor: Executor[JudgeQuestion, JudgeScores], report: Report | None = None) -> Progress:
         """The same with whoever answers at hand."""
         return run(self._job, Input(fingerprint(self.rewrites), self._questions), executor, report)
 
@@ -223,7 +223,7 @@ class JudgingJob:
             if self.settings.backend is None or ask(rewrite) is None:
                 yield {}
                 continue
-            outcome: Outcome[Judgement] | None = next(outcomes, None)
+            outcome: Outcome[JudgeScores] | None = next(outcomes, None)
             if outcome is None or outcome.id != rewrite.id:
                 raise DataError(
                     "the journal belongs to other rewrites",
@@ -245,10 +245,10 @@ class JudgingJob:
         return dict(counts)
 
     @property
-    def _job(self) -> Job[Judgement]:
+    def _job(self) -> Job[JudgeScores]:
         options = self.options
         label, threads = "score judge", options.machine.threads
-        return Job(JUDGEMENTS, self.journal, options.image_root, label=label, image_threads=threads)
+        return Job(JUDGE_SCORES, self.journal, options.image_root, label=label, image_threads=threads)
 
     def _questions(self, place: Sequence[int]) -> Iterator[tuple[JudgeQuestion, tuple[int]]]:
         (start,) = place or (0,)
