@@ -99,6 +99,17 @@ def test_the_suggestion_separates_what_can_be_separated_and_leaves_the_rest_alon
     assert found.thresholds.numbers.max_changed is None
 
 
+def test_a_judges_verdicts_are_searched_where_there_are_some() -> None:
+    records = [
+        labelled(f"j{i}{'!injected' * wrong}", wrong, judge_supported=0.5 if wrong else 1.0, judge_reason="seen")
+        for i in range(40)
+        for wrong in (False, True)
+    ]
+    found = suggest(LabelledTable.of(records), FilterSettings(), Target(0.01, 0.9, 0.2))
+    assert found.met and found.thresholds.judge.min_supported == 0.75
+    assert found.thresholds == FilterSettings().changed({"judge.min_supported": 0.75}), "all else stays"
+
+
 def test_a_target_out_of_reach_is_said_to_be_missed_and_the_clean_are_not_given_up() -> None:
     records = [labelled(f"g{i}", i % 2 == 0, sts=0.5 + (i // 2) % 10 / 100) for i in range(200)]
     found = suggest(LabelledTable.of(records), FilterSettings(), Target(0.01, 0.9, 0.3))
