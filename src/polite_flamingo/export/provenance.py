@@ -65,6 +65,8 @@ def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
         table["scorers"] = UNKNOWN
     elif not models:
         table["scorers"] = "none"
+    if score.get("judge"):
+        table["the judge's records"] = score["judge"]
     if "prompts" in rewrite:
         table["records by prompt"] = rewrite["prompts"]
     people = _read(reports / "calibration" / "labels.json").get("records")

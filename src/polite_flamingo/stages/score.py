@@ -68,6 +68,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     report["judge"] = judging.counts()
     report["absent"] = sorted(set(SCORERS) - set(present))
     report["models"] = {name: getattr(params.backbones, name) for name in present}
+    if params.score.judge.backend is not None:  # an endpoint by its model, not its address
+        report["models"]["judge"] = params.score.judge.backend.rpartition("#")[2]
     write_json(params.reports / "score.json", report)
     tracker.params({"clip_mode": params.score.clip_mode, "absent": report["absent"]})
     tracker.metrics({f"{column}_mean": value["mean"] for column, value in report["columns"].items() if value["count"]})
