@@ -14,6 +14,7 @@ from polite_flamingo.preview.work import Previewed, Spent
 from polite_flamingo.scorers.load import SCORERS
 
 _ASSUMED = "assumed: `plan --records` tells more"
+_LARGER = "an upper bound, larger batches are faster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,10 @@ def table_of(whole: Forecast, previewed: Previewed) -> list[tuple[str, str, str]
     """Rows for people: what, how much, and from what."""
     measures = previewed.measures
     spent = measures.spent
-    priced = (
-        "tokens by their prices" if whole.money is not None else "state --price-in, --price-out of a million tokens"
-    )
+    priced = "tokens by their prices"
+    if whole.money is None:
+        counted = any(one.tokens_in is not None for one in spent.values())
+        priced = "state --price-in, --price-out of a million tokens" if counted else "no endpoint counts tokens"
     rows = [
         ("records", f"{whole.records:,}", ""),
         ("kept", f"about {whole.kept:,.0f}", f"by {measures.records} records"),
@@ -111,11 +113,15 @@ def table_of(whole: Forecast, previewed: Previewed) -> list[tuple[str, str, str]
         ("money", "-" if whole.money is None else f"{whole.money:,.2f}", priced),
     ]
     for stage, hours in whole.hours.items():
+        basis = ""
         if stage in spent:
-            rate = spent[stage].rate
-            basis = "all answers came from .work/answers: not timed" if rate is None else f"{rate:.3g} answers/s"
-        else:
-            basis = _ASSUMED + f" ({', '.join(whole.assumed)})" if stage == "score" and whole.assumed else ""
+            one = spent[stage]
+            few = "" if one.tokens_in is not None else f", {measures.records} at a time: {_LARGER}"
+            basis = "all answers came from .work/answers: not timed" if one.rate is None else f"{one.rate:.3g}/s{few}"
+        elif stage == "score" and whole.assumed:
+            basis = f"{_ASSUMED} ({', '.join(whole.assumed)})"
+        elif stage == "score" and measures.score_rates:
+            basis = f"{measures.records} records at a time: {_LARGER}"
         rows.append((f"time to {stage}", duration(hours), basis))
     rows.append(("disk", size(sum(whole.bytes.values())), "images stay where they are"))
     return rows
