@@ -58,6 +58,8 @@ def test_records_are_shown_with_the_costs_of_the_whole_run_and_nothing_is_record
 
     asked = len(server.bodies)
     assert asked == 5
+    with open("configs/profiles/photos.yaml", "a") as profile:
+        profile.write("runtime: {tracking: none}\n")
     assert main(["download"]) == 0 and main(["rewrite"]) == 0
     assert len(server.bodies) == 12, "a run takes the answers of the preview"
 
