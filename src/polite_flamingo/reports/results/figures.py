@@ -10,6 +10,15 @@ from polite_flamingo.reports.results.cells import NAMES, NO_SET, TUNED, measured
 from polite_flamingo.reports.results.runs import ProfileRun
 
 COLUMNS = (("qa_in_domain", "in domain, %", 1), ("qa_out_of_domain", "out of domain, %", 1), ("reward", "reward", 2))
+VARIANTS = {  # of the recipe, as Figure 9 calls them
+    "base": "the recipe",
+    "resolution": "two thirds of the side (224 px)",
+    "vit": "ViT unfrozen",
+    "lora_stage2": "LoRA unfrozen in stage 2",
+    "epochs": "epochs × 2",
+    "no_stage1": "no stage 1",
+    "raw": "raw annotations",
+}
 GRIDS = {"value": "matrix", "low": "low", "high": "high"}
 Figures = Mapping[str, Any]
 
@@ -55,11 +64,10 @@ def figure_9(paper: Mapping[str, Mapping[str, Sequence[float | None]]], run: Pro
     parts = [_beside(run, [(TUNED[name], theirs, stages.get(name), seeds) for name, theirs in paper["stages"].items()])]
     if run.ablations is None:
         return "\n\n".join([*parts, f"Stages of `{run.profile}` from one run; other seeds and variants {run.no_ablations}."])
-    after = [(name, theirs, variants.get(name)) for name, theirs in paper["variants"].items()]
-    rows = [
-        (variant["label"], theirs, variant["stages"].get("stage2"), len(variant["seeds"])) if variant else (name, theirs, None, 0)
-        for name, theirs, variant in after
-    ]
+    rows = []
+    for name, theirs in paper["variants"].items():
+        variant = variants.get(name, {"stages": {}, "seeds": ()})
+        rows.append((VARIANTS[name], theirs, variant["stages"].get("stage2"), len(variant["seeds"])))
     return "\n\n".join([*parts, "After stage 2, one thing changed at a time:", _beside(run, rows)])
 
 
