@@ -27,10 +27,10 @@ BOUNDS = ("_low", "_high")  # ends of intervals move with their figure and are n
 # the figure's 95 % interval over samples else; of what no training of ours decides, the roundings alone.
 TOLERANCES = {
     "rewriter.rouge_l_gain": 0.027,  # half of its interval (docs/second_generation.md); three machines: 0.268 to 0.271
-    "rewriter.answers_preserved": 0.015,  # half of the interval of a share of 0.94 of 1,000
-    "pf1m.kept": 22.0,  # of 1,000, likewise at 0.86; three machines: 855 to 861
-    "pf1m.kept_share": 0.022,
-    "pf1m.answers_preserved": 0.01,
+    "rewriter.answers_preserved": 0.022,  # half of the interval of a share of 0.86 of 1,000
+    "pf1m.kept": 23.0,  # of 1,000, likewise at 0.83
+    "pf1m.kept_share": 0.023,
+    "pf1m.answers_preserved": 0.013,
     "filter.recall_of_corrupted": 0.045,  # likewise, of 200
     "filter.clean_kept": 0.02,
     "reward.raw": 0.005,  # the judge alone; no training of ours
@@ -40,17 +40,17 @@ TOLERANCES = {
     "raw.reward": 0.1,
     "raw.qa_out_of_domain": 0.04,
     "raw.caption_rouge_l": 0.03,
-    "stage1.qa_in_domain": 0.064,
-    "stage1.reward": 0.36,
+    "stage1.qa_in_domain": 0.05,
+    "stage1.reward": 0.08,
     "stage1.wins_over_raw": 0.06,
     "stage2.qa_in_domain": 0.05,
-    "stage2.reward": 0.1,
+    "stage2.reward": 0.05,
     "stage2.wins_over_raw": 0.06,
     "stage3.qa_in_domain": 0.045,
-    "stage3.reward": 0.08,
+    "stage3.reward": 0.05,
     "stage3.wins_over_raw": 0.06,
     "stage3.qa_in_domain_without_image": 0.06,
-    **{f"stage{number}.qa_out_of_domain": 0.05 for number in (1, 2, 3)},
+    **{f"stage{number}.qa_out_of_domain": 0.12 for number in (1, 2, 3)},  # the last stage's; the others' are narrower
     **{f"stage{number}.caption_rouge_l": 0.04 for number in (1, 2, 3)},
 }
 
@@ -82,16 +82,16 @@ class Claim:
         return figures[self.larger] - smaller > self.apart * (1.0 if self.unit is None else figures[self.unit])
 
 
+# Of the U, what holds with every seed: that stage 2 costs politeness is not among it (docs/ablations.md).
 CLAIMS = (
     Claim("a trained rewriter improves drafts it has not seen (3.3)", "rewriter.rouge_l_gain", 0.0),
     Claim(
-        "rewriting makes annotations polite, by four pooled deviations (4.1)",
-        "reward.rewritten", "reward.raw", 4.0, "reward.pooled_sd",
+        "rewriting makes annotations polite, by a pooled deviation and more (4.1)",
+        "reward.rewritten", "reward.raw", 1.0, "reward.pooled_sd",
     ),
     Claim("filters leave fewer changed answers (4.2)", "pf1m.answers_preserved", "rewriter.answers_preserved"),
     Claim("stage 2 adds understanding (4.3, the U)", "stage2.qa_in_domain", "stage1.qa_in_domain"),
-    Claim("stage 2 costs politeness (4.3, the U)", "stage1.reward", "stage2.reward"),
-    Claim("stage 3 brings politeness back (4.3, the U)", "stage3.reward", "stage2.reward"),
+    Claim("stage 3 is politer than stage 2 (4.3, the U)", "stage3.reward", "stage2.reward"),
     Claim("stage 3 keeps more understanding than stage 1 had (4.3)", "stage3.qa_in_domain", "stage1.qa_in_domain"),
     Claim("tuned on rewrites is politer than on raw annotations (5)", "stage3.reward_low", "raw.reward_high"),
     Claim("it wins most comparisons with that model (5)", "stage3.wins_over_raw_low", 0.5),

@@ -17,7 +17,7 @@ from polite_flamingo.reports import reproduce, summary
 from polite_flamingo.reports.reproduce import CLAIMS, TOLERANCES, Claim, compare, render
 
 PROJECT = Path(__file__).resolve().parents[3]
-U = {"raw": (0.19, -2.2), "stage1": (0.66, 1.0), "stage2": (0.72, 0.85), "stage3": (0.76, 1.1)}
+U = {"raw": (0.19, -2.2), "stage1": (0.66, 1.0), "stage2": (0.72, 1.07), "stage3": (0.76, 1.1)}
 
 
 def _reports(**changes: float) -> dict[str, Any]:
@@ -90,28 +90,28 @@ def test_a_figure_within_its_tolerance_holds_and_one_outside_does_not(params: Pa
     _ran(project, kept=800)
     comparison = compare(params)
     assert [figure["figure"] for figure in comparison.figures if not figure["holds"]] == ["pf1m.kept"]
-    assert "-61         22  outside" in render(comparison)
+    assert "-61         23  outside" in render(comparison)
 
 
 def test_a_claim_of_the_committed_run_that_fails_here_is_told(
     project: Path, params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _ran(project, stage1_reward=0.8)  # no fall in stage 2, but within the spread of stage 1
+    _ran(project, stage3_reward=1.06)  # no rise in stage 3, but within its spread
     comparison = compare(params)
     assert all(figure["holds"] for figure in comparison.figures)
     assert not comparison.holds
-    assert "does not hold     stage 2 costs politeness" in render(comparison)
+    assert "does not hold     stage 3 is politer" in render(comparison)
     assert main(["reproduce", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["holds"] is False
 
 
 def test_a_claim_that_was_not_committed_either_is_not_held_against_this_machine(project: Path, params: Params) -> None:
-    _ran(project, stage1_reward=0.8)
-    write_json(project / "committed.json", summary.summarise(_reports(stage1_reward=0.8)))
+    _ran(project, stage3_reward=1.06)
+    write_json(project / "committed.json", summary.summarise(_reports(stage3_reward=1.06)))
     comparison = compare(params, "committed.json")
     assert comparison.holds
     assert comparison.outputs is None
-    assert "holds in neither  stage 2 costs politeness" in render(comparison)
+    assert "holds in neither  stage 3 is politer" in render(comparison)
 
 
 def test_other_bits_are_counted_and_the_first_stage_is_named(project: Path, params: Params) -> None:
