@@ -55,17 +55,23 @@ def init(
     yes: bool,
 ) -> None:
     """Make a project here: look what lies in DATA, write a profile that fits, the pipeline, git and DVC."""
+    from polite_flamingo.launch.pipeline_run import require_backend
+    from polite_flamingo.launch.project import profile_of
     from polite_flamingo.start.profile import Choices, render_profile
-    from polite_flamingo.start.project import write_project
+    from polite_flamingo.start.project import PARAMS, new_profile, not_ignored, write_project
 
     named = _columns(columns)
     data = data or (Path(),)
+    profile = name or re.sub(r"[^a-z0-9]+", "_", data[0].absolute().stem.lower()).strip("_") or "mine"
+    new_profile(Path(), profile)
+    if rewriter:
+        require_backend(rewriter, "--rewriter")
     found = [(item, "annotation") for path in data for item in _recognise(path, named, yes)]
     found += [(item, "instruction") for path in instruction for item in _recognise(path, named, yes)]
     _show([item for item, _ in found])
     rewriter = rewriter or _rewriter(yes)
+    require_backend(rewriter, "rewriter")
     text = render_profile(Choices(found, rewriter, scorers, licence), Path())
-    profile = name or re.sub(r"[^a-z0-9]+", "_", data[0].absolute().stem.lower()).strip("_") or "mine"
     print(f"\nconfigs/profiles/{profile}.yaml:\n")
     print("".join(f"  {line}\n" for line in text.splitlines()))
     if not yes:
@@ -76,7 +82,10 @@ def init(
     print(f"stages: {' -> '.join(params.stages)}")
     for problem in problems:
         print(f"to do: {problem}")
-    print("\nnext: polite-flamingo preview, then polite-flamingo run")
+    if absent := not_ignored(Path(), profile):
+        print(f"to do: .gitignore was there and stays as it is; it lacks, a line each: {' '.join(absent)}")
+    other = "" if profile_of(PARAMS) == profile else f" --profile {profile}"
+    print(f"\nnext: polite-flamingo preview{other}, then polite-flamingo run{other}")
 
 
 def _recognise(path: Path, named: dict[str, str], yes: bool) -> list[Found]:

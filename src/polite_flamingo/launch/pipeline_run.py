@@ -11,10 +11,13 @@ from pathlib import Path
 
 from polite_flamingo.environment import DEVICE_VARIABLE, PIPELINE_VARIABLE, TRACKING_VARIABLE
 from polite_flamingo.errors import ConfigError
+from polite_flamingo.jobs.backends.chat_completion import check_url
+from polite_flamingo.jobs.backends.load import FLAMINGO, FORMS
 from polite_flamingo.jobs.backends.reachable import require_endpoint
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import project_of
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+from polite_flamingo.plugins import named
 from polite_flamingo.scorers.load import SCORERS
 from polite_flamingo.tracking.owner import Owner
 
@@ -69,6 +72,7 @@ def require_runnable(params: Params, until: str | None = None) -> None:
             where=profile,
             next_step="mend all of them",
         )
+    require_backend(params.rewriter_backend, profile)
     drawn = [name for name in SCORERS if getattr(params.backbones, name).startswith("packaged")]
     if params.world is None and drawn:
         LOG.warning(
@@ -79,6 +83,24 @@ def require_runnable(params: Params, until: str | None = None) -> None:
         raise ConfigError(
             "the profile has no such stage", value=until, where=profile, next_step=f"one of {', '.join(params.stages)}"
         )
+
+
+def require_backend(spec: str, where: str) -> None:
+    """Refuse a rewriter that is written in none of the forms there are.
+
+    Args:
+        spec: As in ``rewriter_backend``.
+        where: File or option that names it.
+
+    Raises:
+        ConfigError: says which forms there are.
+    """
+    kind, _, rest = spec.partition(":")
+    url, _, model = rest.rpartition("#")
+    if kind == "openai" and url and model:
+        check_url(url)
+    elif spec != FLAMINGO and not (kind == "hf" and rest) and kind not in named("backends"):
+        raise ConfigError("unknown backend", value=spec, where=where, next_step=f"one of: {FORMS}")
 
 
 def require_endpoints(params: Params, until: str | None = None) -> None:

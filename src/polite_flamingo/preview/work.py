@@ -146,7 +146,12 @@ def _rewrite(params: Params, samples: Sequence[Sample], folder: Path, measures: 
     answered = list(job.rewrites())
     lost = list(job.lost())
     if not answered:
-        raise QualityError("no record got an answer", value=[r.reason for r in lost[:3]], where=params.rewriter_backend)
+        raise QualityError(
+            "no record got an answer",
+            value=list(dict.fromkeys(reject.reason for reject in lost))[:3],
+            where=params.rewriter_backend,
+            next_step="see that this address and model answer a chat completion with text, e.g. by curl",
+        )
     rows = [rewrite.to_row() for rewrite, _ in answered]
     write_shards(folder / "rewrites", rows)
     measures.records = len(answered)

@@ -74,6 +74,10 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
         if part not in parts and (guessed := _by_name(part, [c for c in known if c not in used])):
             parts[part] = guessed
             used.add(guessed)
+    asks = (c for c in known if c not in used and _asks(rows, c))
+    if "question" not in parts and "answer" in parts and (guessed := next(asks, None)):
+        parts["question"] = guessed
+        used.add(guessed)
     if not pictures and (guessed := _by_name("image", [c for c in known if c not in used])):
         pictures = [guessed]
     if "answer" not in parts:
@@ -84,6 +88,9 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
     _texts(found, parts, rows, len(pictures))
     _images(found, pictures, rows, folder)
     _identity(found, parts, rows)
+    unused = [column for column in known if column not in {*parts.values(), *pictures}]
+    if unused:
+        found.notes.append(f"columns that nothing uses: {', '.join(unused)} (--column PART=NAME)")
     return found
 
 
@@ -139,6 +146,12 @@ def _identity(found: Columns, parts: Mapping[str, str], rows: Sequence[Row]) -> 
 def _by_name(part: str, columns: Sequence[str]) -> str | None:
     plain = {re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_"): column for column in reversed(columns)}
     return next((plain[name] for name in NAMES[part].split() if name in plain), None)
+
+
+def _asks(rows: Sequence[Row], column: str) -> bool:
+    """Whether most of a column's texts are questions."""
+    texts = [str(value).strip() for value in _each(rows, column)]
+    return bool(texts) and sum(text.endswith("?") for text in texts) > len(texts) / 2
 
 
 def _holds_images(rows: Sequence[Row], column: str) -> bool:

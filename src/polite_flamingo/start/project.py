@@ -49,21 +49,18 @@ def write_project(root: Path, profile: str, text: str, *, flows: bool = False) -
     Raises:
         ConfigError: there is a profile of this name, or the profile cannot be used.
     """
-    file = Path("configs", "profiles", f"{profile}.yaml")
-    if (root / file).exists():
-        raise ConfigError(
-            "there is a profile of this name", value=profile, where=root / file, next_step="--name ANOTHER"
-        )
+    file = new_profile(root, profile)
     names = [file.as_posix()]
     write_atomic(root / file, text)
+    new = not (root / PARAMS).exists()
     try:
-        new = not (root / PARAMS).exists()
         if new:
             write_atomic(root / PARAMS, render(Paper, {**defaults(), "profile": profile}, HEAD))
             names.append(str(PARAMS))
         params = load_params(root / PARAMS, profile)
     except ConfigError:
-        (root / file).unlink()
+        for name in names:
+            (root / name).unlink()
         raise
     names += _missing(
         root,
@@ -85,6 +82,27 @@ def write_project(root: Path, profile: str, text: str, *, flows: bool = False) -
         write_pipeline(params, root, root)
         names.append(NAME)
     return params, names
+
+
+def new_profile(root: Path, profile: str) -> Path:
+    """Where a new profile will lie, below `root`.
+
+    Raises:
+        ConfigError: there is one of this name.
+    """
+    file = Path("configs", "profiles", f"{profile}.yaml")
+    if (root / file).exists():
+        raise ConfigError(
+            "there is a profile of this name", value=profile, where=root / file, next_step="--name ANOTHER"
+        )
+    return file
+
+
+def not_ignored(root: Path, profile: str) -> list[str]:
+    """What a .gitignore that was there already lacks, so that git would take what runs write."""
+    lines = set((root / ".gitignore").read_text(encoding="utf-8").split())
+    wanted = [line for line in IGNORED.format(profile=profile).splitlines() if not line.startswith("#")]
+    return [line for line in wanted if not {line, line.strip("/"), line.lstrip("/"), line.rstrip("/")} & lines]
 
 
 def _missing(root: Path, files: dict[str, str]) -> list[str]:

@@ -19,6 +19,7 @@ from polite_flamingo.launch.pipeline_file import predecessors, read_stages
 from polite_flamingo.params import load_params
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.selection import SourceSpec
+from polite_flamingo.start.columns import guess
 from polite_flamingo.start.recognise import first_look, recognise
 
 ENDPOINT = "openai:http://127.0.0.1:9/v1#model"
@@ -83,6 +84,26 @@ def test_a_table_with_photographs_becomes_a_project_that_needs_no_edit(
     assert main(["params", "--check"]) == 0
     assert main(["init", "photos", "--rewriter", ENDPOINT, "--yes"]) == 2  # nothing is overwritten
     assert "there is a profile of this name" in capsys.readouterr().err
+    (project / ".gitignore").write_text("data\n", encoding="utf-8")
+    assert main(["init", "photos", "--rewriter", ENDPOINT, "--yes", "--name", "other"]) == 0
+    told = capsys.readouterr().out
+    assert "preview --profile other, then polite-flamingo run --profile other" in told
+    assert "it lacks, a line each: /models/ /reports/*" in told
+
+
+@pytest.mark.parametrize("rewriter", ["gpt4", "openai:http://host/v1", "hf:", "openai:host#model"])
+def test_a_rewriter_of_no_known_form_is_refused_before_anything_is_done(
+    project: Path, capsys: pytest.CaptureFixture[str], rewriter: str
+) -> None:
+    assert main(["init", "photos", "--rewriter", rewriter, "--yes"]) == 2
+    assert ("not the url" if "#" in rewriter else "openai:<base url>#<model>") in capsys.readouterr().err
+
+
+def test_questions_are_known_by_their_marks_and_unused_columns_are_named(tmp_path: Path) -> None:
+    rows = [{"nr": n, "ask": "How many?", "reply": "2", "note": "x"} for n in range(3)]
+    columns = guess(rows, tmp_path, {"answer": "reply"})
+    assert columns.mapping["question"] == "ask"
+    assert columns.notes == ["columns that nothing uses: nr, note (--column PART=NAME)"]
 
 
 def test_nobody_is_guessed_to_rewrite(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
