@@ -22,7 +22,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones clean
+.PHONY: help setup demo real calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -93,6 +93,9 @@ bench-score: $(STAMP)  ## each scorer against one record at a time, with the sam
 
 bench-engine: $(STAMP)  ## the engine's own cost: 10,000 and 100,000 records with a stub (reports/bench/engine.json)
 	$(BIN)/python -m bench.bench_engine
+
+bench-own: $(STAMP)  ## a table and a stub endpoint at 10,000 and 100,000 records, killed twice: requests/s, memory (reports/bench/own.json)
+	$(BIN)/python -m bench.bench_own
 
 bench-scale: $(STAMP)  ## curation with stubs at 10,000, 100,000 and 1,000,000 records, a kill, near duplicates of 5,000,000 (hours, 5 GB)
 	$(BIN)/python -m bench.bench_scale --kill --table 1000000 5000000 --figure docs/figures/scale.png
