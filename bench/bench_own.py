@@ -184,8 +184,8 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--concurrency", type=int, default=16, help="requests at the same time")
-    parser.add_argument("--latency", type=float, default=0.01, help="of the stub, seconds")
+    parser.add_argument("--concurrency", type=int, default=8, help="requests at the same time")
+    parser.add_argument("--latency", type=float, default=0.002, help="of the stub, seconds")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"machine": machine(), "rows": []}
