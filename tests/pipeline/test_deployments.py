@@ -122,8 +122,9 @@ def test_a_failed_gate_names_its_rows_where_people_look(team: Team) -> None:
     assert known == {automation["name"] for automation in yaml.safe_load(automations)["automations"]}
 
     turns = (Turn("human", "What?"), Turn("assistant", "A cat."))
-    roles = {"instruction": " ", "annotation": "CC BY 4.0", "evaluation": "CC BY 4.0"}  # nobody knows the first licence
-    for number, (role, licence) in enumerate(roles.items(), 7):
+    roles = ("instruction", "annotation", "evaluation", "pf1m")
+    for number, role in enumerate(roles, 7):
+        licence = "CC BY 4.0" if number > 7 else " "  # nobody knows the first one
         sample = Sample(f"coco/train/{number}", "coco", "train", licence, Task.TEXT, turns)
         write_shards(team.copy.root / "given" / role, [sample.to_row()])
     (team.copy.root / "given" / "quarantine.jsonl").touch()

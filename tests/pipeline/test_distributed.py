@@ -80,7 +80,7 @@ def test_two_processes_that_lose_one_and_go_on_equal_a_single_process(root: Path
     ended, log = launch(root, strategy, 2)
     assert ended == [0, 0], log
     one, two = facts(root, "none"), facts(root, strategy)
-    assert two["resumed_from"] >= 5
+    assert two["resumed_from"] >= 4  # of step 5, unless process 0 was ended while it wrote
     assert len(two["losses"]) == len(one["losses"]) == 8
     assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
     assert [loss for _, loss in two["validation"]] == pytest.approx([loss for _, loss in one["validation"]], abs=1e-4)
