@@ -37,7 +37,15 @@ class Task(StrEnum):
         """True where the NLI filter applies."""
         return self is Task.VQA
 
+    def is_short(self, answer: str) -> bool:
+        """True for an answer of VQA and (ours) for one of at most three words in a dialogue: "yes", "2", "dark red".
 
+        LLaVA's and ShareGPT's files do not tell questions from dialogues.
+        """
+        return self.is_vqa or (self in (Task.DIALOGUE, Task.TEXT) and 0 < len(answer.split()) <= SHORT_WORDS)
+
+
+SHORT_WORDS = 3  # of an answer in a dialogue that is checked and rewritten like one to a question
 MAX_NAME = 255  # bytes a file system takes for one part of a path
 MAX_PATH = 3072  # bytes of all of it, which leaves a thousand for the data root
 

@@ -31,7 +31,7 @@ def kind_of(sample: Sample) -> TaskKind:
         return TaskKind.CLASSIFICATION if named or sample.instruction in CLASSIFY else TaskKind.CAPTION
     if sample.extras.get("rationales") or (sample.task.is_vqa and _REASON.search(answer)):
         return TaskKind.RATIONALE
-    if not sample.task.is_vqa:
+    if not sample.task.is_short(answer):
         return TaskKind.GENERAL
     first = _FIRST.match(answer)
     if first is not None and first.group(1) in _POLAR:

@@ -39,7 +39,7 @@ class Checker:
 
     def score(self, rewrite: Rewrite, texts: Sequence[str] | None) -> dict[str, Any]:
         """The columns of this module; `texts` are the record's `cut_texts`."""
-        applies = rewrite.task.is_caption or rewrite.task.is_vqa  # others say more on purpose
+        applies = rewrite.task.is_caption or rewrite.task.is_short(rewrite.raw_answer)  # others say more on purpose
         named = self._annotated(rewrite) if applies else None
         numbers = AnnotatedNumbers.of(rewrite) if applies else None
 
@@ -116,7 +116,7 @@ def numbers_changed(rewrite: Rewrite, text: str) -> int:
 
 def yes_no_flipped(rewrite: Rewrite) -> int | None:
     """1 where the raw answer to a question is yes and its rewrite says no, or the other way round; None elsewhere."""
-    if not rewrite.task.is_vqa:
+    if not rewrite.task.is_short(rewrite.raw_answer):
         return None
     first = _FIRST.search(rewrite.raw_answer.lower().removeprefix("answer:"))
     polarity = _polarity(first.group() if first else "")

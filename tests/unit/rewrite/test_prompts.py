@@ -39,7 +39,11 @@ def sample(task: Task, question: str, answer: str, **extras: object) -> Sample:
         (Task.VQA, 'True or false: "a cat"', "True", {}, TaskKind.YES_NO),
         (Task.VQA, "What does the sign say?", "STOP", {}, TaskKind.TEXT_IN_IMAGE),
         (Task.VQA, "What is the person holding?", "nothing", {}, TaskKind.SHORT_ANSWER),
-        (Task.DIALOGUE, "Tell me more.", "It is red.", {}, TaskKind.GENERAL),
+        (Task.DIALOGUE, "Tell me more.", "It is a red one.", {}, TaskKind.GENERAL),
+        (Task.DIALOGUE, "Is it wet?", "yes", {}, TaskKind.YES_NO),
+        (Task.DIALOGUE, "How many dogs are there?", "2", {}, TaskKind.COUNTING),
+        (Task.TEXT, "What color is the sky?", "light blue", {}, TaskKind.SHORT_ANSWER),
+        (Task.REASONING, "Why?", "Rain.", {}, TaskKind.GENERAL),
     ],
 )
 def test_the_kind_of_task(task, question, answer, extras, kind):

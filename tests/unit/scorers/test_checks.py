@@ -94,6 +94,19 @@ def test_yes_that_became_no_is_flipped() -> None:
             assert yes_no_flipped(record(text, raw, Task.VQA, "Is there a dog?")) == flipped
 
 
+def test_a_dialogue_of_few_words_is_checked_like_a_question() -> None:
+    """LLaVA's files do not tell the two apart."""
+    for raw, text, numbers, flipped in [
+        ("yes", "No, there is none.", 0, 1),
+        ("Two.", "I can see three.", 1, None),
+        ("two dogs run about", "Three dogs run about.", None, None),
+    ]:
+        with case(raw, text):
+            made = record(text, raw, Task.DIALOGUE, "Is there a dog?")
+            found = checker_of(lambda made=made: [made]).score(made, None)
+            assert (found["numbers_changed"], found["yes_no_flipped"]) == (numbers, flipped)
+
+
 def test_every_cut_of_paragraphs_has_its_own_values() -> None:
     made = record("A dog.\n\nIn addition, two cats.", "a dog")
     found = checker_of(lambda: [made]).score(made, [made.rewritten, "A dog."])
