@@ -109,7 +109,8 @@ def main() -> int:
         print("there is no GPU here, so there is nothing to measure; --dry runs it at toy size on the CPU")
         return 2
     card = "CPU, toy size" if options.dry else torch.cuda.get_device_name()
-    report: dict[str, Any] = {"card": card, "dry": options.dry, "machine": machine(), "torch": torch.__version__}
+    about = machine(("torch", "transformers", "numpy"))
+    report: dict[str, Any] = {"card": card, "dry": options.dry, "machine": about}
     models = {}
     with tempfile.TemporaryDirectory() as scratch:
         for case in cases(options.dry, options.models.split(",")):
@@ -151,10 +152,15 @@ def measure(case: Case, scratch: Path, card: str) -> dict[str, Any]:
     prompts = RECORDS if not case.dry else 4
     with images(scratch, side, prompts) as paths:
         generation = generate_records(case, bundle, paths, scratch, peaks[1])
-    steps = {}
+    print(f"{case.name}: generated", file=sys.stderr, flush=True)
+    steps: dict[str, Any] = {}
     for training in trainings(case):
         with images(scratch, side, 2 * training.sequences * training.images) as paths:
-            steps[training.name] = train_step(case, bundle, training, paths, scratch, peaks[0])
+            try:
+                steps[training.name] = train_step(case, bundle, training, paths, scratch, peaks[0])
+            except torch.OutOfMemoryError:
+                steps[training.name] = {"skipped": "does not fit this card's memory"}
+        print(f"{case.name}: {training.name} {steps[training.name]}", file=sys.stderr, flush=True)
     del bundle
     free(case)
     return {"steps": steps, "generation": generation}
@@ -382,6 +388,9 @@ def table(card: str, models: dict[str, Any]) -> str:
             "|---" * len(COLUMNS) + "|",
         ]
         for step, row in model["steps"].items():
+            if "skipped" in row:
+                lines.append(f"| {step} | {row['skipped']} |" + " - |" * (len(COLUMNS) - 2))
+                continue
             lines.append(
                 f"| {step} | {row['learned'] / 1e9:.3f} B | {row['sequences']} | {row['seconds']:.1f} "
                 f"| {row['tokens_per_second']:,.0f} | {_gb(row['peak_bytes'])} | {_gb(row['estimated_bytes'])} "

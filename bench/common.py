@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,8 @@ def run_job(*arguments: object) -> dict[str, Any]:
     return result
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    names = ("pyarrow", "ijson", "pillow", "numpy", "datasets")
+def machine(names: Sequence[str] = ("pyarrow", "ijson", "pillow", "numpy", "datasets")) -> dict[str, Any]:
+    """What the figures depend on, `names` being packages that matter."""
     return {
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
