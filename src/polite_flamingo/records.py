@@ -7,7 +7,9 @@ can fetch a few columns of a million records.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -175,6 +177,31 @@ class Reject:
     def to_row(self) -> dict[str, str]:
         """Flatten for JSON Lines."""
         return {"source": self.source, "file": self.file, "row": self.row, "reason": self.reason, "value": self.value}
+
+
+class Reasons:
+    """Why records were lost, each reason once with its count; those that differ in a number or a path are one."""
+
+    def __init__(self, reasons: Iterable[str] = ()) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        for reason in reasons:
+            self.add(reason)
+
+    def add(self, reason: str) -> None:
+        """Count a reason."""
+        kind = _PARTICULAR.sub("#", reason)
+        self._counts[kind] += 1
+        self._first.setdefault(kind, reason)
+
+    def lines(self, most: int = 5) -> list[str]:
+        """``9 x HTTP 500: overloaded``, the most frequent first, and how many there are besides."""
+        shown = [f"{count} x {self._first[kind]}" for kind, count in self._counts.most_common(most)]
+        others = len(self._counts) - most
+        return [*shown, f"{others} other reasons"] if others > 0 else shown
+
+
+_PARTICULAR = re.compile(r"(?<!\S)(?<!HTTP )\S*[\d/]\S*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@ import pytest
 from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
+from polite_flamingo.records import Image, Reasons, Reject, Sample, Task, Turn
 
 HALF = "\ud800"  # what the JSON text "\ud800" becomes
 
@@ -45,3 +45,9 @@ def test_a_reject_can_always_be_written():
 
 def test_a_sample_survives_its_row():
     assert Sample.from_row(sample(extras={"captions": ["ä"]}).to_row()) == sample(extras={"captions": ["ä"]})
+
+
+def test_reasons_are_counted_whatever_record_they_name() -> None:
+    reasons = Reasons(["HTTP 500: id 17", "no image: a/1.png", "HTTP 401: key", "HTTP 500: id 18", "no image: a/2.png"])
+    assert reasons.lines() == ["2 x HTTP 500: id 17", "2 x no image: a/1.png", "1 x HTTP 401: key"]
+    assert reasons.lines(1) == ["2 x HTTP 500: id 17", "2 other reasons"]

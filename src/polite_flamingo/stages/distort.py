@@ -27,7 +27,7 @@ from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resumable, write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.params import Params
-from polite_flamingo.records import Sample
+from polite_flamingo.records import Reasons, Sample
 from polite_flamingo.tracking.base import Tracker
 
 LOG = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def _check_lost(drafting: Drafting, max_share: float) -> None:
     if len(lost) > max_share * drafting.questions:
         raise QualityError(
             f"{len(lost)} of {drafting.questions} responses got no draft",
-            value=[f"{reject.row}: {reject.reason}" for reject in lost[:5]],
+            value=Reasons(reject.reason for reject in lost).lines(),
             where="distortion_backend",
             next_step="repair what the reasons name or raise quality.max_rejected_share; finished drafts are kept",
         )

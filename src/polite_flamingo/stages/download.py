@@ -63,7 +63,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             warn_of_count(selection.spec.name, selection.spec.split, selection.counts.read)
     if problem is not None:
         raise DataError(
-            problem + "".join(f"\n    {line}" for line in quarantine.first),
+            problem + "".join(f"\n    {line}" for line in quarantine.reasons.lines()),
+            value=quarantine.first,
             where=out / "quarantine.jsonl",
             next_step="mend or drop these rows, or raise quality.max_rejected_share",
         )
@@ -72,6 +73,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     kept = {f"kept.{role}": count for role, count in report["kept"].items()}
     tracker.metrics({"read": report["read"], "rejected": report["rejected"], **kept})
     LOG.info("read %d rows, rejected %d, kept %s", report["read"], report["rejected"], report["kept"])
+    for reason in quarantine.reasons.lines():
+        LOG.warning("in quarantine (%s): %s", out / "quarantine.jsonl", reason)
     return report
 
 

@@ -21,6 +21,7 @@ from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.prompts.rewriting import load_prompts
+from polite_flamingo.records import Reasons
 from polite_flamingo.rewrite.job import RewritingJob
 from polite_flamingo.rewrite.provenance import describe_rewriter
 from polite_flamingo.rewrite.tally import RewriteTally
@@ -54,15 +55,19 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         params.repair,
         tracker.metrics,
     )
-    LOG.info("%d records rewritten, %d of them by an earlier run", progress.done, progress.restored)
     lost = [reject.to_row() for reject in job.lost()]
+    reasons = Reasons(row["reason"] for row in lost).lines()
+    LOG.info("%d of %d records rewritten (%d done before this run)", total - len(lost), total, progress.restored)
     if len(lost) / total > params.quality.max_rejected_share:
         raise QualityError(
-            f"{len(lost)} of {total} annotations could not be rewritten",
-            value=[f"{row['row']}: {row['reason']}" for row in lost[:5]],
-            where=params.image_root,
-            next_step="repair what the reasons name or raise quality.max_rejected_share; finished records are kept",
+            f"{len(lost)} of {total} records could not be rewritten:" + "".join(f"\n    {each}" for each in reasons),
+            value=f"{lost[0]['row']}: {lost[0]['reason']}",
+            where=f"rewriter_backend {backend}",
+            next_step="mend what the reasons name and start again: finished records are kept, the others tried anew; "
+            "or raise quality.max_rejected_share to go on without them",
         )
+    for reason in reasons:
+        LOG.warning("without an answer, in quarantine: %s", reason)
     truth = load_ground_truth(params.image_root)
     clean = (rewrite for rewrite, _ in job.rewrites())
     probes = [] if truth is None else make_probes(truth, clean, params.limits.probes, params.seed)

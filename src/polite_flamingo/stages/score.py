@@ -21,7 +21,7 @@ from polite_flamingo.io import count_shards, publishing, read_shards, write_json
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.params import Params
-from polite_flamingo.records import Reject, Rewrite
+from polite_flamingo.records import Reasons, Reject, Rewrite
 from polite_flamingo.scorers.job import ModelColumn, ScoringJob
 from polite_flamingo.scorers.judge import JudgingJob
 from polite_flamingo.scorers.load import ABSENT, SCORERS, open_scorer_executor, recipe_of
@@ -50,7 +50,8 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         with closing(open_scorer_executor(recipe)) as executor:
             for column in job.columns(scorer):
                 progress = job.run(column, executor, partial(_report, tracker, column))
-                LOG.info("%s: %d scored, %d by an earlier run", column.name, progress.done, progress.restored)
+                without = progress.failed + progress.broken
+                LOG.info("%s: %d scored, %d without", column.name, progress.done - without, without)
 
     judging = judging_job(params, rewrites, journals / "judge")
     judging.run(partial(_report_judge, tracker))
@@ -59,7 +60,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     if len(lost) / total > params.quality.max_rejected_share:
         raise QualityError(
             f"{len(lost)} of {total} rewrites could not be scored",
-            value=[f"{reject.row}: {reject.reason}" for reject in lost[:5]],
+            value=Reasons(reject.reason for reject in lost).lines(),
             where=scored / "quarantine.jsonl",
             next_step="mend what the reasons name or raise quality.max_rejected_share; finished scores are kept",
         )

@@ -16,6 +16,7 @@ from polite_flamingo.jobs.backends.chat_completion import (
     PassingError,
     RecordError,
     Reply,
+    beginning,
     parse,
     retry_after,
 )
@@ -129,7 +130,7 @@ class ChatClient:
             gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise PassingError(f"{type(error).__name__}: {error}", gone=gone) from None
         if status == 200:
-            return parse(data)
+            return parse(data, self._excerpt)
         excerpt = self._excerpt(data)
         if status == 400 and length_key == self._length_key == "max_tokens" and "max_completion_tokens" in excerpt:
             self._length_key = "max_completion_tokens"
@@ -179,5 +180,4 @@ class ChatClient:
 
     def _excerpt(self, data: bytes) -> str:
         """The beginning of what an endpoint said, without our key should it repeat it."""
-        text = " ".join(data[:4096].decode(errors="replace").split())
-        return (text.replace(self._key, "[key]") if self._key else text)[:300]
+        return beginning(data.replace(self._key.encode(), b"[key]") if self._key else data)

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -105,8 +105,17 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def parse(data: bytes) -> Reply:
+def beginning(data: bytes) -> str:
+    """How an answer begins, on one line."""
+    return " ".join(data[:4096].decode(errors="replace").split())[:300]
+
+
+def parse(data: bytes, shown: Callable[[bytes], str] = beginning) -> Reply:
     """Read a chat completion.
+
+    Args:
+        data: The answer.
+        shown: What may be told of one that is none.
 
     Raises:
         PassingError: it is none, or its text is empty.
@@ -117,8 +126,8 @@ def parse(data: bytes) -> Reply:
         choice = value["choices"][0]
         message, reason = choice["message"], choice.get("finish_reason")
         content, refusal = message.get("content"), message.get("refusal")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise PassingError(f"no chat completion: {error!r}") from None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        raise PassingError(f"no chat completion but {shown(data)[:80]!r}") from None
     if refusal or reason in ("content_filter", "tool_calls", "function_call"):
         raise RecordError(f"refused: {str(refusal or reason)[:200]}")
     if isinstance(content, list):

@@ -18,7 +18,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +124,7 @@ class EndpointBackend:
                 asyncio.run_coroutine_threadsafe(self._client.close(), runner.loop).result()
             self._client = self._slots = None
             runner.stop()
-        LOG.info("%r: %s", self, asdict(self.usage))
+        LOG.info("%s (%s): %s", self._model, self._url, self.usage)
 
     def _start(self) -> EventLoop:
         with self._lock:
@@ -181,9 +180,11 @@ class EndpointBackend:
         LOG.warning("%s: a request failed: %s", self._url, error)
         gone = isinstance(error, PassingError) and error.gone
         if gone or self._failed_in_a_row >= self._options.give_up_after:
-            kind = EndpointDownError if isinstance(error, PassingError) else ModelError
+            kind, what = ModelError, f"endpoint has refused {self._failed_in_a_row} requests in a row"
+            if isinstance(error, PassingError):
+                kind, what = EndpointDownError, "endpoint does not answer"
             raise kind(
-                "endpoint does not answer",
+                what,
                 value=str(error),
                 where=self._url,
                 next_step="mend it and start again: what was answered is kept",

@@ -39,6 +39,18 @@ class Usage:
     cost: float = 0.0
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        tried = f", {self.retries:,} of them tried again" if self.retries else ""
+        parts = [
+            f"{self.answered:,} answers to {self.requests:,} requests{tried}" if self.requests else "no request",
+            f"{self.cached:,} answers from the cache" if self.cached else "",
+            f"{self.failed:,} without an answer" if self.failed else "",
+            f"{self.prompt_tokens:,} tokens in, {self.completion_tokens:,} out" if self.answered else "",
+            f"{self.uncounted:,} answers came without a count of tokens" if self.uncounted else "",
+            f"cost {self.cost:,.2f}" if self.cost else "",
+        ]
+        return "; ".join(part for part in parts if part)
+
     def add(self, reply: Reply, price_in: float, price_out: float) -> None:
         """Count an answer; the prices are of a million tokens."""
         self.answered += 1

@@ -316,6 +316,7 @@ def test_tokens_and_cost_are_counted(root: Path) -> None:
         made.close()
     assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (20, 6)
     assert made.usage.cost == pytest.approx((20 * 2 + 6 * 10) / 1e6)
+    assert str(made.usage).startswith("2 answers to 2 requests; 20 tokens in, 6 out; cost"), "as it is logged"
 
 
 def test_the_identity_follows_whatever_changes_an_answer(root: Path) -> None:
@@ -352,6 +353,9 @@ def test_what_is_no_completion_is_worth_another_try() -> None:
     for data in (b"", b"null", b"[]", b"[" * 100_000, *empty):
         with pytest.raises(PassingError):
             parse(data)
+    page = b"<html>\n  <body>" + b"x" * 100
+    with pytest.raises(PassingError, match=r"^no chat completion but '<html> <body>x{67}'$"):
+        parse(page)
 
 
 def test_a_refusal_is_final() -> None:
