@@ -1,0 +1,1 @@
+"""Small real models for photographs: trained once on two cores' budget, shipped with the package."""
