@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from polite_flamingo.errors import BusyError, DataError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = dict[str, Any]
+WRITTEN_BY = "`polite-flamingo run` writes what is not there yet; else check the path"
 T = TypeVar("T")
 
 
@@ -88,7 +89,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError("file does not exist", where=path, next_step="run the stage that writes it") from None
+        raise DataError("file does not exist", where=path, next_step=WRITTEN_BY) from None
     except (ValueError, RecursionError) as error:
         raise DataError(
             "file is not valid JSON", value=str(error), where=path, next_step="fix or re-create it"
@@ -123,7 +124,12 @@ def read_jsonl(path: Path) -> Iterator[Row]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise DataError("line is not valid JSON", value=str(error), where=f"{path}:{number}") from None
+                raise DataError(
+                    "line is not valid JSON",
+                    value=str(error),
+                    where=f"{path}:{number}",
+                    next_step="mend or delete this line",
+                ) from None
 
 
 def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema | None = None) -> None:
@@ -180,7 +186,7 @@ def read_shards(folder: Path, columns: Sequence[str] | None = None, start: int =
     import pyarrow.parquet as pq
 
     if not folder.is_dir():
-        raise DataError("shard folder does not exist", where=folder, next_step="run the stage that writes it")
+        raise DataError("folder of records does not exist", where=folder, next_step=WRITTEN_BY)
     for path in sorted(folder.glob("part-*.parquet")):
         if start and (rows := pq.read_metadata(path).num_rows) <= start:
             start -= rows
@@ -198,7 +204,12 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row
             for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
                 yield from batch.to_pylist()
     except (OSError, ValueError) as error:
-        raise DataError("shard cannot be read", value=str(error), where=path, next_step="delete it, re-run") from error
+        raise DataError(
+            "shard cannot be read",
+            value=str(error),
+            where=path,
+            next_step="delete it; `polite-flamingo run` makes it again",
+        ) from error
 
 
 def count_shards(folder: Path) -> int:
@@ -299,15 +310,34 @@ def resumable(
 
 @contextmanager
 def locked(path: Path, *, where: object = None) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; a second process gets a `BusyError` at once. A killed holder frees it."""
+    """Hold an exclusive lock on `path`; a second process gets a `BusyError` at once. A killed holder frees it.
+
+    The file goes away with the lock; that of a killed holder stays, and is taken by the next one.
+    """
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(
-                "another process is writing this output", where=where or path, next_step="wait for it or stop it"
-            ) from None
-        yield
+    while True:
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise BusyError(
+                    "another process is writing this output", where=where or path, next_step="wait for it or stop it"
+                ) from None
+            if not _is_file_of(path, file):
+                continue  # the holder before has removed it meanwhile
+            try:
+                yield
+            finally:
+                if _is_file_of(path, file):
+                    path.unlink()
+            return
+
+
+def _is_file_of(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is the one that lies at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from polite_flamingo.distort.settings import DistortSettings
 from polite_flamingo.environment import Instructions
-from polite_flamingo.errors import ConfigError, did_you_mean
+from polite_flamingo.errors import YAML_HINT, ConfigError, did_you_mean
 from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.io import write_atomic
@@ -428,9 +428,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = "" if mark is None else f", line {mark.line + 1}"
         problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or str(error)
-        raise ConfigError("file is not valid YAML", value=problem, where=f"{path}{line}") from None
+        raise ConfigError("file is not valid YAML", value=problem, where=f"{path}{line}", next_step=YAML_HINT) from None
     if not isinstance(value, dict):
-        raise ConfigError("file holds no mapping", value=type(value).__name__, where=path)
+        hint = "write `key: value` lines; `polite-flamingo params` shows them"
+        raise ConfigError("file holds no mapping", value=type(value).__name__, where=path, next_step=hint)
     return value
 
 

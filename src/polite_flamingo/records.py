@@ -192,7 +192,7 @@ class Reasons:
         """Count a reason."""
         kind = _PARTICULAR.sub("#", reason)
         self._counts[kind] += 1
-        self._first.setdefault(kind, reason)
+        self._first.setdefault(kind, reason.removeprefix("error: "))
 
     def lines(self, most: int = 5) -> list[str]:
         """``9 x HTTP 500: overloaded``, the most frequent first, and how many there are besides."""

@@ -9,7 +9,8 @@ from threading import Barrier
 
 import pytest
 
-from polite_flamingo.io import publishing, replacing
+from polite_flamingo.errors import BusyError
+from polite_flamingo.io import locked, publishing, replacing
 
 
 def test_threads_may_write_the_same_file_at_the_same_time(tmp_path: Path) -> None:
@@ -46,3 +47,13 @@ def test_a_published_folder_is_never_half_the_old_one(tmp_path: Path, monkeypatc
     with pytest.raises(RuntimeError), publishing(folder) as staging:
         raise RuntimeError
     assert [path.name for path in folder.iterdir()] == ["new"]
+
+
+def test_a_lock_is_held_once_and_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()  # of a holder that was killed
+    with locked(path):
+        with pytest.raises(BusyError), locked(path):
+            pass
+        assert path.exists(), "the refused one does not take it away"
+    assert not path.exists()

@@ -40,11 +40,19 @@ from polite_flamingo.cli.command import Verbs
 from polite_flamingo.environment import prepare_environment
 from polite_flamingo.errors import PoliteFlamingoError
 from polite_flamingo.launch.failures import leave_failure
+from polite_flamingo.pipeline import BY_NAME
 
 __all__ = ["USER_ERROR", "VERBS", "main"]
 
 USER_ERROR = 2
 INTERRUPTED = 130
+KEPT = {  # verb -> what is there after Ctrl-C, and how to go on
+    **dict.fromkeys(("run", *BY_NAME), "finished stages and answers are kept, and the same command goes on from there"),
+    "init": "nothing was written; --yes asks nothing",
+    "preview": "nothing was recorded; answers of an endpoint are kept, and the same command does not buy them again",
+    "export": "an earlier export is as it was; the same command begins anew",
+    "publish": "the hub has all of it or what it had before; the same command sends what is missing",
+}
 
 VERBS = Verbs(
     name="polite-flamingo",
@@ -83,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that share a training
     logging.getLogger("polite_flamingo").setLevel(logging.INFO if first else logging.ERROR)
+    context = None
     try:
         with VERBS.make_context(VERBS.name, list(sys.argv[1:] if argv is None else argv)) as context:
             return int(VERBS.invoke(context) or 0)
@@ -93,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except PoliteFlamingoError as error:
         return _user_error(error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
+        verb = context.invoked_subcommand if context is not None else None
+        print(f"\nstopped: {KEPT.get(verb or '', 'the same command begins anew')}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `polite-flamingo report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

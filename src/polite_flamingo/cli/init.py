@@ -74,8 +74,9 @@ def init(
     text = render_profile(Choices(found, rewriter, scorers, licence), Path())
     print(f"\nconfigs/profiles/{profile}.yaml:\n")
     print("".join(f"  {line}\n" for line in text.splitlines()))
-    if not yes:
-        click.confirm("Write it, and what a project needs besides?", default=True, abort=True)
+    if not yes and not click.confirm("Write it, and what a project needs besides?", default=True):
+        print("nothing was written")
+        return
     params, written = write_project(Path(), profile, text, flows=flows)
     problems = params.contradictions()
     print(f"wrote {', '.join(written[:SHOWN])}{' …' if len(written) > SHOWN else ''}")

@@ -73,8 +73,6 @@ def export(
         write_json(staging / SUMMARY, {**summary, "contents": origins})
     for reason, count in contents.left_out.items():
         LOG.warning("%d records left out: %s (see %s)", count, reason, out / LEFT_OUT)
-    for loss in form.loses:
-        LOG.info("%s cannot hold: %s", form.title, loss)
     return {**summary, "out": str(out)}
 
 

@@ -29,7 +29,8 @@ def by_cut(column: str) -> str:
 
 
 def _not_scored(column: str, where: object) -> DataError:
-    return DataError("record has not been scored", value=column, where=where, next_step="run `polite-flamingo score`")
+    step = "run `polite-flamingo run --until score`"
+    return DataError("record has not been scored", value=column, where=where, next_step=step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,9 @@ def _text(score: float | None) -> str:
 def _files(folder: Path) -> list[str]:
     files = [str(path) for path in sorted(folder.glob("part-*.parquet"))]
     if not files and not folder.is_dir():
-        raise DataError("no decision table", where=folder, next_step="run `polite-flamingo filter`")
+        raise DataError(
+            "nothing has been filtered yet", where=folder, next_step="run `polite-flamingo run --until filter`"
+        )
     return files
 
 

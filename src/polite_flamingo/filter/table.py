@@ -106,7 +106,7 @@ def _rows(rewrites: Iterable[Rewrite]) -> Iterator[tuple[Any, ...]]:
             if missing:
                 raise DataError(
                     "record has not been scored", value=missing, where=rewrite.id,
-                    next_step="run `polite-flamingo score`",
+                    next_step="run `polite-flamingo run --until score`",
                 )  # fmt: skip
             probe = str(rewrite.extras.get("probe") or "")
             texts = (rewrite.id, rewrite.source, str(rewrite.task), rewrite.finish_reason, probe)
@@ -156,7 +156,10 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
                         yield ScoreBatch(batch)
         except (OSError, ValueError) as error:
             raise DataError(
-                "score table cannot be read", value=str(error), where=path, next_step="run `polite-flamingo score`"
+                "score table cannot be read",
+                value=str(error),
+                where=path,
+                next_step="delete its folder and run `polite-flamingo run --until score`",
             ) from error
 
 
@@ -182,5 +185,7 @@ def filter_columns() -> tuple[str, ...]:
 def _files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("part-*.parquet"))
     if not files and not folder.is_dir():
-        raise DataError("no score table", where=folder, next_step="run `polite-flamingo score`")
+        raise DataError(
+            "nothing has been scored yet", where=folder, next_step="run `polite-flamingo run --until score`"
+        )
     return files

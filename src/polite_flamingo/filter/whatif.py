@@ -129,10 +129,9 @@ def render(report: Mapping[str, Any], profile: str) -> str:
         right = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *right]))
     before, after = report["all"]["before"], report["all"]["after"]
-    lines += ["", "rejected by"]
-    for fate in FATES[1:]:
-        if before.get(fate) or after.get(fate):
-            lines.append(f"  {fate:<20} {before.get(fate, 0):>9} -> {after.get(fate, 0)}")
+    by = [fate for fate in FATES[1:] if before.get(fate) or after.get(fate)]
+    lines += ["", "rejected by" if by else "nothing is rejected, before or after"]
+    lines += [f"  {fate:<20} {before.get(fate, 0):>9} -> {after.get(fate, 0)}" for fate in by]
     for name, examples in report["examples"].items():
         for one in examples:
             lines += ["", f"{name.upper()}  {one['id']}  ({one['by']}: {one['score']})"]

@@ -28,7 +28,7 @@ from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.model.settings import NONE, GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.prompts.rewriting import load_prompts
-from polite_flamingo.records import Reject, Rewrite, Sample
+from polite_flamingo.records import Reasons, Reject, Rewrite, Sample
 from polite_flamingo.rewrite.job import RewritingJob
 from polite_flamingo.rewrite.repair import RepairingBackend
 from polite_flamingo.scorers.backend import ScorerBackend
@@ -148,7 +148,7 @@ def _rewrite(params: Params, samples: Sequence[Sample], folder: Path, measures: 
     if not answered:
         raise QualityError(
             "no record got an answer",
-            value=list(dict.fromkeys(reject.reason for reject in lost))[:3],
+            value=Reasons(reject.reason for reject in lost).lines(),
             where=params.rewriter_backend,
             next_step="see that this address and model answer a chat completion with text, e.g. by curl",
         )
@@ -221,8 +221,8 @@ def _score(params: Params, folder: Path, measures: Measures) -> list[str]:
     records = list(job.scored(_judge(params, folder, measures).columns()))
     scored = [record for record in records if isinstance(record, Rewrite)]
     if not scored:
-        reasons = [record.reason for record in records if isinstance(record, Reject)]
-        raise QualityError("no record could be scored", value=reasons[:3], where=params.image_root)
+        reasons = Reasons(record.reason for record in records if isinstance(record, Reject)).lines()
+        raise QualityError("no record could be scored", value=reasons, where=params.image_root)
     rows = [record.to_row() for record in scored]
     write_shards(folder / "scored", rows)
     write_table(scored, folder / "scored" / TABLE)

@@ -145,7 +145,7 @@ def compare(params: Params, against: str = "HEAD", root: Path = Path()) -> Compa
     """
     here = _flat(summarise(read_reports(root / params.reports)))
     if not here:
-        raise DataError("nothing has run here", where=params.reports, next_step="run `make demo` or `dvc repro`")
+        raise DataError("nothing has run here", where=params.reports, next_step="run `polite-flamingo run`")
     path = (params.reports / FILE).as_posix()
     from_file = (root / against).is_file()
     committed = _flat(_parsed((root / against).read_text() if from_file else _git_show(root, against, path), against))

@@ -100,7 +100,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["plan", "--profile", "headless"], ["names no base to train", "backbones.flamingo"]),
     (["whatif", "--set", "filter.sts.min_cosin=0.5"], ["did you mean 'min_cosine'"]),
     (["whatif", "--set", "filter.sts=0.5"], ["filter.sts: has keys of its own"]),
-    (["whatif"], ["no score table", "polite-flamingo score"]),
+    (["whatif"], ["nothing has been scored yet", "polite-flamingo run --until score"]),
     (["rescore", "missing.json"], ["file does not exist", "'missing.json'"]),
     (["rescore", "params.yaml", "--scorers", "sts", "--sts", "nowhere"], ["model folder does not exist", "--sts"]),
     (["rescore", "params.yaml", "--scorers", "rogue"], ["unknown scorer", "did you mean 'rouge'"]),
@@ -108,7 +108,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["calibrate", "--page", "missing.md"], ["file does not exist", "--page"]),
     (["calibrate", "real", "--nli", "nowhere"], ["model folder does not exist", "--nli"]),
     (["filtering-report", "--out", "configs"], ["a folder, not a file", "--out"]),
-    (["filtering-report"], ["nothing has been filtered", "polite-flamingo filter"]),
+    (["filtering-report"], ["nothing has been filtered yet", "polite-flamingo run --until filter"]),
     (["ablations", "--page", "missing.md"], ["file does not exist", "--page"]),
     (["ablations", "--set", "tune.stage1.epochs=[1"], ["not valid YAML", "tune.stage1.epochs"]),
     (["ablations", "--set", "tune.stage1.epochs"], ["tune.stage1.epochs", "KEY=VALUE"]),
@@ -284,12 +284,15 @@ def test_what_stands_after_the_verb_wins(project: Path, stage_calls: list[Any]) 
     assert stage_calls[0][0].runtime.device == "cuda"
 
 
-def test_ctrl_c_and_a_closed_pipe_have_their_status(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_and_a_closed_pipe_have_their_status(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages_package, "run_stage", interrupted)
     assert cli.main(["filter"]) == 130
+    assert capsys.readouterr().err == "\nstopped: " + cli.KEPT["filter"] + "\n"
     command = f"{sys.executable} -m polite_flamingo --help | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=PROJECT, env={"PYTHONPATH": "src"}, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -51,7 +51,7 @@ def test_a_wrong_format_and_a_missing_stage_are_explained(finished: Path, capsys
     assert "did you mean 'messages'" in capsys.readouterr().err
     (finished / "reports/tiny/filter.json").unlink()
     assert cli.main(["export", "llava"]) == cli.USER_ERROR
-    assert "run the stage that writes it" in capsys.readouterr().err
+    assert "`polite-flamingo run` writes" in capsys.readouterr().err
 
 
 def test_the_page_names_every_format_reader_and_key() -> None:

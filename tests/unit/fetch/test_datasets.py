@@ -98,7 +98,7 @@ def test_without_accepting_the_licence_everything_is_shown_and_nothing_fetched(w
 def test_archives_are_unpacked_and_removed_and_readers_find_their_files(world: World, tmp_path: Path) -> None:
     assert world.state("questions") == ("absent", ())
     world.fetch("questions")
-    listed = [".fetch.lock", ".fetched.json", "aokvqa_v1p0_train.json", "aokvqa_v1p0_val.json", "doc", "doc/notes.txt"]
+    listed = [".fetched.json", "aokvqa_v1p0_train.json", "aokvqa_v1p0_val.json", "doc", "doc/notes.txt"]
     assert world.files("questions") == listed
     assert world.state("questions") == ("present", ("train", "val"))
     assert read_source("questions", world.root / "questions", tmp_path / "out", split="train")[0]["read"] == 3

@@ -117,7 +117,7 @@ def test_no_record_at_all_gives_an_empty_decision_table(params: Params) -> None:
     write_scored(params, [])
     assert filter_stage.run(params, NullTracker())["records"] == 0
     assert fate_counts(params.data / "pf1m" / "decisions") == {}
-    with pytest.raises(DataError, match="no decision table"):
+    with pytest.raises(DataError, match="nothing has been filtered yet"):
         fate_counts(params.data / "elsewhere")
 
 

@@ -60,7 +60,7 @@ def write_report(
         DataError: nothing has been filtered yet.
     """
     if not all((pf1m / state).is_dir() for state in STATES):
-        raise DataError("nothing has been filtered", where=pf1m, next_step="run `polite-flamingo filter`")
+        raise DataError("nothing has been filtered yet", where=pf1m, next_step="run `polite-flamingo run --until filter`")
     collected = collect(pf1m, examples)
     gallery = Gallery(image_root, image_bytes)
     records = load_examples(pf1m, collected.examples, gallery)

@@ -34,11 +34,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.errors import DataError, did_you_mean
+from polite_flamingo.errors import YAML_HINT, DataError, did_you_mean
 from polite_flamingo.records import Task
 from polite_flamingo.sources.forms.rows import RowLayout
 
 FILE = "mapping.yaml"
+GIVEN = "`mapping` of the source"  # in a profile or a call, instead of the file
 KINDS = ("file", "saved", "hub")
 FIELDS = ("task", "licence", "question", "answer", "answers", "image", "id", "split")
 KEYS = (*KINDS, "rows", "header", "quotes", "separator", "permissive", "images", *FIELDS)
@@ -156,19 +157,20 @@ def load_plan(path: Path, raw: Any = None) -> Plan:
 
     Args:
         path: The file.
-        raw: Its content, where it is known already.
+        raw: What it would hold, where a profile says it.
 
     Raises:
         DataError: there is none, or it cannot be used; all problems at once.
     """
+    where = path if raw is None else GIVEN
     raw = _read(path) if raw is None else raw
     if not isinstance(raw, Mapping):
-        raise DataError("mapping is not a list of `key: value` lines", value=type(raw).__name__, where=path)
+        raise DataError("mapping is not a list of `key: value` lines", value=type(raw).__name__, where=where)
     problems: list[str] = []
     plan = _plan(raw, problems)
     if problems or plan is None:
         lines = "".join(f"\n    {problem}" for problem in problems)
-        raise DataError(f"{len(problems)} problem(s) in the mapping:{lines}", where=path, next_step="fix all of them")
+        raise DataError(f"{len(problems)} problem(s) in the mapping:{lines}", where=where, next_step="mend all of them")
     return plan
 
 
@@ -181,7 +183,8 @@ def _read(path: Path) -> Any:
         hint = "write one: file, question, answer, image, task, licence (docs/tables_and_exports.md)"
         raise DataError("folder has no mapping", value=FILE, where=path.parent, next_step=hint) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError("mapping is not valid YAML", value=" ".join(str(error).split()), where=path) from None
+        text = " ".join(str(error).split())
+        raise DataError("mapping is not valid YAML", value=text, where=path, next_step=YAML_HINT) from None
 
 
 def _plan(raw: Mapping[Any, Any], problems: list[str]) -> Plan | None:

@@ -13,7 +13,7 @@ from polite_flamingo.prompts.requests import CHANGE, PLAIN, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt
 from polite_flamingo.sources.forms.files import find_all, relative
-from polite_flamingo.sources.forms.mapping import FILE, Plan, as_text, is_missing, load_plan, look_up
+from polite_flamingo.sources.forms.mapping import FILE, GIVEN, Plan, as_text, is_missing, load_plan, look_up
 from polite_flamingo.sources.forms.pictures import Pictures
 from polite_flamingo.sources.forms.rows import NumberedRow, read_rows, saved_files
 
@@ -47,7 +47,7 @@ class Table:
         for file in files:
             where = relative(base, file) if plan.hub is None else f"{plan.hub[0]}/{relative(base, file)}"
             rows = read_rows(self.name, base, file, plan.layout, plan.columns)
-            for number, row in _checked(rows, plan, file):
+            for number, row in _checked(rows, plan, file, FILE if self._mapping is None else GIVEN):
                 if isinstance(row, Reject):
                     yield row
                 elif _belongs(plan, row, split):
@@ -119,7 +119,7 @@ def _snapshot(repository: str, revision: str, patterns: Sequence[str]) -> Path:
         ) from None
 
 
-def _checked(rows: Iterator[NumberedRow], plan: Plan, file: Path) -> Iterator[NumberedRow]:
+def _checked(rows: Iterator[NumberedRow], plan: Plan, file: Path, place: str) -> Iterator[NumberedRow]:
     """The same rows, after a look at the first: a column that none of them has is a mistake in the mapping."""
     first = list(islice(rows, LOOKED_AT))
     seen = [row for _, row in first if isinstance(row, dict)]
@@ -127,7 +127,9 @@ def _checked(rows: Iterator[NumberedRow], plan: Plan, file: Path) -> Iterator[Nu
     for column in sorted(plan.columns) if seen else ():
         if column not in known and all(look_up(row, column) is None for row in seen):
             hint = did_you_mean(column, known)
-            raise DataError("table has no such column", value=column, where=file, next_step=f"{hint} (in {FILE})")
+            raise DataError(
+                "table has no such column", value=column, where=file, next_step=f"{hint} (mend it in {place})"
+            )
     return chain(first, rows)
 
 
