@@ -35,6 +35,7 @@ from polite_flamingo.scorers.checks import checker_of
 from polite_flamingo.scorers.job import CLIP, MODEL_COLUMNS, with_all_columns
 from polite_flamingo.scorers.load import Recipe, scorer_folders
 from polite_flamingo.scorers.text import cut_texts
+from polite_flamingo.sources.exchanges import exchanges
 from polite_flamingo.sources.readers.table import ALL, Table
 from polite_flamingo.sources.registry import load_source
 
@@ -100,6 +101,8 @@ def rewrite_samples(
 ) -> Iterator[Rewrite] | Any:
     """Rewrite raw answers into polite ones (section 4.1); an answer with a visible fault is asked for again.
 
+    Of a dialogue every answer becomes a rewrite of its own.
+
     Args:
         samples: Samples, or a ``datasets.Dataset`` of them.
         model: ``hf:<folder or id@revision>``, ``openai:<base url>#<model>``, a plug-in, or a backend of your own
@@ -127,7 +130,8 @@ def rewrite_samples(
 
     def rewritten(records: Iterable[Sample]) -> Iterator[Rewrite | Reject]:
         with closing(backend):
-            for chunk in chunked(records, backend.batch_size):
+            questions = (part for sample in records for part in exchanges(sample))
+            for chunk in chunked(questions, backend.batch_size):
                 answers = backend.answer([question_of(sample, prompts) for sample in chunk])
                 for sample, answer in zip(chunk, answers, strict=True):
                     if isinstance(answer, Failure):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.unit.jobs.backends.faulty_server import completion
+from tests.unit.start.forms import FORMS
 from tests.unit.start.test_init import photographs, table
 
 from polite_flamingo.cli import main
@@ -21,15 +22,16 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Rewriter(BaseHTTPRequestHandler):
-    """Lists one model, and turns a number into a sentence."""
+    """Lists one model, and puts a sentence around the draft."""
 
     def do_GET(self) -> None:
         self._send({"data": [{"id": "model"}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        number = re.findall(r"\d+", body["messages"][-1]["content"][-1]["text"])[-1]
-        self._send(completion(f"There are {number} red boxes in this picture, side by side."))
+        draft = re.search(r"Draft answer:\n(.+)", json.dumps(body["messages"][-1]["content"]).replace("\\n", "\n"))
+        assert draft is not None
+        self._send(completion(f"As far as one can see: {draft[1]}, and so much for this picture."))
 
     def log_message(self, *_: Any) -> None:
         """Be quiet."""
@@ -42,7 +44,7 @@ class Rewriter(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Rewriter)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -78,8 +80,37 @@ def test_twelve_questions_become_polite_answers(
     assert "answers preserved" not in report  # nobody knows the truth here
     (exported,) = Path("data/photos/exports").rglob("llava.json")
     first = json.loads(exported.read_text())[0]
-    assert first["conversations"][1]["value"] == "There are 2 red boxes in this picture, side by side."
+    assert first["conversations"][1]["value"] == "As far as one can see: 2, and so much for this picture."
     assert first["image"] == "photos/1.png"
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_data_goes_through(
+    form: str, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("polite_flamingo.start.profile.SENTENCES", "none")  # a model that takes seconds to load
+    make, expected = FORMS[form]
+    make(tmp_path / form)
+    assert main(["init", form, "--rewriter", endpoint, "--yes"]) == 0
+    with open(f"configs/profiles/{form}.yaml", "a") as profile:
+        profile.write("runtime: {tracking: none}\n")
+    capsys.readouterr()
+    assert main(["preview"]) == 0
+    assert f"{len(expected)} of {len(expected)} kept" in capsys.readouterr().out
+    for stage in ("download", "rewrite", "score", "filter"):  # without the gates, which other tests run
+        assert main([stage]) == 0, stage
+    assert main(["export", "llava", "--with-images"]) == 0
+    exported = Path("data", form, "exports", "llava")
+    records = json.loads((exported / "llava.json").read_text())
+    assert [(r["task"], json.loads(r["details"])["raw_answer"].split("\n")[0]) for r in records] == expected
+    for record in records:
+        asked, answered = record["conversations"]
+        images = record.get("image", [])
+        images = images if isinstance(images, list) else [images]
+        assert asked["value"].count("<image>") == len(images) == sum((exported / i).is_file() for i in images)
+        assert answered["value"].startswith("As far as one can see: ")
 
 
 def test_an_endpoint_that_is_down_is_told_before_any_work(

@@ -80,7 +80,7 @@ class _Rows:
 
     def __init__(self, params: Params, selection: Selection) -> None:
         self.params, self.selection = params, selection
-        self.looked = self.rejected = 0
+        self.looked = self.rejected = self.more = 0
         self.ended = False
         self.reasons: list[str] = []
 
@@ -92,7 +92,9 @@ class _Rows:
             if isinstance(item, Reject):
                 self.reject(f"{item.file}, row {item.row}: {item.reason}")
             else:
-                yield self.selection.asked(item)
+                parts = list(self.selection.taken(item))
+                self.more += len(parts) - 1
+                yield from parts
         self.ended = next(rows, None) is None
 
     def reject(self, reason: str) -> None:
@@ -104,7 +106,7 @@ class _Rows:
     def total(self) -> int | None:
         """Records that a run takes of the source, its own limit applied; None: not known."""
         spec = self.selection.spec
-        rows = self.looked - self.rejected if self.ended else expected_rows(spec.name, spec.split)
+        rows = self.looked - self.rejected + self.more if self.ended else expected_rows(spec.name, spec.split)
         return rows if spec.limit is None or rows is None else min(rows, spec.limit)
 
 

@@ -87,7 +87,7 @@ class SampleReader:
                         counts.rejected += 1
                         self._quarantine.add(reject)
                     elif isinstance(item, Sample):
-                        yield selection.asked(item)
+                        yield from selection.taken(item)
                 bar.update(len(chunk))
 
     def _decode(self, chunk: Sequence[Sample | Reject]) -> None:

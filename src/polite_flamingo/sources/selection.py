@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -13,6 +13,7 @@ from polite_flamingo.errors import ConfigError
 from polite_flamingo.records import Sample
 from polite_flamingo.settings import Settings
 from polite_flamingo.sources.base import Source
+from polite_flamingo.sources.exchanges import exchanges
 from polite_flamingo.sources.forms.mapping import mapping_problems
 from polite_flamingo.sources.registry import load_source
 
@@ -111,12 +112,17 @@ class Selection:
     reader: Source
     counts: SourceCounts = field(default_factory=SourceCounts)
 
-    def asked(self, sample: Sample) -> Sample:
-        """The sample with the request of this run in its first turn, if there is one."""
-        if self.spec.request is None:
-            return sample
-        first, *rest = sample.turns
-        return replace(sample, turns=(replace(first, text=self.spec.request), *rest))
+    def taken(self, sample: Sample) -> Iterator[Sample]:
+        """What a run takes of a sample: of an annotation every question, for each answer is rewritten.
+
+        The request of this run stands in the first turn, if there is one.
+        """
+        for part in exchanges(sample) if self.spec.role == "annotation" else (sample,):
+            if self.spec.request is None:
+                yield part
+            else:
+                first, *rest = part.turns
+                yield replace(part, turns=(replace(first, text=self.spec.request), *rest))
 
     def to_row(self) -> dict[str, Any]:
         """Its row in the report."""

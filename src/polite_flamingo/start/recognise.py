@@ -118,6 +118,9 @@ def first_look(found: Found) -> list[str]:
         packed = sorted(path.name for path in found.folder.glob("*.zip"))
         hint = f"; unpack {packed[0]}" if packed else ""
         notes.append(f"{len(missing)} of {len(images)} image files are not there: {missing[0]}{hint}")
+    talks = sum(len(sample.turns) > 2 for sample in samples)
+    if talks:
+        notes.append(f"{talks} of the first {len(items)} are dialogues: each question becomes a record of its own")
     if samples:
         asked, answer = (" ".join(text.split())[:SHOWN] for text in (samples[0].turns[0].text, samples[0].response))
         pictures = f" ({', '.join(image.path for image in samples[0].images)})" if samples[0].images else ""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw
+from tests.unit.start.forms import llava, photograph
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
@@ -28,12 +27,8 @@ HEADER = ("number", "question", "answer", "file")
 
 def photographs(folder: Path, count: int = 2) -> list[tuple[Any, ...]]:
     """Pictures of boxes in a folder, and rows of a table that asks how many there are."""
-    folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, count + 1):
-        with Image.new("RGB", (64, 64), "white") as image:
-            for box in range(number % 4 + 1):
-                ImageDraw.Draw(image).rectangle((4 + 14 * box, 20, 14 + 14 * box, 40), fill="red")
-            image.save(folder / f"{number}.png")
+        photograph(folder / f"{number}.png", number % 4 + 1)
     return [(n, "How many boxes are there?", n % 4 + 1, f"{n}.png") for n in range(1, count + 1)]
 
 
@@ -169,26 +164,13 @@ def test_a_column_that_cannot_be_told_is_asked_for(
     assert mapping is not None and (mapping["question"], mapping["answer"]) == ("ask", "reply")
 
 
-def test_usual_forms_are_recognised_with_their_splits(tmp_path: Path) -> None:
+def test_a_folder_of_folders_is_looked_into_with_their_splits(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = photographs(tmp_path / "llava")
-    turns = [{"from": "human", "value": "<image>\nHow many?"}, {"from": "gpt", "value": "2"}]
-    records = [{"id": "1", "image": "1.png", "conversations": turns}]
-    (tmp_path / "llava" / "mine.json").write_text(json.dumps(records))
-    (tmp_path / "coco" / "annotations").mkdir(parents=True)
-    photographs(tmp_path / "coco" / "val2014")
-    images = [{"id": 1, "file_name": "1.png", "width": 64, "height": 64}]
-    captions = {"images": images, "annotations": [{"id": 1, "image_id": 1, "caption": "Two boxes."}]}
-    (tmp_path / "coco" / "annotations" / "captions_val2014.json").write_text(json.dumps(captions))
-    photographs(tmp_path / "vqa")
-    asked = {"questions": [{"question_id": 1, "image_id": 1, "question": "How many?"}]}
-    answered = {"annotations": [{"question_id": 1, "image_id": 1, "multiple_choice_answer": "2", "answers": []}]}
-    (tmp_path / "vqa" / "v2_OpenEnded_mscoco_train2014_questions.json").write_text(json.dumps(asked))
-    (tmp_path / "vqa" / "v2_mscoco_train2014_annotations.json").write_text(json.dumps(answered))
+    rows = photographs(tmp_path / "csv")
     (tmp_path / "hub" / "data").mkdir(parents=True)
-    picture = {"bytes": (tmp_path / "llava" / "1.png").read_bytes(), "path": None}
+    picture = {"bytes": (tmp_path / "csv" / "1.png").read_bytes(), "path": None}
     for split in ("train", "test"):
         columns = {"image": [picture], "caption": [["Two boxes.", "Boxes."]]}
         pq.write_table(pa.table(columns), tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet")
@@ -196,15 +178,15 @@ def test_usual_forms_are_recognised_with_their_splits(tmp_path: Path) -> None:
         table(tmp_path / "csv" / f"{split}.csv", rows)
     (tmp_path / "vsr").mkdir()  # named as a dataset's file, and not in its form
     (tmp_path / "vsr" / "train.jsonl").write_text('{"instruction": "Greet.", "output": "Hello."}\n')
-    found = {item.folder.name: (item.reader, item.splits) for item in recognise(tmp_path)}
-    assert found == {
-        "coco": ("coco", ("val2014",)),
+    llava(tmp_path / "llava")
+    found = {item.folder.name: item for item in recognise(tmp_path)}
+    assert {name: (item.reader, item.splits) for name, item in found.items()} == {
         "csv": ("table", ("train", "val")),
         "hub": ("table", ("test", "train")),
         "llava": ("llava_json", ("all",)),
-        "vqa": ("vqav2", ("train",)),
         "vsr": ("table", ("train",)),
     }
+    assert "1 of the first 3 are dialogues" in "".join(first_look(found["llava"]))
     samples, rejects = read(tmp_path / "hub")
     assert rejects == [] and [sample.task for sample in samples] == ["caption"] * 2
     assert samples[0].extras["captions"] == ["Two boxes.", "Boxes."]
