@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -34,26 +34,29 @@ class Vocabulary:
             self._longest[form[0]] = max(len(form), self._longest.get(form[0], 0))
 
     def categories_in(self, text: str, *, negated: bool = True) -> frozenset[str]:
-        """Categories that `text` names; where two names overlap the longer one counts ("hot dog" is no dog).
+        """Categories that `text` names, as in `mentions`."""
+        return frozenset(category for _, category in self.mentions(text, negated=negated))
+
+    def mentions(self, text: str, *, negated: bool = True) -> Iterator[tuple[str, str]]:
+        """Names in `text` and their categories; where two overlap the longer one counts ("hot dog" is no dog).
 
         Args:
             text: Any text.
             negated: Whether names closely after "no", "not", "without" … count as well.
         """
         words = _WORD.findall(text.lower())
-        categories = set()
         position = 0
         while position < len(words):
             for length in range(min(self._longest.get(words[position], 0), len(words) - position), 0, -1):
-                category = self._category.get(tuple(words[position : position + length]))
+                name = words[position : position + length]
+                category = self._category.get(tuple(name))
                 if category is not None:
                     if negated or not _negates(words[max(position - _NEAR, 0) : position]):
-                        categories.add(category)
+                        yield " ".join(name), category
                     position += length
                     break
             else:
                 position += 1
-        return frozenset(categories)
 
 
 def vocabulary_of(rewrites: Iterable[Rewrite]) -> Vocabulary:
