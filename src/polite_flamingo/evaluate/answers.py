@@ -1,14 +1,15 @@
 """Answers of every model to every evaluation sample, and their scores (section 5).
 
 An answer is a `Rewrite`: `raw_answer` holds the annotated answer, `rewritten` the model's own. Its scores are
-``rouge_l`` and ``reward``, of captions and of what asks about several images ``sts``, of questions ``nli``,
-``entailed`` and, in a rendered world, ``exact``.
+``rouge_l`` and ``reward``, of captions and of what asks about several images ``sts``, of captions ``cider`` and, where
+the image's objects are annotated, those of CHAIR, of questions ``nli``, ``entailed`` and, in a rendered world,
+``exact``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate import vqa
 from polite_flamingo.evaluate.bootstrap import Figure
-from polite_flamingo.evaluate.captioning import best_rouge_l, best_sts, references
+from polite_flamingo.evaluate.captioning import best_rouge_l, best_sts, object_scores, references
+from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.evaluate.sets import Kind, kind_of, measure, set_of
 from polite_flamingo.prompts.templates import assistant_prompt
@@ -51,11 +53,17 @@ DEFINITIONS = {
     "qa_out_of_domain": "as qa_in_domain, over the sets no training annotation came from",
     "caption_rouge_l": "Rouge-L (F, Porter stemmer) with the closest annotated caption, mean over sets",
     "caption_sts": "cosine of sentence embeddings with the closest annotated caption, mean over sets",
+    "caption_cider": "CIDEr-D (0 to 10, papers give 100 times as much) with all annotated captions; how rare a word is "
+    "depends on the captions of the set; mean over sets",
+    "caption_chair_s": "share of captions that name an object which neither annotated objects nor captions of the "
+    "image have (CHAIR, sentences); of sets with annotated objects of COCO's categories",
+    "caption_chair_i": "share of invented ones among all objects named (CHAIR, instances); likewise",
     "change_rouge_l": "Rouge-L (F, Porter stemmer) with all annotated changes together, mean over sets",
     "change_sts": "cosine of sentence embeddings with all annotated changes together, mean over sets",
     "reward": "mean score of the reward model over all samples, no unit",
     "win_rate": "share of all samples on which the row's reward beats the column's, ties half",
-    "sets": "the same of each evaluation set; lower_bound: the annotation of another sample of the set as the answer",
+    "sets": "the same of each evaluation set, and `objects`, those named in a caption; lower_bound: the annotation of "
+    "another sample of the set as the answer",
     "responses": "reward of PF-1M before and after rewriting and of instruction sets (Figure 6): mean and median",
 }
 
@@ -69,12 +77,14 @@ class Judges:
         nli: Logits of contradiction, entailment and neutral.
         reward: Politeness.
         truth: Ground truth of a rendered world; None on real data.
+        cider: CIDEr of each set of captions.
     """
 
     sts: StsScorer
     nli: NliScorer
     reward: RewardScorer
     truth: GroundTruth | None = None
+    cider: Mapping[str, Cider] = field(default_factory=dict)
 
 
 def question_of(
@@ -142,6 +152,10 @@ def judge(answers: Sequence[Rewrite], judges: Judges) -> list[Rewrite]:
     for i, kind in enumerate(kinds):
         if kind is not None:
             scores[i]["rouge_l"] = best_rouge_l(answers[i].rewritten, texts[i])
+            if kind is Kind.CAPTION:
+                scores[i].update(object_scores(answers[i], texts[i]))
+                if cider := judges.cider.get(set_of(answers[i].source, answers[i].split)):
+                    scores[i]["cider"] = cider.score(answers[i].rewritten, texts[i])
     described = [i for i, kind in enumerate(kinds) if kind in (Kind.CAPTION, Kind.CHANGE, Kind.PAIR)]
     similar = best_sts([answers[i] for i in described], [texts[i] for i in described], judges.sts)
     for i, sts in zip(described, similar, strict=True):

@@ -94,11 +94,20 @@ def bootstrap_means(values: NDArray[np.float64], *, resamples: int, seed: int, p
     ]
 
 
-def mean_over_sets(values: Mapping[str, Sequence[float]], *, resamples: int, seed: int, purpose: str) -> Interval:
+def mean_over_sets(
+    values: Mapping[str, Sequence[float]],
+    *,
+    weights: Mapping[str, Sequence[float]] | None = None,
+    resamples: int,
+    seed: int,
+    purpose: str,
+) -> Interval:
     """Mean of the means of several sets, whatever their sizes; each set is resampled on its own.
 
     Args:
         values: Set -> one number per sample; empty sets do not count.
+        weights: What each of these counts within its set, more than 0; None: the same. A share of objects weighed by
+            how many they are is their ratio, drawn by sample.
         resamples: Bootstrap resamples.
         seed: The run's seed.
         purpose: Name of the figure; a set of one figure has the same resamples alone and among others.
@@ -112,12 +121,14 @@ def mean_over_sets(values: Mapping[str, Sequence[float]], *, resamples: int, see
     if not arrays:
         return NOTHING
     means = np.zeros(resamples)
+    value = 0.0
     for name, array in arrays.items():
+        weight = np.ones(array.size) if weights is None else np.asarray(weights[name], dtype=np.float64)
         counts = resample_counts(array.size, resamples, seed, f"{purpose}:{name}")
-        means += np.concatenate([drawn @ array / array.size for drawn in counts]) / len(arrays)
+        means += np.concatenate([drawn @ (array * weight) / (drawn @ weight) for drawn in counts]) / len(arrays)
+        value += float(np.average(array, weights=weight)) / len(arrays)
     tail = (1.0 - LEVEL) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
-    value = sum(float(array.mean()) for array in arrays.values()) / len(arrays)
     return Interval(value, float(low), float(high), sum(array.size for array in arrays.values()))
 
 

@@ -25,6 +25,7 @@ from polite_flamingo.evaluate.answers import (
     judge,
     neighbours,
 )
+from polite_flamingo.evaluate.captioning import cider_by_set
 from polite_flamingo.images import resolve_image
 from polite_flamingo.io import fingerprint, hash_file, read_shards, resumable
 from polite_flamingo.records import Rewrite, Sample, Task
@@ -40,7 +41,9 @@ T = TypeVar("T", Sample, Rewrite)
 JUDGES = ("nli", "sts", "reward")  # folders below the backbones
 CHUNK = 64
 RESPONSES = "responses"  # folder of the instruction sets' own responses
-SCORED = "rouge_l of all answers"  # part of the key: answers scored otherwise are none of these
+SCORED = (
+    "rouge_l of all answers, cider and chair of captions"  # part of the key: answers scored otherwise are none of these
+)
 
 
 @dataclass
@@ -148,6 +151,7 @@ class ModelAnswers:
             nli=load_nli(self._backbone("nli"), device=self.device),
             reward=load_reward(self._backbone("reward"), device=self.device),
             truth=load_ground_truth(self.image_root),
+            cider=cider_by_set(as_answer(sample, sample.response) for sample in self.samples),
         )
 
     def _answers(

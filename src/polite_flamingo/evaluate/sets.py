@@ -23,7 +23,7 @@ POOLED = "all"
 class Kind(StrEnum):
     """What is asked of a set, which decides how its answers are measured."""
 
-    CAPTION = "caption"  # Table 1: Rouge-L, STS
+    CAPTION = "caption"  # Table 1: Rouge-L, STS; ours: CIDEr, CHAIR
     CHANGE = "change"  # Table 2: STS, Rouge-L
     PAIR = "pair"  # a statement on two images, NLVR2; Table 2: STS, Rouge-L
     QUESTION = "question"  # Table 1, Figure 9: NLI accuracy; Figure 11: Rouge-L in contrast
@@ -35,7 +35,12 @@ SCORES = {  # figure of a set -> column of an answer
     "rouge_l": "rouge_l",
     "sts": "sts",
     "reward": "reward",
+    "cider": "cider",
+    "chair_s": "chair_s",
+    "chair_i": "chair_i",
+    "objects": "objects",
 }
+WEIGHTS = {"chair_i": "objects"}  # figure -> what its values are weighed by
 FIGURES: dict[str, tuple[Kind | None, bool | None, str]] = {  # mean over sets -> kind, in domain (None: all), score
     "qa_in_domain": (Kind.QUESTION, True, "nli"),
     "qa_in_domain_exact": (Kind.QUESTION, True, "exact"),
@@ -47,9 +52,12 @@ FIGURES: dict[str, tuple[Kind | None, bool | None, str]] = {  # mean over sets -
     "change_sts": (Kind.CHANGE, None, "sts"),
     "reward": (None, None, "reward"),
 }
-CONTRAST: dict[str, tuple[Kind | None, bool | None, str]] = {  # Figure 11: people agree with NLI, not with this
-    "qa_in_domain_rouge_l": (Kind.QUESTION, True, "rouge_l"),
+BESIDE: dict[str, tuple[Kind | None, bool | None, str]] = {  # the same, and no ground to choose a model by
+    "qa_in_domain_rouge_l": (Kind.QUESTION, True, "rouge_l"),  # Figure 11: people agree with NLI, not with this
     "qa_out_of_domain_rouge_l": (Kind.QUESTION, False, "rouge_l"),
+    "caption_cider": (Kind.CAPTION, None, "cider"),
+    "caption_chair_s": (Kind.CAPTION, None, "chair_s"),  # the lower the better
+    "caption_chair_i": (Kind.CAPTION, None, "chair_i"),
 }
 
 Values = dict[tuple[str, Kind], dict[str, dict[str, float]]]  # set and kind -> score -> sample id -> value
@@ -137,17 +145,16 @@ def measure(
         purpose: The model's name.
 
     Returns:
-        `FIGURES` and `CONTRAST`; a figure nothing was measured for has n = 0.
+        `FIGURES` and `BESIDE`; a figure nothing was measured for has n = 0.
     """
     values = by_set(answers)
     figures = {}
-    for name, what in {**FIGURES, **CONTRAST}.items():
+    for name, what in {**FIGURES, **BESIDE}.items():
         groups = _groups(values, what, seen_sources)
         if what[0] is None:
             groups = {POOLED: {key: value for group in groups.values() for key, value in group.items()}}
-        means = {group: list(scores.values()) for group, scores in groups.items()}
-        of = f"{purpose}:{what[2]}"
-        figures[name] = mean_over_sets(means, resamples=resamples, seed=seed, purpose=of).to_json()
+        heavy = _groups(values, (*what[:2], WEIGHTS[what[2]]), seen_sources) if what[2] in WEIGHTS else None
+        figures[name] = _mean(groups, heavy, resamples=resamples, seed=seed, purpose=f"{purpose}:{what[2]}")
     return figures
 
 
@@ -178,15 +185,33 @@ def measure_sets(
             "n": max(len(numbers) for own in scores.values() for numbers in own.values()),
             "models": {
                 model: {
-                    score: mean_over_sets(
-                        {name: list(numbers.values())}, resamples=resamples, seed=seed, purpose=f"{model}:{score}"
-                    ).to_json()
+                    score: _mean(
+                        {name: numbers},
+                        {name: own[WEIGHTS[score]]} if score in WEIGHTS else None,
+                        resamples=resamples,
+                        seed=seed,
+                        purpose=f"{model}:{score}",
+                    )
                     for score, numbers in own.items()
                 }
                 for model, own in scores.items()
             },
         }
     return dict(sorted(rows.items(), key=lambda item: (item[1]["kind"], not item[1]["in_domain"], item[0])))
+
+
+def _mean(
+    groups: Mapping[str, Mapping[str, float]],
+    heavy: Mapping[str, Mapping[str, float]] | None,
+    *,
+    resamples: int,
+    seed: int,
+    purpose: str,
+) -> Figure:
+    """Mean over sets of scores by sample id, weighed within each by those of `heavy`."""
+    weights = None if heavy is None else {name: [heavy[name][key] for key in own] for name, own in groups.items()}
+    means = {name: list(own.values()) for name, own in groups.items()}
+    return mean_over_sets(means, weights=weights, resamples=resamples, seed=seed, purpose=purpose).to_json()
 
 
 def _groups(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate import vqa
 from polite_flamingo.evaluate.answers import Judges, as_answer, judge, measurable, neighbours, question_of
-from polite_flamingo.evaluate.captioning import best_rouge_l, references
+from polite_flamingo.evaluate.captioning import best_rouge_l, cider_by_set, references
 from polite_flamingo.evaluate.multi_image import change_reference
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
@@ -103,6 +104,21 @@ def test_scores_reach_the_answer_of_their_task() -> None:
     question, caption = judge(answers, judges(texts, {"It is red.": ENTAILED}))
     assert question.scores == {"reward": 0.0, "rouge_l": 0.5, "nli": ENTAILED, "entailed": True, "exact": None}
     assert caption.scores == {"reward": 1.0, "rouge_l": 1.0, "sts": 1.0}
+
+
+def test_captions_have_cider_in_their_set_and_chair_where_objects_are_annotated() -> None:
+    boxes = {"boxes": [["dog", 0.1, 0.1, 0.5, 0.5]], "captions": ["a dog runs", "a boy"]}
+    samples = [
+        sample(Task.CAPTION, "a dog runs", id="s/test/1", **boxes),
+        sample(Task.CAPTION, "a red circle", id="s/test/2"),
+    ]
+    texts = ["a dog runs after two cats", "a red circle"]
+    cider = cider_by_set(as_answer(s, s.response) for s in samples)
+    panel = replace(judges(texts), cider=cider)
+    real, drawn = (a.scores for a in judge([as_answer(s, t) for s, t in zip(samples, texts, strict=True)], panel))
+    assert (real["objects"], real["chair_s"], real["chair_i"]) == (2, True, 0.5)
+    assert real["cider"] == cider["vqav2"].score(texts[0], ["a dog runs", "a boy"]) > 0
+    assert set(drawn) == {"reward", "rouge_l", "sts", "cider"}
 
 
 def test_ground_truth_and_the_nli_judge_may_disagree_and_both_are_kept() -> None:

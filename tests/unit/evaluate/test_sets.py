@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from polite_flamingo.evaluate.bootstrap import bootstrap_mean, mean_over_sets
@@ -84,3 +86,19 @@ def test_each_set_counts_the_same_and_one_alone_is_an_ordinary_mean() -> None:
     assert both.n == 6
     assert both.low is not None and both.high is not None and alone.low is not None
     assert both.low == pytest.approx((alone.low + 0.2) / 2)
+
+
+def test_invented_objects_are_counted_among_all_objects_of_a_set() -> None:
+    named = [(0, None), (1, 1.0), (3, 0.0)]  # objects in a caption, share of them that is invented
+    captions = [
+        replace(caption, scores={"objects": objects, "chair_i": share, "chair_s": bool(share)})
+        for i, (objects, share) in enumerate(named)
+        for caption in [answer(i, "coco", task=Task.CAPTION)]
+    ]
+    found = measure(captions, seen_sources=SEEN, purpose="m", **DRAWS)
+    assert (found["caption_chair_i"]["value"], found["caption_chair_i"]["n"]) == (0.25, 2)
+    assert (found["caption_chair_i"]["low"], found["caption_chair_i"]["high"]) == (0.0, 1.0)
+    assert found["caption_chair_s"]["value"] == pytest.approx(1 / 3, abs=1e-6)
+    row = measure_sets({"m": captions}, seen_sources=SEEN, **DRAWS)["coco"]["models"]["m"]
+    assert row["chair_i"] == found["caption_chair_i"]
+    assert row["objects"]["value"] == pytest.approx(4 / 3, abs=1e-6)

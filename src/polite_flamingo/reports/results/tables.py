@@ -9,7 +9,13 @@ from polite_flamingo.reports.results.cells import LOWER_BOUND, NAMES, NO_SET, TU
 from polite_flamingo.reports.results.runs import ProfileRun
 
 SCORES = {  # kind of a set -> its figures: name, heading, factor, decimals
-    "caption": (("rouge_l", "Rouge-L × 100", 100.0, 1), ("sts", "STS × 100", 100.0, 1)),
+    "caption": (
+        ("rouge_l", "Rouge-L × 100", 100.0, 1),
+        ("sts", "STS × 100", 100.0, 1),
+        ("cider", "CIDEr × 100", 100.0, 1),
+        ("chair_s", "CHAIR, sentences, %", 100.0, 1),
+        ("chair_i", "CHAIR, objects, %", 100.0, 1),
+    ),
     "question": (("nli", "NLI accuracy, %", 100.0, 1), ("exact", "true answer, %", 100.0, 1)),
     "change": (("sts", "STS × 100", 100.0, 1), ("rouge_l", "Rouge-L", 1.0, 3)),
     "pair": (("sts", "STS × 100", 100.0, 1), ("rouge_l", "Rouge-L", 1.0, 3)),
