@@ -19,6 +19,10 @@ from functools import partial
 MODEL = "stub"
 _ASKED = re.compile(rb"door (\d+)")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_REPLY = (
+    b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "%b"}, "finish_reason": "stop"}], '
+    b'"usage": {"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320}}'
+)
 _WORDS = ("red", "old", "tall", "oak", "wet", "small", "open", "blue", "grey", "new", "left", "far", "low", "wide")
 
 
@@ -100,15 +104,15 @@ class Connection(asyncio.Protocol):
         counts.images += b"data:image/jpeg;base64," in request
         counts.bytes += len(request)
         counts.moments.append(time.time())
-        message = {"role": "assistant", "content": answer_of(record)}
-        usage = {"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320}
-        reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
-        asyncio.get_running_loop().call_later(self._latency, self._send, reply)
+        body = _REPLY % answer_of(record).encode()
+        asyncio.get_running_loop().call_later(self._latency, self._transport.write, _whole(body))
 
     def _send(self, value: object) -> None:
-        body = json.dumps(value).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._transport.write(head.encode() + body)
+        self._transport.write(_whole(json.dumps(value).encode()))
+
+
+def _whole(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 async def main(latency: float) -> None:

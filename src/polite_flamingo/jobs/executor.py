@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol
 
 from polite_flamingo.errors import ImageError, PoliteFlamingoError
-from polite_flamingo.jobs.questions import A, A_co, Backend, Failure, Q
+from polite_flamingo.jobs.questions import A, A_co, Backend, Failure, Q, calls_at_once
 from polite_flamingo.jobs.units import Unit
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class Executor(Protocol[Q, A_co]):
 
 
 class LocalExecutor(Generic[Q, A]):
-    """A backend in this process: one call at a time, so a kill costs one.
+    """A backend in this process: one call at a time, so a kill costs one, or as many as the backend keeps itself.
 
     Args:
         backend: The model.
@@ -57,13 +59,28 @@ class LocalExecutor(Generic[Q, A]):
 
     def __init__(self, backend: Backend[Q, A], call_size: int | None = None) -> None:
         self._backend = backend
+        self._at_once = calls_at_once(backend)
         self.identity = backend.identity
         self.call_size = call_size or BATCHES_PER_CALL * backend.batch_size
 
     def map(self, calls: Iterable[Call[Q]]) -> Iterator[tuple[Call[Q], Sequence[A | Failure]]]:
-        """Answer one call after the other."""
-        for call in calls:
-            yield call, answer_safely(self._backend, call.questions)
+        """Answer one call after the other; where some run at once, the first of them is waited for."""
+        if self._at_once == 1:
+            for call in calls:
+                yield call, answer_safely(self._backend, call.questions)
+            return
+        pool = ThreadPoolExecutor(self._at_once, "calls")
+        running: deque[tuple[Call[Q], Future[Sequence[A | Failure]]]] = deque()
+        try:
+            for call in calls:
+                running.append((call, pool.submit(answer_safely, self._backend, call.questions)))
+                if len(running) == self._at_once:
+                    first, answers = running.popleft()
+                    yield first, answers.result()
+            for call, answers in running:
+                yield call, answers.result()
+        finally:
+            pool.shutdown(wait=False)  # what still runs ends when the backend is closed
 
     def close(self) -> None:
         """Close the backend."""

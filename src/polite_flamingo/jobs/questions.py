@@ -76,3 +76,11 @@ class Backend(Protocol[Q_contra, A_co]):
 
     def close(self) -> None:
         """Free what is held; a closed backend is not used again."""
+
+
+def calls_at_once(backend: Backend[Any, Any]) -> int:
+    """Calls a backend wants at the same time, from threads: its ``calls_at_once``; 1 where it says nothing of it.
+
+    More than one is for a backend that keeps every answer itself, so that a killed run asks for none of them again.
+    """
+    return int(getattr(backend, "calls_at_once", 1))

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from polite_flamingo.io import fingerprint
 from polite_flamingo.jobs.outcomes import AnswerFormat
-from polite_flamingo.jobs.questions import Backend, Failure
+from polite_flamingo.jobs.questions import Backend, Failure, calls_at_once
 from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.question import RewriteQuestion
 from polite_flamingo.scorers.text import count_boxes, repeated_share
@@ -88,6 +88,7 @@ class RepairingBackend:
     def __init__(self, backend: Backend[RewriteQuestion, Generated], policy: RepairPolicy) -> None:
         self._backend = backend
         self._policy = policy
+        self.calls_at_once = calls_at_once(backend)
         self.identity = fingerprint("repair", backend.identity, policy.model_dump())
 
     @property

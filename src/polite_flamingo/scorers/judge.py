@@ -25,7 +25,7 @@ from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import Executor
 from polite_flamingo.jobs.outcomes import AnswerFormat, Outcome
 from polite_flamingo.jobs.progress import Progress, Report
-from polite_flamingo.jobs.questions import Failure, Input
+from polite_flamingo.jobs.questions import Failure, Input, calls_at_once
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.prompts.judging import SCHEMA, judging_messages, read_verdict
 from polite_flamingo.records import Generated, Rewrite
@@ -138,6 +138,7 @@ class JudgingBackend:
     def __init__(self, backend: TextBackend, attempts: int) -> None:
         self._backend = backend
         self._attempts = attempts
+        self.calls_at_once = calls_at_once(backend)
         self.identity = fingerprint("judge", backend.identity, attempts, SCHEMA)
 
     @property

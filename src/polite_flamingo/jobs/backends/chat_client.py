@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import math
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from polite_flamingo.errors import ModelError
+from polite_flamingo.errors import ConfigError, ModelError
 from polite_flamingo.jobs.backends.chat_completion import (
     KEY_VARIABLE,
+    ChatRequest,
     PassingError,
     RecordError,
     Reply,
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+_AT_ONCE = 1024 * 1024  # bytes of a request; larger ones are sent in pieces
 _PASSING = {408, 409, 425, 429}  # and 5xx
 _OF_ONE_RECORD = {400, 413, 414, 415, 422}
 _FORMAT = re.compile(r"response_format|json_schema|guided|grammar", re.IGNORECASE)
@@ -50,17 +55,19 @@ class ChatClient:
     """
 
     def __init__(self, url: str, key: str | None, options: EndpointSettings, usage: Usage) -> None:
+        import aiohttp
         import httpx
 
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        bound = options.concurrency
-        self._http = httpx.AsyncClient(
+        trusted = httpx.create_ssl_context() if url.startswith("https:") else True
+        self._http = aiohttp.ClientSession(
             headers=headers,
-            timeout=options.timeout,
-            limits=httpx.Limits(max_connections=bound, max_keepalive_connections=bound),
-            follow_redirects=False,
+            connector=aiohttp.TCPConnector(limit=options.concurrency, ssl=trusted),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=proxy_of(url),
         )
         self._url = url
         self._key = key
@@ -73,9 +80,9 @@ class ChatClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._http.close()
 
-    async def ask(self, body: dict[str, Any]) -> Reply:
+    async def ask(self, request: ChatRequest) -> Reply:
         """The reply to a request, with all its tries.
 
         Raises:
@@ -83,6 +90,13 @@ class ChatClient:
             RecordError: this request is refused.
             ModelError: every request would be.
         """
+        try:
+            return await self._once(request)
+        except PassingError as error:
+            return await self._again(request, error)
+
+    async def _again(self, request: ChatRequest, failed: PassingError) -> Reply:
+        """The tries after a first one that failed."""
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
         options = self._options
@@ -107,40 +121,47 @@ class ChatClient:
             before_sleep=warn,
             reraise=True,
         )
-        return await retrying(self._once, body)
+        first = [failed]
 
-    async def _once(self, body: dict[str, Any]) -> Reply:
+        async def one_try() -> Reply:
+            if first:
+                raise first.pop()  # it counts as a try
+            return await self._once(request)
+
+        return await retrying(one_try)
+
+    async def _once(self, request: ChatRequest) -> Reply:
         """One try, within the time-out as a whole."""
-        import httpx
+        import aiohttp
 
         while (wait := self._not_before - time.monotonic()) > 0:
             await asyncio.sleep(wait)
         length_key = self._length_key
         if length_key != "max_tokens":
-            body = {k if k != "max_tokens" else length_key: v for k, v in body.items()}
+            request = request.with_keys({"max_tokens": length_key})
         if not self._formats:
-            body = {k: v for k, v in body.items() if k != "response_format"}
+            request = request.with_keys({"response_format": None})
         self.usage.requests += 1
         try:
             async with asyncio.timeout(self._options.timeout):
-                status, headers, data = await self._post(body)
+                status, headers, data = await self._post(request.encoded())
         except TimeoutError:
             raise PassingError(f"no whole answer within {self._options.timeout:g} s") from None
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        except aiohttp.ClientError as error:
+            gone = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             raise PassingError(f"{type(error).__name__}: {error}", gone=gone) from None
         if status == 200:
             return parse(data, self._excerpt)
         excerpt = self._excerpt(data)
         if status == 400 and length_key == self._length_key == "max_tokens" and "max_completion_tokens" in excerpt:
             self._length_key = "max_completion_tokens"
-            return await self._once(body)
-        if status in (400, 422) and "response_format" in body and _FORMAT.search(excerpt):
+            return await self._once(request)
+        if status in (400, 422) and "response_format" in request.body and _FORMAT.search(excerpt):
             self._formats = False
             LOG.warning(
                 "%s knows no JSON schema: asked without; verdicts that cannot be read are asked for again", self._url
             )
-            return await self._once(body)
+            return await self._once(request)
         if status in _PASSING or status >= 500:
             raise PassingError(f"HTTP {status}: {excerpt}", self._hold_back(headers))
         if status in _OF_ONE_RECORD:
@@ -149,17 +170,18 @@ class ChatClient:
             f"endpoint answered {status}",
             value=excerpt,
             where=self._url,
-            next_step=f"check the url, the model's name {body['model']!r} and {KEY_VARIABLE}; then start again",
+            next_step=f"check the url, the model's name {request.body['model']!r} and {KEY_VARIABLE}; then start again",
         )
 
-    async def _post(self, body: dict[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+    async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         data = bytearray()
-        async with self._http.stream("POST", f"{self._url}/chat/completions", json=body) as response:
-            async for chunk in response.aiter_bytes():
+        sent = body if len(body) <= _AT_ONCE else io.BytesIO(body)
+        async with self._http.post(f"{self._url}/chat/completions", data=sent, allow_redirects=False) as response:
+            async for chunk in response.content.iter_any():
                 data += chunk
                 if len(data) > MAX_ANSWER_BYTES:
                     raise RecordError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-            return response.status_code, response.headers, bytes(data)
+            return response.status, response.headers, bytes(data)
 
     def _hold_back(self, headers: Mapping[str, str]) -> float:
         """Seconds the endpoint wants to be left alone; until then no request is sent.
@@ -181,3 +203,24 @@ class ChatClient:
     def _excerpt(self, data: bytes) -> str:
         """The beginning of what an endpoint said, without our key should it repeat it."""
         return beginning(data.replace(self._key.encode(), b"[key]") if self._key else data)
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name for an endpoint.
+
+    Raises:
+        ConfigError: it is none for HTTP.
+    """
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise ConfigError(
+            "a proxy of this kind cannot be used",
+            value=proxy.partition("://")[0],
+            where=f"{parts.scheme.upper()}_PROXY or ALL_PROXY",
+            next_step=f"name an HTTP proxy, or add {parts.hostname} to NO_PROXY",
+        )
+    return proxy

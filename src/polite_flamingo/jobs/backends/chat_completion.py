@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -33,6 +34,54 @@ class Reply:
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatImage:
+    """An image as a data url; in a request its hash stands for it, so that it is hashed once and never escaped.
+
+    Args:
+        name: Hash of the url.
+        url: The data url.
+    """
+
+    name: str
+    url: bytes
+
+    @classmethod
+    def of(cls, url: str) -> ChatImage:
+        """An image with its hash."""
+        data = url.encode()
+        return cls(f"sha256:{hashlib.sha256(data).hexdigest()}", data)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """The body of a request.
+
+    Args:
+        body: In which each image's name stands for its url.
+        images: The images.
+    """
+
+    body: Mapping[str, Any]
+    images: Sequence[ChatImage] = ()
+
+    def with_keys(self, names: Mapping[str, str | None]) -> ChatRequest:
+        """The same with keys of the body renamed, or left out where the new name is None."""
+        renamed = {names.get(key, key): value for key, value in self.body.items()}
+        return ChatRequest({key: value for key, value in renamed.items() if key is not None}, self.images)
+
+    def named(self) -> bytes:
+        """JSON, with the images' names."""
+        return json.dumps(self.body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+    def encoded(self) -> bytes:
+        """JSON as it is sent."""
+        data = self.named()
+        for image in self.images:  # no text can hold these bytes, for JSON writes its quotes otherwise
+            data = data.replace(b'"url":"%b"' % image.name.encode(), b'"url":"%b"' % image.url)
+        return data
 
 
 class PassingError(Exception):
@@ -88,14 +137,14 @@ def retry_after(value: str) -> float:
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
-def content_of(content: str | list[dict[str, Any]], urls: Iterator[str]) -> str | list[dict[str, Any]]:
+def content_of(content: str | list[dict[str, Any]], images: Iterator[ChatImage]) -> str | list[dict[str, Any]]:
     """A message's content in the protocol's form; plain text where there is no image, which every server takes."""
     if isinstance(content, str) or all(part["type"] == "text" for part in content):
         return encodable(text_of(content))
     return [
         {"type": "text", "text": encodable(part["text"])}
         if part["type"] == "text"
-        else {"type": "image_url", "image_url": {"url": next(urls)}}
+        else {"type": "image_url", "image_url": {"url": next(images).name}}
         for part in content
     ]
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +26,15 @@ from polite_flamingo.io import fingerprint
 from polite_flamingo.jobs.backends.answer_cache import AnswerCache
 from polite_flamingo.jobs.backends.chat_client import ChatClient, EndpointDownError
 from polite_flamingo.jobs.backends.chat_completion import (
+    ChatImage,
+    ChatRequest,
     PassingError,
     RecordError,
     Reply,
     check_url,
     content_of,
-    image_url,
 )
+from polite_flamingo.jobs.backends.chat_images import ChatImages
 from polite_flamingo.jobs.backends.event_loop import EventLoop
 from polite_flamingo.jobs.backends.text import TextQuestion
 from polite_flamingo.jobs.backends.usage import Usage
@@ -93,10 +94,10 @@ class EndpointBackend:
         self._runner: EventLoop | None = None
         self._client: ChatClient | None = None
         self._slots: asyncio.Semaphore | None = None
-        self._image_url = lru_cache(maxsize=64)(
-            partial(image_url, image_root, edge=self._options.image_edge, most_bytes=self._options.image_bytes)
-        )
+        self._asked: set[Future[list[Generated | Failure]]] = set()
+        self._images = ChatImages(image_root, edge=self._options.image_edge, most_bytes=self._options.image_bytes)
         self.usage = Usage()
+        self.calls_at_once = 2  # so that one is answered while another one is written down
         self.batch_size = 4 * self._options.concurrency  # slow answers hold up the end of a batch only
         sent = settings.model_dump(include=_SENT)
         images = [self._options.image_edge, self._options.image_bytes]
@@ -108,31 +109,48 @@ class EndpointBackend:
     def answer(self, questions: Sequence[TextQuestion]) -> list[Generated | Failure]:
         """Ask for every answer; see the module's text for what becomes of failures."""
         future = asyncio.run_coroutine_threadsafe(self._all(questions), self._start().loop)
+        self._asked.add(future)
         try:
             return future.result()
+        except CancelledError:
+            raise ModelError("the backend was closed", where=self._url) from None
         except BaseException:
             future.cancel()
             raise
+        finally:
+            self._asked.discard(future)
 
     def close(self) -> None:
-        """Close connections and thread, and log what was used."""
+        """End what is still asked for, close connections and thread, and log what was used."""
         with self._lock:
             runner, self._runner = self._runner, None
             if runner is None:
                 return
+            for future in list(self._asked):
+                future.cancel()
             if self._client is not None:
                 asyncio.run_coroutine_threadsafe(self._client.close(), runner.loop).result()
             self._client = self._slots = None
             runner.stop()
+            self._cache.close()
         LOG.info("%s (%s): %s", self._model, self._url, self.usage)
 
     def _start(self) -> EventLoop:
         with self._lock:
             if self._runner is None:
-                self._runner = EventLoop()
+                runner = EventLoop()
+                try:
+                    self._client = asyncio.run_coroutine_threadsafe(self._connect(), runner.loop).result()
+                except BaseException:
+                    runner.stop()
+                    raise
                 self._slots = asyncio.Semaphore(self._options.concurrency)
-                self._client = ChatClient(self._url, self._key, self._options, self.usage)
+                self._runner = runner
             return self._runner
+
+    async def _connect(self) -> ChatClient:
+        """A client that belongs to the running loop."""
+        return ChatClient(self._url, self._key, self._options, self.usage)
 
     async def _all(self, questions: Sequence[TextQuestion]) -> list[Generated | Failure]:
         try:
@@ -148,25 +166,26 @@ class EndpointBackend:
 
         assert self._slots is not None and self._client is not None
         async with self._slots:
+            await asyncio.sleep(0)  # an error that ends the call, raised where the slot was freed, comes first
             try:
-                body = await asyncio.to_thread(self._body, question)
+                request = self._request(question, await self._images.get(question.images))
             except ImageError as error:
                 self.usage.failed += 1
                 return Failure(f"error: {error.what}")
-            name = hashlib.sha256(json.dumps([self._url, body], sort_keys=True).encode()).hexdigest()
-            reply = await asyncio.to_thread(self._cache.recall, name)
+            name = hashlib.sha256(b"%b\n%b" % (self._url.encode(), request.named())).hexdigest()
+            reply = self._cache.recall(name)
             if reply is not None:
                 self.usage.recall(reply)
                 return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
             started = time.monotonic()
             try:
-                reply = await self._client.ask(body)
+                reply = await self._client.ask(request)
             except (PassingError, RecordError) as error:
                 self._count_failure(error)
                 return Failure(f"error: {error}")
             self._count(reply)
             self.usage.seconds += time.monotonic() - started
-            await asyncio.to_thread(self._cache.remember, name, reply)
+            self._cache.remember(name, reply)
             return Generated(reply.text, reply.finish_reason, reply.completion_tokens or 0)
 
     def _count(self, reply: Reply) -> None:
@@ -190,20 +209,19 @@ class EndpointBackend:
                 next_step="mend it and start again: what was answered is kept",
             ) from None
 
-    def _body(self, question: TextQuestion) -> dict[str, Any]:
-        settings = self._settings
-        urls = iter([self._image_url(path) for path in question.images])
+    def _request(self, question: TextQuestion, images: Sequence[ChatImage]) -> ChatRequest:
+        settings, shown = self._settings, iter(images)
         sampled = settings.do_sample or question.attempt > 0
         seed = hashlib.sha256(f"{settings.seed}:{question.key}:{question.attempt}:generate".encode()).digest()
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": m["role"], "content": content_of(m["content"], urls)} for m in question.messages()],
+            "messages": [{"role": m["role"], "content": content_of(m["content"], shown)} for m in question.messages()],
             "seed": int.from_bytes(seed[:4]) >> 1,
         }
         if self._schema is not None:
             named = {"name": "answer", "strict": True, "schema": dict(self._schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
-        return {**body, **sent(settings, sampled)}
+        return ChatRequest({**body, **sent(settings, sampled)}, images)
 
 
 def sent(settings: GenerationSettings, sampled: bool | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import threading
@@ -116,6 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(200, len(data))
             self._write(data[: len(data) // 2])
             self.close_connection = True
+        elif fault in ("long", "packed"):
+            data = json.dumps(completion("long " * 100_000)).encode()
+            packed = fault == "packed"
+            self._send(200, gzip.compress(data) if packed else data, {"Content-Encoding": "gzip"} if packed else {})
         elif fault == "drip without end":
             self._head(200, 100_000)
             self._outlast(lambda: self._write(b" "))

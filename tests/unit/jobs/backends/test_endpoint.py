@@ -16,12 +16,12 @@ from tests.unit.jobs.backends.faulty_server import completion, serving
 from tests.unit.jobs.machine import machine
 
 from polite_flamingo.errors import ConfigError, ModelError
-from polite_flamingo.jobs.backends.chat_client import ChatClient
+from polite_flamingo.jobs.backends.chat_client import proxy_of
 from polite_flamingo.jobs.backends.chat_completion import PassingError, RecordError, check_url, parse, retry_after
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend
 from polite_flamingo.jobs.backends.load import BackendOptions, load_backend
 from polite_flamingo.jobs.backends.text import ChatQuestion
-from polite_flamingo.jobs.backends.usage import Usage
+from polite_flamingo.jobs.executor import answer_safely
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.jobs.settings import EndpointSettings
 from polite_flamingo.model.settings import GenerationSettings
@@ -104,20 +104,20 @@ def test_an_image_is_sent_small_and_without_its_metadata(root: Path) -> None:
     from PIL import Image
 
     made = backend("http://localhost:1", root, image_edge=300, image_bytes=9000)
-    data = base64.b64decode(made._image_url("wide.png").removeprefix("data:image/jpeg;base64,"))
+    data = base64.b64decode(made._images.make("wide.png").url.removeprefix(b"data:image/jpeg;base64,"))
     assert len(data) <= 9000
     assert max(Image.open(io.BytesIO(data)).size) <= 300
-    red = base64.b64decode(made._image_url("red.jpg").partition(",")[2])
+    red = base64.b64decode(made._images.make("red.jpg").url.partition(b",")[2])
     assert Image.open(io.BytesIO(red)).size == (40, 20)
     assert b"private" not in red
 
 
 def test_a_repair_samples_from_other_random_numbers(root: Path) -> None:
     made = backend("http://localhost:1", root)
-    first, again, other = (made._body(ask(1, attempt=a)) for a in (0, 1, 2))
+    first, again, other = (made._request(ask(1, attempt=a), ()).body for a in (0, 1, 2))
     assert (first["temperature"], again["temperature"]) == (0.0, 1.0)
     assert len({first["seed"], again["seed"], other["seed"]}) == 3
-    assert made._body(ask(1)) == first
+    assert made._request(ask(1), ()).body == first
 
 
 def test_an_endpoint_that_wants_max_completion_tokens_gets_them(root: Path) -> None:
@@ -214,6 +214,45 @@ def test_an_answer_that_drips_in_forever_is_cut_at_the_time_out(root: Path) -> N
     assert seconds < 10
 
 
+def test_an_answer_longer_than_the_bound_is_refused_also_one_that_grows_when_unpacked(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polite_flamingo.jobs.backends.chat_client.MAX_ANSWER_BYTES", 100_000)
+    with serving(lambda record, number: {"record 1": "long", "record 2": "packed"}.get(record)) as server:
+        made = backend(server.url, root)
+        answers = made.answer([ask(1), ask(2), ask(3)])
+        made.close()
+    assert [getattr(a, "reason", "") for a in answers] == ["error: the answer is longer than 100000 bytes"] * 2 + [""]
+
+
+def test_a_call_that_runs_while_the_backend_is_closed_ends_and_asks_for_no_more(root: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with serving(lambda record, number: "silence", timeout=1.0) as server, ThreadPoolExecutor(1) as pool:
+        made = backend(server.url, root, concurrency=1)
+        running = pool.submit(answer_safely, made, [ask(1), ask(2)])
+        while not server.tries:
+            time.sleep(0.005)
+        made.close()
+        with pytest.raises(ModelError, match="closed"):
+            running.result(5)
+    assert server.tries == {"record 1": 1}
+
+
+def test_proxies_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert proxy_of("https://host/v1") is None
+    monkeypatch.setenv("ALL_PROXY", "proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost,.inside.org")
+    assert proxy_of("https://host/v1") == "http://proxy:3128"
+    assert proxy_of("http://localhost:8000/v1") is proxy_of("https://model.inside.org/v1") is None
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:word@proxy")
+    with pytest.raises(ConfigError, match="proxy of this kind") as caught:
+        proxy_of("https://host/v1")
+    assert "word" not in str(caught.value)
+
+
 # Retry-After
 
 
@@ -250,13 +289,13 @@ def test_the_key_is_neither_logged_nor_told_nor_kept(
     with serving(lambda record, number: {0: "500", 1: None}.get(number)) as server, caplog.at_level(logging.DEBUG):
         made = backend(server.url, root, key=key, cache=tmp_path / "kept")
         made.answer([ask()])
+        excerpt = made._client._excerpt(f"Incorrect key {key}".encode())
         made.close()
     assert key not in caplog.text
-    client = ChatClient(server.url, key, EndpointSettings(), Usage())
-    assert key not in client._excerpt(f"Incorrect key {key}".encode())
+    assert key not in excerpt
     assert key not in repr(made)
     assert made.identity == backend(server.url, root).identity
-    kept = list((tmp_path / "kept").rglob("*.json"))
+    kept = list((tmp_path / "kept").iterdir())
     assert len(kept) == 1
     assert key not in kept[0].read_text()
 
@@ -295,7 +334,8 @@ def test_a_spoilt_kept_answer_is_asked_for_again(root: Path, tmp_path: Path) -> 
     with serving(fine) as server:
         made = backend(server.url, root, cache=tmp_path)
         made.answer([ask(1)])
-        next(tmp_path.glob("*/*.json")).write_text('{"text": "ha')
+        kept = tmp_path / "answers-000.lines"
+        kept.write_bytes(kept.read_bytes().replace(b"answer", b"onswer"))
         assert made.answer([ask(1)])[0].text == "answer to record 1"
         made.close()
     assert server.tries["record 1"] == 2
