@@ -67,7 +67,7 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
         lm_folder, clip_folder = Path(scratch) / "lm", Path(scratch) / "clip"
         materialise(named.language, "lm", lm_folder)
         materialise(named.vision, "clip", clip_folder)
-        lm, tokenizer = _load_lm(lm_folder)
+        lm, tokenizer = load_language_model(lm_folder)
         vision = CLIPVisionModel.from_pretrained(clip_folder, use_safetensors=True)
         bundle = build_flamingo(
             lm,
@@ -143,8 +143,8 @@ def _attends_previous(named: Parts) -> bool:
     return OLD_MASKS not in named.options and (listed is None or listed.attend_previous)
 
 
-def _load_lm(folder: Path) -> tuple[Any, Any]:
-    """Load a causal LM and its tokenizer; GGUF weights are de-quantised into a plain model."""
+def load_language_model(folder: Path) -> tuple[Any, Any]:
+    """A causal LM and its tokenizer of a folder; GGUF weights are de-quantised into a plain model."""
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
 
     described = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}

@@ -1,0 +1,227 @@
+"""The connector: perceiver and gated cross-attention between a frozen tower and a frozen language model.
+
+Trained on human captions, questions with short answers, statements and the objects of a picture, asked in the
+assistant's own template. In a tenth of the texts the picture is left out, so that what is said without one is the
+language's guess and the two can be compared.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from polite_flamingo.evaluate.cider import Cider
+from polite_flamingo.io import write_json
+from polite_flamingo.laptop import texts
+from polite_flamingo.laptop.base import build_base, processor, projected_tower
+from polite_flamingo.laptop.features import FeatureStore, encode_photographs
+from polite_flamingo.laptop.fit import NO_IMAGE, Recipe, Text, fit, mean_loss, named
+from polite_flamingo.laptop.quantised import save_int8
+from polite_flamingo.laptop.split import part_of
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.flamingo import connector_tensors
+from polite_flamingo.model.generate import Prompt, generate
+from polite_flamingo.model.settings import GenerationSettings
+from polite_flamingo.prompts.requests import PLAIN, STATEMENT
+from polite_flamingo.prompts.templates import SYSTEM_MESSAGE, human
+
+LOG = logging.getLogger(__name__)
+WITHOUT = 0.1  # of the texts are asked without their picture
+OPEN_GATE = 0.1  # tanh of it; closed ones would need long to open, wide ones disturb the language model
+SIDES = re.compile(r"\b(?:left|right|clockwise|word|letter|say|read|written)\b", re.IGNORECASE)
+EXISTENCE = (
+    "Is there {a} {name} in the image?",
+    "Do you see {a} {name} in this picture?",
+    "Can you see {a} {name}?",
+    "Is {a} {name} visible?",
+    "Does this picture show {a} {name}?",
+)
+MEASURED = 500  # held-out questions of a kind, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Photographs:
+    """The photographs of a data root with their features.
+
+    Args:
+        root: The data root.
+        rows: Row of a photograph's features by path, as it is and mirrored.
+        features: Dressed patch tokens (N, v, d).
+    """
+
+    root: Path
+    rows: dict[str, tuple[int, int]]
+    features: torch.Tensor
+
+    def row(self, image: str, text: str, rng: Random) -> int:
+        """The row of a photograph, mirrored half the time where the text names no side."""
+        return self.rows[image][rng.random() < 0.5 and not SIDES.search(text)]
+
+
+def load_photographs(root: Path, work: Path, device: str) -> tuple[Any, Photographs]:
+    """The tower with its projection, and the features of all photographs of a data root, from the store in `work`."""
+    paths = sorted(
+        str(path.relative_to(root))
+        for folder in (texts.COCO, texts.FLICKR, texts.DAQUAR)
+        for path in (root / folder).glob("*.jpg")
+    )
+    tower = projected_tower(work, root, paths, device=device)
+    patches = (tower.config.image_size // tower.config.patch_size) ** 2
+    store = FeatureStore(work / "features", (1 + patches, tower.config.hidden_size))
+    rows = encode_photographs(store, tower, root, paths, processor(tower.config.image_size), device=device)
+    found = {path: (int(plain), int(mirrored)) for path, plain, mirrored in zip(paths, *rows, strict=True)}
+    kept = torch.from_numpy(store.rows()[:, 1:].copy())
+    return tower, Photographs(root, found, kept)
+
+
+def dress(bundle: FlamingoBundle, photographs: Photographs) -> Photographs:
+    """The same with the tokens that the perceiver takes, on the model's device."""
+    rows = [bundle.tower.dress(part.to(bundle.device).float()).half() for part in photographs.features.split(512)]
+    return Photographs(photographs.root, photographs.rows, torch.cat(rows))
+
+
+def assistant(text: str, image: bool) -> str:
+    """The assistant's prompt for one question."""
+    return f"{SYSTEM_MESSAGE}\n{human(text, int(image))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is learned about the photographs of one part."""
+
+    captions: dict[str, list[str]]
+    questions: list[texts.Question]
+    statements: list[texts.Question]
+    objects: dict[str, list[str]]
+
+    @classmethod
+    def read(cls, root: Path, part: str) -> Material:
+        """All texts about the photographs of a part."""
+        return cls(
+            {image: found for image, found in texts.captions(root).items() if part_of(image) == part},
+            [question for question in texts.questions(root) if question.part == part],
+            [statement for statement in texts.statements(root) if statement.part == part],
+            {image: found for image, found in texts.objects(root).items() if part_of(image) == part},
+        )
+
+    def draw(self, photographs: Photographs, rng: Random, captions: int = 2) -> list[Text]:
+        """Texts of an epoch: two captions a picture, each question, each statement, objects that are there or not."""
+        found: list[Text] = []
+
+        def add(image: str, asked: str, answer: str, cue: str = "") -> None:
+            seen = rng.random() >= WITHOUT
+            row = photographs.row(image, f"{asked} {answer} {cue}", rng) if seen else NO_IMAGE
+            found.append(Text(assistant(asked, seen), answer, row))
+
+        images = sorted(self.captions)
+        for image in images:
+            for caption in rng.sample(self.captions[image], min(captions, len(self.captions[image]))):
+                add(image, rng.choice(PLAIN), caption)
+            if rng.random() < 0.3:
+                other = image if rng.random() < 0.5 else rng.choice(images)
+                claim = rng.choice(STATEMENT).replace("{statement}", rng.choice(self.captions[other]))
+                add(image, claim, "True" if other == image else "False")
+        for question in self.questions:
+            add(question.image or "", question.text, question.answer)
+        for statement in self.statements:
+            claim = rng.choice(STATEMENT).replace("{statement}", statement.text)
+            add(statement.image or "", claim, statement.answer)
+        names = sorted({name for listed in self.objects.values() for name in listed})
+        weights = [sum(name in listed for listed in self.objects.values()) for name in names]
+        for image, listed in sorted(self.objects.items()):
+            there = rng.choice(listed) if listed else None
+            absent = rng.choices(names, weights)[0]
+            for name, answer in ((there, "yes"), (absent, "no")):
+                if name is not None and not (answer == "no" and name in listed):
+                    article = "an" if name[0] in "aeiou" else "a"
+                    add(image, rng.choice(EXISTENCE).format(a=article, name=name), answer)
+        return found
+
+
+def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: Recipe, seed: int = 0) -> None:
+    """Train, save the connector as int8 and write the held-out figures to ``connector.json`` in `out`."""
+    tower, photographs = load_photographs(root, work, device)
+    bundle = build_base(tower, device=device)
+    photographs = dress(bundle, photographs)
+    for name, tensor in named(bundle, lambda name: name.startswith("perceiver.") or ".gated_cross_attn_" in name):
+        tensor.requires_grad_(True)
+        if name.endswith(("attn_gate", "ff_gate")):
+            with torch.no_grad():
+                tensor.fill_(OPEN_GATE)
+    material = Material.read(root, "train")
+    result: dict[str, Any] = {"recipe": asdict(recipe)}
+    result["training"] = fit(
+        bundle,
+        photographs.features,
+        lambda epoch: material.draw(photographs, Random(f"{seed}:{epoch}:connector")),
+        recipe,
+        work / "connector",
+        seed=seed,
+    )
+    bundle.model.requires_grad_(False).eval()
+    out.mkdir(parents=True, exist_ok=True)
+    save_int8(connector_tensors(bundle.model), out, "connector")
+    result["measured"] = measure_connector(bundle, photographs)
+    write_json(out / "connector.json", result)
+
+
+def measure_connector(bundle: FlamingoBundle, photographs: Photographs) -> dict[str, Any]:
+    """Held-out figures: loss, accuracy of short answers and captions, each with and without the picture."""
+    held = Material.read(photographs.root, "held_out")
+    figures: dict[str, Any] = {}
+    pairs = [(image, caption) for image, found in sorted(held.captions.items()) for caption in found[:1]]
+    references = [held.captions[image] for image, _ in pairs]
+    cider = Cider(references)
+    for seen in (True, False):
+        name = "with" if seen else "without"
+        asked = [
+            Text(assistant(PLAIN[0], seen), caption, photographs.rows[image][0] if seen else NO_IMAGE)
+            for image, caption in pairs
+        ]
+        figures[f"caption_loss_{name}"] = round(mean_loss(bundle, photographs.features, asked), 4)
+        said = answer_all(bundle, photographs, [(image, PLAIN[0]) for image, _ in pairs], seen=seen, longest=32)
+        figures[f"cider_{name}"] = round(sum(map(cider.score, said, references)) / max(len(said), 1), 2)
+        figures[f"captions_{name}"] = {image: text for (image, _), text in zip(pairs[:20], said, strict=False)}
+        for source, chosen in by_source(held.questions).items():
+            said = answer_all(bundle, photographs, [(q.image or "", q.text) for q in chosen], seen=seen)
+            right = [same(text, q.answer) for text, q in zip(said, chosen, strict=True)]
+            figures[f"{source}_{name}"] = round(sum(right) / len(right), 4)
+            figures[f"{source}_asked"] = len(right)
+    return figures
+
+
+def by_source(questions: Sequence[texts.Question]) -> dict[str, list[texts.Question]]:
+    """Questions of each data set, `MEASURED` at most."""
+    found: dict[str, list[texts.Question]] = {}
+    for question in questions:
+        chosen = found.setdefault(question.source, [])
+        if len(chosen) < MEASURED:
+            chosen.append(question)
+    return found
+
+
+def same(said: str, answer: str) -> bool:
+    """Whether a short answer is the one expected: letters and digits compared."""
+    return re.sub(r"\W+", " ", said.lower()).strip() == re.sub(r"\W+", " ", answer.lower()).strip()
+
+
+def answer_all(
+    bundle: FlamingoBundle,
+    photographs: Photographs,
+    asked: Sequence[tuple[str, str]],
+    *,
+    seen: bool,
+    longest: int = 12,
+) -> list[str]:
+    """Greedy answers to questions about photographs."""
+    prompts = [Prompt(assistant(text, seen), (image,) if seen else ()) for image, text in asked]
+    settings = GenerationSettings(max_new_tokens=longest, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
+    results = generate(bundle, prompts, settings, image_root=photographs.root, batch_size=64 if bundle.device.type == "cpu" else 256)
+    return [result.text for result in results]

@@ -1,0 +1,53 @@
+"""Weights as eight-bit integers: a scale per output row, for what is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+SCALE = ".scale"
+
+
+def to_int8(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Matrices as int8 with a float16 scale per row (its name ends in `SCALE`); all else as float32."""
+    stored: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim < 2:
+            stored[name] = tensor.float()
+            continue
+        flat = tensor.float().flatten(1)
+        scale = (flat.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-7).half().float()
+        stored[name] = (flat / scale).round().clamp(-127, 127).to(torch.int8).reshape(tensor.shape).contiguous()
+        stored[name + SCALE] = scale[:, 0].half().contiguous()
+    return stored
+
+
+def from_int8(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `to_int8` stored, as float32."""
+    tensors = {}
+    for name, tensor in stored.items():
+        if name.endswith(SCALE):
+            continue
+        if tensor.dtype == torch.int8:
+            scale = stored[name + SCALE].float()
+            tensors[name] = tensor.float() * scale.reshape(-1, *[1] * (tensor.ndim - 1))
+        else:
+            tensors[name] = tensor.float()
+    return tensors
+
+
+def save_int8(tensors: Mapping[str, torch.Tensor], folder: Path, name: str) -> None:
+    """Save to ``<name>.safetensors`` as int8."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.cpu().contiguous() for key, value in to_int8(tensors).items()}, folder / f"{name}.safetensors")
+
+
+def load_int8(file: Path) -> dict[str, torch.Tensor]:
+    """What `save_int8` wrote, as float32."""
+    from safetensors.torch import load_file
+
+    return from_int8(load_file(file))

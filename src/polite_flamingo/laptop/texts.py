@@ -1,0 +1,230 @@
+"""Human text about the photographs: captions, questions with short answers and reasons, statements, object lists.
+
+Read from the folder that README's of the data sets describe (``coco``, ``flickr8k``, ``vqa_yesno`` …); what is absent is
+left out. All of it is written by people; texts of other models are not read here, since they name things that no
+picture shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.calibrate.statements import sentence
+from polite_flamingo.errors import DataError
+from polite_flamingo.laptop.split import coco_name, part_of
+
+COCO = "coco/val2014_224"
+FLICKR = "flickr8k/images_224"
+DAQUAR = "daquar/images"
+_BEFORE_MARK = re.compile(r"\s+([.,;:!?'])")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a photograph, or a statement that is true or false.
+
+    Args:
+        image: Path below the data root; None: there is none, the question alone is asked.
+        text: The question or the statement.
+        answer: The short answer.
+        source: Data set.
+        reasons: What people gave as reasons, and full-sentence answers where the data set has them.
+        choices: What could be chosen from.
+    """
+
+    image: str | None
+    text: str
+    answer: str
+    source: str
+    reasons: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    @property
+    def part(self) -> str:
+        """Part of the split (`laptop.split`)."""
+        return part_of(self.image or self.text)
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Records of a JSON-lines file, gzipped or not; none where the file is absent."""
+    if not path.is_file():
+        return
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    with opened as file:
+        yield from (json.loads(line) for line in file if line.strip())
+
+
+def read_all(path: Path, default: Any) -> Any:
+    """Content of a JSON file, gzipped or not; `default` where it is absent."""
+    if not path.is_file():
+        return default
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return json.loads(raw)
+
+
+def captions(root: Path) -> dict[str, list[str]]:
+    """Human captions by photograph, as sentences.
+
+    Raises:
+        DataError: there are none at all.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    coco = read_all(root / "coco/annotations/captions_val2014_subset.json", {"images": [], "annotations": []})
+    names = {record["id"]: record["file_name"] for record in coco["images"]}
+    for record in coco["annotations"]:
+        found[f"{COCO}/{names[record['image_id']]}"].append(tidy(record["caption"]))
+    tokens = root / "flickr8k/Flickr8k.token.txt"
+    for line in tokens.read_text(encoding="utf-8").splitlines() if tokens.is_file() else ():
+        name, _, text = line.partition("\t")
+        found[f"{FLICKR}/{name.rpartition('#')[0]}"].append(tidy(text))
+    kept = {image: texts for image, texts in found.items() if (root / image).is_file()}
+    if not kept:
+        raise DataError("no captioned photographs", where=root, next_step="--data-root is the folder that holds coco/")
+    return kept
+
+
+def tidy(caption: str) -> str:
+    """A caption with a capital, a full stop and no blanks before marks."""
+    return sentence(_BEFORE_MARK.sub(r"\1", caption.strip().strip('"')))
+
+
+def objects(root: Path) -> dict[str, list[str]]:
+    """The 80 COCO objects that are in a photograph, by photograph."""
+    listed: Mapping[str, list[str]] = read_all(root / "coco/annotations/chair_objects.json", {})
+    named = {f"{COCO}/{coco_name(key)}": value for key, value in listed.items()}
+    return {image: value for image, value in named.items() if (root / image).is_file()}
+
+
+def questions(root: Path) -> list[Question]:
+    """Questions with short answers about photographs, of all data sets."""
+    found = [*_vqa(root), *_okvqa(root), *_aokvqa(root), *_daquar(root), *_vqa_x(root)]
+    return [question for question in found if question.image is not None and (root / question.image).is_file()]
+
+
+def statements(root: Path) -> list[Question]:
+    """Statements about photographs that are true or false."""
+    found = [
+        Question(f"{COCO}/{coco_name(record['image'].split('.')[0])}", record["caption"], _truth(record["label"]), "vsr")
+        for record in read_lines(root / "vsr/vsr.jsonl")
+    ]
+    for file in sorted((root / "esnlive").glob("*.csv.gz")):
+        with gzip.open(file, "rt", encoding="utf-8", newline="") as rows:
+            for row in csv.DictReader(rows):
+                if row["gold_label"] != "neutral":
+                    truth = _truth(row["gold_label"] == "entailment")
+                    reasons = (tidy(row["explanation"]),) if len(row["explanation"].split()) > 2 else ()
+                    found.append(
+                        Question(f"{FLICKR}/{row['image']}", tidy(row["hypothesis"]), truth, "esnlive", reasons)
+                    )
+    return [question for question in found if question.image and (root / question.image).is_file()]
+
+
+def verbalised(root: Path) -> list[Question]:
+    """Questions without a photograph, their short answers and full-sentence answers (in `reasons`).
+
+    ParaQA's paraphrases, many of which lose what is asked for, are left out.
+    """
+    folder = root / "verbalised_answers"
+    found = []
+    for record in read_all(folder / "vquanda_train.json.gz", []):
+        found += _bracketed(record["question"], [record["verbalized_answer"]], "vquanda")
+    for record in read_lines(folder / "qadialog_votes.jsonl.gz"):
+        best = max(record["responses"], key=lambda response: (response["votes"], len(response["text"])))
+        if best["votes"] >= 2:
+            found.append(
+                Question(None, record["question"], record["answer"], "qadialog", (tidy(best["text"]),))
+            )
+    for record in read_lines(folder / "qadialog_ratings.jsonl.gz"):
+        if record["votes"].get("e", 0) >= 0.7 * sum(record["votes"].values()):
+            found.append(
+                Question(None, tidy(record["question"]).rstrip(".").strip(), record["answer"], "qadialog", (tidy(record["response"]),))
+            )
+    return found
+
+
+def responses(root: Path) -> list[Question]:
+    """Good long responses about images (in `reasons`), the picture where it is here; `answer` is empty."""
+    found = []
+    for record in read_lines(root / "llava_qa90/qa90_gpt4_on_local_images.jsonl"):
+        image = f"{COCO}/{coco_name(record['image_id'])}"
+        found.append(Question(image, record["question"], "", "llava", (record["gpt4_answer"],)))
+    for record in read_lines(root / "ferret_bench/ferret_gpt4.jsonl"):
+        image = f"{COCO}/{coco_name(record['image_id'])}"
+        found.append(Question(image, record["question"], "", "ferret", (record["answer"],)))
+    for record in read_all(root / "image_text_only/fohe_rewritten_captions.json", {"annotations": []})["annotations"]:
+        found.append(Question(None, "", "", "fohe", (record["caption"].strip(),)))
+    for file in sorted((root / "image_text_only").glob("imageinwords_*.jsonl.gz")):
+        for record in read_lines(file):
+            if "IIW" in record:
+                found.append(Question(None, "", "", "iiw", (_first_sentences(record["IIW"], 3),)))
+    for record in read_lines(root / "image_text_only/stablellava_sample.jsonl.gz"):
+        asked = record["question"].replace("<image>", "").strip()
+        found.append(Question(None, asked, "", "stablellava", (record["answer"].strip(),)))
+    return found
+
+
+def _vqa(root: Path) -> Iterator[Question]:
+    for record in read_lines(root / "vqa_yesno/vaq2.0.jsonl"):
+        yield Question(f"{COCO}/{record['image']}", record["question"].strip(), record["answer"], "vqav2")
+
+
+def _okvqa(root: Path) -> Iterator[Question]:
+    listed = read_all(root / "okvqa/OpenEnded_mscoco_val2014_questions.json", {"questions": []})["questions"]
+    scores = {record["question_id"]: record["label"] for record in read_all(root / "okvqa/okvqa_val_soft_answers.json", [])}
+    for record in listed:
+        answers = scores.get(record["question_id"])
+        if answers:
+            image = f"{COCO}/{coco_name(record['image_id'])}"
+            yield Question(image, record["question"].strip(), max(answers, key=answers.__getitem__), "okvqa")
+
+
+def _aokvqa(root: Path) -> Iterator[Question]:
+    for record in read_all(root / "aokvqa/aokvqa_v1p0_val_subset.json", []):
+        choices = tuple(record["choices"])
+        yield Question(
+            f"{COCO}/{coco_name(record['image_id'])}",
+            record["question"].strip(),
+            choices[record["correct_choice_idx"]],
+            "aokvqa",
+            tuple(tidy(text) for text in record["rationales"]),
+            choices,
+        )
+
+
+def _daquar(root: Path) -> Iterator[Question]:
+    for record in read_lines(root / "daquar/qa.jsonl"):
+        asked = tidy(record["question"].rstrip("?. ")).rstrip(".") + "?"
+        yield Question(f"{DAQUAR}/{record['image']}.jpg", asked, record["answer"].replace("_", " "), "daquar")
+
+
+def _vqa_x(root: Path) -> Iterator[Question]:
+    for record in read_all(root / "vqa_x/vqaX.json.gz", {}).values():
+        given = [answer["answer"] for answer in record["answers"]]
+        answer = max(dict.fromkeys(given), key=given.count)
+        reasons = tuple(tidy(text) for text in record["explanation"])
+        yield Question(f"{COCO}/{record['image_name']}", record["question"].strip(), answer, "vqax", reasons)
+
+
+def _bracketed(question: str, texts: list[str], source: str) -> Iterator[Question]:
+    """Full sentences with the short answer in brackets; lists of more than three and empty slots are left out."""
+    for text in texts:
+        match = re.search(r"\[([^\]]+)\]", text)
+        if match and match[1] != "answer" and match[1].count(",") <= 2 and "*" not in match[1]:
+            full = tidy(re.sub(r"^(Yes|No) (?!,)", r"\1, ", text.replace("[", "").replace("]", "")))
+            yield Question(None, question.strip(), match[1].strip(), source, (full,))
+
+
+def _first_sentences(text: str, count: int) -> str:
+    return " ".join(re.split(r"(?<=[.!?])\s+", text.strip())[:count])
+
+
+def _truth(value: Any) -> str:
+    return "True" if value else "False"

@@ -1,0 +1,72 @@
+"""Train the small real models for photographs: ``python -m polite_flamingo.laptop.train PART --data-root DIR``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+LOG = logging.getLogger(__name__)
+
+
+@click.group()
+def main() -> None:
+    """Train the small real models for photographs, each part resumable after a kill."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+def shared(command: Any) -> Any:
+    """The options that every part has."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    for option in (
+        click.option("--data-root", type=folder, required=True, help="Folder that holds coco/, flickr8k/ …"),
+        click.option("--out", type=folder, default=Path("models/laptop"), help="Where weights and figures go."),
+        click.option("--work", type=folder, default=Path(".work/laptop"), help="Features and checkpoints."),
+        click.option("--device", default="cpu", help="cpu or cuda."),
+    ):
+        command = option(command)
+    return command
+
+
+def trained(command: Any) -> Any:
+    """The options of the parts that train a Flamingo."""
+    for option in (
+        click.option("--epochs", type=int, default=None, help="Passes over the texts."),
+        click.option("--batch", type=int, default=None, help="Texts per step."),
+        click.option("--learning-rate", type=float, default=None, help="Peak learning rate."),
+        click.option("--steps", type=int, default=0, help="Stop after so many steps, for a try."),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@shared
+def features(data_root: Path, out: Path, work: Path, device: str) -> None:
+    """Fit the tower's projection and encode all photographs."""
+    from polite_flamingo.laptop.connector import load_photographs
+
+    _, photographs = load_photographs(data_root, work, device)
+    LOG.info("%d photographs, %d rows", len(photographs.rows), len(photographs.features))
+
+
+@main.command()
+@shared
+@trained
+def connector(data_root: Path, out: Path, work: Path, device: str, **options: Any) -> None:
+    """Train perceiver and gated cross-attention on captions, questions and statements."""
+    from polite_flamingo.laptop.connector import train_connector
+    from polite_flamingo.laptop.fit import Recipe
+
+    train_connector(data_root, work, out, device=device, recipe=_recipe(Recipe(epochs=3), options))
+
+
+def _recipe(recipe: Any, options: dict[str, Any]) -> Any:
+    return replace(recipe, **{name: value for name, value in options.items() if value})
+
+
+if __name__ == "__main__":
+    main()
