@@ -1,4 +1,4 @@
-"""The Flamingo that the laptop's connector stands in: SmolLM2-135M-Instruct and EfficientNet-Lite2 from their packages."""
+"""The laptop's Flamingo: SmolLM2-135M-Instruct and EfficientNet-Lite2 from their packages."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from polite_flamingo.io import write_json
 from polite_flamingo.laptop import texts
 from polite_flamingo.laptop.base import build_base, processor, projected_tower
 from polite_flamingo.laptop.features import FeatureStore, encode_photographs
-from polite_flamingo.laptop.fit import NO_IMAGE, Recipe, Text, fit, mean_loss, named
+from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, mean_loss, named, put
 from polite_flamingo.laptop.quantised import save_int8
 from polite_flamingo.laptop.split import part_of
 from polite_flamingo.model.bundle import FlamingoBundle
@@ -93,16 +93,16 @@ def assistant(text: str, image: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class PhotoTexts:
     """What is learned about the photographs of one part."""
 
     captions: dict[str, list[str]]
-    questions: list[texts.Question]
-    statements: list[texts.Question]
+    questions: list[texts.Inquiry]
+    statements: list[texts.Inquiry]
     objects: dict[str, list[str]]
 
     @classmethod
-    def read(cls, root: Path, part: str) -> Material:
+    def read(cls, root: Path, part: str) -> PhotoTexts:
         """All texts about the photographs of a part."""
         return cls(
             {image: found for image, found in texts.captions(root).items() if part_of(image) == part},
@@ -145,7 +145,7 @@ class Material:
         return found
 
 
-def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: Recipe, seed: int = 0) -> None:
+def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: FitRecipe, seed: int = 0) -> None:
     """Train, save the connector as int8 and write the held-out figures to ``connector.json`` in `out`."""
     tower, photographs = load_photographs(root, work, device)
     bundle = build_base(tower, device=device)
@@ -155,7 +155,7 @@ def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: R
         if name.endswith(("attn_gate", "ff_gate")):
             with torch.no_grad():
                 tensor.fill_(OPEN_GATE)
-    material = Material.read(root, "train")
+    material = PhotoTexts.read(root, "train")
     result: dict[str, Any] = {"recipe": asdict(recipe)}
     result["training"] = fit(
         bundle,
@@ -168,13 +168,14 @@ def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: R
     bundle.model.requires_grad_(False).eval()
     out.mkdir(parents=True, exist_ok=True)
     save_int8(connector_tensors(bundle.model), out, "connector")
+    put(bundle, out, "connector")  # what is measured is what is stored
     result["measured"] = measure_connector(bundle, photographs)
     write_json(out / "connector.json", result)
 
 
 def measure_connector(bundle: FlamingoBundle, photographs: Photographs) -> dict[str, Any]:
     """Held-out figures: loss, accuracy of short answers and captions, each with and without the picture."""
-    held = Material.read(photographs.root, "held_out")
+    held = PhotoTexts.read(photographs.root, "held_out")
     figures: dict[str, Any] = {}
     pairs = [(image, caption) for image, found in sorted(held.captions.items()) for caption in found[:1]]
     references = [held.captions[image] for image, _ in pairs]
@@ -187,7 +188,7 @@ def measure_connector(bundle: FlamingoBundle, photographs: Photographs) -> dict[
         ]
         figures[f"caption_loss_{name}"] = round(mean_loss(bundle, photographs.features, asked), 4)
         said = answer_all(bundle, photographs, [(image, PLAIN[0]) for image, _ in pairs], seen=seen, longest=32)
-        figures[f"cider_{name}"] = round(sum(map(cider.score, said, references)) / max(len(said), 1), 2)
+        figures[f"cider_{name}"] = round(100 * sum(map(cider.score, said, references)) / max(len(said), 1), 2)
         figures[f"captions_{name}"] = {image: text for (image, _), text in zip(pairs[:20], said, strict=False)}
         for source, chosen in by_source(held.questions).items():
             said = answer_all(bundle, photographs, [(q.image or "", q.text) for q in chosen], seen=seen)
@@ -197,9 +198,9 @@ def measure_connector(bundle: FlamingoBundle, photographs: Photographs) -> dict[
     return figures
 
 
-def by_source(questions: Sequence[texts.Question]) -> dict[str, list[texts.Question]]:
+def by_source(questions: Sequence[texts.Inquiry]) -> dict[str, list[texts.Inquiry]]:
     """Questions of each data set, `MEASURED` at most."""
-    found: dict[str, list[texts.Question]] = {}
+    found: dict[str, list[texts.Inquiry]] = {}
     for question in questions:
         chosen = found.setdefault(question.source, [])
         if len(chosen) < MEASURED:
@@ -223,5 +224,7 @@ def answer_all(
     """Greedy answers to questions about photographs."""
     prompts = [Prompt(assistant(text, seen), (image,) if seen else ()) for image, text in asked]
     settings = GenerationSettings(max_new_tokens=longest, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
-    results = generate(bundle, prompts, settings, image_root=photographs.root, batch_size=64 if bundle.device.type == "cpu" else 256)
+    results = generate(
+        bundle, prompts, settings, image_root=photographs.root, batch_size=64 if bundle.device.type == "cpu" else 256
+    )
     return [result.text for result in results]

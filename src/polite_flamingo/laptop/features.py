@@ -132,6 +132,7 @@ def _opened(root: Path, paths: Sequence[str], processor: ImagePreprocessor) -> I
     """Photographs with their pixels (N, 3, H, W), `BATCH` at a time, the next ones opened meanwhile."""
     chunks = [list(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH)]
     with ThreadPoolExecutor(8) as pool:
+
         def load(path: str) -> torch.Tensor:
             return processor(open_image(root, path))
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from polite_flamingo.io import replacing
+from polite_flamingo.laptop.quantised import load_int8
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 from polite_flamingo.model.tokens import encode, piece, plain
 
@@ -38,7 +39,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class FitRecipe:
     """How long and how fast.
 
     Args:
@@ -71,7 +72,7 @@ def fit(
     bundle: FlamingoBundle,
     features: torch.Tensor,
     draw: Callable[[int], Sequence[Text]],
-    recipe: Recipe,
+    recipe: FitRecipe,
     folder: Path,
     *,
     seed: int = 0,
@@ -171,7 +172,11 @@ def _loss(bundle: FlamingoBundle, features: torch.Tensor, batch: Sequence[Encode
     rows = torch.tensor([max(row, 0) for _, _, row in batch], device=device)
     with torch.autocast(device.type, torch.bfloat16):
         loss = bundle.model.supervised_loss(
-            ids.to(device), None, labels.to(device), features[rows].float(), torch.arange(len(batch), device=device)[:, None]
+            ids.to(device),
+            None,
+            labels.to(device),
+            features[rows].float(),
+            torch.arange(len(batch), device=device)[:, None],
         )
     return loss, int((labels[:, 1:] != IGNORED).sum())
 
@@ -192,7 +197,7 @@ def _step(
     return float(loss.detach())
 
 
-def _optimizer(learned: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(learned: dict[str, torch.nn.Parameter], recipe: FitRecipe) -> torch.optim.Optimizer:
     gates = [tensor for name, tensor in learned.items() if name.endswith("_gate")]
     flat = [tensor for name, tensor in learned.items() if not name.endswith("_gate") and tensor.ndim < 2]
     matrices = [tensor for name, tensor in learned.items() if not name.endswith("_gate") and tensor.ndim >= 2]
@@ -204,7 +209,7 @@ def _optimizer(learned: dict[str, torch.nn.Parameter], recipe: Recipe) -> torch.
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate, betas=(0.9, 0.98))
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, share: float) -> None:
+def _set_rate(optimizer: torch.optim.Optimizer, recipe: FitRecipe, share: float) -> None:
     if share < recipe.warmup:
         factor = (share + 1e-3) / (recipe.warmup + 1e-3)
     else:
@@ -239,6 +244,14 @@ def _resume(
     epoch, done, step, spent = state["place"]
     LOG.info("resumed after %d steps", step)
     return epoch, done, step, spent
+
+
+def put(bundle: FlamingoBundle, folder: Path, name: str) -> None:
+    """Put stored weights (`laptop.quantised`) into a Flamingo."""
+    known = named_tensors(bundle.model)
+    with torch.no_grad():
+        for key, tensor in load_int8(folder, name).items():
+            known[key].copy_(tensor)
 
 
 def named(bundle: FlamingoBundle, pick: Callable[[str], bool]) -> Iterator[tuple[str, torch.nn.Parameter]]:

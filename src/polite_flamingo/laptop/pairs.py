@@ -30,7 +30,7 @@ LEVEL_PROBABILITY = 0.5  # of each level of text noise (section 3.1.2)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TersePair:
     """A raw annotation and what it should become.
 
     Args:
@@ -54,18 +54,18 @@ class Pair:
 class Annotations:
     """All annotations of one part of the split."""
 
-    questions: list[texts.Question]
-    statements: list[texts.Question]
+    questions: list[texts.Inquiry]
+    statements: list[texts.Inquiry]
     captions: dict[str, list[str]]
     objects: dict[str, list[str]]
-    verbalised: list[texts.Question]
-    responses: list[texts.Question]
+    verbalised: list[texts.Inquiry]
+    responses: list[texts.Inquiry]
 
     @classmethod
     def read(cls, root: Path, part: str) -> Annotations:
         """Those whose photograph, or whose text where there is none, is in `part`."""
 
-        def mine(listed: Sequence[texts.Question]) -> list[texts.Question]:
+        def mine(listed: Sequence[texts.Inquiry]) -> list[texts.Inquiry]:
             return [q for q in listed if part_of(q.image or q.text or q.reasons[0]) == part]
 
         return cls(
@@ -77,29 +77,31 @@ class Annotations:
             mine(texts.responses(root)),
         )
 
-    def draw(self, rng: Random) -> list[Pair]:
+    def draw(self, rng: Random) -> list[TersePair]:
         """Pairs of an epoch, whose full sentences keep the raw answer."""
-        found: list[Pair] = []
+        found: list[TersePair] = []
         others = _answers_by_kind(self.questions)
         for question in self.questions:
             found += short_answer(question, others, rng)
         found += [pair for statement in self.statements for pair in [_statement(statement, rng)]]
-        found += [_captions(image, known, self.objects.get(image, []), rng) for image, known in sorted(self.captions.items())]
+        found += [
+            _captions(image, known, self.objects.get(image, []), rng) for image, known in sorted(self.captions.items())
+        ]
         for question in rng.sample(self.verbalised, min(len(self.verbalised), 4000)):
             draft = _varied(question.answer, rng)
-            found.append(Pair("verbalised", question.text, draft, question.reasons[0], question.answer))
+            found.append(TersePair("verbalised", question.text, draft, question.reasons[0], question.answer))
         for response in rng.sample(self.responses, min(len(self.responses), 3000)):
             found.append(_distorted(response, rng))
         return [pair for pair in found if keeps(pair)]
 
 
-def keeps(pair: Pair) -> bool:
+def keeps(pair: TersePair) -> bool:
     """Whether a pair teaches copying: its response is whole, not too long, keeps the answer, and is not the draft."""
     words = len(pair.response.split())
     return complete(pair.response) and words <= MOST_WORDS and preserved(pair.answer, pair.response)
 
 
-def short_answer(question: texts.Question, others: dict[str, list[str]], rng: Random) -> list[Pair]:
+def short_answer(question: texts.Inquiry, others: dict[str, list[str]], rng: Random) -> list[TersePair]:
     """Pairs of one question: its answer alone, among choices, with reasons."""
     answer, pairs = question.answer, []
     if rng.random() < SWAPPED:
@@ -114,13 +116,13 @@ def short_answer(question: texts.Question, others: dict[str, list[str]], rng: Ra
         asked = with_choices(asked, choices)
     if full is not None:
         kind = "yes_no" if answer.lower() in ("yes", "no") else "short_answer"
-        pairs.append(Pair(kind, asked, _varied(answer, rng), full, answer, question.image))
+        pairs.append(TersePair(kind, asked, _varied(answer, rng), full, answer, question.image))
     if question.reasons and answer == question.answer:
         pairs += _reasoned(question, asked, full, rng)
     return pairs
 
 
-def _reasoned(question: texts.Question, asked: str, full: str | None, rng: Random) -> list[Pair]:
+def _reasoned(question: texts.Inquiry, asked: str, full: str | None, rng: Random) -> list[TersePair]:
     """The answer and people's reasons: all of them said, "because" where the answer stands by itself."""
     reasons = list(question.reasons)
     rng.shuffle(reasons)
@@ -134,28 +136,34 @@ def _reasoned(question: texts.Question, asked: str, full: str | None, rng: Rando
         response = " ".join(reasons)
     elif rng.random() < 0.5 and not reasons[0].lower().startswith(("because", "yes", "no")):
         first = reasons[0][:1].lower() + reasons[0][1:] if not reasons[0].startswith("I ") else reasons[0]
-        response = " ".join([f"{full.rstrip('.')}{',' if full in ('Yes.', 'No.') else ''} because {first}", *reasons[1:]])
+        response = " ".join(
+            [f"{full.rstrip('.')}{',' if full in ('Yes.', 'No.') else ''} because {first}", *reasons[1:]]
+        )
     else:
         response = " ".join([full, *reasons])
-    return [Pair("rationale", asked, draft, response, question.answer, question.image)]
+    return [TersePair("rationale", asked, draft, response, question.answer, question.image)]
 
 
-def _statement(statement: texts.Question, rng: Random) -> Pair:
+def _statement(statement: texts.Inquiry, rng: Random) -> TersePair:
     asked = rng.choice(STATEMENT).replace("{statement}", statement.text)
     clause = statement.text[:1].lower() + statement.text[1:].rstrip(".")
     if statement.answer == "True":
         said = rng.choice((f"True, {clause}.", f"The statement is true: {clause}.", f"It is true that {clause}."))
     else:
         said = rng.choice(
-            (f"False, it is not the case that {clause}.", f"The statement is false: it is not true that {clause}.", f"It is false that {clause}.")
+            (
+                f"False, it is not the case that {clause}.",
+                f"The statement is false: it is not true that {clause}.",
+                f"It is false that {clause}.",
+            )
         )
     draft = _varied(statement.answer, rng)
     if statement.reasons and rng.random() < 0.5:
         draft, said = with_reasons(statement.answer, statement.reasons[:1]), f"{said} {statement.reasons[0]}"
-    return Pair("statement", asked, draft, said, statement.answer, statement.image)
+    return TersePair("statement", asked, draft, said, statement.answer, statement.image)
 
 
-def _captions(image: str, known: Sequence[str], objects: Sequence[str], rng: Random) -> Pair:
+def _captions(image: str, known: Sequence[str], objects: Sequence[str], rng: Random) -> TersePair:
     """Raw captions, now and then one only or with boxes, as one description."""
     shown = list(known) if rng.random() < 0.8 else [rng.choice(known)]
     rng.shuffle(shown)
@@ -164,10 +172,10 @@ def _captions(image: str, known: Sequence[str], objects: Sequence[str], rng: Ran
         lines = [line[:1].lower() + line[1:] for line in lines]
     boxes = [(name, *_box(rng)) for name in objects] if objects and rng.random() < 0.3 else []
     asked = rng.choice(CAPTION if rng.random() < 0.7 else PLAIN)
-    return Pair("captions", asked, captions_and_boxes(lines, boxes, 3), describe(shown, rng), "", image)
+    return TersePair("captions", asked, captions_and_boxes(lines, boxes, 3), describe(shown, rng), "", image)
 
 
-def _distorted(response: texts.Question, rng: Random) -> Pair:
+def _distorted(response: texts.Inquiry, rng: Random) -> TersePair:
     """A good response and what the paper's distortions make of it (section 3.1)."""
     good = response.reasons[0].strip()
     asked = response.text or rng.choice(CAPTION)
@@ -176,7 +184,7 @@ def _distorted(response: texts.Question, rng: Random) -> Pair:
         draft = make_terse(DistortionPrompt(asked, good, command), rng)
     else:
         draft = add_noise(good, rng, LEVEL_PROBABILITY)
-    return Pair("response", asked, draft, good, "", response.image)
+    return TersePair("response", asked, draft, good, "", response.image)
 
 
 def _varied(answer: str, rng: Random) -> str:
@@ -199,7 +207,7 @@ def _answer_kind(answer: str) -> str:
     return "number" if re.fullmatch(r"\d+", answer) else "words"
 
 
-def _answers_by_kind(questions: Sequence[texts.Question]) -> dict[str, list[str]]:
+def _answers_by_kind(questions: Sequence[texts.Inquiry]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {"polar": {"yes", "no"}, "number": {"2", "3"}, "words": {"table", "chair"}}
     for question in questions:
         found[_answer_kind(question.answer)].add(question.answer)

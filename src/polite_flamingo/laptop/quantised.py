@@ -7,7 +7,10 @@ from pathlib import Path
 
 import torch
 
+from polite_flamingo.errors import ModelError
+
 SCALE = ".scale"
+PART_BYTES = 14_000_000
 
 
 def to_int8(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -39,15 +42,36 @@ def from_int8(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def save_int8(tensors: Mapping[str, torch.Tensor], folder: Path, name: str) -> None:
-    """Save to ``<name>.safetensors`` as int8."""
+    """Save as int8 to ``<name>-1.safetensors`` and further parts of at most `PART_BYTES`; older parts go."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.cpu().contiguous() for key, value in to_int8(tensors).items()}, folder / f"{name}.safetensors")
+    for file in folder.glob(f"{name}-*.safetensors"):
+        file.unlink()
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for key, value in to_int8(tensors).items():
+        size += value.nbytes
+        if size > PART_BYTES:
+            parts.append({})
+            size = value.nbytes
+        parts[-1][key] = value.cpu().contiguous()
+    for number, part in enumerate(parts, 1):
+        save_file(part, folder / f"{name}-{number}.safetensors")
 
 
-def load_int8(file: Path) -> dict[str, torch.Tensor]:
-    """What `save_int8` wrote, as float32."""
+def load_int8(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """What `save_int8` wrote, as float32.
+
+    Raises:
+        ModelError: nothing of this name is there.
+    """
     from safetensors.torch import load_file
 
-    return from_int8(load_file(file))
+    files = sorted(folder.glob(f"{name}-*.safetensors"))
+    if not files:
+        raise ModelError("weights are missing", value=name, where=folder, next_step="train them (laptop.train)")
+    stored: dict[str, torch.Tensor] = {}
+    for file in files:
+        stored |= load_file(file)
+    return from_int8(stored)

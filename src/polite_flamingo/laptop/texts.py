@@ -1,8 +1,7 @@
 """Human text about the photographs: captions, questions with short answers and reasons, statements, object lists.
 
-Read from the folder that README's of the data sets describe (``coco``, ``flickr8k``, ``vqa_yesno`` …); what is absent is
-left out. All of it is written by people; texts of other models are not read here, since they name things that no
-picture shows.
+Read from a folder that holds one per data set (``coco``, ``flickr8k``, ``vqa_yesno`` …); what is absent is left out.
+Descriptions by other multimodal models are not read, since they name things that no picture shows.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _BEFORE_MARK = re.compile(r"\s+([.,;:!?'])")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Inquiry:
     """A question about a photograph, or a statement that is true or false.
 
     Args:
@@ -57,9 +56,8 @@ def read_lines(path: Path) -> Iterator[Any]:
     """Records of a JSON-lines file, gzipped or not; none where the file is absent."""
     if not path.is_file():
         return
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        yield from (json.loads(line) for line in file if line.strip())
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    yield from (json.loads(line) for line in raw.splitlines() if line.strip())
 
 
 def read_all(path: Path, default: Any) -> Any:
@@ -103,16 +101,16 @@ def objects(root: Path) -> dict[str, list[str]]:
     return {image: value for image, value in named.items() if (root / image).is_file()}
 
 
-def questions(root: Path) -> list[Question]:
+def questions(root: Path) -> list[Inquiry]:
     """Questions with short answers about photographs, of all data sets."""
     found = [*_vqa(root), *_okvqa(root), *_aokvqa(root), *_daquar(root), *_vqa_x(root)]
     return [question for question in found if question.image is not None and (root / question.image).is_file()]
 
 
-def statements(root: Path) -> list[Question]:
+def statements(root: Path) -> list[Inquiry]:
     """Statements about photographs that are true or false."""
     found = [
-        Question(f"{COCO}/{coco_name(record['image'].split('.')[0])}", record["caption"], _truth(record["label"]), "vsr")
+        Inquiry(f"{COCO}/{coco_name(record['image'].split('.')[0])}", record["caption"], _truth(record["label"]), "vsr")
         for record in read_lines(root / "vsr/vsr.jsonl")
     ]
     for file in sorted((root / "esnlive").glob("*.csv.gz")):
@@ -122,74 +120,79 @@ def statements(root: Path) -> list[Question]:
                     truth = _truth(row["gold_label"] == "entailment")
                     reasons = (tidy(row["explanation"]),) if len(row["explanation"].split()) > 2 else ()
                     found.append(
-                        Question(f"{FLICKR}/{row['image']}", tidy(row["hypothesis"]), truth, "esnlive", reasons)
+                        Inquiry(f"{FLICKR}/{row['image']}", tidy(row["hypothesis"]), truth, "esnlive", reasons)
                     )
     return [question for question in found if question.image and (root / question.image).is_file()]
 
 
-def verbalised(root: Path) -> list[Question]:
+def verbalised(root: Path) -> list[Inquiry]:
     """Questions without a photograph, their short answers and full-sentence answers (in `reasons`).
 
     ParaQA's paraphrases, many of which lose what is asked for, are left out.
     """
     folder = root / "verbalised_answers"
-    found = []
+    found: list[Inquiry] = []
     for record in read_all(folder / "vquanda_train.json.gz", []):
         found += _bracketed(record["question"], [record["verbalized_answer"]], "vquanda")
     for record in read_lines(folder / "qadialog_votes.jsonl.gz"):
         best = max(record["responses"], key=lambda response: (response["votes"], len(response["text"])))
         if best["votes"] >= 2:
-            found.append(
-                Question(None, record["question"], record["answer"], "qadialog", (tidy(best["text"]),))
-            )
+            found.append(Inquiry(None, record["question"], record["answer"], "qadialog", (tidy(best["text"]),)))
     for record in read_lines(folder / "qadialog_ratings.jsonl.gz"):
         if record["votes"].get("e", 0) >= 0.7 * sum(record["votes"].values()):
             found.append(
-                Question(None, tidy(record["question"]).rstrip(".").strip(), record["answer"], "qadialog", (tidy(record["response"]),))
+                Inquiry(
+                    None,
+                    tidy(record["question"]).rstrip(".").strip(),
+                    record["answer"],
+                    "qadialog",
+                    (tidy(record["response"]),),
+                )
             )
     return found
 
 
-def responses(root: Path) -> list[Question]:
+def responses(root: Path) -> list[Inquiry]:
     """Good long responses about images (in `reasons`), the picture where it is here; `answer` is empty."""
     found = []
     for record in read_lines(root / "llava_qa90/qa90_gpt4_on_local_images.jsonl"):
         image = f"{COCO}/{coco_name(record['image_id'])}"
-        found.append(Question(image, record["question"], "", "llava", (record["gpt4_answer"],)))
+        found.append(Inquiry(image, record["question"], "", "llava", (record["gpt4_answer"],)))
     for record in read_lines(root / "ferret_bench/ferret_gpt4.jsonl"):
         image = f"{COCO}/{coco_name(record['image_id'])}"
-        found.append(Question(image, record["question"], "", "ferret", (record["answer"],)))
-    for record in read_all(root / "image_text_only/fohe_rewritten_captions.json", {"annotations": []})["annotations"]:
-        found.append(Question(None, "", "", "fohe", (record["caption"].strip(),)))
+        found.append(Inquiry(image, record["question"], "", "ferret", (record["answer"],)))
+    rewritten = read_all(root / "image_text_only/fohe_rewritten_captions.json", {"annotations": []})["annotations"]
+    found += [Inquiry(None, "", "", "fohe", (record["caption"].strip(),)) for record in rewritten]
     for file in sorted((root / "image_text_only").glob("imageinwords_*.jsonl.gz")):
-        for record in read_lines(file):
-            if "IIW" in record:
-                found.append(Question(None, "", "", "iiw", (_first_sentences(record["IIW"], 3),)))
+        described = [record["IIW"] for record in read_lines(file) if "IIW" in record]
+        found += [Inquiry(None, "", "", "iiw", (_first_sentences(text, 3),)) for text in described]
     for record in read_lines(root / "image_text_only/stablellava_sample.jsonl.gz"):
         asked = record["question"].replace("<image>", "").strip()
-        found.append(Question(None, asked, "", "stablellava", (record["answer"].strip(),)))
+        found.append(Inquiry(None, asked, "", "stablellava", (record["answer"].strip(),)))
     return found
 
 
-def _vqa(root: Path) -> Iterator[Question]:
+def _vqa(root: Path) -> Iterator[Inquiry]:
     for record in read_lines(root / "vqa_yesno/vaq2.0.jsonl"):
-        yield Question(f"{COCO}/{record['image']}", record["question"].strip(), record["answer"], "vqav2")
+        yield Inquiry(f"{COCO}/{record['image']}", record["question"].strip(), record["answer"], "vqav2")
 
 
-def _okvqa(root: Path) -> Iterator[Question]:
+def _okvqa(root: Path) -> Iterator[Inquiry]:
     listed = read_all(root / "okvqa/OpenEnded_mscoco_val2014_questions.json", {"questions": []})["questions"]
-    scores = {record["question_id"]: record["label"] for record in read_all(root / "okvqa/okvqa_val_soft_answers.json", [])}
+    scores = {
+        record["question_id"]: record["label"] for record in read_all(root / "okvqa/okvqa_val_soft_answers.json", [])
+    }
     for record in listed:
         answers = scores.get(record["question_id"])
         if answers:
             image = f"{COCO}/{coco_name(record['image_id'])}"
-            yield Question(image, record["question"].strip(), max(answers, key=answers.__getitem__), "okvqa")
+            yield Inquiry(image, record["question"].strip(), max(answers, key=answers.__getitem__), "okvqa")
 
 
-def _aokvqa(root: Path) -> Iterator[Question]:
+def _aokvqa(root: Path) -> Iterator[Inquiry]:
     for record in read_all(root / "aokvqa/aokvqa_v1p0_val_subset.json", []):
         choices = tuple(record["choices"])
-        yield Question(
+        yield Inquiry(
             f"{COCO}/{coco_name(record['image_id'])}",
             record["question"].strip(),
             choices[record["correct_choice_idx"]],
@@ -199,27 +202,27 @@ def _aokvqa(root: Path) -> Iterator[Question]:
         )
 
 
-def _daquar(root: Path) -> Iterator[Question]:
+def _daquar(root: Path) -> Iterator[Inquiry]:
     for record in read_lines(root / "daquar/qa.jsonl"):
         asked = tidy(record["question"].rstrip("?. ")).rstrip(".") + "?"
-        yield Question(f"{DAQUAR}/{record['image']}.jpg", asked, record["answer"].replace("_", " "), "daquar")
+        yield Inquiry(f"{DAQUAR}/{record['image']}.jpg", asked, record["answer"].replace("_", " "), "daquar")
 
 
-def _vqa_x(root: Path) -> Iterator[Question]:
+def _vqa_x(root: Path) -> Iterator[Inquiry]:
     for record in read_all(root / "vqa_x/vqaX.json.gz", {}).values():
         given = [answer["answer"] for answer in record["answers"]]
         answer = max(dict.fromkeys(given), key=given.count)
         reasons = tuple(tidy(text) for text in record["explanation"])
-        yield Question(f"{COCO}/{record['image_name']}", record["question"].strip(), answer, "vqax", reasons)
+        yield Inquiry(f"{COCO}/{record['image_name']}", record["question"].strip(), answer, "vqax", reasons)
 
 
-def _bracketed(question: str, texts: list[str], source: str) -> Iterator[Question]:
+def _bracketed(question: str, texts: list[str], source: str) -> Iterator[Inquiry]:
     """Full sentences with the short answer in brackets; lists of more than three and empty slots are left out."""
     for text in texts:
         match = re.search(r"\[([^\]]+)\]", text)
         if match and match[1] != "answer" and match[1].count(",") <= 2 and "*" not in match[1]:
             full = tidy(re.sub(r"^(Yes|No) (?!,)", r"\1, ", text.replace("[", "").replace("]", "")))
-            yield Question(None, question.strip(), match[1].strip(), source, (full,))
+            yield Inquiry(None, question.strip(), match[1].strip(), source, (full,))
 
 
 def _first_sentences(text: str, count: int) -> str:

@@ -59,9 +59,21 @@ def features(data_root: Path, out: Path, work: Path, device: str) -> None:
 def connector(data_root: Path, out: Path, work: Path, device: str, **options: Any) -> None:
     """Train perceiver and gated cross-attention on captions, questions and statements."""
     from polite_flamingo.laptop.connector import train_connector
-    from polite_flamingo.laptop.fit import Recipe
+    from polite_flamingo.laptop.fit import FitRecipe
 
-    train_connector(data_root, work, out, device=device, recipe=_recipe(Recipe(epochs=3), options))
+    train_connector(data_root, work, out, device=device, recipe=_recipe(FitRecipe(epochs=3), options))
+
+
+@main.command()
+@shared
+@trained
+def rewriter(data_root: Path, out: Path, work: Path, device: str, **options: Any) -> None:
+    """Train the rewriter's LoRA on the connector of `--out`."""
+    from polite_flamingo.laptop.fit import FitRecipe
+    from polite_flamingo.laptop.rewriter import train_rewriter
+
+    recipe = FitRecipe(epochs=2, learning_rate=1e-3, longest=320)
+    train_rewriter(data_root, work, out, device=device, recipe=_recipe(recipe, options))
 
 
 def _recipe(recipe: Any, options: dict[str, Any]) -> Any:

@@ -17,31 +17,38 @@ _MODAL = "can|could|has|have|will|would|should"
 _ALONE = {"this", "that", "it", "he", "she", "they", "these", "those", "there", "anyone", "someone", "everyone", "you"}
 _POINTING = {"this", "that", "these", "those"}
 _ARTICLES = {"a", "an", "the", "any", "some", "no", "one", "two", "three", "all", "both"}
-_PLACES = set(
-    "in on at near next behind under over with inside outside above below from for by between against beside to around "
-    "across along beneath underneath into onto through during without".split()
+_PLACES_TEXT = """
+in on at near next behind under over with inside outside above below from for by between against beside to
+around across along beneath underneath into onto through during without
+"""
+_PLACES = frozenset(_PLACES_TEXT.split())
+_STATES_TEXT = """
+all both currently likely probably really very too more still also mostly only not already open closed on off
+red blue green black white yellow brown pink purple orange gray grey happy sad wet dry clean dirty old young
+new hot cold safe full empty cloudy sunny clear tall short long small large big married alone asleep awake
+ready able visible available bright dark healthy edible moving standing turned made dressed parked
+"""
+_STATES = frozenset(_STATES_TEXT.split())
+_VERBS_TEXT = """
+have look appear seem wear like need want contain match face belong live work play eat know enjoy use show cost
+go come fit hold ride smell taste feel sit stand run see get take make require include say read allow own sell
+serve exist think love lead open move touch share point cover agree drive walk represent tell start end turn
+"""
+_VERBS = frozenset(_VERBS_TEXT.split())
+_FINITE_TEXT = """
+is are was were has have had does do can will there's it's rides? stands? sits? holds? walks? plays? runs?
+jumps? looks? wears? eats? flies fly lies lays? lie watches watch leans? swims? climbs? poses? pose skis?
+surfs? throws? catches catch hits? swings? talks? smiles? carries carry shows? rests? hangs? takes? makes?
+reads? drives? pulls? pushes push performs? waits? drinks? sleeps? crosses cross gets? goes go gives? fills?
+covers? surrounds? chases? leaps? kicks? digs? bites? shakes? dances? sings? kneels? bends? turns? reaches
+reach prepares? cuts? uses use travels? moves? sails? floats? grazes? graze roams? passes pass comes? enjoys?
+works? tries try features? contains? approaches approach balances? glides? slides? races splashes dives?
+licks? tosses waves laughs? stares? stare
+"""
+_FINITE = re.compile(rf"\b(?:{'|'.join(_FINITE_TEXT.split())})\b")
+_LEAD = re.compile(
+    r"^(?:(?P<one>an?|one)|(?P<many>two|three|four|five|six|several|many|some|a (?:group|couple|bunch) of)|the)\b", re.I
 )
-_STATES = set(
-    "all both currently likely probably really very too more still also mostly only not already open closed on off red "
-    "blue green black white yellow brown pink purple orange gray grey happy sad wet dry clean dirty old young new hot "
-    "cold safe full empty cloudy sunny clear tall short long small large big married alone asleep awake ready able "
-    "visible available bright dark healthy edible moving standing turned made dressed parked".split()
-)
-_VERBS = set(
-    "have look appear seem wear like need want contain match face belong live work play eat know enjoy use show cost go "
-    "come fit hold ride smell taste feel sit stand run see get take make require include say read allow own sell serve "
-    "exist think love lead open move touch share point cover agree drive walk represent tell start end turn".split()
-)
-_FINITE = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|does|do|can|will|there's|it's|rides?|stands?|sits?|holds?|walks?|plays?|runs?|jumps?|"
-    r"looks?|wears?|eats?|flies|fly|lies|lays?|lie|watches|watch|leans?|swims?|climbs?|poses?|pose|skis?|surfs?|throws?|"
-    r"catches|catch|hits?|swings?|talks?|smiles?|carries|carry|shows?|rests?|hangs?|takes?|makes?|reads?|drives?|pulls?|"
-    r"pushes|push|performs?|waits?|drinks?|sleeps?|crosses|cross|gets?|goes|go|gives?|fills?|covers?|surrounds?|chases?|"
-    r"leaps?|kicks?|digs?|bites?|shakes?|dances?|sings?|kneels?|bends?|turns?|reaches|reach|prepares?|cuts?|uses|use|"
-    r"travels?|moves?|sails?|floats?|grazes?|graze|roams?|passes|pass|comes?|enjoys?|works?|tries|try|features?|contains?|"
-    r"approaches|approach|balances?|glides?|slides?|races|splashes|dives?|licks?|tosses|waves|laughs?|stares?|stare)\b"
-)
-_LEAD = re.compile(r"^(?:(?P<one>an?|one)|(?P<many>two|three|four|five|six|several|many|some|a (?:group|couple|bunch) of)|the)\b", re.I)
 _WORD = re.compile(r"[a-z0-9']+")
 
 
@@ -83,7 +90,9 @@ def describe(captions: Sequence[str], rng: Random) -> str:
     first = max(range(len(captions)), key=lambda i: (agreed[i], -i))
     said, sentences = set(words[first]), [_stand_alone(captions[first], rng, first=True)]
     for _ in range(rng.choice((0, 1, 1, 2))):
-        rest = [i for i in range(len(captions)) if len(words[i] - said) >= 3 and len(words[i] & said) <= len(words[i]) // 2]
+        rest = [
+            i for i in range(len(captions)) if len(words[i] - said) >= 3 and len(words[i] & said) <= len(words[i]) // 2
+        ]
         more = [(len(words[i] - said), i) for i in rest if _LEAD.match(captions[i]) or _finite(captions[i])]
         if not more:
             break
@@ -104,7 +113,11 @@ def _stand_alone(caption: str, rng: Random, *, first: bool) -> str:
         return f"There is {phrase}."
     if not first and lead and lead["many"]:
         return f"There are {phrase}."
-    opening = ("The image shows", "The picture shows", "In the image, we can see", "This image shows") if first else ("It also shows", "We can also see")
+    opening = (
+        ("The image shows", "The picture shows", "In the image, we can see", "This image shows")
+        if first
+        else ("It also shows", "We can also see")
+    )
     return f"{rng.choice(opening)} {phrase}."
 
 
@@ -112,11 +125,19 @@ def _finite(caption: str) -> bool:
     """Whether a caption has a finite verb; after one thing or person only a form in -s or an auxiliary is one."""
     lead = _LEAD.match(caption)
     found = _FINITE.findall(caption.lower())
-    return any(word.endswith("s") or word in ("had", "can", "will") for word in found) if lead and lead["one"] else bool(found)
+    return (
+        any(word.endswith("s") or word in ("had", "can", "will") for word in found)
+        if lead and lead["one"]
+        else bool(found)
+    )
 
 
 def _content(text: str) -> frozenset[str]:
-    return frozenset(word for word in _WORD.findall(text.lower()) if len(word) > 2 and word not in ("the", "and", "with", "are", "his", "her", "its", "there", "that", "this"))
+    return frozenset(
+        word
+        for word in _WORD.findall(text.lower())
+        if len(word) > 2 and word not in ("the", "and", "with", "are", "his", "her", "its", "there", "that", "this")
+    )
 
 
 def _polar(asked: str, negative: bool) -> str | None:
@@ -151,7 +172,11 @@ def _subject(words: Sequence[str], verb: str) -> int | None:
         if stops is not None:
             if word in stops or (verb in ("has", "have") and word in ("been", "got")):
                 return place
-        elif word in _PLACES | _STATES | _ARTICLES or (word.endswith("ing") and len(word) > 4) or re.fullmatch(r"\w{3,}ed", word):
+        elif (
+            word in _PLACES | _STATES | _ARTICLES
+            or (word.endswith("ing") and len(word) > 4)
+            or re.fullmatch(r"\w{3,}ed", word)
+        ):
             return place
     if stops is None and low[0] in _POINTING and verb in ("is", "was") and len(low) == 2:
         return 1
@@ -163,27 +188,41 @@ def _subject(words: Sequence[str], verb: str) -> int | None:
 def _open(asked: str, answer: str) -> str | None:
     low = asked.lower()
     if match := re.fullmatch(r"how many (.+?) (is|are|was|were) there(?: (.+))?", low):
-        return f"there {'is' if answer in ('1', 'one') else 'are'} {answer} {match[1]}{' ' + match[3] if match[3] else ''}"
+        return (
+            f"there {'is' if answer in ('1', 'one') else 'are'} {answer} {match[1]}{' ' + match[3] if match[3] else ''}"
+        )
     if match := re.fullmatch(r"how many (.+?) (is|are|can|have|has) (.+)", low):
         if match[2] in ("is", "are") and match[3].split()[0] in _PLACES:
             return f"there {'is' if answer in ('1', 'one') else 'are'} {answer} {match[1]} {match[3]}"
         return f"{answer} {match[1]} {match[2]} {match[3]}"
     if match := re.fullmatch(r"what colou?rs? (is|are) (.+)", low):
         return f"{match[2]} {match[1]} {answer}"
-    if match := re.fullmatch(rf"what (is|are) ((?:found |seen |placed |kept )?(?:{'|'.join(sorted(_PLACES))}) .+)", low):
+    if match := re.fullmatch(
+        rf"what (is|are) ((?:found |seen |placed |kept )?(?:{'|'.join(sorted(_PLACES))}) .+)", low
+    ):
         return f"the {_joined(answer)} {'are' if _many(answer) else 'is'} {match[2]}"
     if match := re.fullmatch(r"(?:what|who|which) (is|are) (.+?) (\w{3,}ing)( .+)?", low):
         if match[3] == "doing":
             doing = any(word.endswith("ing") for word in answer.split())
             return f"{match[2]} {match[1]} {answer}{match[4] or ''}" if doing else None
-        if match[2].split()[0] in _ARTICLES | _POINTING | {"he", "she", "it", "they", "his", "her"} and " is " not in match[2]:
+        if (
+            match[2].split()[0] in _ARTICLES | _POINTING | {"he", "she", "it", "they", "his", "her"}
+            and " is " not in match[2]
+        ):
             tail = match[4] or ""
-            return None if tail and tail.split()[-1] not in _PLACES else f"{match[2]} {match[1]} {match[3]}{tail} {answer}"
+            return (
+                None if tail and tail.split()[-1] not in _PLACES else f"{match[2]} {match[1]} {match[3]}{tail} {answer}"
+            )
     if match := re.fullmatch(r"(?:what|who|which) (is|are|was|were) (the .+|this|that|these|those|it|he|she)", low):
         return f"{match[2]} {match[1]} {answer}"
-    if match := re.fullmatch(rf"(?:what|which) (?:kind|type|sort|brand|breed|style) of (.+?) (is|are) (this|that|these|those|it|they|(?:the|he|she).*|{'|'.join(_PLACES)} .+)", low):
+    if match := re.fullmatch(
+        r"(?:what|which) (?:kind|type|sort|brand|breed) of (.+?) (is|are) (this|that|these|those|it|they|the .+)",
+        low,
+    ):
         return f"the kind of {match[1]} is {answer}"
-    if match := re.fullmatch(rf"(?:what|which) (\w+(?: \w+)?) (is|are) (this|that|it|(?:{'|'.join(sorted(_PLACES))}) .+)", low):
+    if match := re.fullmatch(
+        rf"(?:what|which) (\w+(?: \w+)?) (is|are) (this|that|it|(?:{'|'.join(sorted(_PLACES))}) .+)", low
+    ):
         tail = "" if match[3] in ("this", "that", "it") else f" {match[3]}"
         return f"the {match[1]}{tail} {match[2]} {answer}"
     if match := re.fullmatch(r"where (is|are) (.+)", low):

@@ -1,9 +1,9 @@
 """EfficientNet-Lite as a vision tower: the convolutional network of ordinary packages in the place of CLIP's.
 
-The architecture is that of ``efficientnet-lite-pytorch`` (Apache-2.0; TensorFlow's "same" padding, ReLU6, no squeeze and
-excitation), its batch norms folded into the convolutions, which changes nothing else. The 1,280 channels of the last map
-are projected to `hidden_size` by a fixed matrix, so that what stands on the tower stays small. ``last_hidden_state`` has
-the mean of the map first, where CLIP has its class token.
+The architecture is that of ``efficientnet-lite-pytorch`` (Apache-2.0; TensorFlow's "same" padding, ReLU6, no squeeze
+and excitation), its batch norms folded into the convolutions, which changes nothing else. The 1,280 channels of the
+last map are projected to `hidden_size` by a fixed matrix, so that what stands on the tower stays small.
+``last_hidden_state`` has the mean of the map first, where CLIP has its class token.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def read_efficientnet(checkpoint: Path, config: EfficientNetLiteConfig) -> Effic
 def _fold(
     tensors: dict[str, torch.Tensor], weights: Mapping[str, torch.Tensor], own: str, convolution: str, norm: str
 ) -> None:
-    """Fold a batch norm into its convolution; ``contiguous`` because the packages' tensors have TensorFlow's strides."""
+    """Fold a batch norm into its convolution, contiguous: the packages' tensors have TensorFlow's strides."""
     scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + BATCH_NORM_EPSILON).sqrt()
     tensors[f"{own}.weight"] = (weights[f"{convolution}.weight"] * scale[:, None, None, None]).contiguous()
     tensors[f"{own}.bias"] = (weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale).contiguous()

@@ -1,0 +1,113 @@
+"""The rewriter: LoRA on the laptop's Flamingo, trained to turn raw annotations into full sentences (`laptop.pairs`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from polite_flamingo.evaluate.chair import chair, check_objects, shown_objects
+from polite_flamingo.io import write_json
+from polite_flamingo.laptop import texts
+from polite_flamingo.laptop.base import build_base
+from polite_flamingo.laptop.connector import Photographs, dress, load_photographs
+from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, named, put
+from polite_flamingo.laptop.pairs import Annotations, TersePair
+from polite_flamingo.laptop.quantised import save_int8
+from polite_flamingo.laptop.verbalise import complete, preserved
+from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.generate import Prompt, generate
+from polite_flamingo.model.lora import inject_lora
+from polite_flamingo.model.settings import GenerationSettings, LoraSettings
+from polite_flamingo.prompts.templates import rewriter_prompt
+
+LOG = logging.getLogger(__name__)
+LORA = LoraSettings(r=16, alpha=16, dropout=0.0)
+LONGEST = 80  # tokens of a rewrite when it is measured
+MEASURED = 200  # held-out pairs of a kind, at most
+
+
+def train_rewriter(root: Path, work: Path, out: Path, *, device: str, recipe: FitRecipe, seed: int = 0) -> None:
+    """Train, save the adapters as int8 and write the held-out figures to ``rewriter.json`` in `out`."""
+    tower, photographs = load_photographs(root, work, device)
+    bundle = build_base(tower, device=device)
+    put(bundle, out, "connector")
+    photographs = dress(bundle, photographs)
+    inject_lora(bundle, LORA, seed=seed)
+    for _, tensor in named(bundle, lambda name: ".lora_" in name):
+        tensor.requires_grad_(True)
+    annotations = Annotations.read(root, "train")
+
+    def draw(epoch: int) -> list[Text]:
+        rng = Random(f"{seed}:{epoch}:rewriter")
+        return [rewriter_text(pair, photographs, rng) for pair in annotations.draw(rng)]
+
+    result: dict[str, Any] = {"recipe": asdict(recipe), "lora": LORA.model_dump()}
+    result["training"] = fit(bundle, photographs.features, draw, recipe, work / "rewriter", seed=seed)
+    bundle.model.requires_grad_(False).eval()
+    learned = {name: tensor.detach() for name, tensor in named(bundle, lambda name: ".lora_" in name)}
+    save_int8(learned, out, "rewriter")
+    put(bundle, out, "rewriter")  # what is measured is what is stored
+    figures, examples = measure_rewriter(bundle, photographs)
+    write_json(out / "rewriter.json", result | {"measured": figures, "examples": examples})
+    LOG.info("%s", figures)
+
+
+def rewriter_text(pair: TersePair, photographs: Photographs, rng: Random) -> Text:
+    """The sequence of a pair, in the rewriter's own prompt (Figure 3)."""
+    seen = pair.image is not None
+    row = photographs.row(pair.image, f"{pair.draft} {pair.instruction}", rng) if pair.image else NO_IMAGE
+    return Text(rewriter_prompt(pair.instruction, pair.draft, int(seen)), pair.response, row)
+
+
+def measure_rewriter(
+    bundle: FlamingoBundle, photographs: Photographs
+) -> tuple[dict[str, dict[str, float]], dict[str, list[list[str]]]]:
+    """Figures and the first examples of each kind of held-out pair, by rule: kept answer, whole sentences, CHAIR."""
+    annotations = Annotations.read(photographs.root, "held_out")
+    raw = [pair for pair in annotations.draw(Random("rewriter:held out")) if pair.image]
+    kinds: dict[str, list[TersePair]] = {}
+    for pair in raw + asked_plainly(annotations.questions):
+        chosen = kinds.setdefault(pair.kind, [])
+        if len(chosen) < MEASURED:
+            chosen.append(pair)
+    settings = GenerationSettings(max_new_tokens=LONGEST, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
+    figures, examples = {}, {}
+    for kind, pairs in kinds.items():
+        prompts = [
+            Prompt(rewriter_prompt(pair.instruction, pair.draft, 1), (pair.image,)) for pair in pairs if pair.image
+        ]
+        size = 32 if bundle.device.type == "cpu" else 256
+        said = [r.text for r in generate(bundle, prompts, settings, image_root=photographs.root, batch_size=size)]
+        figures[kind] = _figures(pairs, said, annotations)
+        examples[kind] = [[pair.instruction, pair.draft, text] for pair, text in zip(pairs[:12], said, strict=False)]
+    return figures, examples
+
+
+def asked_plainly(questions: Sequence[texts.Inquiry]) -> list[TersePair]:
+    """Questions with their true answer, as readers give them, whether or not a rule can make a sentence of it."""
+    return [TersePair(f"plain_{q.source}", q.text, q.answer, "", q.answer, q.image) for q in questions]
+
+
+def _figures(pairs: Sequence[TersePair], said: Sequence[str], annotations: Annotations) -> dict[str, float]:
+    count = len(pairs)
+    figures = {
+        "asked": float(count),
+        "preserved": sum(preserved(pair.answer, text) for pair, text in zip(pairs, said, strict=True)) / count,
+        "complete": sum(map(complete, said)) / count,
+        "words": sum(len(text.split()) for text in said) / count,
+    }
+    checked = []
+    for pair, text in zip(pairs, said, strict=True):
+        known = annotations.captions.get(pair.image or "", [])
+        shown = annotations.objects.get(pair.image or "")
+        if shown is not None:
+            objects = shown_objects({"objects": shown}, [*known, pair.draft])
+            if objects is not None:
+                checked.append(check_objects(text, objects))
+    if checked:
+        figures["chair_sentence"], figures["chair_instance"] = chair(checked)
+    return {name: round(value, 4) for name, value in figures.items()}
