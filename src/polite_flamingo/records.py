@@ -47,7 +47,9 @@ class Task(StrEnum):
         return self.is_vqa or (self in (Task.DIALOGUE, Task.TEXT) and 0 < len(answer.split()) <= SHORT_WORDS)
 
 
+SHOWN_VALUE = 60  # characters of a value in a message
 SHORT_WORDS = 3  # of an answer in a dialogue that is checked and rewritten like one to a question
+_PARTICULAR = re.compile(r"(?<!\S)(?<!HTTP )\S*[\d/]\S*")  # of one record: numbers, paths; not an HTTP status
 MAX_NAME = 255  # bytes a file system takes for one part of a path
 MAX_PATH = 3072  # bytes of all of it, which leaves a thousand for the data root
 
@@ -180,28 +182,32 @@ class Reject:
 
 
 class Reasons:
-    """Why records were lost, each reason once with its count; those that differ in a number or a path are one."""
+    """Why records were lost, each reason once with its count; those that differ in a number or a path are one.
 
-    def __init__(self, reasons: Iterable[str] = ()) -> None:
+    Args:
+        rejects: The first to count.
+    """
+
+    def __init__(self, rejects: Iterable[Reject] = ()) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
-        for reason in reasons:
-            self.add(reason)
+        for reject in rejects:
+            self.add(reject)
 
-    def add(self, reason: str) -> None:
-        """Count a reason."""
-        kind = _PARTICULAR.sub("#", reason)
+    def add(self, reject: Reject) -> None:
+        """Count a reject."""
+        kind = _PARTICULAR.sub("#", reject.reason)
         self._counts[kind] += 1
-        self._first.setdefault(kind, reason.removeprefix("error: "))
+        if kind not in self._first:
+            value = f", {reject.value[:SHOWN_VALUE]}" if reject.value else ""
+            place = f"{reject.file}, row {reject.row}" if reject.file else reject.row
+            self._first[kind] = f"{reject.reason.removeprefix('error: ')} ({place}{value})"
 
     def lines(self, most: int = 5) -> list[str]:
-        """``9 x HTTP 500: overloaded``, the most frequent first, and how many there are besides."""
+        """``9 x HTTP 500: overloaded (where the first of them is)``, the most frequent first, and how many more."""
         shown = [f"{count} x {self._first[kind]}" for kind, count in self._counts.most_common(most)]
         others = len(self._counts) - most
         return [*shown, f"{others} other reasons"] if others > 0 else shown
-
-
-_PARTICULAR = re.compile(r"(?<!\S)(?<!HTTP )\S*[\d/]\S*")
 
 
 @dataclass(frozen=True, slots=True)

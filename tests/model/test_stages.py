@@ -210,7 +210,7 @@ def test_records_without_an_answer_are_quarantined_and_tried_again_by_the_next_r
     monkeypatch.setattr(load, "make_backend", lambda spec, settings, options, use: use(stub))
     with pytest.raises(QualityError, match=r"2 of 12.*could not be rewritten") as caught:
         rewrite.run(rewriter, NullTracker())
-    assert "t/train/3: error: refused" in str(caught.value)
+    assert "2 x refused (samples/annotation, row t/train/3)" in str(caught.value)
     assert not (rewriter.data / "rewrites").exists()
     stub.tries, Endpoint.down = [], frozenset({"t/train/7"})
     loose = rewriter.model_copy(update={"quality": rewriter.quality.model_copy(update={"max_rejected_share": 0.1})})

@@ -68,4 +68,4 @@ def test_what_cannot_be_used_is_an_error_or_goes_to_the_list(tmp_path: Path) -> 
     samples = pf.read_samples("table", tmp_path / "mine", mapping=mapping, rejects=rejects)
     (rewrite,) = pf.rewrite_samples(samples, Stub(), rejects=rejects)
     assert rewrite.rewritten == "It is a robin."
-    assert {reject.reason for reject in rejects} == {"fog", "row has no 'a'"}
+    assert {reject.reason for reject in rejects} == {"fog", "'a' is empty"}

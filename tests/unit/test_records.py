@@ -48,6 +48,11 @@ def test_a_sample_survives_its_row():
 
 
 def test_reasons_are_counted_whatever_record_they_name() -> None:
-    reasons = Reasons(["HTTP 500: id 17", "no image: a/1.png", "HTTP 401: key", "HTTP 500: id 18", "no image: a/2.png"])
-    assert reasons.lines() == ["2 x HTTP 500: id 17", "2 x no image: a/1.png", "1 x HTTP 401: key"]
-    assert reasons.lines(1) == ["2 x HTTP 500: id 17", "2 other reasons"]
+    told = ["HTTP 500: id 17", "no image: a/1.png", "error: HTTP 401: key", "HTTP 500: id 18", "no image: a/2.png"]
+    reasons = Reasons(Reject("s", "f.csv", str(row), reason, "v") for row, reason in enumerate(told, 2))
+    assert reasons.lines() == [
+        "2 x HTTP 500: id 17 (f.csv, row 2, v)",
+        "2 x no image: a/1.png (f.csv, row 3, v)",
+        "1 x HTTP 401: key (f.csv, row 4, v)",
+    ]
+    assert reasons.lines(1)[1] == "2 other reasons"

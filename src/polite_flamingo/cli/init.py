@@ -68,7 +68,7 @@ def init(
         require_backend(rewriter, "--rewriter")
     found = [(item, "annotation") for path in data for item in _recognise(path, named, yes)]
     found += [(item, "instruction") for path in instruction for item in _recognise(path, named, yes)]
-    _show([item for item, _ in found])
+    to_do = _show([item for item, _ in found])
     rewriter = rewriter or _rewriter(yes)
     require_backend(rewriter, "rewriter")
     text = render_profile(Choices(found, rewriter, scorers, licence), Path())
@@ -81,12 +81,13 @@ def init(
     problems = params.contradictions()
     print(f"wrote {', '.join(written[:SHOWN])}{' …' if len(written) > SHOWN else ''}")
     print(f"stages: {' -> '.join(params.stages)}")
-    for problem in problems:
-        print(f"to do: {problem}")
+    for line in (*to_do, *(f"to do: {problem}" for problem in problems)):
+        print(line)
     if absent := not_ignored(Path(), profile):
         print(f"to do: .gitignore was there and stays as it is; it lacks, a line each: {' '.join(absent)}")
     other = "" if profile_of(PARAMS) == profile else f" --profile {profile}"
-    print(f"\nnext: polite-flamingo preview{other}, then polite-flamingo run{other}")
+    first = "what is to do; then " if to_do or problems else ""
+    print(f"\nnext: {first}polite-flamingo preview{other}, then polite-flamingo run{other}")
 
 
 def _recognise(path: Path, named: dict[str, str], yes: bool) -> list[Found]:
@@ -119,15 +120,20 @@ def _columns(pairs: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def _show(found: Sequence[Found]) -> None:
-    from polite_flamingo.start.recognise import first_look
+def _show(found: Sequence[Found]) -> list[str]:
+    """Print what was found; returns what is to be done before anything goes on."""
+    from polite_flamingo.quality.settings import QualitySettings
+    from polite_flamingo.start.recognise import TO_DO, first_look
 
+    to_do = []
     for item in found:
         print(f"{item.folder.name}/ ({item.reader}): {item.what}")
         if item.splits != ("all",):
             print(f"  splits: {', '.join(item.splits)}")
-        for note in first_look(item):
-            print(f"  {note}")
+        for note in first_look(item, QualitySettings().max_rejected_share):
+            print(f"  {note.removeprefix(TO_DO)}")
+            to_do += [note] if note.startswith(TO_DO) else []
+    return to_do
 
 
 def _rewriter(yes: bool) -> str:

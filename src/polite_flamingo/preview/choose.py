@@ -12,7 +12,7 @@ from polite_flamingo.draws import key
 from polite_flamingo.errors import ConfigError, DataError, ImageError
 from polite_flamingo.images import open_image
 from polite_flamingo.params import Params
-from polite_flamingo.records import Reject, Sample
+from polite_flamingo.records import Reasons, Reject, Sample
 from polite_flamingo.sources.counts import expected_rows
 from polite_flamingo.sources.drawing import name_of, spread
 from polite_flamingo.sources.selection import Selection
@@ -28,9 +28,10 @@ class Chosen:
     Args:
         samples: In the order of the sources.
         total: Annotations that the whole run would rewrite; None: not known without reading everything.
-        rejected: Rows that were looked at and cannot be used, with the first reasons.
-        reasons: The first of them.
+        rejected: Rows that were looked at and cannot be used.
+        reasons: Why.
         looked: Rows that were looked at.
+        share: Of the rows that cannot be used, as far as these tell.
     """
 
     samples: list[Sample]
@@ -38,6 +39,7 @@ class Chosen:
     rejected: int
     reasons: list[str]
     looked: int
+    share: float = 0.0
 
 
 def choose(params: Params, count: int, ids: Sequence[str] = ()) -> Chosen:
@@ -67,12 +69,17 @@ def choose(params: Params, count: int, ids: Sequence[str] = ()) -> Chosen:
     usable = [list(islice(_with_images(each, samples), count)) for each, samples in zip(rows, drawn, strict=True)]
     quotas = spread([len(samples) for samples in usable], count)
     chosen = [sample for samples, quota in zip(usable, quotas, strict=True) for sample in samples[:quota]]
-    reasons = [reason for each in rows for reason in each.reasons]
+    reasons = [line for each in rows for line in each.reasons.lines()]
     looked = sum(each.looked for each in rows)
     if not chosen:
-        hint = "; ".join(reasons[:3]) or "the sources yield no rows"
-        raise DataError("no record can be used", value=f"{looked} rows", where=params.image_root, next_step=hint)
-    return Chosen(chosen, _total(params, rows), sum(each.rejected for each in rows), reasons[:3], looked)
+        what = f"none of the {looked} rows can be used" if looked else "the sources have no rows"
+        raise DataError(
+            what + "".join(f"\n    {reason}" for reason in reasons),
+            where=params.image_root,
+            next_step="mend them, or what the profile says of the sources",
+        )
+    share = sum(each.share * each.looked for each in rows) / looked
+    return Chosen(chosen, _total(params, rows), sum(each.rejected for each in rows), reasons, looked, share)
 
 
 class _Rows:
@@ -81,8 +88,9 @@ class _Rows:
     def __init__(self, params: Params, selection: Selection) -> None:
         self.params, self.selection = params, selection
         self.looked = self.rejected = self.more = 0
+        self.opened = self.broken = 0
         self.ended = False
-        self.reasons: list[str] = []
+        self.reasons = Reasons()
 
     def read(self, most: int | None) -> Iterator[Sample]:
         spec, root = self.selection.spec, self.params.image_root
@@ -90,17 +98,25 @@ class _Rows:
         for item in islice(rows, most):
             self.looked += 1
             if isinstance(item, Reject):
-                self.reject(f"{item.file}, row {item.row}: {item.reason}")
+                self.reject(item)
             else:
                 parts = list(self.selection.taken(item))
                 self.more += len(parts) - 1
                 yield from parts
         self.ended = next(rows, None) is None
 
-    def reject(self, reason: str) -> None:
+    def reject(self, reject: Reject) -> None:
         self.rejected += 1
-        self.reasons.append(reason)
-        del self.reasons[3:]
+        self.reasons.add(reject)
+
+    @property
+    def share(self) -> float:
+        """Of the rows that a run cannot use, if images are as often broken as among those that were opened."""
+        if not self.looked:
+            return 0.0
+        readable = self.looked - (self.rejected - self.broken)
+        broken = readable * self.broken / self.opened if self.opened else 0.0
+        return 1 - (readable - broken) / self.looked
 
     @property
     def total(self) -> int | None:
@@ -112,11 +128,13 @@ class _Rows:
 
 def _with_images(rows: _Rows, samples: Sequence[Sample]) -> Iterator[Sample]:
     for sample in samples:
+        rows.opened += 1
         try:
             for image in sample.images:
                 open_image(rows.params.image_root, image.path).close()
         except ImageError as error:
-            rows.reject(f"{sample.id}: {error.what}")
+            rows.broken += 1
+            rows.reject(Reject(sample.source, image.path, sample.id, error.what))
         else:
             yield sample
 

@@ -93,4 +93,5 @@ def look(
         whole = None if total is None else forecast(params, previewed, total, prices or {})
         concerns = concerns_of(params, previewed)
         write_page(params, previewed, whole, concerns, folder / "pf1m", page)
-    return Shown(render(chosen, previewed, whole, concerns), previewed, whole, concerns)
+    text = render(chosen, previewed, whole, concerns, params.quality.max_rejected_share)
+    return Shown(text, previewed, whole, concerns)

@@ -13,6 +13,7 @@ from polite_flamingo.preview.choose import Chosen
 from polite_flamingo.preview.forecast import Forecast, table_of
 from polite_flamingo.preview.work import Previewed
 from polite_flamingo.reports.filtering.page import PageTable, write_report
+from polite_flamingo.sources.selection import without_rejects
 
 MAX_CELL = 400  # characters of one text on the terminal
 LEAST = 16  # characters of a column
@@ -28,7 +29,12 @@ def concerns_of(params: Params, previewed: Previewed) -> list[Concern]:
 
 
 def render(
-    chosen: Chosen, previewed: Previewed, whole: Forecast | None, concerns: Sequence[Concern], width: int | None = None
+    chosen: Chosen,
+    previewed: Previewed,
+    whole: Forecast | None,
+    concerns: Sequence[Concern],
+    most_rejected: float = 1.0,
+    width: int | None = None,
 ) -> str:
     """The records, what each filter said of them, and the costs of the whole run.
 
@@ -37,6 +43,7 @@ def render(
         previewed: What became of it.
         whole: The costs; None: nobody knows how many records there are.
         concerns: What a person should look at.
+        most_rejected: Share of unusable rows above which a run stops.
         width: Characters of a line; None: the terminal's.
     """
     width = width or shutil.get_terminal_size((110, 40)).columns
@@ -55,7 +62,10 @@ def render(
     lines += ["", f"{kept} of {len(previewed.rows)} kept"]
     lines += [f"without an answer: {reject.row}: {reject.reason}" for reject in previewed.lost]
     if chosen.rejected:
-        lines.append(f"rows that cannot be used: {chosen.rejected} of {chosen.looked}, {'; '.join(chosen.reasons)}")
+        lines.append(f"rows that cannot be used: {chosen.rejected} of {chosen.looked}")
+        lines += [f"  {reason}" for reason in chosen.reasons]
+        if chosen.share > most_rejected:
+            lines.append(f"  too many: a run stops there; mend or drop them, {without_rejects(chosen.share)}")
     if previewed.unscored:
         lines.append(f"not scored, for the models are not here yet: {', '.join(previewed.unscored)}")
     lines += [f"to look at: {source}: {what}" for source, what in concerns]

@@ -148,7 +148,7 @@ def _rewrite(params: Params, samples: Sequence[Sample], folder: Path, measures: 
     if not answered:
         raise QualityError(
             "no record got an answer",
-            value=Reasons(reject.reason for reject in lost).lines(),
+            value=Reasons(lost).lines(),
             where=params.rewriter_backend,
             next_step="see that this address and model answer a chat completion with text, e.g. by curl",
         )
@@ -221,7 +221,7 @@ def _score(params: Params, folder: Path, measures: Measures) -> list[str]:
     records = list(job.scored(_judge(params, folder, measures).columns()))
     scored = [record for record in records if isinstance(record, Rewrite)]
     if not scored:
-        reasons = Reasons(record.reason for record in records if isinstance(record, Reject)).lines()
+        reasons = Reasons(record for record in records if isinstance(record, Reject)).lines()
         raise QualityError("no record could be scored", value=reasons, where=params.image_root)
     rows = [record.to_row() for record in scored]
     write_shards(folder / "scored", rows)

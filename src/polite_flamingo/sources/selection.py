@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -166,16 +167,25 @@ def summarise(selections: Sequence[Selection]) -> dict[str, Any]:
     }
 
 
-def problem_of(selections: Sequence[Selection], max_rejected_share: float) -> str | None:
-    """Why the samples cannot be used, None where they can: a source without a usable row, or too many rejects."""
+def without_rejects(share: float) -> str:
+    """How to go on although this share of the rows cannot be used."""
+    enough = math.ceil(share * 100) / 100
+    return f"or go on without them: `quality: {{max_rejected_share: {enough:g}}}` under `overrides` in the profile"
+
+
+def problem_of(selections: Sequence[Selection], max_rejected_share: float) -> tuple[str, str] | None:
+    """Why the samples cannot be used (a source yields none, or too many rejects) and what to do; None: they can."""
     for selection in selections:
         spec, counts = selection.spec, selection.counts
         if counts.read == counts.rejected:
-            return f"source {spec.name!r} ({spec.folder}, split {spec.split}) yields no usable row of {counts.read}"
+            what = f"source {spec.name!r} ({spec.folder}, split {spec.split}) yields no usable row of {counts.read}"
+            return what, "mend the rows, or what the profile says of this source"
     report = summarise(selections)
     if report["rejected_share"] > max_rejected_share:
-        return (
-            f"{report['rejected']} of {report['read']} rows were rejected, a share of {report['rejected_share']:.3f} "
+        share = report["rejected_share"]
+        what = (
+            f"{report['rejected']} of {report['read']} rows were rejected, a share of {share:.3f} "
             f"(quality.max_rejected_share is {max_rejected_share})"
         )
+        return what, f"mend or drop these rows, {without_rejects(share)}"
     return None

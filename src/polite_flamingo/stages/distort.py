@@ -99,7 +99,7 @@ def _check_lost(drafting: Drafting, max_share: float) -> None:
     if len(lost) > max_share * drafting.questions:
         raise QualityError(
             f"{len(lost)} of {drafting.questions} responses got no draft",
-            value=Reasons(reject.reason for reject in lost).lines(),
+            value=Reasons(lost).lines(),
             where="distortion_backend",
             next_step="repair what the reasons name or raise quality.max_rejected_share; finished drafts are kept",
         )

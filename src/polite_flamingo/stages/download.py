@@ -62,11 +62,11 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         for selection in selections:
             warn_of_count(selection.spec.name, selection.spec.split, selection.counts.read)
     if problem is not None:
+        what, next_step = problem
         raise DataError(
-            problem + "".join(f"\n    {line}" for line in quarantine.reasons.lines()),
-            value=quarantine.first,
+            what + "".join(f"\n    {line}" for line in quarantine.reasons.lines()),
             where=out / "quarantine.jsonl",
-            next_step="mend or drop these rows, or raise quality.max_rejected_share",
+            next_step=next_step,
         )
     report = summarise(selections)
     write_json(params.reports / "download.json", report)

@@ -55,16 +55,15 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         params.repair,
         tracker.metrics,
     )
-    lost = [reject.to_row() for reject in job.lost()]
-    reasons = Reasons(row["reason"] for row in lost).lines()
+    lost = list(job.lost())
+    reasons = Reasons(lost).lines()
     LOG.info("%d of %d records rewritten (%d done before this run)", total - len(lost), total, progress.restored)
     if len(lost) / total > params.quality.max_rejected_share:
         raise QualityError(
             f"{len(lost)} of {total} records could not be rewritten:" + "".join(f"\n    {each}" for each in reasons),
-            value=f"{lost[0]['row']}: {lost[0]['reason']}",
             where=f"rewriter_backend {backend}",
             next_step="mend what the reasons name and start again: finished records are kept, the others tried anew; "
-            "or raise quality.max_rejected_share to go on without them",
+            "or go on without them by a higher `quality: {max_rejected_share: …}` under `overrides` in the profile",
         )
     for reason in reasons:
         LOG.warning("without an answer, in quarantine: %s", reason)
@@ -76,7 +75,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     with storage_errors(out, "publish"), publishing(out) as staging:
         rewrites = (tally.add(rewrite, answer) for rewrite, answer in job.rewrites())
         write_shards(staging, (rewrite.to_row() for rewrite in chain(rewrites, probes)))
-        write_jsonl(staging / "quarantine.jsonl", lost)
+        write_jsonl(staging / "quarantine.jsonl", (reject.to_row() for reject in lost))
     report = tally.report(probes, len(lost))
     report["prompt_texts"] = {prompt.version: prompt.text for prompt in (prompts or {}).values()}
     report["rewriter"] = describe_rewriter(backend, decoding, params.backbones.flamingo, params.distortion_backend)

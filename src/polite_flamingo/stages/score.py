@@ -60,7 +60,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     if len(lost) / total > params.quality.max_rejected_share:
         raise QualityError(
             f"{len(lost)} of {total} rewrites could not be scored",
-            value=Reasons(reject.reason for reject in lost).lines(),
+            value=Reasons(lost).lines(),
             where=scored / "quarantine.jsonl",
             next_step="mend what the reasons name or raise quality.max_rejected_share; finished scores are kept",
         )

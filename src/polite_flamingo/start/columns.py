@@ -11,6 +11,7 @@ from typing import Any
 from polite_flamingo.errors import DataError, did_you_mean
 from polite_flamingo.images import IMAGE_FORMATS
 from polite_flamingo.sources.forms.mapping import is_missing
+from polite_flamingo.sources.forms.paths import is_file
 from polite_flamingo.sources.forms.pictures import ADDRESS, in_base64
 
 NAMES = {  # part -> usual names of its column, the best first
@@ -80,11 +81,16 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
         used.add(guessed)
     if not pictures and (guessed := _by_name("image", [c for c in known if c not in used])):
         pictures = [guessed]
+    addresses = [] if pictures else [c for c in known if c not in used and _holds_addresses(rows, c)]
     if "answer" not in parts:
         raise NoAnswersError(
             "no column can be told to hold the answers", value=known, where=folder, next_step="--column answer=NAME"
         )
     found = Columns()
+    found.notes += [
+        f"{column!r} holds addresses, and none is fetched: if they are the images, save the files and name them"
+        for column in addresses
+    ]
     _texts(found, parts, rows, len(pictures))
     _images(found, pictures, rows, folder)
     _identity(found, parts, rows)
@@ -113,9 +119,6 @@ def _texts(found: Columns, parts: Mapping[str, str], rows: Sequence[Row], images
         found.mapping["question"] = {"text": ASK_LABEL}
         found.why["question"] = "no column asks, and the answers are names of classes"
     found.mapping["answers" if several else "answer"] = answer
-    empty = len(rows) - len(values)
-    if empty:
-        found.notes.append(f"{empty} of the first {len(rows)} rows have no {answer!r}: they go to quarantine")
 
 
 def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder: Path) -> None:
@@ -159,6 +162,11 @@ def _holds_images(rows: Sequence[Row], column: str) -> bool:
     return bool(values) and all(map(_is_image, values))
 
 
+def _holds_addresses(rows: Sequence[Row], column: str) -> bool:
+    values = list(_each(rows, column))
+    return bool(values) and all(isinstance(value, str) and ADDRESS.match(value) for value in values)
+
+
 def _is_image(value: Any) -> bool:
     if isinstance(value, dict):
         return isinstance(value.get("bytes"), bytes) or _is_image(value.get("path"))
@@ -178,7 +186,7 @@ def _each(rows: Sequence[Row], column: str) -> Iterator[Any]:
 def _where(names: Sequence[Any], folder: Path) -> str:
     """The folder in which the files lie that rows name without it; empty: they are found as they are."""
     paths = [n for n in names if isinstance(n, str) and not ADDRESS.match(n) and in_base64(n) is None][:20]
-    if not paths or any((base / path).is_file() for path in paths for base in (folder, folder.parent)):
+    if not paths or any(is_file(base / path) for path in paths for base in (folder, folder.parent)):
         return ""
     below = sorted(path for path in folder.iterdir() if path.is_dir())
-    return next((base.name for base in below if any((base / path).is_file() for path in paths)), "")
+    return next((base.name for base in below if any(is_file(base / path) for path in paths)), "")

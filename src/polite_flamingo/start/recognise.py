@@ -16,20 +16,23 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
-from polite_flamingo.records import Reject, Sample
+from polite_flamingo.records import Reasons, Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.forms.files import open_file
 from polite_flamingo.sources.forms.interchange import NOT_RECORDS
 from polite_flamingo.sources.forms.mapping import FILE
 from polite_flamingo.sources.forms.rows import RowLayout, read_rows, saved_files
 from polite_flamingo.sources.reading import present_splits
-from polite_flamingo.sources.selection import SourceSpec
+from polite_flamingo.sources.selection import SourceSpec, without_rejects
 from polite_flamingo.start.columns import SPLITS, Columns, guess
 
 ALL = "all"
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 BESIDE = 200  # other folders in which images may lie
+HUB = "hub:"  # how a dataset of the Hugging Face hub is written elsewhere
 LOOKED_AT = 1000  # rows from which a table's columns are guessed
 SHOWN = 80  # characters of a text
+TO_DO = "to do: "  # how a note begins without which nothing goes on
 TRIED = 5  # rows that a reader is tried on
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 SEPARATORS = ";\t|"
@@ -77,6 +80,8 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
     Raises:
         DataError: there is no such path, or no reader fits; the message says what is there.
     """
+    if str(path).startswith(HUB):
+        raise _of_the_hub(str(path).removeprefix(HUB))
     path = Path(os.path.normpath(path.absolute()))  # links stay: siblings lie beside the link
     if path.is_file():
         found = _files(path.parent, [path], named)
@@ -99,8 +104,16 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
     return found
 
 
-def first_look(found: Found) -> list[str]:
-    """What a person should know of a dataset before a run, from its first rows, and the first record."""
+def first_look(found: Found, most_rejected: float = 1.0) -> list[str]:
+    """What a person should know of a dataset before a run, from its first rows, and the first record.
+
+    Args:
+        found: The dataset.
+        most_rejected: Share of unusable rows above which a run stops.
+
+    Raises:
+        DataError: none of the rows can be used.
+    """
     notes = [] if found.columns is None else list(found.columns.notes)
     mapping = None if found.mapping is None else {**found.mapping, "licence": "-"}
     split = found.splits[0]
@@ -110,14 +123,23 @@ def first_look(found: Found) -> list[str]:
         rejects = [item for item in items if isinstance(item, Reject)]
         samples = [item for item in items if isinstance(item, Sample)]
         images = dict.fromkeys(image.path for sample in samples for image in sample.images)
-        missing = [path for path in images if not (root / path).is_file()]
+        missing = {path: None for path in images if not (root / path).is_file()}
+    reasons = "".join(f"\n    {line}" for line in Reasons(rejects).lines())
+    if rejects and not samples:
+        hint = "mend them; or tell by --column PART=NAME what the columns are"
+        raise DataError(
+            f"none of the first {len(items)} rows can be used:{reasons}", where=found.folder, next_step=hint
+        )
     if rejects:
-        reason = f"{rejects[0].reason} (row {rejects[0].row})"
-        notes.append(f"{len(rejects)} of the first {len(items)} rows cannot be used and go to quarantine: {reason}")
+        notes.append(f"{len(rejects)} of the first {len(items)} rows cannot be used and go to quarantine:{reasons}")
     if missing:
-        packed = sorted(path.name for path in found.folder.glob("*.zip"))
-        hint = f"; unpack {packed[0]}" if packed else ""
-        notes.append(f"{len(missing)} of {len(images)} image files are not there: {missing[0]}{hint}")
+        first = "" if len(missing) < len(images) else TO_DO
+        example = f"{next(iter(missing))}{_packed(found.folder)}"
+        notes.append(f"{first}{len(missing)} of {len(images)} image files are not there: {example}")
+    unusable = len(rejects) + sum(any(image.path in missing for image in sample.images) for sample in samples)
+    if most_rejected * len(items) < unusable < len(items):
+        share = unusable / len(items)
+        notes.append(f"a run stops at so many unusable rows: mend or drop them, {without_rejects(share)}")
     talks = sum(len(sample.turns) > 2 for sample in samples)
     if talks:
         notes.append(f"{talks} of the first {len(items)} are dialogues: each question becomes a record of its own")
@@ -126,6 +148,22 @@ def first_look(found: Found) -> list[str]:
         pictures = f" ({', '.join(image.path for image in samples[0].images)})" if samples[0].images else ""
         notes.append(f"the first record: {asked} -> {answer}{pictures}")
     return notes
+
+
+def _packed(folder: Path) -> str:
+    archives = sorted(path.name for path in folder.glob("*") if path.name.endswith(ARCHIVES))
+    return f"; unpack {archives[0]}" if archives else ""
+
+
+def _of_the_hub(name: str) -> DataError:
+    """Why a dataset of the Hugging Face hub is not taken as it is, and what to do instead."""
+    folder = name.rpartition("/")[2] or "FOLDER"
+    return DataError(
+        "a dataset of the Hugging Face hub is not looked into from afar",
+        value=HUB + name,
+        next_step=f"fetch it first: hf download --repo-type dataset {name} --local-dir {folder}; then init {folder} "
+        "(where its form is not read: datasets.load_dataset(…).save_to_disk(FOLDER), then init FOLDER)",
+    )
 
 
 def contents(path: Path) -> str:
@@ -188,8 +226,12 @@ def _saved(folder: Path, named: Mapping[str, str] | None) -> Found:
     splits = (ALL,) if single else tuple(read_json(folder / "dataset_dict.json")["splits"])
     files = saved_files(folder, splits[0])
     rows = _rows(chain.from_iterable(read_rows("table", folder, file) for file in files))
+    if not rows:
+        raise DataError("saved dataset has no rows", where=folder, next_step="save it again")
     columns = guess(rows, folder, named)
-    return Found("table", folder, splits, "a dataset saved by the Hugging Face library", columns, {"saved": "."})
+    more = "more than " if len(rows) == LOOKED_AT else ""
+    what = f"a dataset saved by the Hugging Face library: {more}{len(rows)} rows, columns {', '.join(rows[0])}"
+    return Found("table", folder, splits, what, columns, {"saved": "."})
 
 
 @dataclass(frozen=True, slots=True)

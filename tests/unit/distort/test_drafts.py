@@ -101,7 +101,7 @@ def test_responses_without_a_draft_are_quarantined_and_asked_again_by_the_next_r
     monkeypatch.setattr(load, "make_backend", lambda spec, settings, options, use: use(stub))
     with pytest.raises(QualityError, match=r"3 of 40 responses got no draft") as caught:
         distort.run(params, NullTracker())
-    assert "t/train/2#0/llm_rewrite: error: refused" in str(caught.value)
+    assert "3 x refused (samples/instruction, row t/train/2#0/llm_rewrite)" in str(caught.value)
     stub.tries, stub.down = [], frozenset({"t/train/7#0/llm_rewrite"})
     report = distort.run(params, NullTracker())
     assert sorted(key for key, _ in stub.tries) == [f"t/train/{i}#0/llm_rewrite" for i in (2, 5, 7)]

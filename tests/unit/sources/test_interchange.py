@@ -16,6 +16,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import PLAIN
 from polite_flamingo.records import Task, Turn
 from polite_flamingo.sources.forms.conversations import unmarked
+from polite_flamingo.sources.forms.pictures import FETCHED_NOWHERE
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -81,7 +82,7 @@ def test_a_record_that_cannot_be_used_is_rejected_and_the_rest_goes_on(root) -> 
         (talk(), "turns must alternate human, assistant"),
         (talk("A?", " "), "empty answer"),
         (talk("A?", "B.", image="/etc/passwd"), "image path leaves the data root"),
-        (talk("A?", "B.", image="http://h.org/a.png"), "image is an address, and none is fetched: get the files first"),
+        (talk("A?", "B.", image="http://h.org/a.png"), FETCHED_NOWHERE),
         (talk("A?", "B.", image=3), "image is neither a path nor bytes"),
         ({"conversations": [{"from": "observation", "value": "x"}]}, "turn is of nobody known"),
         ({"conversations": [{"from": "human", "value": None}]}, "'value' is not text"),

@@ -148,7 +148,7 @@ def test_numbers_of_classes_become_their_names(root) -> None:
     write_parquet(root.path / "birds" / "a.parquet", [{"label": 1}, {"label": 9}], huggingface=stored)
     (sample,), (reject,) = read(root)
     assert sample.response == "robin"
-    assert reject.reason == "row has no 'label'"
+    assert reject.reason == "'label' is empty"
 
 
 def test_a_dataset_saved_by_the_hugging_face_library_is_read_by_split(root) -> None:
@@ -257,7 +257,7 @@ def test_only_an_optional_image_may_be_absent(root) -> None:
     plan(root)
     root.text("birds/a.csv", table)
     _, (reject,) = read(root)
-    assert reject.reason == "row has no 'file'"
+    assert reject.reason == "'file' is empty"
     plan(root, image={"column": "file", "optional": True})
     (sample,), _ = read(root)
     assert (sample.images, sample.turns[0].images) == ((), ())
@@ -268,7 +268,7 @@ def test_rows_of_another_split_are_passed_over(root) -> None:
     root.text("birds/a.csv", "q,a,file,s\nA?,a,1.png,train\nB?,b,1.png,val\nC?,c,1.png,\n")
     (train,), (reject,) = read(root)
     both, _ = read(root, "all")
-    assert (train.id, reject.reason) == ("table/train/birds/a-2", "row has no 's'")
+    assert (train.id, reject.reason) == ("table/train/birds/a-2", "'s' is empty")
     assert [s.split for s in both] == ["train", "val"]
 
 
@@ -293,7 +293,7 @@ def test_a_broken_row_is_rejected_and_the_rest_goes_on(root) -> None:
     assert [s.response for s in samples] == ["a", "f"]
     assert [(r.row, r.reason) for r in rejects] == [
         ("3", "row has 2 fields, the header 3"),
-        ("4", "row has no 'a'"),
+        ("4", "'a' is empty"),
         ("5", "image path leaves the data root"),
         ("6", "row is not valid UTF-8"),
     ]

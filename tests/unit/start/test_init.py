@@ -131,12 +131,40 @@ def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert [reject.reason.split(":")[0] for reject in rejects] == [
         "row holds a NUL character",
         "'question' holds 300,000 characters, more than 200,000",
-        "image is an address, and none is fetched",
+        "image is an address, and none is fetched, for what lies there may change",
     ]
     (folder / "photos.zip").touch()
     notes = "\n".join(first_look(recognise(folder)[0]))
     assert "'number' repeats" in notes and "photos/absent.png; unpack photos.zip" in notes
     assert "3 of the first 6 rows cannot be used" in notes and "How many boxes are there? -> 2 (photos/1.png)" in notes
+    assert "max_rejected_share: 0.67" in "".join(first_look(recognise(folder)[0], 0.05))
+
+
+def test_data_of_which_nothing_can_be_used_makes_no_project(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty, address = [(1, "What?", ""), (2, "Who?", " ")], [(1, "What?", "Ann", "http://host/1.png")]
+    for rows, told in [
+        (empty, ("none of the first 2 rows can be used", "2 x 'answer' is empty (photos/a.csv, row 2)")),
+        (address, ("1 x image is an address", "save the files", "http://host/1.png")),
+    ]:
+        table(project / "photos" / "a.csv", rows, HEADER[: len(rows[0])])
+        assert main(["init", "photos", "--rewriter", ENDPOINT, "--yes"]) == 2
+        error = capsys.readouterr().err
+        assert all(words in error for words in told), error
+        assert not (project / "configs").exists()
+    (url,) = guess([{"question": "What?", "answer": "Ann", "url": "https://host/1"}], project).notes[:1]
+    assert url.startswith("'url' holds addresses, and none is fetched")
+
+
+def test_images_that_are_all_elsewhere_are_the_first_thing_to_do(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = photographs(project / "elsewhere")
+    table(project / "photos" / "a.csv", rows)
+    (project / "photos" / "images.zip").touch()
+    assert main(["init", "photos", "--rewriter", ENDPOINT, "--yes"]) == 0
+    last = capsys.readouterr().out.splitlines()[-3:]
+    assert last[0] == "to do: 2 of 2 image files are not there: photos/1.png; unpack images.zip"
+    assert last[2].startswith("next: what is to do; then polite-flamingo preview")
 
 
 def test_an_image_in_base64_is_one(tmp_path: Path) -> None:
@@ -204,3 +232,5 @@ def test_a_folder_that_no_reader_fits_is_told_by_what_is_in_it(tmp_path: Path) -
         recognise(tmp_path / "photos")
     with pytest.raises(DataError, match=r"no such folder or file(?s:.*)photos"):
         recognise(tmp_path / "photo")
+    with pytest.raises(DataError, match=r"hf download --repo-type dataset me/birds --local-dir birds; then init birds"):
+        recognise(Path("hub:me/birds"))

@@ -79,7 +79,7 @@ class Field:
             return self.read(row)
         value = look_up(row, self.column)
         if is_missing(value) and not self.optional:
-            raise DataError(f"row has no {self.column!r}", value=sorted(map(str, row)))
+            raise _lacking(row, self.column)
         return None if is_missing(value) else value
 
     def read(self, row: Mapping[str, Any]) -> str | None:
@@ -92,7 +92,7 @@ class Field:
         if absent and self.optional:
             return None
         if absent:
-            raise DataError(f"row has no {absent[0]!r}", value=sorted(map(str, row)))
+            raise _lacking(row, absent[0])
         return _BRACES.sub(lambda match: as_text(parts[match[1]], match[1]), self.text or "")
 
 
@@ -128,6 +128,12 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip()
     return value is None or value == [] or (isinstance(value, float) and math.isnan(value))
+
+
+def _lacking(row: Mapping[str, Any], column: str) -> DataError:
+    if column in row:
+        return DataError(f"{column!r} is empty")
+    return DataError(f"row has no {column!r}", value=sorted(map(str, row)))
 
 
 def as_text(value: Any, column: str) -> str:

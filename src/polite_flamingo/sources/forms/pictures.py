@@ -15,9 +15,14 @@ from polite_flamingo.images import MAX_IMAGE_BYTES, resolve_image
 from polite_flamingo.io import write_atomic
 from polite_flamingo.records import Image
 from polite_flamingo.sources.base import below
+from polite_flamingo.sources.forms.paths import is_file
 
 DERIVED = "derived"
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tif"}
+FETCHED_NOWHERE = (
+    "image is an address, and none is fetched, for what lies there may change: save the files beside the data and name "
+    "them instead"
+)
 ADDRESS = re.compile(r"[a-z0-9+]+://", re.IGNORECASE)
 ENCODED = re.compile(
     r"(?:data:image/[\w.+-]+;base64,)?(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|Qk|SUkq|TU0A)[A-Za-z0-9+/\s]{60,}=*\s*"
@@ -64,7 +69,7 @@ class Pictures:
         if isinstance(data, bytes):
             return self._equal_file(name, data) or self._store(data)
         if isinstance(name, str) and ADDRESS.match(name):
-            raise DataError("image is an address, and none is fetched: get the files first", value=name[:200])
+            raise DataError(FETCHED_NOWHERE, value=name[:200])
         if not isinstance(name, str):
             raise DataError("image is neither a path nor bytes", value=value)
         return self._find(name, from_root)
@@ -72,7 +77,7 @@ class Pictures:
     def _find(self, name: str, from_root: bool) -> Image:
         here, there = below(self._folder, name), Image(name)
         for image in (here, there):
-            if (self._root / image.path).is_file():  # links out of the root are refused when it is opened
+            if is_file(self._root / image.path):  # links out of the root are refused when it is opened
                 return image
         return there if from_root else here
 
