@@ -94,8 +94,8 @@ class Sample:
         turns: Alternating human / assistant turns, human first.
         images: All images of the dialogue.
         extras: Whatever else a later stage may use, JSON values only: ``captions`` (list[str]), ``boxes``
-            (list of ``[name, x1, y1, x2, y2]`` normalised to 0..1), ``question_type``, ``answers`` (list[str]),
-            ``choices`` (list[str]).
+            (list of ``[name, x1, y1, x2, y2]`` normalised to 0..1), ``objects`` (all names of objects in the
+            image), ``question_type``, ``answers`` (list[str]), ``choices`` (list[str]).
     """
 
     id: str

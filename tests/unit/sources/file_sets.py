@@ -126,6 +126,13 @@ def _object(rows: Iterable[tuple[str, Any]]) -> list[tuple[Owners, bytes]]:
     return [*pieces, (NOBODY, b"}")]
 
 
+def _csv_line(*fields: str) -> bytes:
+    """A row of a quoted table; such files hold no NUL."""
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow([field.replace("\0", "") for field in fields])
+    return buffer.getvalue().encode()
+
+
 Records = Sequence[Record]
 Build = Callable[[Files, Records], None]
 
@@ -480,6 +487,42 @@ def vqa_e(files: Files, records: Records) -> None:
     files.listed("set/VQA-E_train_set.json", rows)
 
 
+@case("vqa_x", "train")
+def vqa_x(files: Files, records: Records) -> None:
+    rows = {
+        str(r.number): {
+            "question": r.texts[0],
+            "answers": [{"answer": r.texts[1], "answer_id": 1}],
+            "image_name": f"COCO_train2014_{r.number:012d}.jpg",
+            "explanation": [r.texts[2]],
+        }
+        for r in records
+    }
+    files.keyed("set/vqaX_train.json", rows.items())
+
+
+@case("lxmert_vqa", "train")
+def lxmert_vqa(files: Files, records: Records) -> None:
+    rows = [
+        {"sent": r.texts[0], "question_id": r.number, "label": {r.texts[1]: 0.667}, "img_id": f"n{r.number}"}
+        for r in records
+    ]
+    files.listed("set/train.json", rows)
+
+
+@case("daquar", "train", numbered=True)
+def daquar(files: Files, records: Records) -> None:
+    lines = [f"{r.lines[0]} in the image{r.number} ?\n{r.lines[1]}" for r in records]
+    files.lines("set/qa.894.raw.train.txt", lines)
+
+
+@case("esnlive", "train", own=False)
+def esnlive(files: Files, records: Records) -> None:
+    head = (NOBODY, _csv_line("pairID", "Flickr30kID", "hypothesis", "gold_label", "explanation"))
+    rows = [_csv_line(f"{r.number}#1", f"{r.number}.jpg", r.lines[0], "neutral", r.lines[1]) for r in records]
+    files.add("set/esnlive_train.csv", [head, *((frozenset({index}), row) for index, row in enumerate(rows))])
+
+
 @case("scienceqa", "train")
 def scienceqa(files: Files, records: Records) -> None:
     rows = {
@@ -750,6 +793,21 @@ def alpaca_seed_tasks(files: Files, records: Records) -> None:
     files.lines("set/seed_tasks.jsonl", rows)
 
 
+@case("vquanda", "train")
+def vquanda(files: Files, records: Records) -> None:
+    rows = [{"uid": str(r.number), "question": r.texts[0], "verbalized_answer": r.texts[1]} for r in records]
+    files.listed("set/train.json", rows)
+
+
+@case("paraqa", "all")
+def paraqa(files: Files, records: Records) -> None:
+    sentences = ("verbalized_answer", "verbalized_answer_2", "verbalized_answer_3")
+    rows = [
+        {"uid": str(r.number), "question": r.texts[0], **dict(zip(sentences, r.texts, strict=True))} for r in records
+    ]
+    files.listed("set/paraqa.json", rows)
+
+
 # Evaluation
 
 
@@ -934,14 +992,9 @@ def table_list(files: Files, records: Records) -> None:
 
 @case("table", "all", "csv", own=False)
 def table_csv(files: Files, records: Records) -> None:
-    def line(*fields: str) -> bytes:
-        buffer = io.StringIO()
-        csv.writer(buffer).writerow(fields)
-        return buffer.getvalue().encode()
-
-    rows = [line(str(r.number), r.lines[0], r.texts[1], f"{r.number}.jpg") for r in records]
+    rows = [_csv_line(str(r.number), r.lines[0], r.texts[1], f"{r.number}.jpg") for r in records]
     files.add("set/mapping.yaml", f"{MAPPING}mine.csv\n")
-    head = (NOBODY, line("key", "q", "a", "picture"))
+    head = (NOBODY, _csv_line("key", "q", "a", "picture"))
     files.add("set/mine.csv", [head, *((frozenset({index}), row) for index, row in enumerate(rows))])
 
 

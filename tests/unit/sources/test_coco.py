@@ -106,3 +106,10 @@ def test_context_joins_captions_and_boxes_of_the_wanted_images(root, coco_files)
     assert read_context(root.path, "coco", {7}) == {7: (["A cat."], [["cat", 0.1, 0.2, 0.4, 0.6]])}
     assert read_context(root.path, "coco", {8}) == {}
     assert read_context(root.path, "nowhere", {7}) == {}
+
+
+def test_objects_known_from_elsewhere_come_along(root, coco_files) -> None:
+    coco_files()
+    root.json("coco/annotations/chair_objects.json", {"7": ["cat", "chair"], "8": ["dog"], "x": 1})
+    (sample,), _ = root.read("coco", "coco", "train2014")
+    assert sample.extras["objects"] == ["cat", "chair"]

@@ -25,7 +25,8 @@ def find_image(root: Path, folders: Sequence[str], subset: str, image_id: int) -
     """Path below `root` of a COCO image.
 
     Looked for under `subset` (``train2014``, ``val2017`` …) and then under the other subsets, because 2017 re-split the
-    same images; as JPEG, then as PNG. When no file exists, its official path is returned.
+    same images; as JPEG, then as PNG; then in folders named after a subset (``val2014_224``). When no file exists, its
+    official path is returned.
     """
     split, year = subset[:-4], subset[-4:]
     resplit = f"{split}{'2014' if year == '2017' else '2017'}"
@@ -36,6 +37,10 @@ def find_image(root: Path, folders: Sequence[str], subset: str, image_id: int) -
                 path = f"{folder}/{name}/{_stem(name, image_id)}.{ending}"
                 if (root / path).is_file():
                     return path
+    for folder in folders:
+        for name in subsets:
+            for place in sorted((root / folder).glob(f"{name}_*/{_stem(name, image_id)}.jpg")):
+                return place.relative_to(root).as_posix()
     return f"{folders[-1]}/{subset}/{_stem(subset, image_id)}.jpg"
 
 
@@ -57,6 +62,12 @@ def image_number(name: str) -> int | None:
     """Image id in a COCO file name (its twelve digits), None for other names."""
     match = re.search(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", name)
     return int(match.group(1)) if match else None
+
+
+def image_subset(name: str) -> tuple[str, int] | None:
+    """Subset and image id of a name with the year in it (``COCO_val2014_000000000042.jpg``), None for other names."""
+    match = re.search(r"(?:^|/)COCO_([a-z]+2014)_(\d{12})\.(?:jpg|jpeg|png)$", name)
+    return (match.group(1), int(match.group(2))) if match else None
 
 
 def read_context(root: Path, folder: str, image_ids: Collection[int]) -> dict[int, tuple[list[str], list[Box]]]:

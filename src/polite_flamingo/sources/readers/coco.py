@@ -22,8 +22,9 @@ from polite_flamingo.sources.forms.coco import (
     read_boxes,
     read_captions,
 )
-from polite_flamingo.sources.forms.files import find_one, read_items, relative
+from polite_flamingo.sources.forms.files import find_one, read_items, read_rows, relative
 
+OBJECTS = "chair_objects.json"
 LICENCE = "annotations CC BY 4.0 (COCO Consortium); images: Flickr terms"
 
 
@@ -42,9 +43,11 @@ class Coco:
     def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
         """Read ``annotations/captions_<split>.json`` and, if there, the instances of the same split.
 
-        `split` is ``train`` or ``val`` (the year is found) or ``train2014``, ``val2017`` …
+        `split` is ``train`` or ``val`` (the year is found) or ``train2014``, ``val2017``, ``val2014_part`` … Where
+        ``annotations/chair_objects.json`` is there (image id -> names of all its objects), ``extras["objects"]`` has
+        them, for CHAIR.
         """
-        pattern = split if re.search(r"\d{4}$", split) else f"{split}20[0-9][0-9]"
+        pattern = split if re.search(r"\d{4}(_\w+)?$", split) else f"{split}20[0-9][0-9]"
         file = find_one(root, folder, f"annotations/captions_{pattern}.json")
         subset = file.stem.removeprefix("captions_")
         where = relative(root, file)
@@ -58,6 +61,8 @@ class Coco:
         instances = file.with_name(f"instances_{subset}.json")
         if instances.is_file():
             boxes, names = read_boxes(instances, relative(root, instances), images, rejects)
+        objects = _read_objects(file.with_name(OBJECTS), images)
+        place = _place(root, folder, subset)
         yield from rejects
         for image_id, record in images.items():
             yield attempt(
@@ -65,12 +70,13 @@ class Coco:
                 where,
                 image_id,
                 self._sample,
-                f"{folder}/{subset}",
+                place,
                 split,
                 record,
                 captions.get(image_id),
                 boxes.get(image_id),
                 names,
+                objects.get(image_id),
                 seed,
             )
 
@@ -82,6 +88,7 @@ class Coco:
         captions: list[str] | None,
         packed: array[float] | None,
         names: Mapping[int, str],
+        objects: list[str] | None,
         seed: int,
     ) -> Sample:
         image = below(folder, need(record, "file_name", str))
@@ -89,7 +96,26 @@ class Coco:
             raise DataError("image has no caption", value=image.path)
         boxes = normalise_boxes(packed, names, record) if packed else []
         answer = captions_and_boxes(captions, boxes, DECIMALS)
-        return caption_sample(self, split, record["id"], image, captions, seed, answer=answer, boxes=boxes)
+        known = {} if objects is None else {"objects": objects}
+        return caption_sample(self, split, record["id"], image, captions, seed, answer=answer, boxes=boxes, **known)
+
+
+def _place(root: Path, folder: str, subset: str) -> str:
+    """Folder of the images: named as the subset, else after its year (``val2014_224``)."""
+    year = re.match(r"[a-z]+\d{4}", subset)
+    places = [] if year is None else sorted((root / folder).glob(f"{year.group()}*/"))
+    named = [place.name for place in places]
+    return f"{folder}/{subset if subset in named or not named else named[0]}"
+
+
+def _read_objects(file: Path, images: Mapping[int, Any]) -> dict[int, list[str]]:
+    """Objects of the `images` by their id; a row that is none is passed over."""
+    rows = read_rows(file) if file.is_file() else ()
+    return {
+        int(key): value
+        for key, value in rows
+        if key.isdecimal() and int(key) in images and isinstance(value, list) and all(isinstance(v, str) for v in value)
+    }
 
 
 def _keep_image(images: dict[int, Any], record: Any) -> None:

@@ -11,7 +11,13 @@ from polite_flamingo.sources.base import attempt, below
 from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, stem, token_line
 from polite_flamingo.sources.forms.files import find_one, relative
 
-FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset", "Images", "images")  # the first spelling is the official one
+FOLDERS = (
+    "Flicker8k_Dataset",
+    "Flickr8k_Dataset",
+    "Images",
+    "images",
+    "images_224",
+)  # the first spelling is the official one
 LISTS = {"train": "trainImages", "dev": "devImages", "test": "testImages"}
 
 
