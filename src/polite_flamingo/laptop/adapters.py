@@ -160,7 +160,7 @@ def fine_tune(
     ]
     optimizer = torch.optim.AdamW(judge.learned.values(), lr=recipe.learning_rate, weight_decay=WEIGHT_DECAY)
     done, spent = _resume(state, judge, optimizer)
-    began, recent = time.monotonic() - spent, [0.0]
+    began, recent = time.monotonic() - spent, [torch.zeros(())]
     last = min(len(batches), recipe.steps or len(batches))
     judge.model.train()
     for step in range(done, last):
@@ -169,21 +169,25 @@ def fine_tune(
             group["lr"] = recipe.learning_rate * _factor(step / len(batches), recipe.warmup)
         optimizer.zero_grad(set_to_none=True)
         value = loss(judge.logits, batches[step])
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         torch.nn.utils.clip_grad_norm_(judge.learned.values(), 1.0)
         optimizer.step()
         recent = [*recent[1 - LOG_EVERY :], value.detach()]
         if (step + 1) % LOG_EVERY == 0 or step + 1 == last:
             seconds = time.monotonic() - began
-            mean = float(sum(recent) / len(recent))
+            mean = _mean(recent)
             LOG.info("step %d of %d: loss %.4f, %.0f s", step + 1, len(batches), mean, seconds)
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == last:
             _save(state, judge, optimizer, step + 1, time.monotonic() - began)
     return {
-        "loss": round(float(sum(recent) / len(recent)), 4),
+        "loss": round(_mean(recent), 4),
         "steps": last,
         "seconds": round(time.monotonic() - began),
     }
+
+
+def _mean(values: Sequence[torch.Tensor]) -> float:
+    return float(torch.stack([value.cpu() for value in values]).mean())
 
 
 def share(right: Sequence[bool]) -> dict[str, float]:

@@ -94,15 +94,17 @@ def read_captioned(root: Path, part: str) -> Captioned:
     coco = dict(read_whole(photos / "coco/annotations/captions_val2014_subset.json") or {})
     for row in coco.get("annotations", []):
         found.setdefault(f"coco/val2014_224/{coco_name(row['image_id'])}", []).append(sentence(row["caption"]))
-    for name, texts in flickr_captions(photos / "flickr8k/Flickr8k.token.txt").items():
-        found[f"flickr8k/images_224/{name}"] = [sentence(tidy(text)) for text in texts]
+    for name, written in flickr_captions(photos / "flickr8k/Flickr8k.token.txt").items():
+        found[f"flickr8k/images_224/{name}"] = [sentence(tidy(text)) for text in written]
     if part == "train":
         for image, objects in dict(read_whole(photos / "coco/annotations/chair_objects.json") or {}).items():
             path = f"coco/val2014_224/{coco_name(image)}"
             if path not in found and objects:
                 found[path] = [f"A photo with {', '.join(objects[:OBJECTS])}."]
     kept = {path: texts for path, texts in found.items() if part_of(path) == part and (photos / path).is_file()}
-    paths, texts, swapped = [], [], []
+    paths: list[str] = []
+    texts: list[tuple[str, ...]] = []
+    swapped: list[tuple[str, ...]] = []
     for path, own in sorted(kept.items()):
         rng = Random(f"{SEED}:captions:{path}")
         own = [_worded(text, rng) for text in own] if part == "train" else own
@@ -285,7 +287,7 @@ def _fit(
         said = heads.texts(known[[rows[text] for text in texts]])
         loss = _contrast(heads, features, said, known[[rows[text] for text in swapped]], recipe.swapped)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
         optimizer.step()
         value = float(loss.detach()) if (step + 1) % LOG_EVERY == 0 else value

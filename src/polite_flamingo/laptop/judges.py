@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -85,14 +84,4 @@ def _train(
     train(data_root, out, work, device=device, recipe=replace(recipe, **changes), base=base)
 
 
-@click.group()
-def main() -> None:
-    """Train one of the judges, resumable after a kill."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-
-
-for verb in (nli, reward, image_text):
-    main.add_command(verb)
-
-if __name__ == "__main__":
-    main()
+VERBS = (nli, reward, image_text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def train_nli(
     return figures
 
 
-def measure_pairs(judge: Judge, pairs: Sequence[Judged]) -> dict[str, Mapping[str, float]]:
+def measure_pairs(judge: Judge, pairs: Sequence[Judged]) -> dict[str, dict[str, float]]:
     """Accuracy per data set, over all statements, and over each label of the statements."""
     guesses = judge.measure([(pair.premise, pair.hypothesis) for pair in pairs]).argmax(-1).tolist()
     right = [(pair, guess == pair.label) for pair, guess in zip(pairs, guesses, strict=True)]

@@ -1,7 +1,7 @@
 """What the NLI judge learns: real premises and hypotheses, and answers of every form judged against a short answer.
 
-An answer comes as a bare word, a sentence by a person or by rule, with its reason, with an opening or a closing. A wrong
-answer is the right one to another question of the same sort, in the same form, so that form never gives the label away.
+An answer comes as a bare word, a sentence by a person or by rule, with its reason, with an opening or a closing. A
+wrong answer is the right one to another question of the same sort, in the same form: form never gives the label away.
 """
 
 from __future__ import annotations

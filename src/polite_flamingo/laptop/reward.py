@@ -15,7 +15,7 @@ from torch.nn import functional
 from polite_flamingo.io import write_json
 from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, Logits, fine_tune, share
 from polite_flamingo.laptop.answers import Answered, kit_root, read_answered
-from polite_flamingo.laptop.reward_texts import Preference, read_preferences, verbalised
+from polite_flamingo.laptop.reward_texts import PreferredPair, read_preferences, verbalised
 from polite_flamingo.model.origins import materialise
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def train_reward(
     return figures
 
 
-def measure_preferences(judge: Judge, pairs: Sequence[Preference]) -> dict[str, dict[str, float]]:
+def measure_preferences(judge: Judge, pairs: Sequence[PreferredPair]) -> dict[str, dict[str, float]]:
     """Share of pairs whose better response has the higher reward, per data set."""
     rewards = judge.measure([text for pair in pairs for text in pair.pairs])[:, 0].reshape(-1, 2)
     right = (rewards[:, 0] > rewards[:, 1]).tolist()
@@ -84,10 +84,10 @@ def _some(answered: Sequence[Answered]) -> list[Answered]:
     return chosen
 
 
-def _loss(logits: Logits, pairs: Sequence[Preference]) -> torch.Tensor:
+def _loss(logits: Logits, pairs: Sequence[PreferredPair]) -> torch.Tensor:
     rewards = logits([text for pair in pairs for text in pair.pairs])[:, 0].reshape(-1, 2)
     return -functional.logsigmoid(rewards[:, 0] - rewards[:, 1]).mean() + DECAY * rewards.square().mean()
 
 
-def _size(pair: Preference) -> int:
+def _size(pair: PreferredPair) -> int:
     return max(len(question) + len(response) for question, response in pair.pairs)

@@ -33,7 +33,7 @@ RANKED = 3  # best replies of a message that are compared with the worse ones
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class PreferredPair:
     """Two responses, the better one first; the questions differ only where two requests are compared."""
 
     question: str
@@ -50,7 +50,7 @@ class Preference:
         return (first[-LONGEST:], self.better[:LONGEST]), (second[-LONGEST:], self.worse[:LONGEST])
 
 
-def read_preferences(root: Path, seed: int) -> list[Preference]:
+def read_preferences(root: Path, seed: int) -> list[PreferredPair]:
     """Preferences of people below a data root, of data sets that are there; by their prompts in one part each."""
     rng = Random(f"{seed}:preferences")
     preference, photos = root / "preference", root / "photos"
@@ -65,9 +65,9 @@ def read_preferences(root: Path, seed: int) -> list[Preference]:
     ]
 
 
-def verbalised(answered: Sequence[Answered], seed: int, epoch: int) -> list[Preference]:
+def verbalised(answered: Sequence[Answered], seed: int, epoch: int) -> list[PreferredPair]:
     """Full answers above short ones, and whole ones above damaged ones; drawn anew in every epoch."""
-    pairs: list[Preference] = []
+    pairs: list[PreferredPair] = []
     for record in answered:
         rng = Random(f"{seed}:verbalised:{epoch}:{record.source}:{record.key}:{record.question}")
         full = as_sentence(record, record.answer, rng)
@@ -80,13 +80,13 @@ def verbalised(answered: Sequence[Answered], seed: int, epoch: int) -> list[Pref
             full = f"{full.rstrip('. ')}, because {reason[:1].lower()}{reason[1:]}"
         full = sentence(full)
         terse = rng.choice((record.answer, record.answer.capitalize(), f"{record.answer}."))
-        pairs.append(Preference(record.question, full, terse, source, record.part))
+        pairs.append(PreferredPair(record.question, full, terse, source, record.part))
         friendly = _friendly(full, rng)
         damaged = rng.choice((truncate(full, "", rng), add_noise(full, rng, NOISE), _before(record, rng)))
         if damaged and damaged.strip() and damaged != full:
-            pairs.append(Preference(record.question, rng.choice((full, friendly)), damaged, "damaged", record.part))
+            pairs.append(PreferredPair(record.question, rng.choice((full, friendly)), damaged, "damaged", record.part))
         if rng.random() < 0.5:
-            pairs.append(Preference(record.question, friendly, rng.choice((full, terse)), "friendly", record.part))
+            pairs.append(PreferredPair(record.question, friendly, rng.choice((full, terse)), "friendly", record.part))
     return pairs
 
 
@@ -107,22 +107,22 @@ def _dialogue(text: str) -> tuple[str, str]:
     return before.rpartition("\n\nHuman:")[2].strip(), answer.strip()
 
 
-def _hh(path: Path) -> Iterator[Preference]:
+def _hh(path: Path) -> Iterator[PreferredPair]:
     for row in read_rows(path):
         question, better = _dialogue(row["chosen"])
         worse = _dialogue(row["rejected"])[1]
         first = row["chosen"].partition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].strip()
         if better and worse and better != worse:
-            yield Preference(question, better, worse, "hh_rlhf", part_of(first))
+            yield PreferredPair(question, better, worse, "hh_rlhf", part_of(first))
 
 
-def _dpo(path: Path) -> Iterator[Preference]:
+def _dpo(path: Path) -> Iterator[PreferredPair]:
     for row in read_whole(path):
         turns = [turn["value"] for turn in row["conversations"]]
-        yield Preference(turns[-1], row["chosen"]["value"], row["rejected"]["value"], "dpo", part_of(turns[0]))
+        yield PreferredPair(turns[-1], row["chosen"]["value"], row["rejected"]["value"], "dpo", part_of(turns[0]))
 
 
-def _kto(path: Path, rng: Random) -> Iterator[Preference]:
+def _kto(path: Path, rng: Random) -> Iterator[PreferredPair]:
     """A good response above a bad one to another prompt of the same part: the data set has no pairs."""
     labelled: dict[tuple[bool, Part], list[tuple[str, str]]] = {}
     for row in read_whole(path):
@@ -134,10 +134,10 @@ def _kto(path: Path, rng: Random) -> Iterator[Preference]:
         if good and others:
             for question, response in own:
                 other, worse = rng.choice(others)
-                yield Preference(question, response, worse, "kto", part, other)
+                yield PreferredPair(question, response, worse, "kto", part, other)
 
 
-def _oasst(path: Path) -> Iterator[Preference]:
+def _oasst(path: Path) -> Iterator[PreferredPair]:
     for tree in read_rows(path):
         part = part_of(tree["prompt"]["text"])
         waiting = [tree["prompt"]]
@@ -149,10 +149,10 @@ def _oasst(path: Path) -> Iterator[Preference]:
                 continue
             for place, better in enumerate(ranked[:RANKED]):
                 for worse in ranked[place + 1 : place + 1 + RANKED]:
-                    yield Preference(message["text"], better["text"], worse["text"], "oasst", part)
+                    yield PreferredPair(message["text"], better["text"], worse["text"], "oasst", part)
 
 
-def _ratings(path: Path) -> Iterator[Preference]:
+def _ratings(path: Path) -> Iterator[PreferredPair]:
     rated: dict[str, list[tuple[float, str]]] = {}
     for row in read_rows(path):
         votes = {kind: count for kind, count in row["votes"].items() if kind in RATINGS}
@@ -163,10 +163,10 @@ def _ratings(path: Path) -> Iterator[Preference]:
         for first, better in responses:
             for second, worse in responses:
                 if first - second >= CLEAR:
-                    yield Preference(question, better, worse, "qadialog_ratings", part_of(question))
+                    yield PreferredPair(question, better, worse, "qadialog_ratings", part_of(question))
 
 
-def _politeness(path: Path, rng: Random) -> Iterator[Preference]:
+def _politeness(path: Path, rng: Random) -> Iterator[PreferredPair]:
     scored: dict[Part, list[tuple[float, str]]] = {}
     for row in read_rows(path):
         scored.setdefault(part_of(row["Request"]), []).append((float(row["Normalized Score"]), row["Request"]))
@@ -175,17 +175,17 @@ def _politeness(path: Path, rng: Random) -> Iterator[Preference]:
             other, worse = rng.choice(own)
             if abs(score - other) >= MARGIN:
                 better, less = (text, worse) if score > other else (worse, text)
-                yield Preference("", better, less, "politeness", part)
+                yield PreferredPair("", better, less, "politeness", part)
 
 
-def _descriptions(folder: Path, rng: Random) -> Iterator[Preference]:
+def _descriptions(folder: Path, rng: Random) -> Iterator[PreferredPair]:
     """A description above the list of tags that it was written from, and above its beginning."""
     for row in islice(read_rows(folder / "stablellava_sample.jsonl.gz"), 0, None, TAGGED):
         text, tags = row["answer"], ", ".join(re.sub(r"[()]", "", row["prompt"]).split(", ")[:TAGS])
         if text and tags:
-            yield Preference(rng.choice(DESCRIBE), text, tags, "descriptions", part_of(tags))
+            yield PreferredPair(rng.choice(DESCRIBE), text, tags, "descriptions", part_of(tags))
     for row in dict(read_whole(folder / "fohe_rewritten_captions.json") or {}).get("annotations", []):
         text = re.sub(r"\s+", " ", row["caption"]).strip()
         short = text.split(". ")[0][:60].lower().rstrip(".")
         if len(text) > 2 * len(short):
-            yield Preference(rng.choice(DESCRIBE), text, short, "descriptions", part_of(text))
+            yield PreferredPair(rng.choice(DESCRIBE), text, short, "descriptions", part_of(text))

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from polite_flamingo.laptop.judges import VERBS
+
 LOG = logging.getLogger(__name__)
 
 
@@ -16,6 +18,10 @@ LOG = logging.getLogger(__name__)
 def main() -> None:
     """Train the small real models for photographs, each part resumable after a kill."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+for verb in VERBS:
+    main.add_command(verb)
 
 
 def shared(command: Any) -> Any:
