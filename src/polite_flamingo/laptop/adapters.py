@@ -50,9 +50,9 @@ class AdapterRecipe:
 
     base: str = MPNET
     rank: int = 16
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     epochs: int = 3
-    batch: int = 32
+    batch: int = 64
     max_tokens: int = 128
     warmup: float = 0.06
     steps: int = 0

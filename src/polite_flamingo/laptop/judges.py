@@ -13,7 +13,7 @@ from polite_flamingo.laptop.adapters import AdapterRecipe
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 NLI = AdapterRecipe()
-REWARD = AdapterRecipe(rank=8, max_tokens=160, epochs=1, batch=16)
+REWARD = AdapterRecipe(rank=8, max_tokens=160, epochs=1, batch=32)
 
 
 def options(command: Any) -> Any:
