@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from bench.job import peak_megabytes
 from bench.scale_stubs import StubRewriter, StubScorer, pictures, samples
@@ -156,8 +157,7 @@ def main(name: str, records: int, workers: int) -> None:
         if not first:
             first.append(time.time())
 
-    setattr(Journal, "append", timed)  # noqa: B010
-    with nodes(workers):
+    with patch.object(Journal, "append", timed), nodes(workers):
         started, processor = time.perf_counter(), time.process_time()
         STAGES[name](records, workers)
         figures = {

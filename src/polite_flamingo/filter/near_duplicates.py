@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -59,7 +60,7 @@ def equal_values(rows: Spool) -> Equal:
 
     equal = np.zeros(rows.count, np.uint8)
     for band in range(VALUES // BAND):
-        for part in rows.partitions(lambda block, band=band: _band(block, band)):  # type: ignore[misc]
+        for part in rows.partitions(partial(_band, band=band)):
             firsts = _Firsts()
             for block in part.blocks():
                 _compare(block, _band(block, band), firsts, equal, last=len(block) == part.count)

@@ -33,7 +33,7 @@ class Spool:
         import numpy as np
 
         WORK.mkdir(exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=WORK)  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(dir=WORK)  # noqa: SIM115 - closed by `close`
         self.layout = layout
         self._dtype = np.dtype(layout)
         self.count = 0

@@ -110,15 +110,18 @@ def _count(part: Spool) -> tuple[Keys, Ints, Ints, Ints]:
     """The openings, sorted: key, row where it comes first, how often in all, how often among what is left."""
     import numpy as np
 
-    known = np.empty(0, np.uint64), *(np.empty(0, np.int64) for _ in range(3))
+    none = np.empty(0, np.int64)
+    known: tuple[Keys, Ints, Ints, Ints] = np.empty(0, np.uint64), none, none, none
     for block in part.blocks():
         once = np.ones(len(block), np.int64)
         pieces = (block["opening"], block["row"], once, block["left"].astype(np.int64))
         keys, rows, counts, left = (np.concatenate(pair) for pair in zip(known, pieces, strict=True))
         unique, index, code = np.unique(keys, return_index=True, return_inverse=True)
-        sums = (np.bincount(code, weights=values, minlength=len(unique)).astype(np.int64) for values in (counts, left))
-        known = unique, rows[index], *sums
-    return known  # type: ignore[return-value]
+        often, often_left = (
+            np.bincount(code, weights=values, minlength=len(unique)).astype(np.int64) for values in (counts, left)
+        )
+        known = unique, rows[index], often, often_left
+    return known
 
 
 def _rank(code: Ints) -> Ints:

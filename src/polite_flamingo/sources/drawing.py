@@ -128,7 +128,7 @@ class _Drawn:
     def __init__(self, seed: int, limit: int) -> None:
         WORK.mkdir(exist_ok=True)
         self._seed = seed
-        self._file = tempfile.TemporaryFile(dir=WORK)  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(dir=WORK)  # noqa: SIM115 - closed by `close`
         self._smallest = Smallest(limit)  # of the keys, each with its sample's place in the file
         self._keys: list[int] = []  # of the last samples
         self._places: list[int] = []
