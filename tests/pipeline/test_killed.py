@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
+from tests.pipeline.forks import Fork, Forks
 
-ROOT = Path(__file__).parents[2]
+IMPORTS = """
+import deepspeed, torch._dynamo, matplotlib.pyplot, pyarrow.parquet
+from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerFast
+from tests.model import micro
+from polite_flamingo.model import checkpoint, flamingo, freezing, lora
+from polite_flamingo.train import loop
+"""
 
 TRAIN = """
 import json
@@ -65,26 +69,29 @@ resumable(range(400), work, out=out / "result", key="k", work_root=out / "work",
 """
 
 
-def start(script: str, out: Path) -> subprocess.Popen[bytes]:
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks(IMPORTS, environment={"OMP_NUM_THREADS": "1"}) as made:
+        yield made
+
+
+def start(forks: Forks, script: str, out: Path) -> Fork:
     out.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", script, str(out)], env=environment, stderr=subprocess.PIPE)
+    return forks.start(cwd=out, log=out / "log", words=(str(out),), script=script)
 
 
-def finish(script: str, out: Path) -> None:
-    process = start(script, out)
-    _, stderr = process.communicate(timeout=240)
-    assert process.returncode == 0, stderr.decode()[-2000:]
+def finish(forks: Forks, script: str, out: Path) -> None:
+    process = start(forks, script, out)
+    assert process.wait(timeout=240) == 0, process.said()
 
 
-def kill_when(process: subprocess.Popen[bytes], begun: Callable[[], bool]) -> None:
+def kill_when(process: Fork, begun: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 240
     while not begun():
-        assert process.poll() is None, process.stderr.read().decode()[-2000:]
+        assert process.poll() is None, process.said()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
     assert process.returncode == -signal.SIGKILL
 
 
@@ -102,26 +109,26 @@ def steps_done(folder: Path) -> int:
 
 @pytest.mark.pipeline
 @pytest.mark.slow
-def test_a_training_killed_at_random_steps_has_the_losses_and_weights_of_an_uninterrupted_one(tmp_path) -> None:
-    finish(TRAIN, tmp_path / "straight")
+def test_a_training_killed_at_random_steps_has_the_losses_and_weights_of_an_uninterrupted_one(forks, tmp_path) -> None:
+    finish(forks, TRAIN, tmp_path / "straight")
     killed = tmp_path / "killed"
     steps = sorted(Random().sample(range(1, 45), 2))
     for step in steps:
-        kill_when(start(TRAIN, killed), lambda step=step: steps_done(killed) >= step)
+        kill_when(start(forks, TRAIN, killed), lambda step=step: steps_done(killed) >= step)
         assert not (killed / "result").exists()
-    finish(TRAIN, killed)
+    finish(forks, TRAIN, killed)
     assert int((killed / "resumed_from").read_text()) >= steps[-1]
     assert contents(killed / "result") == contents(tmp_path / "straight" / "result"), steps
 
 
 @pytest.mark.pipeline
 @pytest.mark.slow
-def test_shards_killed_twice_and_started_again_have_the_same_bytes(tmp_path) -> None:
-    finish(SHARDS, tmp_path / "straight")
+def test_shards_killed_twice_and_started_again_have_the_same_bytes(forks, tmp_path) -> None:
+    finish(forks, SHARDS, tmp_path / "straight")
     killed = tmp_path / "killed"
     for _ in range(2):
-        kill_when(start(SHARDS, killed), lambda: any(killed.glob("work/*/k/part-000012.parquet")))
+        kill_when(start(forks, SHARDS, killed), lambda: any(killed.glob("work/*/k/part-000012.parquet")))
         assert not (killed / "result").exists()
-    finish(SHARDS, killed)
+    finish(forks, SHARDS, killed)
     assert int((killed / "resumed_from").read_text()) > 0
     assert contents(killed / "result") == contents(tmp_path / "straight" / "result")

@@ -1,0 +1,144 @@
+"""Processes forked from one that has imported what takes seconds: each is one of its own, and can be killed.
+
+``python -m tests.pipeline.forks IMPORTS`` executes the imports and forks on demand; `Forks` is its other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Fork:
+    """A process; what it prints is in `log`."""
+
+    def __init__(self, forks: Forks, pid: int, log: Path) -> None:
+        self._forks = forks
+        self.pid = pid
+        self.log = log
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its status, once it has ended."""
+        if self.returncode is None:
+            self.returncode = self._forks.ask({"look": self.pid})
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                self.kill()
+                raise TimeoutError(self.said())
+            time.sleep(0.01)
+        assert self.returncode is not None
+        return self.returncode
+
+    def said(self) -> str:
+        """The end of what it has printed."""
+        return self.log.read_text(errors="replace")[-3000:]
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL, and wait for its end."""
+        os.kill(self.pid, signal.SIGKILL)
+        while self.poll() is None:
+            time.sleep(0.001)
+
+
+class Forks:
+    """The process that has imported it.
+
+    Args:
+        imports: Executed once, before any process is forked; nothing that starts a thread.
+        environment: Beside this process's own.
+    """
+
+    def __init__(self, imports: str, environment: Mapping[str, str] = types.MappingProxyType({})) -> None:
+        paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+        self.environment = {**os.environ, "PYTHONPATH": paths, **environment}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.pipeline.forks", imports],
+            cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Forks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def start(self, *, cwd: Path, log: Path, words: tuple[str, ...], script: str = "", module: str = "") -> Fork:
+        """Run a script, or a module as ``python -m`` does, with `words` as its arguments."""
+        what = {"cwd": str(cwd), "log": str(log), "words": words, "script": script, "module": module}
+        pid = self.ask(what)
+        assert pid is not None
+        return Fork(self, pid, log)
+
+    def ask(self, request: dict[str, Any]) -> int | None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer: int | None = json.loads(self._process.stdout.readline())
+        return answer
+
+
+def _serve(answers: TextIO) -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "look" in request:
+            pid, status = os.waitpid(request["look"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            answer = os.fork()
+            if not answer:
+                _become(request)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Run what is asked for, as the main module; ends this process."""
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for file, number in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(file, number)
+    os.chdir(request["cwd"])
+    sys.argv = [request["module"] or "-c", *request["words"]]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    status = 1
+    try:
+        if request["module"]:
+            runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(request["script"], "<script>", "exec"), main.__dict__)
+        status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(ValueError, OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what an import prints is no answer
+    exec(sys.argv[1], {})
+    _serve(answers)
