@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Fork:
-    """A process; what it prints is in `log`."""
+    """A process; what it prints is in `log`, and beside it what it prints to stderr."""
 
     def __init__(self, forks: Forks, pid: int, log: Path) -> None:
         self._forks = forks
@@ -48,7 +48,7 @@ class Fork:
 
     def said(self) -> str:
         """The end of what it has printed."""
-        return self.log.read_text(errors="replace")[-3000:]
+        return "\n".join(path.read_text(errors="replace")[-3000:] for path in (self.log, _errors(self.log)))
 
     def kill(self) -> None:
         """Kill it with SIGKILL, and wait for its end."""
@@ -79,10 +79,18 @@ class Forks:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def start(self, *, cwd: Path, log: Path, words: tuple[str, ...], script: str = "", module: str = "") -> Fork:
+    def start(
+        self,
+        *words: str,
+        cwd: Path,
+        log: Path,
+        script: str = "",
+        module: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Fork:
         """Run a script, or a module as ``python -m`` does, with `words` as its arguments."""
         what = {"cwd": str(cwd), "log": str(log), "words": words, "script": script, "module": module}
-        pid = self.ask(what)
+        pid = self.ask({**what, "environment": dict(self.environment if environment is None else environment)})
         assert pid is not None
         return Fork(self, pid, log)
 
@@ -93,6 +101,10 @@ class Forks:
         self._process.stdin.flush()
         answer: int | None = json.loads(self._process.stdout.readline())
         return answer
+
+
+def _errors(log: Path) -> Path:
+    return log.with_name(f"{log.name}.err")
 
 
 def _serve(answers: TextIO) -> None:
@@ -110,10 +122,11 @@ def _serve(answers: TextIO) -> None:
 
 def _become(request: dict[str, Any]) -> None:
     """Run what is asked for, as the main module; ends this process."""
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for file, number in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(file, number)
+    log, written = Path(request["log"]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for number, (path, flags) in enumerate([(os.devnull, os.O_RDONLY), (log, written), (_errors(log), written)]):
+        os.dup2(os.open(path, flags, 0o644), number)
+    os.environ.clear()
+    os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.argv = [request["module"] or "-c", *request["words"]]
     main = sys.modules["__main__"] = types.ModuleType("__main__")

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from tests.pipeline.forks import Forks
 
 from polite_flamingo.launch.pipeline_file import read_stages
 
@@ -65,6 +67,8 @@ def outs_of(stage: dict[str, Any]) -> list[str]:
 class Copy:
     """A copy of the pipeline whose stages only pretend to work; with `git`, a repository with one commit."""
 
+    forks: ClassVar[Forks | None] = None  # runs DVC, where a command of its own is not the point
+
     def __init__(self, root: Path, *, git: bool = False) -> None:
         self.root = root
         for name in ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"):
@@ -104,6 +108,11 @@ class Copy:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "DVC_NO_ANALYTICS": "1",
         }
+        if self.forks is not None:
+            log = self.root.with_suffix(".log")
+            process = self.forks.start(*words, cwd=self.root, log=log, module="dvc", environment=environment)
+            assert process.wait(timeout=240) == 0, process.said()
+            return log.read_text()
         command = [sys.executable, "-m", "dvc", *words]
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.pipeline.closure import code_of_stage, uncovered
+from tests.pipeline.forks import Forks
 from tests.pipeline.pretence import PROJECT, STAGES, Copy, outs_of
 
 from polite_flamingo.evaluate.plot_data import write_rewards, write_u_curve
@@ -24,6 +25,13 @@ from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.reports.filtering.plot_data import write_plot_data
 from polite_flamingo.train.meter import write_losses
 from polite_flamingo.world.roc import ScoreCurves
+
+IMPORTS = """
+import configobj, dulwich.repo, jinja2, networkx, requests, ruamel.yaml, shtab, voluptuous
+import dvc.api, dvc.cachemgr, dvc.cli.parser, dvc.data_cloud, dvc.dvcfile, dvc.output, dvc.parsing.context, dvc.render
+import dvc.repo.experiments, dvc.repo.reproduce, dvc.repo.status, dvc.stage.loader, dvc.stage.run, dvc.utils.strictyaml
+import dvc_data.index, dvc_objects.fs.local, scmrepo.git
+"""
 
 
 def _params(stage: dict[str, Any]) -> list[str]:
@@ -149,7 +157,15 @@ def test_plots_draw_what_stages_write_by_templates_that_fit(tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forked_dvc() -> Iterator[None]:
+    """DVC is imported once."""
+    with Forks(IMPORTS) as Copy.forks:
+        yield
+    Copy.forks = None
+
+
+@pytest.fixture(scope="module")
+def finished(forked_dvc: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy after its first `dvc repro`."""
     copy = Copy(tmp_path_factory.mktemp("finished"))
     (copy.root / "same.txt").write_text("data/tiny/pf1m/kept")

@@ -77,7 +77,7 @@ def forks() -> Iterator[Forks]:
 
 def start(forks: Forks, script: str, out: Path) -> Fork:
     out.mkdir(parents=True, exist_ok=True)
-    return forks.start(cwd=out, log=out / "log", words=(str(out),), script=script)
+    return forks.start(str(out), cwd=out, log=out / "log", script=script)
 
 
 def finish(forks: Forks, script: str, out: Path) -> None:
