@@ -108,16 +108,22 @@ def _errors(log: Path) -> Path:
 
 
 def _serve(answers: TextIO) -> None:
+    running: set[int] = set()
     for line in sys.stdin:
         request = json.loads(line)
+        answer: int | None
         if "look" in request:
             pid, status = os.waitpid(request["look"], os.WNOHANG)
+            running.discard(pid)
             answer = os.waitstatus_to_exitcode(status) if pid else None
         else:
             answer = os.fork()
             if not answer:
                 _become(request)
+            running.add(answer)
         print(json.dumps(answer), file=answers, flush=True)
+    for pid in running:  # of a test that failed
+        os.kill(pid, signal.SIGKILL)
 
 
 def _become(request: dict[str, Any]) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 from PIL import Image as PILImage
+from tests.pipeline.forks import Fork, Forks
 from tests.unit.scorers.models import WORDS, clip_model, cross_encoder, sentence_encoder
 
 from polite_flamingo.io import read_jsonl, read_shards, write_shards
@@ -29,6 +30,12 @@ KILLS = int(os.environ.get("POLITE_FLAMINGO_KILLS", "3"))
 RECORDS = 1200
 SECONDS_PER_CALL = 0.1
 
+IMPORTS = """
+import pyarrow.parquet, sentence_transformers, torch, transformers
+from transformers import BertForSequenceClassification, BertModel, CLIPModel, PreTrainedTokenizerFast
+from polite_flamingo.scorers import backend, load
+from polite_flamingo.stages import score
+"""
 SCRIPT = f"""
 import sys, time
 from pathlib import Path
@@ -69,18 +76,20 @@ def records() -> list[Rewrite]:
     return made
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks(IMPORTS) as made:
+        yield made
+
+
+def start(forks: Forks, folder: Path, *words: str) -> Fork:
     (folder / "started").unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, "-c", SCRIPT, *(words or ("local",))]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE)
+    return forks.start(*(words or ("local",)), cwd=folder, log=folder / "log", script=SCRIPT)
 
 
-def finish(folder: Path, *words: str) -> None:
-    process = start(folder, *words)
-    _, stderr = process.communicate(timeout=280)
-    assert process.returncode == 0, stderr.decode()[-2000:]
+def finish(forks: Forks, folder: Path, *words: str) -> None:
+    process = start(forks, folder, *words)
+    assert process.wait(timeout=280) == 0, process.said()
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -106,22 +115,21 @@ def job(tmp_path: Path) -> Path:
 
 @pytest.mark.pipeline
 @pytest.mark.slow
-def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(job: Path) -> None:
+def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(forks: Forks, job: Path) -> None:
     killed = job.with_name("killed")
     shutil.copytree(job, killed)
     begun = time.monotonic()
-    finish(job)
+    finish(forks, job)
     took = time.monotonic() - begun
     for kill in range(KILLS):
-        process = start(killed)
+        process = start(forks, killed)
         while kill % 4 and not (killed / "started").exists():
-            assert process.poll() is None, process.stderr.read().decode()[-2000:]  # type: ignore[union-attr]
+            assert process.poll() is None, process.said()
             time.sleep(0.002)
         time.sleep(Random().uniform(0, 0.9 * took / KILLS))
         assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    finish(killed)
+        process.kill()
+    finish(forks, killed)
     assert written(killed) == written(job)
     out = killed / "data" / "tiny" / "scored"
     assert [row["id"] for row in read_shards(out)] == [f"s/{i}" for i in range(RECORDS)]
@@ -131,10 +139,15 @@ def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(job: Path) ->
 @pytest.mark.pipeline
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install -e '.[ray]'")
-def test_a_cluster_writes_the_same_bytes(job: Path) -> None:
+def test_a_cluster_writes_the_same_bytes(forks: Forks, job: Path) -> None:
     cluster = job.with_name("cluster")
     shutil.copytree(job, cluster)
     absent = ("nli", "sts")  # a pool is started for each scorer
-    finish(job, "local", *absent)
-    finish(cluster, "ray", *absent)
+    finish(forks, job, "local", *absent)
+    environment = {name: value for name, value in forks.environment.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-c", SCRIPT, "ray", *absent]
+    done = subprocess.run(
+        command, cwd=cluster, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
     assert written(cluster) == written(job)
