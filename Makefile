@@ -62,7 +62,7 @@ bench: $(STAMP)  ## measure the readers (1,000,000 questions) and the image doct
 	$(BIN)/python -m bench.bench_doctor
 
 calibrate: $(STAMP)  ## measure the filters, write docs/calibration.md: make calibrate DATA_ROOT=folder (after make demo)
-	$(BIN)/polite-flamingo calibrate world real --data-root "$(DATA_ROOT)" --page docs/calibration.md
+	$(BIN)/polite-flamingo calibrate world real $(if $(wildcard $(DATA_ROOT)/photos $(DATA_ROOT)/mllm_descriptions),described) --data-root "$(DATA_ROOT)" --page docs/calibration.md
 
 ablations: $(STAMP)  ## train the recipe with five seeds and the variants of Figure 9 with one (docs/ablations.md); goes on where it was
 	$(BIN)/polite-flamingo ablations --seeds 1 --recipe-seeds 1 2 3 4 5 --page docs/ablations.md

@@ -1,13 +1,14 @@
-"""Labelled records of real datasets: right rewrites and copies with an injected error, scored by real models."""
+"""Labelled records of real datasets, scored by real models: with injected errors, or as other models wrote them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.calibrate.clean import clean_rewrites
+from polite_flamingo.calibrate.described import described, from_described
 from polite_flamingo.calibrate.labels import LabelledRecord, from_injected, inject
 from polite_flamingo.io import fingerprint, read_json, read_shards, write_json, write_shards
 from polite_flamingo.records import Rewrite
@@ -49,16 +50,45 @@ def real_records(
     """
     clean = list(clean_rewrites(data_root, seed=seed, per_offer=PER_SOURCE))
     copies = inject(clean, seed)
+    scored, figures = _scored([*clean, *copies], data_root, origins, seed=seed, data=data, models=models, score=score)
+    labelled = list(from_injected({rewrite.id: rewrite for rewrite in clean}, scored))
+    return labelled, {"models": figures, "made": {"clean": len(clean), "copies": len(copies)}}
+
+
+def described_records(
+    data_root: Path,
+    origins: Mapping[str, str],
+    *,
+    seed: int,
+    data: Path,
+    models: Path,
+    score: Callable[[], object],
+) -> tuple[list[LabelledRecord], dict[str, Any]]:
+    """The same of descriptions by other models, which hold errors of their own; see `described`."""
+    texts = described(data_root)
+    scored, figures = _scored(texts, data_root, origins, seed=seed, data=data, models=models, score=score)
+    return list(from_described(scored)), {"models": figures}
+
+
+def _scored(
+    rewrites: Sequence[Rewrite],
+    data_root: Path,
+    origins: Mapping[str, str],
+    *,
+    seed: int,
+    data: Path,
+    models: Path,
+    score: Callable[[], object],
+) -> tuple[Iterator[Rewrite], dict[str, Any]]:
+    """Put the scorers in place and score; also what is known of each model."""
     figures = {
         name: _put_model(name, origins, models / "backbones", data_root / NLI_DATA, seed)
         for name, origin in origins.items()
         if origin != ABSENT
     }
-    write_shards(data / "rewrites", (rewrite.to_row() for rewrite in [*clean, *copies]))
+    write_shards(data / "rewrites", (rewrite.to_row() for rewrite in rewrites))
     score()
-    scored = map(Rewrite.from_row, read_shards(data / "scored"))
-    labelled = list(from_injected({rewrite.id: rewrite for rewrite in clean}, scored))
-    return labelled, {"models": figures, "made": {"clean": len(clean), "copies": len(copies)}}
+    return map(Rewrite.from_row, read_shards(data / "scored")), figures
 
 
 def _put_model(name: str, origins: Mapping[str, str], folder: Path, nli_data: Path, seed: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """One calibration: labelled records measured under several thresholds, written as report, plots, figures and page.
 
-Three kinds of labelled records: ``world`` (the profile's scored rewrites under the ground truth of its rendered world),
-``labels`` (the same under a CSV file of people's labels) and ``real`` (right rewrites of the real datasets of a data
-root and copies with an injected error). No stage of the pipeline depends on it.
+Four kinds of labelled records: ``world`` (the profile's scored rewrites under the ground truth of its rendered world),
+``labels`` (the same under a CSV file of people's labels), ``real`` (right rewrites of the real datasets of a data root
+and copies with an injected error) and ``described`` (descriptions of photographs there that other models wrote). No
+stage of the pipeline depends on it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.io import write_json
 from polite_flamingo.tracking.base import Tracker
 
-PARTS = ("world", "labels", "real")
+PARTS = ("world", "labels", "real", "described")
+FOREIGN = ("real", "described")  # none of the profile's own records, nor scored by its scorers
 PLOTS = {"curves": figures.curves, "recalls": figures.recalls, "keep_rates": figures.keep_rates}
 REAL_PREVALENCE = 0.1  # assumed where errors are injected: how many a rewriter makes is not known from them
 
@@ -40,8 +42,8 @@ def calibrate(
         part: One of `PARTS`.
         records: Scored and labelled.
         paper: Thresholds of the paper.
-        profile: Thresholds of the profile, where the search starts. They are for the profile's own scorers: ``real``
-            starts from the paper's.
+        profile: Thresholds of the profile, where the search starts. They are for the profile's own scorers: `FOREIGN`
+            parts start from the paper's.
         settings: How to measure; a prevalence of None means: natural records of the world, labels as they are,
             `REAL_PREVALENCE` for injected errors.
 
@@ -53,7 +55,7 @@ def calibrate(
     """
     if settings.prevalence is None:
         settings = replace(settings, prevalence=_prevalence(part, records))
-    start = paper if part == "real" else profile
+    start = paper if part in FOREIGN else profile
     present = {"paper": paper} if start == paper else {"paper": paper, "profile": start}
     present[f"{list(present)[-1]} + checks"] = start.changed(CHECKS_ON)
     return study(LabelledTable.of(records), present, start, settings)

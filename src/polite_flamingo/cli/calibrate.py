@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     "calibrate",
     "world",
     "--labels labels.csv --max-corrupted 0.02",
-    "real --data-root DIR",
+    "real described --data-root DIR",
 )
 @click.argument(
     "parts",
     nargs=-1,
     metavar="[PART]...",
     help="world: a rendered world's ground truth; labels: those of --labels; real: errors injected into the datasets "
-    "of --data-root (default: labels if --labels is given, else world)",
+    "of --data-root; described: what other models said of its photographs (default: labels with --labels, else world)",
 )
 @click.option("--labels", type=FILE, metavar="CSV", help="columns id and label (clean or corrupted)")
 @click.option(
@@ -120,12 +120,13 @@ def _records(
 ) -> tuple[list[LabelledRecord], dict[str, Any]]:
     """Labelled records of a part, and how they were made."""
     from polite_flamingo.calibrate.labels import from_people, from_world
+    from polite_flamingo.calibrate.run import FOREIGN
     from polite_flamingo.io import read_shards
     from polite_flamingo.records import Rewrite
     from polite_flamingo.world.truth import load_ground_truth
 
-    if part == "real":
-        return _real_records(params, origins)
+    if part in FOREIGN:
+        return _foreign_records(part, params, origins)
     scored = (Rewrite.from_row(row) for row in read_shards(params.data / "scored"))
     if labels is not None and part == "labels":
         return list(from_people(labels, scored)), {}
@@ -138,9 +139,11 @@ def _records(
     return list(from_world(truth, scored)), {}
 
 
-def _real_records(params: Params, chosen: Mapping[str, str]) -> tuple[list[LabelledRecord], dict[str, Any]]:
+def _foreign_records(
+    part: str, params: Params, chosen: Mapping[str, str]
+) -> tuple[list[LabelledRecord], dict[str, Any]]:
     """Records of real datasets, scored by the stage `score` under a profile of their own."""
-    from polite_flamingo.calibrate.real import ABSENT, ORIGINS, real_records
+    from polite_flamingo.calibrate.real import ABSENT, ORIGINS, described_records, real_records
     from polite_flamingo.params import DATA_ROOT_VARIABLE
     from polite_flamingo.stages import score
     from polite_flamingo.tracking.base import NullTracker
@@ -150,7 +153,8 @@ def _real_records(params: Params, chosen: Mapping[str, str]) -> tuple[list[Label
         raise ConfigError(
             "no data root", value=None if root == Path() else str(root), next_step="pass --data-root with real datasets"
         )
-    origins = {**ORIGINS, **chosen}
+    nothing_asked = {"nli": ABSENT} if part == "described" else {}
+    origins = {**ORIGINS, **nothing_asked, **chosen}
     own = params.model_copy(
         update={
             "profile": f"{params.profile}/calibration",
@@ -159,7 +163,7 @@ def _real_records(params: Params, chosen: Mapping[str, str]) -> tuple[list[Label
             "backbones": type(params.backbones)(flamingo=ABSENT, reward=ABSENT, **origins),
         }
     )
-    return real_records(
+    return (described_records if part == "described" else real_records)(
         root,
         origins,
         seed=params.seed,

@@ -80,7 +80,7 @@ def annotated_objects(rewrites: Iterable[Rewrite], vocabulary: Vocabulary) -> di
 
 
 def supported(rewrite: Rewrite, vocabulary: Vocabulary) -> frozenset[str]:
-    """Categories that a record's own annotation names: raw answer, captions, answers and boxes, nothing negated."""
+    """Categories that a record's own annotation names: raw answer, captions, answers, boxes, objects; none negated."""
     return vocabulary.categories_in("\n".join(annotation(rewrite)), negated=False)
 
 
@@ -90,7 +90,7 @@ def annotation(rewrite: Rewrite) -> list[str]:
     texts = [rewrite.raw_answer]
     for name in ("captions", "sentences", "answers", "rationales"):
         texts += map(str, extras.get(name) or ())
-    return [*texts, *(str(box[0]) for box in extras.get("boxes") or ())]
+    return [*texts, *(str(box[0]) for box in extras.get("boxes") or ()), *map(str, extras.get("objects") or ())]
 
 
 @cache
