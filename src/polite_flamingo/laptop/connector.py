@@ -43,7 +43,6 @@ EXISTENCE = (
     "Is {a} {name} visible?",
     "Does this picture show {a} {name}?",
 )
-MEASURED = 500  # held-out questions of a kind, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +130,9 @@ class PhotoTexts:
         for question in self.questions:
             add(question.image or "", question.text, question.answer)
         for statement in self.statements:
-            claim = rng.choice(STATEMENT).replace("{statement}", statement.text)
-            add(statement.image or "", claim, statement.answer)
+            if statement.answer != texts.UNTOLD:
+                claim = rng.choice(STATEMENT).replace("{statement}", statement.text)
+                add(statement.image or "", claim, statement.answer)
         names = sorted({name for listed in self.objects.values() for name in listed})
         weights = [sum(name in listed for listed in self.objects.values()) for name in names]
         for image, listed in sorted(self.objects.items()):
@@ -169,15 +169,15 @@ def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: F
     out.mkdir(parents=True, exist_ok=True)
     save_int8(connector_tensors(bundle.model), out, "connector")
     put(bundle, out, "connector")  # what is measured is what is stored
-    result["measured"] = measure_connector(bundle, photographs)
+    result["measured"] = measure_connector(bundle, photographs, recipe.measured)
     write_json(out / "connector.json", result)
 
 
-def measure_connector(bundle: FlamingoBundle, photographs: Photographs) -> dict[str, Any]:
+def measure_connector(bundle: FlamingoBundle, photographs: Photographs, most: int) -> dict[str, Any]:
     """Held-out figures: loss, accuracy of short answers and captions, each with and without the picture."""
     held = PhotoTexts.read(photographs.root, "held_out")
     figures: dict[str, Any] = {}
-    pairs = [(image, caption) for image, found in sorted(held.captions.items()) for caption in found[:1]]
+    pairs = [(image, found[0]) for image, found in sorted(held.captions.items())][:most]
     references = [held.captions[image] for image, _ in pairs]
     cider = Cider(references)
     for seen in (True, False):
@@ -190,20 +190,21 @@ def measure_connector(bundle: FlamingoBundle, photographs: Photographs) -> dict[
         said = answer_all(bundle, photographs, [(image, PLAIN[0]) for image, _ in pairs], seen=seen, longest=32)
         figures[f"cider_{name}"] = round(100 * sum(map(cider.score, said, references)) / max(len(said), 1), 2)
         figures[f"captions_{name}"] = {image: text for (image, _), text in zip(pairs[:20], said, strict=False)}
-        for source, chosen in by_source(held.questions).items():
+        for source, chosen in by_source(held.questions, most).items():
             said = answer_all(bundle, photographs, [(q.image or "", q.text) for q in chosen], seen=seen)
             right = [same(text, q.answer) for text, q in zip(said, chosen, strict=True)]
             figures[f"{source}_{name}"] = round(sum(right) / len(right), 4)
             figures[f"{source}_asked"] = len(right)
+        LOG.info("%s the picture: %s", name, {key: value for key, value in figures.items() if "captions_" not in key})
     return figures
 
 
-def by_source(questions: Sequence[texts.Inquiry]) -> dict[str, list[texts.Inquiry]]:
-    """Questions of each data set, `MEASURED` at most."""
+def by_source(questions: Sequence[texts.Inquiry], most: int) -> dict[str, list[texts.Inquiry]]:
+    """Questions of each data set, `most` at most."""
     found: dict[str, list[texts.Inquiry]] = {}
     for question in questions:
         chosen = found.setdefault(question.source, [])
-        if len(chosen) < MEASURED:
+        if len(chosen) < most:
             chosen.append(question)
     return found
 

@@ -52,6 +52,7 @@ class FitRecipe:
         longest: Most tokens of a text; longer ones are left out.
         save_every: Steps between checkpoints.
         steps: Stop after so many steps; 0: never.
+        measured: Held-out texts of a kind that are measured, at most.
     """
 
     epochs: int
@@ -63,6 +64,7 @@ class FitRecipe:
     longest: int = 256
     save_every: int = 200
     steps: int = 0
+    measured: int = 500
 
 
 Encoded = tuple[list[int], int, int]  # ids, first learned, row

@@ -83,7 +83,9 @@ class Annotations:
         others = _answers_by_kind(self.questions)
         for question in self.questions:
             found += short_answer(question, others, rng)
-        found += [pair for statement in self.statements for pair in [_statement(statement, rng)]]
+            if question.reasons:
+                found += short_answer(question, others, rng)
+        found += [_statement(statement, rng) for statement in self.statements]
         found += [
             _captions(image, known, self.objects.get(image, []), rng) for image, known in sorted(self.captions.items())
         ]
@@ -127,7 +129,8 @@ def _reasoned(question: texts.Inquiry, asked: str, full: str | None, rng: Random
     reasons = list(question.reasons)
     rng.shuffle(reasons)
     reasons = reasons[: rng.choice((1, 1, 2, 3))]
-    draft = with_reasons(question.answer, reasons) if rng.random() < 0.8 else f"{question.answer}. {' '.join(reasons)}"
+    typed = [_as_typed(reason, rng) for reason in reasons]
+    draft = with_reasons(question.answer, typed) if rng.random() < 0.8 else f"{question.answer}. {' '.join(typed)}"
     polar = question.answer.lower() in ("yes", "no")
     if full is None and polar:
         full = f"{question.answer.capitalize()}."
@@ -145,6 +148,9 @@ def _reasoned(question: texts.Inquiry, asked: str, full: str | None, rng: Random
 
 
 def _statement(statement: texts.Inquiry, rng: Random) -> TersePair:
+    """A statement and its truth, asked for as true or false or, with a reason, as e-SNLI-VE's reader does."""
+    if statement.answer == texts.UNTOLD or (statement.reasons and rng.random() < 0.6):
+        return _judged(statement, rng)
     asked = rng.choice(STATEMENT).replace("{statement}", statement.text)
     clause = statement.text[:1].lower() + statement.text[1:].rstrip(".")
     if statement.answer == "True":
@@ -161,6 +167,22 @@ def _statement(statement: texts.Inquiry, rng: Random) -> TersePair:
     if statement.reasons and rng.random() < 0.5:
         draft, said = with_reasons(statement.answer, statement.reasons[:1]), f"{said} {statement.reasons[0]}"
     return TersePair("statement", asked, draft, said, statement.answer, statement.image)
+
+
+def _judged(statement: texts.Inquiry, rng: Random) -> TersePair:
+    answer = {"True": "yes", "False": "no"}.get(statement.answer, statement.answer)
+    asked = with_choices(f'Is this so: "{statement.text}"', ["yes", "no", texts.UNTOLD])
+    clause = statement.text[:1].lower() + statement.text[1:].rstrip(".")
+    verdicts = {"yes": f"Yes, {clause}", "no": f"No, it is not so that {clause}"}
+    said = verdicts.get(answer, f"It cannot be told whether {clause}")
+    reasons = statement.reasons[:1]
+    draft = with_reasons(answer, [_as_typed(reason, rng) for reason in reasons]) if reasons else _varied(answer, rng)
+    return TersePair("judged", asked, draft, " ".join([f"{said}.", *reasons]), answer, statement.image)
+
+
+def _as_typed(reason: str, rng: Random) -> str:
+    """A reason as annotators type it, most often in lower case and without a full stop."""
+    return reason if rng.random() < 0.4 else reason[:1].lower() + reason[1:].rstrip(".")
 
 
 def _captions(image: str, known: Sequence[str], objects: Sequence[str], rng: Random) -> TersePair:

@@ -27,7 +27,6 @@ from polite_flamingo.prompts.templates import rewriter_prompt
 LOG = logging.getLogger(__name__)
 LORA = LoraSettings(r=16, alpha=16, dropout=0.0)
 LONGEST = 80  # tokens of a rewrite when it is measured
-MEASURED = 200  # held-out pairs of a kind, at most
 
 
 def train_rewriter(root: Path, work: Path, out: Path, *, device: str, recipe: FitRecipe, seed: int = 0) -> None:
@@ -51,7 +50,7 @@ def train_rewriter(root: Path, work: Path, out: Path, *, device: str, recipe: Fi
     learned = {name: tensor.detach() for name, tensor in named(bundle, lambda name: ".lora_" in name)}
     save_int8(learned, out, "rewriter")
     put(bundle, out, "rewriter")  # what is measured is what is stored
-    figures, examples = measure_rewriter(bundle, photographs)
+    figures, examples = measure_rewriter(bundle, photographs, recipe.measured)
     write_json(out / "rewriter.json", result | {"measured": figures, "examples": examples})
     LOG.info("%s", figures)
 
@@ -64,7 +63,7 @@ def rewriter_text(pair: TersePair, photographs: Photographs, rng: Random) -> Tex
 
 
 def measure_rewriter(
-    bundle: FlamingoBundle, photographs: Photographs
+    bundle: FlamingoBundle, photographs: Photographs, most: int
 ) -> tuple[dict[str, dict[str, float]], dict[str, list[list[str]]]]:
     """Figures and the first examples of each kind of held-out pair, by rule: kept answer, whole sentences, CHAIR."""
     annotations = Annotations.read(photographs.root, "held_out")
@@ -72,7 +71,7 @@ def measure_rewriter(
     kinds: dict[str, list[TersePair]] = {}
     for pair in raw + asked_plainly(annotations.questions):
         chosen = kinds.setdefault(pair.kind, [])
-        if len(chosen) < MEASURED:
+        if len(chosen) < most:
             chosen.append(pair)
     settings = GenerationSettings(max_new_tokens=LONGEST, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
     figures, examples = {}, {}
@@ -83,6 +82,7 @@ def measure_rewriter(
         size = 32 if bundle.device.type == "cpu" else 256
         said = [r.text for r in generate(bundle, prompts, settings, image_root=photographs.root, batch_size=size)]
         figures[kind] = _figures(pairs, said, annotations)
+        LOG.info("%s: %s", kind, figures[kind])
         examples[kind] = [[pair.instruction, pair.draft, text] for pair, text in zip(pairs[:12], said, strict=False)]
     return figures, examples
 

@@ -23,6 +23,8 @@ from polite_flamingo.laptop.split import coco_name, part_of
 COCO = "coco/val2014_224"
 FLICKR = "flickr8k/images_224"
 DAQUAR = "daquar/images"
+TRUTH = {"entailment": "True", "contradiction": "False"}
+UNTOLD = "it cannot be told"
 _BEFORE_MARK = re.compile(r"\s+([.,;:!?'])")
 
 
@@ -108,7 +110,7 @@ def questions(root: Path) -> list[Inquiry]:
 
 
 def statements(root: Path) -> list[Inquiry]:
-    """Statements about photographs that are true or false."""
+    """Statements about photographs: true, false or (e-SNLI-VE's neutral ones) neither."""
     found = [
         Inquiry(f"{COCO}/{coco_name(record['image'].split('.')[0])}", record["caption"], _truth(record["label"]), "vsr")
         for record in read_lines(root / "vsr/vsr.jsonl")
@@ -116,12 +118,9 @@ def statements(root: Path) -> list[Inquiry]:
     for file in sorted((root / "esnlive").glob("*.csv.gz")):
         with gzip.open(file, "rt", encoding="utf-8", newline="") as rows:
             for row in csv.DictReader(rows):
-                if row["gold_label"] != "neutral":
-                    truth = _truth(row["gold_label"] == "entailment")
-                    reasons = (tidy(row["explanation"]),) if len(row["explanation"].split()) > 2 else ()
-                    found.append(
-                        Inquiry(f"{FLICKR}/{row['image']}", tidy(row["hypothesis"]), truth, "esnlive", reasons)
-                    )
+                reasons = (tidy(row["explanation"]),) if len(row["explanation"].split()) > 2 else ()
+                answer = TRUTH.get(row["gold_label"], UNTOLD)
+                found.append(Inquiry(f"{FLICKR}/{row['image']}", tidy(row["hypothesis"]), answer, "esnlive", reasons))
     return [question for question in found if question.image and (root / question.image).is_file()]
 
 

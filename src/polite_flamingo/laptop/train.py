@@ -43,6 +43,7 @@ def trained(command: Any) -> Any:
         click.option("--epochs", type=int, default=None, help="Passes over the texts."),
         click.option("--batch", type=int, default=None, help="Texts per step."),
         click.option("--learning-rate", type=float, default=None, help="Peak learning rate."),
+        click.option("--measured", type=int, default=None, help="Held-out texts of a kind that are measured, at most."),
         click.option("--steps", type=int, default=0, help="Stop after so many steps, for a try."),
     ):
         command = option(command)
@@ -78,7 +79,7 @@ def rewriter(data_root: Path, out: Path, work: Path, device: str, **options: Any
     from polite_flamingo.laptop.fit import FitRecipe
     from polite_flamingo.laptop.rewriter import train_rewriter
 
-    recipe = FitRecipe(epochs=2, learning_rate=1e-3, longest=320)
+    recipe = FitRecipe(epochs=2, learning_rate=1e-3, longest=320, measured=200)
     train_rewriter(data_root, work, out, device=device, recipe=_recipe(recipe, options))
 
 

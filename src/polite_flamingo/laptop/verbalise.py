@@ -201,7 +201,7 @@ def _open(asked: str, answer: str) -> str | None:
         rf"what (is|are) ((?:found |seen |placed |kept )?(?:{'|'.join(sorted(_PLACES))}) .+)", low
     ):
         return f"the {_joined(answer)} {'are' if _many(answer) else 'is'} {match[2]}"
-    if match := re.fullmatch(r"(?:what|who|which) (is|are) (.+?) (\w{3,}ing)( .+)?", low):
+    if match := re.fullmatch(r"(?:what|who|which) (is|are) (.+?) (\w{2,}ing)( .+)?", low):
         if match[3] == "doing":
             doing = any(word.endswith("ing") for word in answer.split())
             return f"{match[2]} {match[1]} {answer}{match[4] or ''}" if doing else None
