@@ -11,6 +11,9 @@ from random import Random
 
 from polite_flamingo.calibrate.statements import sentence
 
+_NOT_DOING = (
+    r"(?:some|any|no|every)?thing|(?:k|r|w|str|spr|sw)ing\b|ceiling|building|clothing|railing|painting|morning|evening"
+)
 _BE = "is|are|was|were"
 _DO = "do|does|did"
 _MODAL = "can|could|has|have|will|would|should"
@@ -195,13 +198,15 @@ def _open(asked: str, answer: str) -> str | None:
         if match[2] in ("is", "are") and match[3].split()[0] in _PLACES:
             return f"there {'is' if answer in ('1', 'one') else 'are'} {answer} {match[1]} {match[3]}"
         return f"{answer} {match[1]} {match[2]} {match[3]}"
+    if match := re.fullmatch(r"what (is|are) (.+?) made (?:up )?(?:of|out of|from)", low):
+        return f"{match[2]} {match[1]} made of {answer}"
     if match := re.fullmatch(r"what colou?rs? (is|are) (.+)", low):
         return f"{match[2]} {match[1]} {answer}"
     if match := re.fullmatch(
         rf"what (is|are) ((?:found |seen |placed |kept )?(?:{'|'.join(sorted(_PLACES))}) .+)", low
     ):
         return f"the {_joined(answer)} {'are' if _many(answer) else 'is'} {match[2]}"
-    if match := re.fullmatch(r"(?:what|who|which) (is|are) (.+?) (\w{2,}ing)( .+)?", low):
+    if match := re.fullmatch(rf"(?:what|who|which) (is|are) (.+?) (?!{_NOT_DOING})(\w{{2,}}ing)( .+)?", low):
         if match[3] == "doing":
             doing = any(word.endswith("ing") for word in answer.split())
             return f"{match[2]} {match[1]} {answer}{match[4] or ''}" if doing else None
@@ -214,6 +219,8 @@ def _open(asked: str, answer: str) -> str | None:
                 None if tail and tail.split()[-1] not in _PLACES else f"{match[2]} {match[1]} {match[3]}{tail} {answer}"
             )
     if match := re.fullmatch(r"(?:what|who|which) (is|are|was|were) (the .+|this|that|these|those|it|he|she)", low):
+        if match[2].split()[-1] in _PLACES | {"of"}:
+            return None
         return f"{match[2]} {match[1]} {answer}"
     if match := re.fullmatch(
         r"(?:what|which) (?:kind|type|sort|brand|breed) of (.+?) (is|are) (this|that|these|those|it|they|the .+)",
