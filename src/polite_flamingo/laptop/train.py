@@ -17,7 +17,10 @@ LOG = logging.getLogger(__name__)
 @click.group()
 def main() -> None:
     """Train the small real models for photographs, each part resumable after a kill."""
+    import torch
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_float32_matmul_precision("high")
 
 
 for verb in VERBS:
