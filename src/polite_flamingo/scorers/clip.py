@@ -184,16 +184,25 @@ def load_clip(
     dtype: str = "float32",
     threads: int = 2,
 ) -> ClipScorer:
-    """Load a `CLIPModel` with tokenizer and preprocessing values: safetensors only, no remote code, no network."""
+    """Load a `CLIPModel`, or a `model.image_text.ImageText`, with tokenizer and preprocessing values.
+
+    Safetensors only, no remote code, no network.
+    """
     from transformers import AutoTokenizer, CLIPModel
+
+    from polite_flamingo.model.image_text import CONFIG, TEXT, load_image_text
 
     check_folder(folder)
     device = pick_device(device)
+    weights = pick_dtype(dtype, device)
+    joined = (folder / CONFIG).is_file()
     try:
-        model = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=pick_dtype(dtype, device)
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if joined:
+            model: Any = load_image_text(folder, weights)
+        else:
+            model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=weights)
+        texts = folder / TEXT if joined else folder
+        tokenizer = AutoTokenizer.from_pretrained(texts, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError("CLIP model cannot be loaded", value=str(error), where=folder) from error
     return ClipScorer(

@@ -1,0 +1,100 @@
+"""Training of the laptop's judges: resumed after a kill, kept in float16, ready for the scorers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.model.micro import micro_tokenizer
+
+from polite_flamingo.io import read_json
+from polite_flamingo.laptop import adapters, image_text
+from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, fine_tune
+from polite_flamingo.model.image_text import Projections, load_projections, save_projections
+from polite_flamingo.model.origins import materialise
+
+LABELS = ("contradiction", "entailment", "neutral")
+PAIRS = [("a red circle", "a circle", 1), ("a red circle", "no circle", 0), ("a red circle", "a dog", 2)] * 4
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = micro_tokenizer()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def _train(encoder: Path, state: Path, steps: int = 0) -> Judge:
+    recipe = AdapterRecipe(rank=2, learning_rate=1e-2, batch=4, steps=steps)
+    judge = Judge(encoder, LABELS, recipe, "cpu", seed=1)
+
+    def loss(logits: Any, pairs: Any) -> torch.Tensor:
+        labels = torch.tensor([label for _, _, label in pairs])
+        return torch.nn.functional.cross_entropy(logits([(a, b) for a, b, _ in pairs]), labels)
+
+    fine_tune(judge, [PAIRS, PAIRS], loss, lambda pair: len(pair[0]), recipe, state, seed=1)
+    return judge
+
+
+def test_a_killed_training_ends_as_an_unbroken_one_and_its_adapter_becomes_the_plain_model(
+    tmp_path: Path, encoder: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    whole = _train(encoder, tmp_path / "whole.pt")
+    _train(encoder, tmp_path / "broken.pt", steps=2)
+    judge = _train(encoder, tmp_path / "broken.pt")
+    assert all(torch.equal(tensor, judge.learned[name]) for name, tensor in whole.learned.items())
+
+    judge.round()
+    logits = judge.measure([(a, b) for a, b, _ in PAIRS])
+    judge.save(tmp_path / "adapter", f"local:{encoder}")
+    config = read_json(tmp_path / "adapter" / "adapter_config.json")
+    assert config["base_model_name_or_path"] == f"local:{encoder}"
+    materialise(f"local:{tmp_path / 'adapter'}", "nli", tmp_path / "merged")
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    inputs = judge.tokenizer([a for a, _, _ in PAIRS], [b for _, b, _ in PAIRS], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        assert torch.allclose(merged(**inputs).logits, logits, atol=1e-5)
+    assert merged.config.id2label == dict(enumerate(LABELS))
+
+
+def test_projections_learn_which_caption_is_whose_and_are_kept_in_float16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_text, "SAVE_EVERY", 10)
+    torch.manual_seed(0)
+    paths = tuple(f"{i}.jpg" for i in range(6))
+    captioned = image_text.Captioned(paths, tuple((f"true {p}",) for p in paths), tuple((f"false {p}",) for p in paths))
+    maps = {path: torch.randn(4, image_text.CHANNELS).half() for path in paths}
+    texts = [text for group in (captioned.texts, captioned.swapped) for own in group for text in own]
+    rows, embeddings = {text: row for row, text in enumerate(texts)}, torch.randn(len(texts), 8)
+
+    def train(steps: int, state: str) -> Projections:
+        torch.manual_seed(1)
+        heads = Projections(8, width=16, heads=2, tokens=4)
+        recipe = image_text.ContrastiveRecipe(steps=steps, batch=6, learning_rate=1e-2, width=16)
+        image_text._fit(heads, captioned, maps, embeddings, rows, recipe, tmp_path / state, "cpu")
+        return heads
+
+    heads = train(40, "state.pt")
+    save_projections(heads, tmp_path / "clip", text="local:text", tower="pypi:tower", image_size=224)
+    figures = image_text.measure_image_text(
+        load_projections(tmp_path / "clip"), captioned, maps, embeddings, rows, "cpu"
+    )
+    assert figures["auc"] > 0.9 and figures["swapped_below"]["value"] == 1
+    resumed = train(40, "state.pt")  # from the last checkpoint
+    for name, tensor in heads.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_an_interval_is_wilsons() -> None:
+    found = adapters.share([True] * 8 + [False] * 2)
+    assert found == {"value": 0.8, "low": 0.4902, "high": 0.9433, "n": 10}
