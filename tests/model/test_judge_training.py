@@ -21,12 +21,13 @@ PAIRS = [("a red circle", "a circle", 1), ("a red circle", "no circle", 0), ("a 
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import BertConfig, BertModel
 
     tokenizer = micro_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "base")
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     return tmp_path / "base"
 

@@ -16,7 +16,14 @@ from torch.nn import functional
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json, write_json
-from polite_flamingo.model.efficientnet import CHANNELS, MEAN, STD, EfficientNetLite, EfficientNetLiteConfig, read_efficientnet
+from polite_flamingo.model.efficientnet import (
+    CHANNELS,
+    MEAN,
+    STD,
+    EfficientNetLite,
+    EfficientNetLiteConfig,
+    read_efficientnet,
+)
 
 CONFIG = "image_text.json"
 HEADS = "projections.safetensors"

@@ -185,16 +185,17 @@ def join_encoders(source: Path, folder: Path) -> None:
     write_json(folder / "preprocessor_config.json", image_text.preprocessing(config["image_size"]))
 
 
-def verify_packaged(name: str, root: Path = PACKAGED) -> None:
+def verify_packaged(name: str, root: Path | None = None) -> None:
     """Compare the shipped files of a model with the hashes written when it was trained.
 
     Args:
         name: Of the model.
-        root: Folder of the shipped models, with their ``manifest.json``.
+        root: Folder of the shipped models, with their ``manifest.json``; None: `PACKAGED`.
 
     Raises:
         ModelError: a file is missing or altered.
     """
+    root = root or PACKAGED
     manifest = read_json(root / "manifest.json")
     if name not in manifest["files"]:
         raise ModelError("no such packaged model", value=name, next_step=did_you_mean(name, manifest["files"]))
@@ -206,7 +207,7 @@ def verify_packaged(name: str, root: Path = PACKAGED) -> None:
                 "a shipped weight file is not the one that was trained",
                 value=actual,
                 where=path,
-                next_step="reinstall the package, or train anew with `make backbones`",
+                next_step="reinstall the package, or train anew with `make backbones` or `make laptop-models`",
             )
 
 
