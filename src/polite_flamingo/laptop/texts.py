@@ -168,7 +168,7 @@ def responses(root: Path) -> list[Inquiry]:
     for record in read_lines(root / "image_text_only/stablellava_sample.jsonl.gz"):
         asked = record["question"].replace("<image>", "").strip()
         found.append(Inquiry(None, asked, "", "stablellava", (record["answer"].strip(),)))
-    return found
+    return [response for response in found if response.image is None or (root / response.image).is_file()]
 
 
 def _vqa(root: Path) -> Iterator[Inquiry]:
