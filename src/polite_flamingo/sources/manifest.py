@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import hash_file, write_json
+from polite_flamingo.sources.forms.files import contents
 from polite_flamingo.sources.selection import Selection
 
 
@@ -31,7 +32,8 @@ def write_manifest(root: Path, folders: Iterable[str], path: Path, *, hint: str 
         raise DataError("the data root does not exist", value=str(root), next_step=hint)
     missing = [folder for folder in folders if not (root / folder).is_dir()]
     if missing:
-        raise DataError("the data root lacks dataset folders", value=missing, where=root, next_step=hint)
+        step = f"name those that are there, or {hint}; there are {contents(root)}"
+        raise DataError("the data root lacks dataset folders", value=missing, where=root.absolute(), next_step=step)
     base = root.resolve()
     files = {
         file.relative_to(root).as_posix(): file

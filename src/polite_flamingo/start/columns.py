@@ -86,6 +86,13 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
         raise NoAnswersError(
             "no column can be told to hold the answers", value=known, where=folder, next_step="--column answer=NAME"
         )
+    if "question" not in parts and not pictures:
+        raise DataError(
+            "no column can be told to hold questions or images, and answers alone are no task",
+            value=known,
+            where=folder,
+            next_step="--column question=NAME or --column image=NAME",
+        )
     found = Columns()
     found.notes += [
         f"{column!r} holds addresses, and none is fetched: if they are the images, save the files and name them"

@@ -18,6 +18,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Reasons, Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
+from polite_flamingo.sources.forms.files import contents as listed
 from polite_flamingo.sources.forms.files import open_file
 from polite_flamingo.sources.forms.interchange import NOT_RECORDS
 from polite_flamingo.sources.forms.mapping import FILE
@@ -91,8 +92,9 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
             below = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
             found = [item for child in below for item in _folder(child, named)]
     else:
-        beside = sorted(child.name for child in path.parent.iterdir())[:8] if path.parent.is_dir() else []
-        raise DataError("there is no such folder or file", value=str(path), next_step=f"there are {beside}")
+        base = next(parent for parent in path.parents if parent.is_dir())
+        hint = f"in {base} there are {listed(base)}; a dataset of the hub is fetched first (hf download)"
+        raise DataError("there is no such folder or file", value=str(path), next_step=hint)
     if not found:
         raise DataError(
             "no reader fits what lies here",
@@ -251,14 +253,15 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
             continue
         separator = _separator(file) if _kind(file) in (".csv", ".tsv") else None
         try:
-            rows = _rows(read_rows("table", folder, file, RowLayout(separator=separator)))
+            looked = list(islice(read_rows("table", folder, file, RowLayout(separator=separator)), LOOKED_AT))
         except DataError:
             if len(files) == 1:
                 raise
             continue  # a list of something else, as package.json
+        rows = _rows(iter(looked))
         if not rows:
             if len(files) == 1:
-                raise DataError("file has no rows", where=file, next_step="write a header and a row for each record")
+                raise _without_rows(file, [row for _, row in looked if isinstance(row, Reject)])
             continue
         form = next((name for name, keys in FORMS if keys <= set(rows[0])), None)
         if form is not None and (_kind(file) != ".parquet" or form == FORMS[0][0]):
@@ -303,6 +306,14 @@ def _table(folder: Path, parts: Sequence[_TableFile], named: Mapping[str, str] |
 
 def _rows(numbered: Iterator[tuple[Any, Any]]) -> list[dict[str, Any]]:
     return [row for _, row in islice(numbered, LOOKED_AT) if isinstance(row, dict) and not isinstance(row, Reject)]
+
+
+def _without_rows(file: Path, rejects: Sequence[Reject]) -> DataError:
+    if not rejects:
+        return DataError("file has no rows", where=file, next_step="write a header and a row for each record")
+    reasons = "".join(f"\n    {line}" for line in Reasons(rejects).lines())
+    hint = "save it as UTF-8 (in a spreadsheet `CSV UTF-8`), with as many fields in each row as in the first"
+    return DataError(f"none of the first {len(rejects)} rows can be read:{reasons}", where=file, next_step=hint)
 
 
 def _kind(file: Path) -> str:

@@ -174,6 +174,9 @@ def test_an_image_in_base64_is_one(tmp_path: Path) -> None:
     table(folder / "a.csv", [("A box.", text), ("A box.", f"data:image/png;base64,{text}")], ("caption", "picture"))
     samples, rejects = read(folder)
     assert rejects == [] and {sample.images[0].path.split("/")[0] for sample in samples} == {"derived"}
+    table(folder / "a.csv", [("A box.", text), ("A box.", "bm9wZW5v" * 99)], ("caption", "image"))
+    samples, (reject,) = read(folder)
+    assert len(samples) == 1 and reject.reason == "image path is none that a file can have", "and no crash"
 
 
 def test_a_column_that_cannot_be_told_is_asked_for(
@@ -230,7 +233,13 @@ def test_a_folder_that_no_reader_fits_is_told_by_what_is_in_it(tmp_path: Path) -
     (tmp_path / "photos" / "a.csv").write_text("question,answer\n")
     with pytest.raises(DataError, match="file has no rows"):
         recognise(tmp_path / "photos")
-    with pytest.raises(DataError, match=r"no such folder or file(?s:.*)photos"):
-        recognise(tmp_path / "photo")
+    (tmp_path / "photos" / "a.csv").write_text("question,answer\nQu'est-ce?,thé\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"1 x row is not valid UTF-8 \(a.csv, row 2(?s:.*)save it as UTF-8"):
+        recognise(tmp_path / "photos")
+    (tmp_path / "photos" / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"answers alone are no task(?s:.*)--column question=NAME"):
+        recognise(tmp_path / "photos")
+    with pytest.raises(DataError, match=r"no such folder or file(?s:.*)there are photos/"):
+        recognise(tmp_path / "photo" / "deeper")
     with pytest.raises(DataError, match=r"hf download --repo-type dataset me/birds --local-dir birds; then init birds"):
         recognise(Path("hub:me/birds"))

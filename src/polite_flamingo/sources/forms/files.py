@@ -39,8 +39,8 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
         raise DataError(
             "dataset folder does not exist",
             value=folder,
-            where=root,
-            next_step=f"put the official files there; there are {contents(root)}",
+            where=root.absolute(),
+            next_step=f"name one that is there, or put it there; there are {contents(root)}",
         )
     try:
         files = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
@@ -52,14 +52,14 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
             "no annotation file found",
             value=list(patterns),
             where=base,
-            next_step=f"put the official files there or name another split; there are {contents(base)}",
+            next_step=f"put the files there, or name those that are (split or file); there are {contents(base)}",
         )
     return files
 
 
 def contents(folder: Path) -> str:
     """What lies in a folder, to say so where something is looked for in vain: names, pictures only counted."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
     pictures = [path for path in found if path.suffix.lower() in IMAGE_FORMATS]
     names = [f"{path.name}/" if path.is_dir() else path.name for path in found if path not in pictures]
     more = [f"{len(names) - LISTED} more"] if len(names) > LISTED else []

@@ -152,7 +152,8 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
         try:
             header = list(layout.header or next(reader, []))
             if len(set(header)) < len(header):
-                raise DataError("a column's name stands twice in the header", value=header, where=path)
+                twice = "rename one of them in the first line"
+                raise DataError("a column's name stands twice in the header", value=header, where=path, next_step=twice)
             for row in reader:
                 if row:
                     yield reader.line_num, _to_dict(source, where, reader.line_num, header, row)

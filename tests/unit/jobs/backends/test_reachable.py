@@ -10,6 +10,7 @@ import pytest
 from tests.unit.cases import case
 
 from polite_flamingo.errors import ModelError
+from polite_flamingo.jobs.backends.chat_client import EndpointDownError
 from polite_flamingo.jobs.backends.reachable import require_endpoint
 
 
@@ -34,6 +35,15 @@ def test_what_is_no_endpoint_is_refused_with_what_it_says(monkeypatch: pytest.Mo
             require_endpoint("openai:http://localhost#m")
         assert all(words in str(error.value) for words in told), str(error.value)
         assert len(str(error.value)) < 500 and "secret" not in str(error.value)
+
+
+def test_nobody_there_is_told_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(url: str, **_: Any) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused")
+
+    monkeypatch.setattr(httpx, "get", get)
+    with pytest.raises(EndpointDownError, match=r"Connection refused(?s:.*)start its server(?s:.*)nothing was done"):
+        require_endpoint("openai:http://localhost:9/v1#m")
 
 
 def test_a_model_that_is_not_listed_is_told_with_those_that_are(
