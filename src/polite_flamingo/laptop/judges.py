@@ -84,4 +84,14 @@ def _train(
     train(data_root, out, work, device=device, recipe=replace(recipe, **changes), base=base)
 
 
-VERBS = (nli, reward, image_text)
+@click.command("ship")
+@click.option("--out", type=FOLDER, default=Path("models/laptop"), help="Where the trained judges lie.")
+def ship_judges(out: Path) -> None:
+    """Put the trained judges below the package, with their cards and hashes."""
+    from polite_flamingo.laptop.ship import ship
+
+    for name, figures in ship(out)["figures"].items():
+        click.echo(f"{name}: {figures['held_out']}")
+
+
+VERBS = (nli, reward, image_text, ship_judges)

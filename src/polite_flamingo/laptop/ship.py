@@ -1,0 +1,154 @@
+"""Put trained judges below the package: weights, model cards and a manifest with figures and the hash of every file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polite_flamingo.errors import ModelError
+from polite_flamingo.io import hash_file, publishing, read_json, write_atomic, write_json
+from polite_flamingo.model.origins import LAPTOP
+
+SOURCES = {
+    "esnli": "e-SNLI dev (permission notice in MIT form; premises are Flickr30k captions)",
+    "esnlive": "e-SNLI-VE dev and test on Flickr8k photographs (none stated)",
+    "sick": "SICK train and trial (none stated)",
+    "vqa": "VQA v2 val yes/no questions (none stated)",
+    "vqa_x": "VQA-X val and test (none stated)",
+    "okvqa": "OK-VQA val (repository MIT)",
+    "aokvqa": "A-OKVQA val (Apache-2.0)",
+    "daquar": "DAQUAR (repository Apache-2.0)",
+    "vquanda": "VQuAnDa train and ParaQA (CC BY 4.0)",
+    "qadialog": "QADialog's crowd-chosen answers (none stated; SQuAD CC BY-SA 4.0)",
+    "qadialog_ratings": "QADialog's crowd ratings (none stated)",
+    "hh_rlhf": "hh-rlhf harmless-base test (MIT)",
+    "preferences": "LLaMA-Factory's DPO and KTO examples (Apache-2.0), OpenAssistant ranks (Apache-2.0)",
+    "politeness": "Stanford politeness corpus, Wikipedia (none stated)",
+    "descriptions": "StableLLaVA descriptions (Apache-2.0), FOHE's rewritten captions (none stated)",
+    "captions": "COCO captions on val2014 photographs (annotations by the COCO Consortium; photographs have Flickr "
+    "licences), Flickr8k (photographs for non-commercial research and education)",
+}
+ANSWERS = ("vqa", "vqa_x", "okvqa", "aokvqa", "daquar", "vquanda", "qadialog")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCard:
+    """What a model card says beside the figures."""
+
+    title: str
+    what: str
+    base: str
+    sources: tuple[str, ...]
+    limits: str
+
+
+MPNET_BASE = "all-mpnet-base-v2 (Apache-2.0), from five PyPI packages"
+CARDS = {
+    "nli": JudgeCard(
+        "NLI judge",
+        "A LoRA adapter and a three-way head that tell contradiction, entailment and neutral apart; for column `nli`.",
+        MPNET_BASE,
+        ("esnli", "esnlive", "sick", *ANSWERS),
+        "English; short premises (128 tokens in training). Wrong and neutral answers are made by rule from right ones: "
+        "finer errors than another answer of the same type are rare in training. DAQUAR's answers have synonyms that "
+        "count as wrong.",
+    ),
+    "reward": JudgeCard(
+        "Reward model",
+        "A LoRA adapter with one output: how full, fluent and friendly a response is; for `reward` and `reward_raw`.",
+        MPNET_BASE,
+        ("hh_rlhf", "preferences", "qadialog_ratings", "politeness", "descriptions", *ANSWERS),
+        "English. It prefers whole, courteous sentences; it hardly knows whether an answer is true, and on hh-rlhf it "
+        "is little better than chance, as small models are. No filter uses it.",
+    ),
+    "clip": JudgeCard(
+        "Image-text scorer",
+        "Projections from an image tower and a sentence encoder into one space, in CLIP's place; `clip_logits` are 100 "
+        "times a cosine. Use `score.clip_mode: fixed`, and a `paragraphs.min_clip_logit` near the threshold below, "
+        "which keeps 95 % of the true captions of the validation part: the paper's 17.0 is CLIP's.",
+        f"{MPNET_BASE}; EfficientNet-Lite2 (Apache-2.0), from PyPI",
+        ("captions",),
+        "Everyday photographs of COCO and Flickr kind, the whole picture squeezed to 224 x 224. It finds captions of "
+        "another photograph, not every wrong detail: one swapped object in a caption is seen in the share given below.",
+    ),
+}
+
+
+def ship(out: Path, folder: Path = LAPTOP) -> dict[str, Any]:
+    """Copy the judges trained below `out` to `folder` and write their cards and the manifest anew.
+
+    Args:
+        out: Folder with ``nli``, ``reward``, ``clip`` or some of them, and their figures as JSON files.
+        folder: Of the shipped models; others that lie there stay.
+
+    Returns:
+        The manifest: figures and the hash of every file by model.
+
+    Raises:
+        ModelError: nothing was trained there.
+    """
+    found = [name for name in CARDS if (out / name).is_dir() and (out / f"{name}.json").is_file()]
+    if not found:
+        raise ModelError("no trained judge", where=out, next_step="train one: polite_flamingo.laptop.train nli")
+    folder.mkdir(parents=True, exist_ok=True)
+    present = folder / "manifest.json"
+    manifest = read_json(present) if present.is_file() else {"figures": {}, "files": {}}
+    for name in found:
+        figures = read_json(out / f"{name}.json")
+        with publishing(folder / name) as staging:
+            shutil.copytree(out / name, staging, dirs_exist_ok=True)
+            write_atomic(staging / "README.md", render_judge_card(CARDS[name], figures))
+        files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+        manifest["files"][name] = {path.relative_to(folder / name).as_posix(): hash_file(path) for path in files}
+        manifest["figures"][name] = figures
+    write_json(present, manifest)
+    return dict(manifest)
+
+
+def render_judge_card(card: JudgeCard, figures: Mapping[str, Any]) -> str:
+    """The model card, Markdown with the head that the Hugging Face hub reads."""
+    rows = [
+        f"| {name} | {_figure(figures['held_out'][name])} | {_figure(value)} |"
+        for name, value in figures["validation"].items()
+        if name in figures["held_out"]
+    ]
+    sources = "\n".join(f"- {SOURCES[name]}" for name in card.sources)
+    return f"""---
+library_name: polite-flamingo
+license: other
+---
+
+# {card.title}
+
+{card.what}
+
+Base: {card.base}; frozen, not in this folder. Trained in {figures["ran"]["steps"]} steps of
+`python -m polite_flamingo.laptop.train`, weights in float16.
+
+## Figures
+
+On photographs and questions that training never saw; with 95 % intervals. Nothing was chosen on the held-out part.
+
+| what | held out | validation |
+|---|---|---|
+{chr(10).join(rows)}
+
+## Data, with the licences stated at their sources
+
+{sources}
+
+No picture and no text of them is in this folder. Some are for research alone: look at them before any other use.
+
+## Limits
+
+{card.limits}
+"""
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f}, {value['n']})"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
