@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 @click.option("--sts", metavar="MODEL", help="real: sentence encoder (default: MiniLM from PyPI)")
 @click.option("--nli", metavar="MODEL", help="real: NLI model (default: trained on DATA_ROOT/nli)")
 @click.option("--clip", metavar="MODEL", help="real: CLIP model (default: none)")
+@click.option("--learn", type=FILE, metavar="FILE", help="train the learned filter on these records and write it")
 @click.option("--page", type=FILE, metavar="FILE", help="Markdown page whose tables and plots are written anew")
 @as_json
 @click.pass_obj
@@ -63,6 +64,7 @@ def calibrate(
     max_corrupted: float,
     min_clean: float,
     prevalence: float | None,
+    learn: Path | None,
     page: Path | None,
     as_json: bool,
     **origins: str | None,
@@ -80,6 +82,8 @@ def calibrate(
         if file is not None:
             existing_file(file, f"--{name}")
     chosen = {name: _origin(name, model) for name, model in origins.items() if model}
+    if learn is not None and len(parts) > 1:
+        raise ConfigError("the learned filter is trained on one kind of records", value=parts, next_step="name one")
     parts = tuple(dict.fromkeys(parts or (["labels"] if labels else ["world"])))
     _check(parts, labels)
     settings = StudySettings(max_corrupted, min_clean, prevalence, params.evaluate.bootstrap_samples, params.seed)
@@ -91,8 +95,20 @@ def calibrate(
         for part in parts:
             records, provenance = _records(part, params, labels, chosen)
             reports[part] = {**measure(part, records, paper, profile, settings), **provenance}
+            if learn is not None:
+                reports[part]["learned"] = _learn(learn, records, reports[part]["prevalence"], min_clean)
             write_calibration(part, reports[part], params.reports / "calibration", markdown=page, tracker=tracker)
     show(reports, lambda all_parts: "\n\n".join(f"{part}\n{summary(one)}" for part, one in all_parts.items()), as_json)
+
+
+def _learn(file: Path, records: list[LabelledRecord], prevalence: float, min_clean: float) -> dict[str, Any]:
+    """Train the learned filter, write it to `file` and return what was measured."""
+    from polite_flamingo.calibrate.learned import learn, write_learned
+    from polite_flamingo.calibrate.verdicts import LabelledTable
+
+    learned = learn(LabelledTable.of(records), prevalence, min_clean)
+    write_learned(file, learned)
+    return {"file": str(file), "max_risk": learned["max_risk"], "measured": learned["measured"]}
 
 
 def paper_thresholds(params: Params) -> FilterSettings:

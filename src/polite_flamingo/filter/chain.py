@@ -20,6 +20,7 @@ from polite_flamingo.filter.columns import ScoreBatch, Verdicts
 from polite_flamingo.filter.contradiction import ContradictionFilter
 from polite_flamingo.filter.judge import JudgeAnswerFilter, JudgeSupportFilter
 from polite_flamingo.filter.leaked_boxes import LeakedBoxesFilter
+from polite_flamingo.filter.learned import LearnedFilter
 from polite_flamingo.filter.length import LengthFilter
 from polite_flamingo.filter.near_duplicates import NearDuplicateFilter
 from polite_flamingo.filter.numbers import NumbersFilter
@@ -85,7 +86,7 @@ class FilterSettings(Settings):
     repetition: RepetitionFilter = Field(RepetitionFilter(), description="ours: share of words in repeated 4-grams")
     leaked_boxes: LeakedBoxesFilter = Field(LeakedBoxesFilter(), description="ours: bounding boxes left in a rewrite")
     unsupported_objects: UnsupportedObjectsFilter = Field(
-        UnsupportedObjectsFilter(), description="the last seven: ours, beyond the paper, off while null or false"
+        UnsupportedObjectsFilter(), description="the last eight: ours, beyond the paper, off while null or false"
     )
     numbers: NumbersFilter = Field(NumbersFilter(), description="numbers that annotation and rewrite do not share")
     judge: JudgeSupportFilter = Field(JudgeSupportFilter(), description="statements that score.judge finds supported")
@@ -93,6 +94,7 @@ class FilterSettings(Settings):
         JudgeAnswerFilter(), description="answers that score.judge finds to be others than the annotated ones"
     )
     yes_no: YesNoFilter = Field(YesNoFilter(), description="yes where the annotation says no, or the other way round")
+    learned: LearnedFilter = Field(LearnedFilter(), description="probability of an error by a model of all scores")
     near_duplicates: NearDuplicateFilter = Field(
         NearDuplicateFilter(), description="MinHash similarity of answers within a source"
     )
@@ -128,6 +130,7 @@ class FilterSettings(Settings):
             self.judge,
             self.judge_answer,
             self.yes_no,
+            self.learned,
             *(kind(**self.plugins.get(name, {})) for name, kind in PLUGGED.items()),
         )
 

@@ -109,6 +109,7 @@ def by_hand(record: Rewrite, now: FilterSettings) -> dict[str, tuple[float | Non
         "judge_supported": (supported, None in (supported, low) or supported >= low),
         "judge_other_answer": at_most("judge_other_answer", 0 if now.judge_answer.reject_other else None),
         "yes_no_flipped": at_most("yes_no_flipped", 0 if now.yes_no.reject_flipped else None),
+        "learned": (None, True),  # no model: tests/unit/calibrate/test_learned.py
     }
 
 

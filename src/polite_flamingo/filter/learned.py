@@ -1,0 +1,180 @@
+"""A learned filter: the probability of an error by a logistic model of all scores; ours, off by default.
+
+``calibrate --learn FILE`` trains it on labelled records (`calibrate/learned.py`) and writes its numbers as JSON, which
+people can read: of each feature a centre, a scale and a weight. A feature that does not apply to a record adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from polite_flamingo.errors import ConfigError
+from polite_flamingo.filter.columns import ScoreBatch, Verdicts
+from polite_flamingo.io import read_json
+from polite_flamingo.records import Task
+from polite_flamingo.scorers.nli import LABELS
+from polite_flamingo.settings import Settings, Share
+
+if TYPE_CHECKING:
+    from polite_flamingo.filter.columns import Floats
+
+MOST = 4.0  # standard deviations that a feature counts at most
+SHOWN = 3  # features named in a reason
+
+
+def _column(name: str) -> Callable[[ScoreBatch], Floats]:
+    return lambda batch: batch.number(name)
+
+
+def _log_words(batch: ScoreBatch) -> Floats:
+    import numpy as np
+
+    return np.log1p(batch.number("words"))
+
+
+def _task(name: str) -> Callable[[ScoreBatch], Floats]:
+    return lambda batch: getattr(batch, name).astype("float64")
+
+
+def _paragraphs(lowest: bool) -> Callable[[ScoreBatch], Floats]:
+    """The lowest or the mean image-text score of the paragraphs."""
+
+    def of(batch: ScoreBatch) -> Floats:
+        import numpy as np
+
+        lists = batch.numbers("clip_logits")
+        rows = np.flatnonzero(lists.lengths)
+        found = np.full(len(batch), np.nan)
+        if len(rows):
+            starts = lists.starts[rows]
+            sums = (np.minimum if lowest else np.add).reduceat(lists.values, starts)
+            found[rows] = sums if lowest else sums / lists.lengths[rows]
+        return found
+
+    return of
+
+
+def _nli(label: str) -> Callable[[ScoreBatch], Floats]:
+    """By how much the logit of a label leads the others."""
+
+    def of(batch: ScoreBatch) -> Floats:
+        import numpy as np
+
+        lists, index = batch.numbers("nli"), LABELS.index(label)
+        rows = np.flatnonzero(lists.lengths == len(LABELS))
+        found = np.full(len(batch), np.nan)
+        logits = lists.values[lists.starts[rows, None] + np.arange(len(LABELS))]
+        found[rows] = logits[:, index] - np.delete(logits, index, axis=1).max(axis=1)
+        return found
+
+    return of
+
+
+FEATURES: Mapping[str, Callable[[ScoreBatch], Floats]] = {
+    "words": _log_words,
+    "repeated_share": _column("repeated_share"),
+    "boxes": _column("boxes"),
+    "rouge_l": _column("rouge_l"),
+    "sts": _column("sts"),
+    "nli_contradiction": _nli("contradiction"),
+    "nli_entailment": _nli("entailment"),
+    "clip_lowest": _paragraphs(lowest=True),
+    "clip_mean": _paragraphs(lowest=False),
+    "unsupported_objects": _column("unsupported_objects"),
+    "numbers_changed": _column("numbers_changed"),
+    "yes_no_flipped": _column("yes_no_flipped"),
+    "judge_supported": _column("judge_supported"),
+    "caption": _task("captions"),
+    "question": _task("questions"),
+}
+
+
+class LearnedModel(Settings):
+    """The numbers of a trained model.
+
+    Args:
+        intercept: Log-odds of an error of a record without any remarkable score.
+        features: Name -> centre, scale and weight.
+    """
+
+    intercept: float
+    features: dict[str, tuple[float, float, float]]
+
+    def parts(self, batch: ScoreBatch) -> dict[str, Floats]:
+        """What each feature adds to the log-odds of an error; shape (rows,)."""
+        import numpy as np
+
+        return {
+            name: np.nan_to_num(weight * np.clip((FEATURES[name](batch) - centre) / scale, -MOST, MOST))
+            for name, (centre, scale, weight) in self.features.items()
+        }
+
+    def risk(self, batch: ScoreBatch) -> Floats:
+        """Probability of an error."""
+        import numpy as np
+
+        total = np.full(len(batch), self.intercept)
+        for part in self.parts(batch).values():
+            total = total + part
+        return 1 / (1 + np.exp(-total))
+
+
+class LearnedFilter(Settings):
+    """Looks at the probability that a rewrite is wrong, by a model trained on labelled records."""
+
+    inline: ClassVar[bool] = True
+    name: ClassVar[str] = "learned"
+    title: ClassVar[str] = "Learned"
+    axis: ClassVar[str] = "Probability of an error, by a logistic model of all scores"
+
+    model: str | None = Field(None, description="ours; file that `calibrate --learn` wrote; null: off")
+    max_risk: Share | None = Field(None, description="ours; largest probability of an error; null: rejects nothing")
+
+    def threshold(self, task: Task) -> float | None:
+        """Largest probability that passes."""
+        return self.max_risk if self.model is not None else None
+
+    def judge(self, batch: ScoreBatch) -> Verdicts:
+        """Reject a probability above the threshold.
+
+        Raises:
+            ConfigError: the model cannot be read.
+        """
+        import numpy as np
+
+        if self.model is None:
+            return Verdicts(np.full(len(batch), np.nan), np.zeros(len(batch), dtype=bool))
+        score = read_model(self.model).risk(batch)
+        return Verdicts(score, score > (1.0 if self.max_risk is None else self.max_risk))
+
+    def reason(self, batch: ScoreBatch, row: int) -> str:
+        """Why a row is rejected: its probability, and what adds most to it."""
+        model = read_model(str(self.model))
+        parts = {name: float(part[row]) for name, part in model.parts(batch).items()}
+        most = sorted(parts, key=parts.__getitem__, reverse=True)[:SHOWN]
+        named = ", ".join(f"{name} {parts[name]:+.1f}" for name in most)
+        return f"{self.name}: probability of an error {model.risk(batch)[row]:.2f} above {self.max_risk}: {named}"
+
+
+@lru_cache(maxsize=4)
+def read_model(file: str) -> LearnedModel:
+    """A model that `calibrate --learn` wrote.
+
+    Raises:
+        ConfigError: there is none, or it is of another version.
+    """
+    step = "write one: polite-flamingo calibrate real --learn FILE"
+    if not Path(file).is_file():
+        raise ConfigError("no such model of a learned filter", value=file, where="filter.learned.model", next_step=step)
+    try:
+        model = LearnedModel(**read_json(Path(file))["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError("no model of a learned filter", value=str(error)[:200], where=file, next_step=step) from error
+    if unknown := sorted(set(model.features) - set(FEATURES)):
+        raise ConfigError("the learned filter knows no such feature", value=unknown, where=file, next_step=step)
+    return model
