@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 YAML_HINT = "mend that line: indent by spaces, and put text that holds `: ` or `#`, or begins with * & { [ %, in quotes"
 
@@ -21,7 +22,7 @@ class PoliteFlamingoError(Exception):
     def __init__(self, what: str, *, value: object = None, where: object = None, next_step: str | None = None) -> None:
         self.what = what
         self.value = value
-        self.where = None if where is None else str(where)
+        self.where = None if where is None else str(Path.cwd() if str(where) == "." else where)
         self.next_step = next_step
         parts = [what]
         if value is not None:

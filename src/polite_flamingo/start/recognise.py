@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import tempfile
@@ -32,6 +33,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 BESIDE = 200  # other folders in which images may lie
 HUB = "hub:"  # how a dataset of the Hugging Face hub is written elsewhere
 LOOKED_AT = 1000  # rows from which a table's columns are guessed
+OBJECT_BYTES = 64 * 1024 * 1024  # of a JSON object that is looked into for the key of its rows
 SHOWN = 80  # characters of a text
 TO_DO = "to do: "  # how a note begins without which nothing goes on
 TRIED = 5  # rows that a reader is tried on
@@ -238,11 +240,11 @@ def _saved(folder: Path, named: Mapping[str, str] | None) -> Found:
 
 @dataclass(frozen=True, slots=True)
 class _TableFile:
-    """A file, its first rows, and what stands between its fields where the name does not say it."""
+    """A file, its first rows, and what its name does not say of them."""
 
     path: str
     rows: list[dict[str, Any]]
-    separator: str | None
+    layout: RowLayout
 
 
 def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None) -> list[Found]:
@@ -251,9 +253,9 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
     for file in files:
         if file.name in NOT_RECORDS:
             continue
-        separator = _separator(file) if _kind(file) in (".csv", ".tsv") else None
+        layout = RowLayout(key=_key_of_rows(file), separator=_separator(file))
         try:
-            looked = list(islice(read_rows("table", folder, file, RowLayout(separator=separator)), LOOKED_AT))
+            looked = list(islice(read_rows("table", folder, file, layout), LOOKED_AT))
         except DataError:
             if len(files) == 1:
                 raise
@@ -267,8 +269,8 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
         if form is not None and (_kind(file) != ".parquet" or form == FORMS[0][0]):
             return [Found(form, folder, (ALL,), catalogue()[form].title)]
         columns = sorted({str(key) for row in rows for key in row})
-        part = _TableFile(file.relative_to(folder).as_posix(), rows, separator)
-        tables.setdefault((separator or "", *columns), []).append(part)
+        part = _TableFile(file.relative_to(folder).as_posix(), rows, layout)
+        tables.setdefault((layout.separator or "", layout.key or "", *columns), []).append(part)
     found: list[Found] = []
     problem: DataError | None = None
     for parts in tables.values():
@@ -296,8 +298,8 @@ def _table(folder: Path, parts: Sequence[_TableFile], named: Mapping[str, str] |
         ]
     patterns = sorted(set(patterns))
     files: dict[str, Any] = {"file": patterns[0] if len(patterns) == 1 else patterns}
-    if parts[0].separator:
-        files["separator"] = parts[0].separator
+    layout = parts[0].layout
+    files |= {name: value for name, value in (("rows", layout.key), ("separator", layout.separator)) if value}
     more = "more than " if any(len(part.rows) == LOOKED_AT for part in parts) else ""
     names = f"{', '.join(paths[:3])}{' …' if len(paths) > 3 else ''}"
     what = f"{names}: {more}{len(rows)} rows, columns {', '.join(map(str, rows[0]))}"
@@ -320,8 +322,28 @@ def _kind(file: Path) -> str:
     return Path(file.name.removesuffix(".gz")).suffix.lower()
 
 
+def _key_of_rows(file: Path) -> str | None:
+    """The only key of a JSON object that holds a list of objects, and not the turns of one record."""
+    if _kind(file) != ".json" or file.stat().st_size > OBJECT_BYTES:
+        return None
+    with open_file(file) as raw:
+        try:
+            value = json.load(raw)
+        except (ValueError, EOFError, OSError, RecursionError):
+            return None  # JSON Lines, or what its reader will complain of
+    known = {key for _, keys in FORMS for key in keys}
+    lists = [
+        str(key)
+        for key, rows in (value.items() if isinstance(value, dict) else ())
+        if key not in known and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
+    ]
+    return lists[0] if len(lists) == 1 else None
+
+
 def _separator(file: Path) -> str | None:
-    """What stands between the fields of the first line, where it is not what the name says."""
+    """What stands between the fields of a table's first line, where it is not what the name says."""
+    if _kind(file) not in (".csv", ".tsv"):
+        return None
     usual = "\t" if _kind(file) == ".tsv" else ","
     with open_file(file) as raw:
         line = raw.readline(1 << 16).decode("utf-8-sig", "replace").rstrip("\r\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,9 @@ def test_a_folder_of_folders_is_looked_into_with_their_splits(tmp_path: Path) ->
         pq.write_table(pa.table(columns), tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet")
     for split in ("train", "val"):
         table(tmp_path / "csv" / f"{split}.csv", rows)
+    (tmp_path / "json").mkdir()
+    nested = {"version": 1, "data": [{"question": "How many?", "answer": "2"}]}
+    (tmp_path / "json" / "a.json").write_text(json.dumps(nested, indent=1))
     (tmp_path / "vsr").mkdir()  # named as a dataset's file, and not in its form
     (tmp_path / "vsr" / "train.jsonl").write_text('{"instruction": "Greet.", "output": "Hello."}\n')
     llava(tmp_path / "llava")
@@ -214,10 +218,12 @@ def test_a_folder_of_folders_is_looked_into_with_their_splits(tmp_path: Path) ->
     assert {name: (item.reader, item.splits) for name, item in found.items()} == {
         "csv": ("table", ("train", "val")),
         "hub": ("table", ("test", "train")),
+        "json": ("table", ("all",)),
         "llava": ("llava_json", ("all",)),
         "vsr": ("table", ("train",)),
     }
     assert "1 of the first 3 are dialogues" in "".join(first_look(found["llava"]))
+    assert [sample.response for sample in read(tmp_path / "json")[0]] == ["2"], "the rows under the only list"
     samples, rejects = read(tmp_path / "hub")
     assert rejects == [] and [sample.task for sample in samples] == ["caption"] * 2
     assert samples[0].extras["captions"] == ["Two boxes.", "Boxes."]
