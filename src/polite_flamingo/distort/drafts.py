@@ -89,7 +89,7 @@ class Drafts:
             "the journal holds no draft of this response",
             value=key,
             where=self._job.journal,
-            next_step="delete the folder and run the stage again",
+            next_step="delete the folder and start the same command again",
         )
 
 

@@ -99,7 +99,7 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise ModelError(
-                "trained weights are missing", value=name, where=folder, next_step="run the stage that trains them"
+                "trained weights are missing", value=name, where=folder, next_step="`polite-flamingo run` trains them"
             )
     config = read_json(folder / CONFIG)
     _check_base(bundle, config, folder)

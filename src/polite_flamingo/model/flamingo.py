@@ -122,7 +122,7 @@ def _load_base(folder: Path, resolution: int | None, attention: str) -> Flamingo
                 "model folder lacks a part",
                 value=name,
                 where=folder,
-                next_step="run the stage `backbones`, or give a folder written by save_flamingo",
+                next_step="`polite-flamingo run --until backbones`, or give a folder written by save_flamingo",
             )
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
     try:

@@ -176,7 +176,7 @@ def _of_folder(folder: Path) -> Blueprint:
                 "no Flamingo lies here, so its sizes are not known",
                 value=part.name,
                 where=folder,
-                next_step="run the stage `backbones`, or name another base",
+                next_step="`polite-flamingo run --until backbones`, or name another base",
             )
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
     return Blueprint(_language(folder / "lm"), _clip_config(folder / "vision"), config)

@@ -48,7 +48,9 @@ def accept(profile: str, reports: Path) -> tuple[Path, dict[str, int]]:
         if report is not None:
             accepted[gate], records[gate] = report["spreads"], report["records"]
     if not records:
-        raise DataError("no gate has run", where=reports / "checks", next_step="run `dvc repro check_pf1m`")
+        raise DataError(
+            "no gate has run", where=reports / "checks", next_step="run `polite-flamingo run --until check_pf1m`"
+        )
     write_atomic(path, _dumped(accepted))
     return path, records
 

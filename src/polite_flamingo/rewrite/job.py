@@ -100,7 +100,7 @@ class RewritingJob:
                     "the journal belongs to other samples",
                     value=(sample.id, outcome.id),
                     where=self.journal,
-                    next_step="delete it and run the stage again",
+                    next_step="delete it and start the same command again",
                 )
             yield sample, outcome
 

@@ -150,7 +150,7 @@ class ScoringJob:
                 "the journal belongs to other rewrites",
                 value=rewrite.id,
                 where=self.journals / column.name,
-                next_step="delete it and run the stage again",
+                next_step="delete it and start the same command again",
             )
         return outcome
 

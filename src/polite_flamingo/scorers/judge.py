@@ -230,7 +230,7 @@ class JudgingJob:
                     "the journal belongs to other rewrites",
                     value=rewrite.id,
                     where=self.journal,
-                    next_step="delete it and run the stage again",
+                    next_step="delete it and start the same command again",
                 )
             yield {} if outcome.answer is None else outcome.answer.columns
 

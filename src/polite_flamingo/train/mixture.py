@@ -215,7 +215,7 @@ class StageData:
                     "a part of the mixture has no samples",
                     value=part,
                     where=folder,
-                    next_step="run the stages before, or change the mixture",
+                    next_step="`polite-flamingo run` makes it; or change the mixture",
                 )
         packer = Packer.dialogues(tokenizer, common.multiturn, context_length=context_length, max_images=max_images)
         return cls(stores, mixture, packer, seed=seed, mixing=common.mixing, validation_share=common.validation.share)
