@@ -192,7 +192,7 @@ def test_no_records_make_a_page_that_says_so(tmp_path: Path) -> None:
 
 
 def test_before_any_filtering_the_next_step_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="run `polite-flamingo filter`"):
+    with pytest.raises(DataError, match="run `polite-flamingo run --until filter`"):
         write_report(tmp_path / "pf1m", tmp_path / "x.html", image_root=tmp_path, profile="tiny")
 
 

@@ -55,4 +55,4 @@ def test_a_number_of_examples_is_a_count(capsys: pytest.CaptureFixture[str]) -> 
 def test_before_any_filtering_the_verb_names_the_next_step(decided: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(decided / "data" / "tiny" / "pf1m")
     assert main(["filtering-report"]) == 2
-    assert "run `polite-flamingo filter`" in capsys.readouterr().err
+    assert "run `polite-flamingo run --until filter`" in capsys.readouterr().err
