@@ -144,11 +144,11 @@ def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
 def write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], rows_per_shard: int = 10_000) -> int:
     """Write `rows` as numbered shards into a fresh `folder`; return their number of rows."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     count = 0
-    for index, chunk in enumerate(chunked(rows, rows_per_shard)):
-        write_shard(folder / f"part-{index:06d}.parquet", chunk)
-        count += len(chunk)
+    with ShardWriter(folder, rows_per_shard=rows_per_shard) as writer:  # which holds the rows of one shard alone
+        for row in rows:
+            writer.write(row)
+            count += 1
     return count
 
 

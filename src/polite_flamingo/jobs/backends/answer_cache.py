@@ -13,8 +13,8 @@ import logging
 import os
 import zlib
 from array import array
+from bisect import bisect_right
 from contextlib import suppress
-from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
@@ -65,7 +65,8 @@ class AnswerCache:
         """Keep an answer; where the disk refuses, none are kept any more."""
         if not self._open():
             return
-        text = f"{name} {json.dumps(asdict(reply), ensure_ascii=False, separators=(',', ':'))}".encode()
+        value = {key: getattr(reply, key) for key in Reply.__slots__}
+        text = f"{name} {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}".encode()
         line = b"%08x %b\n" % (zlib.crc32(text), text)
         try:
             _write(self._writer, line)  # what a power cut spoils is asked for again
@@ -139,15 +140,15 @@ class _Places:
     """Where the lines begin, by the first 64 bits of their content hashes: 16 bytes for each; the last one counts."""
 
     def __init__(self) -> None:
-        self._names = np.empty(0, np.uint64)
-        self._places = np.empty(0, np.uint64)
+        self._names = array("Q")  # in order
+        self._places = array("Q")
         self._recent: dict[int, int] = {}
 
     def find(self, name: int) -> int | None:
         if (place := self._recent.get(name)) is not None:
             return place
-        index = int(np.searchsorted(self._names, np.uint64(name), side="right")) - 1
-        return int(self._places[index]) if index >= 0 and int(self._names[index]) == name else None
+        index = bisect_right(self._names, name) - 1
+        return self._places[index] if index >= 0 and self._names[index] == name else None
 
     def add(self, name: int, place: int) -> None:
         self._recent[name] = place
@@ -156,10 +157,10 @@ class _Places:
             self._recent.clear()
 
     def extend(self, names: array[int], places: array[int]) -> None:
-        joined = np.concatenate([self._names, np.frombuffer(names, np.uint64)])
+        joined = np.frombuffer(self._names + names, np.uint64)
         order = np.argsort(joined, kind="stable")
-        self._names = joined[order]
-        self._places = np.concatenate([self._places, np.frombuffer(places, np.uint64)])[order]
+        self._names = array("Q", joined[order].tobytes())
+        self._places = array("Q", np.frombuffer(self._places + places, np.uint64)[order].tobytes())
 
 
 def _parse(line: bytes) -> tuple[str, bytes] | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,7 +56,7 @@ class ChatImage:
         return cls(f"sha256:{hashlib.sha256(data).hexdigest()}", data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChatRequest:
     """The body of a request.
 
@@ -72,13 +73,14 @@ class ChatRequest:
         renamed = {names.get(key, key): value for key, value in self.body.items()}
         return ChatRequest({key: value for key, value in renamed.items() if key is not None}, self.images)
 
+    @cached_property
     def named(self) -> bytes:
         """JSON, with the images' names."""
         return json.dumps(self.body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
     def encoded(self) -> bytes:
         """JSON as it is sent."""
-        data = self.named()
+        data = self.named
         for image in self.images:  # no text can hold these bytes, for JSON writes its quotes otherwise
             data = data.replace(b'"url":"%b"' % image.name.encode(), b'"url":"%b"' % image.url)
         return data

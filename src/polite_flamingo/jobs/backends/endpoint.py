@@ -172,7 +172,7 @@ class EndpointBackend:
             except ImageError as error:
                 self.usage.failed += 1
                 return Failure(f"error: {error.what}")
-            name = hashlib.sha256(b"%b\n%b" % (self._url.encode(), request.named())).hexdigest()
+            name = hashlib.sha256(b"%b\n%b" % (self._url.encode(), request.named)).hexdigest()
             reply = self._cache.recall(name)
             if reply is not None:
                 self.usage.recall(reply)
