@@ -36,7 +36,7 @@ PICTURES = 300
 QUESTIONS_PER_PICTURE = 5
 KILLS = (1 / 3, 2 / 3)
 WANTED = 1000.0  # requests per second
-FLAT = 1.1  # peak memory of the largest run over that of the smallest
+FLAT = 1.05  # peak memory of the largest run over that of the smallest
 BEFORE, BEHIND = ("download",), ("score", "filter")
 
 

@@ -138,12 +138,16 @@ def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
     _write_columns(path, {name: [row.get(name) for row in rows] for name in names}, schema)
 
 
-def _write_columns(path: Path, columns: Mapping[str, list[Any]], schema: pa.Schema | None) -> None:
+def _write_columns(path: Path, columns: dict[str, list[Any]], schema: pa.Schema | None) -> None:
+    """Write a shard; every column's values are let go as soon as they are in the table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    arrays = {}
+    for name in list(columns):
+        arrays[name] = pa.array(columns.pop(name), None if schema is None else schema.field(name).type)
     with replacing(path) as tmp:
-        pq.write_table(pa.Table.from_pydict(columns, schema=schema), tmp, compression="zstd")
+        pq.write_table(pa.Table.from_pydict(arrays, schema=schema), tmp, compression="zstd")
 
 
 def write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], rows_per_shard: int = 10_000) -> int:
