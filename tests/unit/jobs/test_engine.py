@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +97,48 @@ def test_answers_that_come_back_in_another_order_end_in_the_same_shards(tmp_path
     go(questions(50), Stub(), tmp_path / "a")
     run(job(tmp_path / "b"), questions(50), Backwards(Stub(), 4))
     assert shards(tmp_path / "a") == shards(tmp_path / "b")
+
+
+class Together(Stub):
+    """Wants two calls at the same time, and answers none before the other one is there."""
+
+    calls_at_once = 2
+
+    def __init__(self, **more) -> None:
+        super().__init__(**more)
+        self.met = threading.Barrier(2)
+
+    def answer(self, asked):
+        self.met.wait(5)
+        return super().answer(asked)
+
+
+def test_calls_that_run_at_the_same_time_end_in_the_same_shards(tmp_path):
+    go(questions(48), Stub(), tmp_path / "a")
+    go(questions(48), Together(), tmp_path / "b")
+    assert shards(tmp_path / "a") == shards(tmp_path / "b")
+
+
+def test_a_fault_of_one_of_two_running_calls_ends_the_run_and_the_other_one_is_closed(tmp_path):
+    class Faulty(Together):
+        def answer(self, asked):
+            self.met.wait(5)
+            if any(question.key == "t/2" for question in asked):
+                raise ModelError("gone")
+            assert self.closed.wait(5)
+            return super().answer(asked)
+
+        def close(self) -> None:
+            self.closed.set()
+
+    stub = Faulty()
+    stub.closed = threading.Event()
+    executor = LocalExecutor(stub, 4)
+    with pytest.raises(ModelError, match="gone"):
+        run(job(tmp_path), questions(16), executor)
+    executor.close()
+    go(questions(16), Stub(), tmp_path)
+    assert [o.id for o in outcomes(tmp_path)] == [f"t/{i}" for i in range(16)]
 
 
 def test_an_interrupted_run_goes_on_without_answering_anything_twice(tmp_path):
