@@ -184,5 +184,5 @@ def test_a_record_that_was_never_scored_and_a_score_that_is_no_number_stop_the_t
 
 
 def test_without_a_table_the_stage_that_writes_it_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="polite-flamingo score"):
+    with pytest.raises(DataError, match="--until score"):
         list(read_batches(tmp_path / "table"))
