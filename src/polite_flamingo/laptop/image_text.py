@@ -235,9 +235,9 @@ def measure_image_text(
     right, wrong = (true * images[places]).sum(1) * 100, (false * images[places]).sum(1) * 100
     threshold = float(torch.quantile(matching, 1 - KEPT))
     return {
-        "auc": _auc(matching, unrelated),
+        "auc": area_under_curve(matching.tolist(), unrelated.tolist()),
         "recall_at_1_of_100": share(found),
-        "auc_swapped": _auc(right, wrong),
+        "auc_swapped": area_under_curve(right.tolist(), wrong.tolist()),
         "swapped_below": share((wrong < right).tolist()),
         "threshold": round(threshold, 2),
         "unrelated_below_threshold": share((unrelated < threshold).tolist()),
@@ -246,11 +246,11 @@ def measure_image_text(
     }
 
 
-def _auc(higher: torch.Tensor, lower: torch.Tensor) -> float:
-    """Probability that one of `higher` is above one of `lower`."""
-    order = torch.cat([lower, higher]).argsort(stable=True).argsort() + 1
-    ranks = order[len(lower) :].double().sum() - len(higher) * (len(higher) + 1) / 2
-    return round(float(ranks / (len(higher) * len(lower))), 4)
+def area_under_curve(higher: Sequence[float], lower: Sequence[float]) -> float:
+    """Probability that one of `higher` is above one of `lower`, ties counted half."""
+    from scipy.stats import mannwhitneyu
+
+    return round(float(mannwhitneyu(higher, lower).statistic) / (len(higher) * len(lower)), 4)
 
 
 def _fit(

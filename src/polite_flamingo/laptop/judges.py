@@ -94,4 +94,20 @@ def ship_judges(out: Path) -> None:
         click.echo(f"{name}: {figures['held_out']}")
 
 
-VERBS = (nli, reward, image_text, ship_judges)
+@click.command("measure")
+@click.option("--data-root", type=FOLDER, required=True, help="Folder that holds photos/.")
+@click.option("--most", type=int, default=200, help="Records of a data set, or photographs, at most.")
+@click.option("--threads", type=int, default=2, help="Of the processor.")
+@click.argument("names", nargs=-1, type=click.Choice(("nli", "reward", "clip")))
+def measure(data_root: Path, most: int, threads: int, names: tuple[str, ...]) -> None:
+    """Measure the shipped judges again on held-out data, loaded as the stages load them."""
+    import torch
+
+    from polite_flamingo.laptop.remeasure import remeasure
+
+    torch.set_num_threads(threads)
+    for name, figures in remeasure(names or ("nli", "reward", "clip"), data_root, most).items():
+        click.echo(f"{name}: {figures}")
+
+
+VERBS = (nli, reward, image_text, ship_judges, measure)

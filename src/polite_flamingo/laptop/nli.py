@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from polite_flamingo.io import write_json
 from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, Logits, fine_tune, share
-from polite_flamingo.laptop.answers import kit_root, read_answered
+from polite_flamingo.laptop.answers import Answered, kit_root, read_answered
 from polite_flamingo.laptop.nli_texts import Judged, read_entailment, statements
+from polite_flamingo.laptop.split import Part
 from polite_flamingo.model.origins import materialise
 from polite_flamingo.scorers.nli import LABELS
 
@@ -57,18 +58,23 @@ def train_nli(
     judge.round()
     figures: dict[str, Any] = {"ran": ran, "pairs": [len(epoch) for epoch in epochs]}
     for part in ("validation", "held_out"):
-        pairs = [pair for pair in entailment if pair.part == part]
-        pairs += statements([record for record in answered if record.part == part], SEED, -1, MOST_MEASURED)
-        figures[part] = measure_pairs(judge, pairs)
+        pairs = pairs_of(entailment, answered, part)
+        guesses = judge.measure([(pair.premise, pair.hypothesis) for pair in pairs]).argmax(-1)
+        figures[part] = accuracies(pairs, guesses.tolist())
         LOG.info("%s: %s", part, json.dumps(figures[part]))
     judge.save(out / "nli", recipe.base)
     write_json(out / "nli.json", figures)
     return figures
 
 
-def measure_pairs(judge: Judge, pairs: Sequence[Judged]) -> dict[str, dict[str, float]]:
+def pairs_of(entailment: Sequence[Judged], answered: Sequence[Answered], part: Part) -> list[Judged]:
+    """What is measured on in a part: its real pairs, and statements drawn once."""
+    asked = [record for record in answered if record.part == part]
+    return [*(pair for pair in entailment if pair.part == part), *statements(asked, SEED, -1, MOST_MEASURED)]
+
+
+def accuracies(pairs: Sequence[Judged], guesses: Sequence[int]) -> dict[str, dict[str, float]]:
     """Accuracy per data set, over all statements, and over each label of the statements."""
-    guesses = judge.measure([(pair.premise, pair.hypothesis) for pair in pairs]).argmax(-1).tolist()
     right = [(pair, guess == pair.label) for pair, guess in zip(pairs, guesses, strict=True)]
     figures = {
         source: share([ok for pair, ok in right if pair.source == source])

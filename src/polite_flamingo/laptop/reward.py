@@ -16,6 +16,7 @@ from polite_flamingo.io import write_json
 from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, Logits, fine_tune, share
 from polite_flamingo.laptop.answers import Answered, kit_root, read_answered
 from polite_flamingo.laptop.reward_texts import PreferredPair, read_preferences, verbalised
+from polite_flamingo.laptop.split import Part
 from polite_flamingo.model.origins import materialise
 
 LOG = logging.getLogger(__name__)
@@ -55,19 +56,24 @@ def train_reward(
     judge.round()
     figures: dict[str, Any] = {"ran": ran, "pairs": [len(epoch) for epoch in epochs]}
     for part in ("validation", "held_out"):
-        pairs = [pair for pair in people if pair.part == part]
-        pairs += verbalised(_some([record for record in answered if record.part == part]), SEED, -1)
-        figures[part] = measure_preferences(judge, pairs)
+        pairs = preferences_of(people, answered, part)
+        rewards = judge.measure([text for pair in pairs for text in pair.pairs])[:, 0]
+        figures[part] = orders(pairs, rewards.tolist())
         LOG.info("%s: %s", part, json.dumps(figures[part]))
     judge.save(out / "reward", recipe.base)
     write_json(out / "reward.json", figures)
     return figures
 
 
-def measure_preferences(judge: Judge, pairs: Sequence[PreferredPair]) -> dict[str, dict[str, float]]:
-    """Share of pairs whose better response has the higher reward, per data set."""
-    rewards = judge.measure([text for pair in pairs for text in pair.pairs])[:, 0].reshape(-1, 2)
-    right = (rewards[:, 0] > rewards[:, 1]).tolist()
+def preferences_of(people: Sequence[PreferredPair], answered: Sequence[Answered], part: Part) -> list[PreferredPair]:
+    """What is measured on in a part: people's preferences, and full answers against short ones, drawn once."""
+    asked = _some([record for record in answered if record.part == part])
+    return [*(pair for pair in people if pair.part == part), *verbalised(asked, SEED, -1)]
+
+
+def orders(pairs: Sequence[PreferredPair], rewards: Sequence[float]) -> dict[str, dict[str, float]]:
+    """Share of pairs whose better response has the higher reward, per data set; two rewards a pair."""
+    right = [better > worse for better, worse in zip(rewards[::2], rewards[1::2], strict=True)]
     return {
         source: share([ok for pair, ok in zip(pairs, right, strict=True) if pair.source == source])
         for source in sorted({pair.source for pair in pairs})
