@@ -27,14 +27,28 @@ MOST = 4.0  # standard deviations that a feature counts at most
 SHOWN = 3  # features named in a reason
 
 
-def _column(name: str) -> Callable[[ScoreBatch], Floats]:
-    return lambda batch: batch.number(name)
+def _column(name: str, task: str | None = None) -> Callable[[ScoreBatch], Floats]:
+    """A column; with `task`, of the records of these tasks alone, for similarities of different tasks are not alike."""
+
+    def of(batch: ScoreBatch) -> Floats:
+        import numpy as np
+
+        values = batch.number(name)
+        return values if task is None else np.where(getattr(batch, task), values, np.nan)
+
+    return of
 
 
-def _log_words(batch: ScoreBatch) -> Floats:
-    import numpy as np
+def _any(name: str) -> Callable[[ScoreBatch], Floats]:
+    """1 where a count is not 0."""
 
-    return np.log1p(batch.number("words"))
+    def of(batch: ScoreBatch) -> Floats:
+        import numpy as np
+
+        values = batch.number(name)
+        return np.where(np.isnan(values), np.nan, values > 0)
+
+    return of
 
 
 def _task(name: str) -> Callable[[ScoreBatch], Floats]:
@@ -76,17 +90,22 @@ def _nli(label: str) -> Callable[[ScoreBatch], Floats]:
 
 
 FEATURES: Mapping[str, Callable[[ScoreBatch], Floats]] = {
-    "words": _log_words,
+    "words_caption": _column("words", "captions"),
+    "words_question": _column("words", "questions"),
     "repeated_share": _column("repeated_share"),
     "boxes": _column("boxes"),
-    "rouge_l": _column("rouge_l"),
-    "sts": _column("sts"),
+    "rouge_l_caption": _column("rouge_l", "captions"),
+    "rouge_l_question": _column("rouge_l", "questions"),
+    "sts_caption": _column("sts", "captions"),
+    "sts_question": _column("sts", "questions"),
     "nli_contradiction": _nli("contradiction"),
     "nli_entailment": _nli("entailment"),
     "clip_lowest": _paragraphs(lowest=True),
     "clip_mean": _paragraphs(lowest=False),
     "unsupported_objects": _column("unsupported_objects"),
+    "unsupported_any": _any("unsupported_objects"),
     "numbers_changed": _column("numbers_changed"),
+    "numbers_any": _any("numbers_changed"),
     "yes_no_flipped": _column("yes_no_flipped"),
     "judge_supported": _column("judge_supported"),
     "caption": _task("captions"),
