@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from polite_flamingo.filter.columns import ScoreBatch
 from polite_flamingo.filter.limits import LimitFilter
 
 
@@ -24,3 +25,7 @@ class YesNoFilter(LimitFilter):
     def limit(self) -> int | None:
         """Largest value that passes."""
         return 0 if self.reject_flipped else None
+
+    def reason(self, batch: ScoreBatch, row: int) -> str:
+        """Why a row is rejected."""
+        return f"{self.name}: the annotation's yes or no is turned round"
