@@ -89,6 +89,7 @@ class _Sharegpt(JsonWriter):
         write_json(folder / "dataset_info.json", {"pf1m": description})
 
     def add(self, kept: KeptRecord) -> None:
+        _without(kept, *OTHER_MEDIA)
         self.append(sharegpt_record(kept))
 
 
@@ -111,6 +112,7 @@ class _Swift(JsonWriter):
         super().__init__(folder / "swift.jsonl", lines=True)
 
     def add(self, kept: KeptRecord) -> None:
+        _without(kept, *OTHER_MEDIA, "<bbox>", "<ref-object>")
         messages = [{"role": ROLES[role], "content": text} for role, text in say(kept.sample)]
         images = [image.path for image in kept.sample.images]
         self.append({"id": kept.sample.id, "messages": messages, "images": images, **attributes(kept.sample)})
@@ -152,8 +154,17 @@ def sharegpt_record(kept: KeptRecord) -> dict[str, Any]:
     return {"id": kept.sample.id, **conversations(kept), "images": images, **attributes(kept.sample)}
 
 
+def _without(kept: KeptRecord, *markers: str) -> None:
+    """Refuse texts with markers for which a trainer would want a file that is not there."""
+    found = [marker for marker in markers if any(marker in turn.text for turn in kept.sample.turns)]
+    if found:
+        raise DataError(f"text holds the marker {found[0]}")
+
+
+OTHER_MEDIA = ("<video>", "<audio>")
 AXOLOTL = """\
-# To be joined with a configuration that names base_model and chat_template; paths are told from where axolotl starts.
+# To be joined with a configuration that names base_model and chat_template. Paths, this one too, are told from where
+# axolotl starts: from this folder, if the images were exported with it.
 datasets:
   - path: axolotl.jsonl
     ds_type: json
@@ -195,7 +206,7 @@ FORMATS = {
         title="ShareGPT JSON with images",
         reader="sharegpt_json",
         open=_Sharegpt,
-        loses=(_MARKER.format("<image>"),),
+        loses=(_MARKER.format("<image>") + ", `<video>` or `<audio>`",),
         usage="LLaMA-Factory: `dataset_dir: THIS FOLDER`, `dataset: pf1m`, `media_dir: DATA_ROOT`.",
         files="sharegpt.json",
         features=features.sharegpt,
@@ -242,7 +253,7 @@ FORMATS = {
         title="messages with image markers, JSON Lines",
         reader="messages_json",
         open=_Swift,
-        loses=(_MARKER.format("<image>"),),
+        loses=(_MARKER.format("<image>") + ", `<video>`, `<audio>`, `<bbox>` or `<ref-object>`",),
         usage="ms-swift: `swift sft --dataset swift.jsonl`, with `ROOT_IMAGE_DIR=DATA_ROOT`.",
         files="swift.jsonl",
         features=features.swift,
@@ -252,7 +263,10 @@ FORMATS = {
         reader="messages_json",
         open=_Axolotl,
         loses=(),
-        usage="axolotl: `axolotl.yaml` holds the entry of `datasets`; start in DATA_ROOT.",
+        usage=(
+            "axolotl: `axolotl.yaml` holds the entry of `datasets`; start in DATA_ROOT, from where its path of "
+            "`axolotl.jsonl` is told, too (an export `--with-images` needs no edit)."
+        ),
         files="axolotl.jsonl",
         features=features.axolotl,
     ),

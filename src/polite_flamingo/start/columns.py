@@ -132,11 +132,14 @@ def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder
     if not pictures:
         return
     names = [value for column in pictures for value in _each(rows, column)]
-    inside = _where(names, folder)
-    values: list[Any] = [{"text": f"{inside}/{{{column}}}"} if inside else column for column in pictures]
+    inside, ending = _where(names, folder)
+    values: list[Any] = [
+        {"text": f"{inside}{{{column}}}{ending}"} if inside or ending else column for column in pictures
+    ]
     found.mapping.update({"image": values[0]} if len(values) == 1 else {"images": values})
-    if inside:
-        found.why["image" if len(values) == 1 else "images"] = f"the files lie in {inside}/"
+    if inside or ending:
+        where = f"the files lie in {inside}" if inside else f"the files are called so with {ending}"
+        found.why["image" if len(values) == 1 else "images"] = where
 
 
 def _identity(found: Columns, parts: Mapping[str, str], rows: Sequence[Row]) -> None:
@@ -190,10 +193,13 @@ def _each(rows: Sequence[Row], column: str) -> Iterator[Any]:
         yield from (item for item in (value if isinstance(value, list) else [value]) if not is_missing(item))
 
 
-def _where(names: Sequence[Any], folder: Path) -> str:
-    """The folder in which the files lie that rows name without it; empty: they are found as they are."""
+def _where(names: Sequence[Any], folder: Path) -> tuple[str, str]:
+    """What rows leave out of the names of their files: a folder, an ending; both empty: files are found as named."""
     paths = [n for n in names if isinstance(n, str) and not ADDRESS.match(n) and in_base64(n) is None][:20]
     if not paths or any(is_file(base / path) for path in paths for base in (folder, folder.parent)):
-        return ""
-    below = sorted(path for path in folder.iterdir() if path.is_dir())
-    return next((base.name for base in below if any(is_file(base / path) for path in paths)), "")
+        return "", ""
+    places = ["", *(f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir())]
+    endings = ["", *sorted(IMAGES)] if not any(Path(path).suffix.lower() in IMAGES for path in paths) else [""]
+    tried = ((place, ending) for ending in endings for place in places)
+    fits = (pair for pair in tried if any(is_file(folder / f"{pair[0]}{path}{pair[1]}") for path in paths))
+    return next(fits, ("", ""))

@@ -188,6 +188,8 @@ def test_a_new_parquet_file_begins_when_one_is_full(tmp_path: Path) -> None:
         ("pf1m", {"instruction": "What is <img_path>?"}, "text or path holds the image marker <img_path>"),
         ("llava", {"rewritten": "The tag <image> shows one."}, "text holds the image marker <image>"),
         ("sharegpt", {"instruction": "What is <image>?"}, "text holds the image marker <image>"),
+        ("sharegpt", {"rewritten": "Its tag is <video>."}, "text holds the marker <video>"),
+        ("swift", {"instruction": "Where is <bbox>?"}, "text holds the marker <bbox>"),
         ("datajuicer", {"rewritten": "So:\n[[human]]: hello"}, "text holds a marker of Data-Juicer"),
         ("datajuicer", {"rewritten": "So <|__dj__eoc|>"}, "text holds a marker of Data-Juicer"),
         ("messages", {"images": ["coco/absent.png"]}, "image is missing"),

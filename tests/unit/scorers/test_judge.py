@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,13 +19,14 @@ from tests.unit.filter.scoring import judge as judged_by
 from tests.unit.filter.scoring import with_columns
 from tests.unit.jobs.backends.faulty_server import completion
 from tests.unit.jobs.machine import machine
+from tests.unit.jobs.test_ray_pool import FakeRay
 
 from polite_flamingo.filter.judge import JudgeAnswerFilter, JudgeSupportFilter
 from polite_flamingo.io import write_shards
-from polite_flamingo.jobs.backends.load import BackendOptions
+from polite_flamingo.jobs.backends.load import BackendOptions, make_backend
 from polite_flamingo.prompts.judging import SCHEMA, JudgeVerdict, read_verdict
 from polite_flamingo.records import Image, Rewrite, Task
-from polite_flamingo.scorers.judge import JudgeSettings, JudgingJob
+from polite_flamingo.scorers.judge import JudgeSettings, JudgingBackend, JudgingJob
 
 
 @pytest.mark.parametrize(
@@ -125,6 +130,17 @@ def test_every_rewrite_with_an_image_is_judged_and_none_is_lost(tmp_path, endpoi
     again = job_of(tmp_path, endpoint, "another")
     again.run()  # the answers kept
     assert len(JudgeServer.asked) == before and list(again.columns()) == list(job.columns())
+
+
+def test_a_pool_on_a_cluster_gives_the_same_verdicts(tmp_path, endpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", FakeRay())
+    here, pooled = job_of(tmp_path, endpoint), job_of(tmp_path, endpoint, "pooled")
+    here.run()
+    on_ray = machine().model_copy(update={"engine": "ray", "workers": 2})
+    pooled = replace(pooled, options=replace(pooled.options, machine=on_ray, cache=None))
+    pickle.dumps(partial(make_backend, endpoint, pooled.decoding, pooled.asking, partial(JudgingBackend, attempts=1)))
+    pooled.run()
+    assert list(pooled.columns()) == list(here.columns()) and len(list(pooled.columns())) == len(TEXTS)
 
 
 def test_nobody_judges_while_no_backend_is_named(tmp_path):

@@ -119,6 +119,9 @@ def test_tables_of_spreadsheets_are_read(tmp_path: Path) -> None:
     assert samples[0].turns[0].text == 'How many "boxes",\nplease?'
     assert samples[0].id == "table/all/photos/1"  # the mark at the file's beginning is no part of a name
     assert [sample.images[0].path for sample in samples] == ["photos/images/1.png", "photos/images/2.png"]
+    table(folder / "a.csv", [(*row[:3], row[3].removesuffix(".png")) for row in (quoted, second)])
+    samples, rejects = read(folder)  # files named without their ending, as in DAQUAR's tables
+    assert [sample.images[0].path for sample in samples] == ["photos/images/1.png", "photos/images/2.png"]
 
 
 def test_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
