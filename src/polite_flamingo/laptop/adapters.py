@@ -1,7 +1,8 @@
 """LoRA adapters of a sentence encoder under a classification head: how the laptop's text judges are trained and kept.
 
 Batches are a pure function of the seed, dropout of seed and step, so a training killed at any instant and started again
-ends with the same weights. What is measured are the weights as they are shipped, rounded to float16.
+ends with the same weights. What is measured are the weights as they are kept, rounded to float16;
+`laptop.ship` rounds them to int8.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Judge:
         return torch.stack([rows[i] for i in range(len(texts))])
 
     def round(self) -> None:
-        """Round what was learned to float16, as it is shipped."""
+        """Round what was learned to float16, as it is kept."""
         with torch.no_grad():
             for tensor in self.learned.values():
                 tensor.copy_(tensor.half().float())

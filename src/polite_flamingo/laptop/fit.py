@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from polite_flamingo.io import replacing
-from polite_flamingo.laptop.quantised import load_int8
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
+from polite_flamingo.model.int8 import load_int8
 from polite_flamingo.model.tokens import encode, piece, plain
 
 LOG = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def _resume(
 
 
 def put(bundle: FlamingoBundle, folder: Path, name: str) -> None:
-    """Put stored weights (`laptop.quantised`) into a Flamingo."""
+    """Put stored weights (`model.int8`) into a Flamingo."""
     known = named_tensors(bundle.model)
     with torch.no_grad():
         for key, tensor in load_int8(folder, name).items():

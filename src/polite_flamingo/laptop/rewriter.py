@@ -16,10 +16,10 @@ from polite_flamingo.laptop.base import build_base
 from polite_flamingo.laptop.connector import Photographs, dress, load_photographs
 from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, named, put
 from polite_flamingo.laptop.pairs import Annotations, TersePair
-from polite_flamingo.laptop.quantised import save_int8
 from polite_flamingo.laptop.verbalise import complete, preserved
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.generate import Prompt, generate
+from polite_flamingo.model.int8 import save_int8
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import GenerationSettings, LoraSettings
 from polite_flamingo.prompts.templates import rewriter_prompt

@@ -10,7 +10,7 @@ from typing import Any
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import hash_file, publishing, read_json, write_atomic, write_json
-from polite_flamingo.model.origins import LAPTOP
+from polite_flamingo.model.origins import ADAPTER, LAPTOP, round_adapter
 
 SOURCES = {
     "esnli": "e-SNLI dev (permission notice in MIT form; premises are Flickr30k captions)",
@@ -67,12 +67,13 @@ CARDS = {
     "clip": JudgeCard(
         "Image-text scorer",
         "Projections from an image tower and a sentence encoder into one space, in CLIP's place; `clip_logits` are 100 "
-        "times a cosine. Use `score.clip_mode: fixed`, and a `paragraphs.min_clip_logit` near the threshold below, "
-        "which keeps 95 % of the true captions of the validation part: the paper's 17.0 is CLIP's.",
+        "times a cosine. Use `score.clip_mode: fixed`, and a `paragraphs.min_clip_logit` near the `threshold` of the "
+        "validation part, which keeps 95 % of its true captions: the paper's 17.0 is CLIP's.",
         f"{MPNET_BASE}; EfficientNet-Lite2 (Apache-2.0), from PyPI",
         ("captions",),
         "Everyday photographs of COCO and Flickr kind, the whole picture squeezed to 224 x 224. It finds captions of "
-        "another photograph, not every wrong detail: one swapped object in a caption is seen in the share given below.",
+        "another photograph, not every wrong detail: with one object swapped, a caption is below the true one in the "
+        "share `swapped_below` alone.",
     ),
 }
 
@@ -99,7 +100,13 @@ def ship(out: Path, folder: Path = LAPTOP) -> dict[str, Any]:
     for name in found:
         figures = read_json(out / f"{name}.json")
         with publishing(folder / name) as staging:
-            shutil.copytree(out / name, staging, dirs_exist_ok=True)
+            if (out / name / ADAPTER).is_file():
+                round_adapter(out / name, staging)
+            else:
+                for path in sorted((out / name).iterdir()):
+                    shutil.copyfile(path, staging / path.name)
+            for path in staging.iterdir():
+                path.chmod(0o644)  # safetensors writes files that nobody else can read
             write_atomic(staging / "README.md", render_judge_card(CARDS[name], figures))
         files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
         manifest["files"][name] = {path.relative_to(folder / name).as_posix(): hash_file(path) for path in files}
@@ -126,7 +133,7 @@ license: other
 {card.what}
 
 Base: {card.base}; frozen, not in this folder. Trained in {figures["ran"]["steps"]} steps of
-`python -m polite_flamingo.laptop.train`, weights in float16.
+`python -m polite_flamingo.laptop.train`, matrices kept as int8.
 
 ## Figures
 

@@ -24,9 +24,10 @@ from polite_flamingo.model.efficientnet import (
     EfficientNetLiteConfig,
     read_efficientnet,
 )
+from polite_flamingo.model.int8 import load_int8, save_int8
 
 CONFIG = "image_text.json"
-HEADS = "projections.safetensors"
+HEADS = "projections"  # ….safetensors, as int8
 TEXT, TOWER = "text", "tower.safetensors"  # in a folder that is ready for use
 
 
@@ -101,12 +102,8 @@ def embed(encoder: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -
 
 
 def save_projections(heads: Projections, folder: Path, *, text: str, tower: str, image_size: int) -> None:
-    """Save what was trained in float16; the frozen encoders are named by origin and package."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().half().cpu().contiguous() for name, tensor in heads.state_dict().items()}
-    save_file(weights, folder / HEADS)
+    """Save what was trained, matrices as int8; the frozen encoders are named by origin and package."""
+    save_int8({name: tensor.detach() for name, tensor in heads.state_dict().items()}, folder, HEADS)
     write_json(folder / CONFIG, {"text": text, "tower": tower, "image_size": image_size, "sizes": heads.sizes})
 
 
@@ -116,13 +113,11 @@ def load_projections(folder: Path) -> Projections:
     Raises:
         ModelError: the file does not fit its sizes.
     """
-    from safetensors.torch import load_file
-
     heads = Projections(**read_json(folder / CONFIG)["sizes"])
     try:
-        heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
+        heads.load_state_dict(load_int8(folder, HEADS))
     except (OSError, RuntimeError) as error:
-        raise ModelError("projections cannot be loaded", value=str(error)[:200], where=folder / HEADS) from error
+        raise ModelError("projections cannot be loaded", value=str(error)[:200], where=folder) from error
     return heads.eval()
 
 

@@ -25,6 +25,7 @@ KINDS = ("packaged", "laptop", "local:<folder>", "pypi:<package>[,<package> …]
 ADAPTER = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")  # the pickle is read as tensors only
 PROJECTIONS = "image_text.json"  # of a scorer between two encoders that are named by origin
+ADAPTER_INT8 = "adapter_int8"  # ….safetensors: an adapter as it is shipped, its matrices as int8
 CHECKPOINT = "checkpoint.pt"  # OpenFlamingo's name
 _NUMBERED = re.compile(r"\.zip\.\d+$")
 WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.gguf")
@@ -158,12 +159,36 @@ def merge_adapter(source: Path, folder: Path) -> None:
             label2id={name: index for index, name in enumerate(labels)},
             use_safetensors=True,
         )
+        adapter = _plain_adapter(source, Path(scratch) / "adapter") if any(source.glob(f"{ADAPTER_INT8}-*")) else source
         try:
-            merged = PeftModel.from_pretrained(base, source, use_safetensors=True).merge_and_unload()
+            merged = PeftModel.from_pretrained(base, adapter, use_safetensors=True).merge_and_unload()
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError("adapter does not fit its base", value=str(error), where=source) from error
         merged.save_pretrained(folder)
         AutoTokenizer.from_pretrained(Path(scratch) / "base").save_pretrained(folder)
+
+
+def round_adapter(source: Path, folder: Path) -> None:
+    """Copy the adapter in `source` to `folder` with its matrices as int8, a scale per row."""
+    from safetensors.torch import load_file
+
+    from polite_flamingo.model.int8 import save_int8
+
+    save_int8(load_file(source / ADAPTER_FILES[1]), folder, ADAPTER_INT8)
+    for path in source.glob("*.json"):
+        shutil.copyfile(path, folder / path.name)
+
+
+def _plain_adapter(source: Path, folder: Path) -> Path:
+    """`folder` with the adapter that `round_adapter` rounded, in PEFT's format."""
+    from safetensors.torch import save_file
+
+    from polite_flamingo.model.int8 import load_int8
+
+    folder.mkdir()
+    save_file(load_int8(source, ADAPTER_INT8), folder / ADAPTER_FILES[1])
+    shutil.copyfile(source / ADAPTER, folder / ADAPTER)
+    return folder
 
 
 def join_encoders(source: Path, folder: Path) -> None:
@@ -180,7 +205,8 @@ def join_encoders(source: Path, folder: Path) -> None:
         raise ModelError("package holds no weights of a tower", value=config["tower"], where=source / PROJECTIONS)
     materialise(config["text"], "text", folder / image_text.TEXT)
     image_text.save_tower(weights[0], folder / image_text.TOWER)
-    shutil.copyfile(source / image_text.HEADS, folder / image_text.HEADS)
+    for path in source.glob(f"{image_text.HEADS}-*"):
+        shutil.copyfile(path, folder / path.name)
     write_json(folder / PROJECTIONS, config)
     write_json(folder / "preprocessor_config.json", image_text.preprocessing(config["image_size"]))
 
