@@ -47,11 +47,11 @@ def model_origin(name: str, text: str) -> str:
     Raises:
         ConfigError: it is neither.
     """
-    if Path(text).is_dir() or text in ("packaged", "none") or ":" in text:
+    if Path(text).is_dir() or text in ("packaged", "laptop", "none") or ":" in text:
         return text
     raise ConfigError(
         "model folder does not exist",
         value=text,
         where=f"--{name}",
-        next_step="give a folder, or packaged, pypi:<package>, hub:<id>@<commit>",
+        next_step="give a folder, or packaged, laptop, pypi:<package>, hub:<id>@<commit>",
     )
