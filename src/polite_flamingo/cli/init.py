@@ -34,7 +34,10 @@ SHOWN = 12  # lines of files
     "--instruction", type=FILE, multiple=True, metavar="DATA", help="good responses, for a rewriter that is trained"
 )
 @click.option(
-    "--scorers", type=click.Choice(("none", "paper")), default="none", help="judges: none, or the paper's from the hub"
+    "--scorers",
+    type=click.Choice(("none", "laptop", "paper")),
+    default="none",
+    help="judges: none, small ones for photographs (docs/laptop.md), or the paper's from the hub",
 )
 @click.option(
     "--column", "columns", multiple=True, metavar="PART=NAME", help="of a table: answer, question, image, id or split"

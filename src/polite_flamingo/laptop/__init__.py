@@ -1,1 +1,1 @@
-"""Small real models for photographs: trained once on two cores' budget, shipped with the package."""
+"""Small models for photographs: judges that are shipped with the package, a connector and a rewriter in the making."""

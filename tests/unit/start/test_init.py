@@ -15,7 +15,10 @@ from tests.unit.start.forms import llava, photograph
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
+from polite_flamingo.io import read_json
+from polite_flamingo.laptop.adapters import MPNET
 from polite_flamingo.launch.pipeline_file import predecessors, read_stages
+from polite_flamingo.model.origins import PACKAGED
 from polite_flamingo.params import load_params
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.selection import SourceSpec
@@ -85,6 +88,18 @@ def test_a_table_with_photographs_becomes_a_project_that_needs_no_edit(
     told = capsys.readouterr().out
     assert "preview --profile other, then polite-flamingo run --profile other" in told
     assert "it lacks, a line each: /models/ /reports/*" in told
+
+
+def test_small_judges_for_photographs_come_with_their_own_scale(project: Path) -> None:
+    table(project / "photos" / "questions.csv", photographs(project / "photos"))
+    assert main(["init", "photos", "--rewriter", ENDPOINT, "--scorers", "laptop", "--yes"]) == 0
+    params = load_params()
+    judges = params.backbones
+    assert (judges.clip, judges.nli, judges.reward) == ("laptop", "laptop", "laptop")
+    assert judges.sts == MPNET  # the encoder on which the judges were trained
+    card = read_json(PACKAGED.parent / "laptop" / "manifest.json")["figures"]["clip"]["validation"]
+    assert params.score.clip_mode == "fixed"
+    assert params.filter.paragraphs.min_clip_logit == pytest.approx(card["threshold"], abs=0.05)
 
 
 @pytest.mark.parametrize("rewriter", ["gpt4", "openai:http://host/v1", "hf:", "openai:host#model"])
