@@ -141,6 +141,7 @@ def _overrides(choices: Choices) -> Iterator[str]:
     yield "    numbers: {max_changed: 0}         # a number lost, invented or replaced"
     yield "    yes_no: {reject_flipped: true}    # yes where the annotation says no"
     if choices.scorers == "laptop":
+        yield "    nli: {reject: [contradiction, neutral]}  # an answer beside the point is neutral"
         yield f"    paragraphs: {{min_clip_logit: {LAPTOP_CUT}}}  # of 17.0, which is CLIP's"
 
 

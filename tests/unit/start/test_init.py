@@ -98,7 +98,7 @@ def test_small_judges_for_photographs_come_with_their_own_scale(project: Path) -
     assert (judges.clip, judges.nli, judges.reward) == ("laptop", "laptop", "laptop")
     assert judges.sts == MPNET  # the encoder on which the judges were trained
     card = read_json(PACKAGED.parent / "laptop" / "manifest.json")["figures"]["clip"]["validation"]
-    assert params.score.clip_mode == "fixed"
+    assert (params.score.clip_mode, params.filter.nli.reject) == ("fixed", ["contradiction", "neutral"])
     assert params.filter.paragraphs.min_clip_logit == pytest.approx(card["threshold"], abs=0.05)
 
 
