@@ -46,8 +46,8 @@ demo: $(STAMP)  ## run the whole paper on the embedded world and print the repor
 real: $(STAMP)  ## rewrite, score and filter real files: make real DATA_ROOT=folder
 	$(BIN)/polite-flamingo run --profile smol --data-root "$(DATA_ROOT)" --until check_pf1m
 
-test: $(STAMP)  ## run the tests, four at a time: some of them wait for servers
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+test: $(STAMP)  ## run the tests, three at a time: some of them wait for servers
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 checks: $(STAMP)  ## lint, format, types, import directions, parameters
 	$(BIN)/ruff check .

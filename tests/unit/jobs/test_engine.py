@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,21 +124,25 @@ def test_calls_that_run_at_the_same_time_end_in_the_same_shards(tmp_path):
 def test_a_fault_of_one_of_two_running_calls_ends_the_run_and_the_other_one_is_closed(tmp_path):
     class Faulty(Together):
         def answer(self, asked):
+            number = next(self.calls)  # the first is waited for first
             self.met.wait(5)
-            if any(question.key == "t/2" for question in asked):
+            if number == 0:
                 raise ModelError("gone")
-            assert self.closed.wait(5)
-            return super().answer(asked)
+            self.ended.append(self.closed.wait(5))
+            raise ModelError("closed")
 
         def close(self) -> None:
             self.closed.set()
 
     stub = Faulty()
-    stub.closed = threading.Event()
+    stub.calls, stub.closed, stub.ended = itertools.count(), threading.Event(), []
     executor = LocalExecutor(stub, 4)
     with pytest.raises(ModelError, match="gone"):
         run(job(tmp_path), questions(16), executor)
     executor.close()
+    while not stub.ended:
+        time.sleep(0.01)
+    assert stub.ended == [True]
     go(questions(16), Stub(), tmp_path)
     assert [o.id for o in outcomes(tmp_path)] == [f"t/{i}" for i in range(16)]
 

@@ -38,7 +38,7 @@ def plan(record: str, number: int) -> str | None:
 
 @pytest.mark.slow
 def test_500_records_are_all_answered_once_and_never_more_than_the_bound_at_a_time(tmp_path: Path) -> None:
-    timeout = 6.0
+    timeout = 4.0
     requests = [RewriteQuestion(f"r{i}", f"<record {i}> What is it?", "cube") for i in range(RECORDS)]
     expected = [Generated(f"answer to record {i}", "stop", 3) for i in range(RECORDS)]
     options = EndpointSettings(concurrency=BOUND, timeout=timeout, pause=0.01)
