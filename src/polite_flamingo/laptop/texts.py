@@ -1,8 +1,8 @@
 """Human text about the photographs: captions, questions with short answers and reasons, statements, object lists.
 
 Read from a folder that holds one per data set (``coco``, ``flickr8k``, ``vqa_yesno`` …); what is absent is left out.
-Descriptions in `mllm_descriptions` are not read, since they name things that no picture shows; some responses are by GPT-4
-and ChatGPT (LLaVA, Ferret-Bench, FOHE, StableLLaVA).
+Descriptions in `mllm_descriptions` are not read, since they name things that no picture shows; some responses are by
+GPT-4 and ChatGPT (LLaVA, Ferret-Bench, FOHE, StableLLaVA).
 """
 
 from __future__ import annotations
