@@ -1,14 +1,16 @@
 """The connector: perceiver and gated cross-attention between a frozen tower and a frozen language model.
 
-Trained on human captions, questions with short answers, statements and the objects of a picture, asked in the
-assistant's own template. In a tenth of the texts the picture is left out, so that what is said without one is the
-language's guess and the two can be compared.
+Two steps: the perceiver alone learns to name what captions name (`laptop.words`); then both learn to continue an image
+by its caption, nothing else around it, as OpenFlamingo was trained, and to answer questions, judge statements and tell
+the objects of a picture, several to a dialogue, in the assistant's own template. In a tenth of the dialogues the
+picture is left out, so that what is said without one is the language's guess and the two can be compared.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,16 +26,21 @@ from polite_flamingo.laptop.base import build_base, processor, projected_tower
 from polite_flamingo.laptop.features import FeatureStore, encode_photographs
 from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, mean_loss, named, put
 from polite_flamingo.laptop.split import part_of
+from polite_flamingo.laptop.words import warm_perceiver
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.flamingo import connector_tensors
 from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.model.int8 import save_int8
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.prompts.requests import PLAIN, STATEMENT
-from polite_flamingo.prompts.templates import SYSTEM_MESSAGE, human
+from polite_flamingo.prompts.templates import IMAGE, SYSTEM_MESSAGE, human
 
 LOG = logging.getLogger(__name__)
+WORD_EPOCHS = 12
+CAPTIONS, DIALOGUES = 2, 1800  # of an epoch: captions of a photograph, dialogues in all
+TOGETHER = 4  # questions in a dialogue, at most
 WITHOUT = 0.1  # of the texts are asked without their picture
+SMALL_LATENTS = 0.1  # the learned latents' scale: what is attended to outweighs what is always there
 OPEN_GATE = 0.1  # tanh of it; closed ones would need long to open, wide ones disturb the language model
 SIDES = re.compile(r"\b(?:left|right|clockwise|word|letter|say|read|written)\b", re.IGNORECASE)
 EXISTENCE = (
@@ -110,29 +117,30 @@ class PhotoTexts:
             {image: found for image, found in texts.objects(root).items() if part_of(image) == part},
         )
 
-    def draw(self, photographs: Photographs, rng: Random, captions: int = 2) -> list[Text]:
-        """Texts of an epoch: two captions a picture, each question, each statement, objects that are there or not."""
-        found: list[Text] = []
+    def plain(self, photographs: Photographs, rng: Random, captions: int) -> list[Text]:
+        """Some captions of each picture, the picture alone before them."""
+        return [
+            Text(IMAGE, caption, photographs.row(image, caption, rng))
+            for image, known in sorted(self.captions.items())
+            for caption in rng.sample(known, min(captions, len(known)))
+        ]
 
-        def add(image: str, asked: str, answer: str, cue: str = "") -> None:
-            seen = rng.random() >= WITHOUT
-            row = photographs.row(image, f"{asked} {answer} {cue}", rng) if seen else NO_IMAGE
-            found.append(Text(assistant(asked, seen), answer, row))
-
+    def asked(self, rng: Random) -> dict[str, list[tuple[str, str]]]:
+        """Questions and answers by picture: captions, short answers, truth of statements, objects there or not."""
+        found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         images = sorted(self.captions)
         for image in images:
-            for caption in rng.sample(self.captions[image], min(captions, len(self.captions[image]))):
-                add(image, rng.choice(PLAIN), caption)
+            found[image].append((rng.choice(PLAIN), rng.choice(self.captions[image])))
             if rng.random() < 0.3:
                 other = image if rng.random() < 0.5 else rng.choice(images)
                 claim = rng.choice(STATEMENT).replace("{statement}", rng.choice(self.captions[other]))
-                add(image, claim, "True" if other == image else "False")
+                found[image].append((claim, "True" if other == image else "False"))
         for question in self.questions:
-            add(question.image or "", question.text, question.answer)
+            found[question.image or ""].append((question.text, question.answer))
         for statement in self.statements:
             if statement.answer != texts.UNTOLD:
                 claim = rng.choice(STATEMENT).replace("{statement}", statement.text)
-                add(statement.image or "", claim, statement.answer)
+                found[statement.image or ""].append((claim, statement.answer))
         names = sorted({name for listed in self.objects.values() for name in listed})
         weights = [sum(name in listed for listed in self.objects.values()) for name in names]
         for image, listed in sorted(self.objects.items()):
@@ -141,8 +149,22 @@ class PhotoTexts:
             for name, answer in ((there, "yes"), (absent, "no")):
                 if name is not None and not (answer == "no" and name in listed):
                     article = "an" if name[0] in "aeiou" else "a"
-                    add(image, rng.choice(EXISTENCE).format(a=article, name=name), answer)
+                    found[image].append((rng.choice(EXISTENCE).format(a=article, name=name), answer))
         return found
+
+    def dialogues(self, photographs: Photographs, rng: Random, most: int) -> list[Text]:
+        """What is asked of each picture, up to `most` questions to a dialogue."""
+        drawn: list[Text] = []
+        for image, asked in sorted(self.asked(rng).items()):
+            rng.shuffle(asked)
+            for start in range(0, len(asked), most):
+                (question, answer), *rest = asked[start : start + most]
+                seen = rng.random() >= WITHOUT
+                said = " ".join(part for turn in asked[start : start + most] for part in turn)
+                row = photographs.row(image, said, rng) if seen else NO_IMAGE
+                more = tuple(("\n" + human(text, 0), reply) for text, reply in rest)
+                drawn.append(Text(assistant(question, seen), answer, row, more))
+        return drawn
 
 
 def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: FitRecipe, seed: int = 0) -> None:
@@ -156,15 +178,19 @@ def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: F
             with torch.no_grad():
                 tensor.fill_(OPEN_GATE)
     material = PhotoTexts.read(root, "train")
+    with torch.no_grad():
+        bundle.model.perceiver.latents.mul_(SMALL_LATENTS)
     result: dict[str, Any] = {"recipe": asdict(recipe)}
-    result["training"] = fit(
-        bundle,
-        photographs.features,
-        lambda epoch: material.draw(photographs, Random(f"{seed}:{epoch}:connector")),
-        recipe,
-        work / "connector",
-        seed=seed,
+    warm_perceiver(
+        bundle, photographs.features, photographs.rows, material.captions, work / "connector", epochs=WORD_EPOCHS
     )
+
+    def draw(epoch: int) -> list[Text]:
+        rng = Random(f"{seed}:{epoch}:connector")
+        dialogues = material.dialogues(photographs, rng, TOGETHER)
+        return material.plain(photographs, rng, CAPTIONS) + rng.sample(dialogues, min(DIALOGUES, len(dialogues)))
+
+    result["training"] = fit(bundle, photographs.features, draw, recipe, work / "connector", seed=seed)
     bundle.model.requires_grad_(False).eval()
     out.mkdir(parents=True, exist_ok=True)
     save_int8(connector_tensors(bundle.model), out, "connector")

@@ -117,7 +117,7 @@ def encode_photographs(
         keys = names[done : done + len(chunk)]
         done += len(chunk)
         for part, marked in ((pixels, keys), (pixels.flip(-1), [f"{key[:63]}m" for key in keys])):
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
                 tokens = tower(pixel_values=part.to(device)).last_hidden_state
             fresh = [i for i, key in enumerate(marked) if key not in store]
             store.append([marked[i] for i in fresh], tokens[fresh].half().cpu().numpy())

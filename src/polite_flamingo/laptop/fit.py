@@ -27,15 +27,20 @@ IGNORED = -100
 SORTED = 40  # batches whose examples are sorted by length together
 LOG_EVERY = 25
 NO_IMAGE = -1
+STATE = "state.pt"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What is learned: to continue `prompt` by `answer`; `row` is the image's in the store, or `NO_IMAGE`."""
+    """What is learned: to continue `prompt` by `answer`; `row` is the image's in the store, or `NO_IMAGE`.
+
+    `more` are further turns of the same dialogue, prompts and answers.
+    """
 
     prompt: str
     answer: str
     row: int = NO_IMAGE
+    more: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class FitRecipe:
         weight_decay: AdamW's.
         gate_factor: The gates' learning rate over the others'.
         longest: Most tokens of a text; longer ones are left out.
+        most: Texts of an epoch at most, drawn at random; 0: all.
         save_every: Steps between checkpoints.
         steps: Stop after so many steps; 0: never.
         measured: Held-out texts of a kind that are measured, at most.
@@ -62,12 +68,13 @@ class FitRecipe:
     weight_decay: float = 0.05
     gate_factor: float = 10.0
     longest: int = 256
+    most: int = 0
     save_every: int = 200
     steps: int = 0
     measured: int = 500
 
 
-Encoded = tuple[list[int], int, int]  # ids, first learned, row
+Encoded = tuple[list[int], list[int], int]  # ids, labels, row
 
 
 def fit(
@@ -94,12 +101,15 @@ def fit(
     """
     learned = {name: tensor for name, tensor in named_tensors(bundle.model).items() if tensor.requires_grad}
     optimizer = _optimizer(learned, recipe)
-    state = folder / "state.pt"
+    state = folder / STATE
     epoch, done, step, spent = _resume(state, learned, optimizer)
     recent: list[float] = []
     began = time.monotonic() - spent
     while epoch < recipe.epochs:
-        encoded = _encode(bundle.tokenizer, draw(epoch), recipe.longest)
+        drawn = draw(epoch)
+        if 0 < recipe.most < len(drawn):
+            drawn = Random(f"{seed}:{epoch}:most").sample(drawn, recipe.most)
+        encoded = _encode(bundle.tokenizer, drawn, recipe.longest)
         batches = _batches(encoded, recipe.batch, Random(f"{seed}:{epoch}:order"))
         for index, batch in enumerate(batches):
             if index < done:
@@ -139,12 +149,16 @@ def _encode(tokenizer: Any, texts: Sequence[Text], longest: int) -> list[Encoded
     prompts: dict[str, list[int]] = {}
     encoded = []
     for text in texts:
-        if text.prompt not in prompts:
-            prompts[text.prompt] = encode(tokenizer, text.prompt)
-        question = prompts[text.prompt]
-        ids = [*question, *piece(tokenizer, plain(tokenizer, text.answer)), tokenizer.eos_token_id]
+        ids: list[int] = []
+        labels: list[int] = []
+        for asked, answer in ((text.prompt, text.answer), *text.more):
+            if asked not in prompts:
+                prompts[asked] = encode(tokenizer, asked)
+            answered = [*piece(tokenizer, plain(tokenizer, answer)), tokenizer.eos_token_id]
+            ids += prompts[asked] + answered
+            labels += [IGNORED] * len(prompts[asked]) + answered
         if len(ids) <= longest:
-            encoded.append((ids, len(question), text.row))
+            encoded.append((ids, labels, text.row))
     if len(encoded) < len(texts):
         LOG.info("%d of %d texts are longer than %d tokens: left out", len(texts) - len(encoded), len(texts), longest)
     return encoded
@@ -167,9 +181,9 @@ def _loss(bundle: FlamingoBundle, features: torch.Tensor, batch: Sequence[Encode
     width = -(-max(len(ids) for ids, _, _ in batch) // 8) * 8
     ids = torch.full((len(batch), width), bundle.tokenizer.pad_token_id)
     labels = torch.full((len(batch), width), IGNORED)
-    for place, (tokens, first, _) in enumerate(batch):
+    for place, (tokens, learned, _) in enumerate(batch):
         ids[place, : len(tokens)] = torch.tensor(tokens)
-        labels[place, first : len(tokens)] = ids[place, first : len(tokens)]
+        labels[place, : len(tokens)] = torch.tensor(learned)
     device = bundle.device
     rows = torch.tensor([max(row, 0) for _, _, row in batch], device=device)
     with torch.autocast(device.type, torch.bfloat16):
@@ -246,6 +260,14 @@ def _resume(
     epoch, done, step, spent = state["place"]
     LOG.info("resumed after %d steps", step)
     return epoch, done, step, spent
+
+
+def start(bundle: FlamingoBundle, folder: Path) -> None:
+    """Begin with what an earlier step of the training learned: the checkpoint in `folder`."""
+    known = named_tensors(bundle.model)
+    with torch.no_grad():
+        for name, tensor in torch.load(folder / STATE, map_location="cpu", weights_only=True)["learned"].items():
+            known[name].copy_(tensor)
 
 
 def put(bundle: FlamingoBundle, folder: Path, name: str) -> None:

@@ -1,4 +1,8 @@
-"""The rewriter: LoRA on the laptop's Flamingo, trained to turn raw annotations into full sentences (`laptop.pairs`)."""
+"""The rewriter: LoRA on the laptop's Flamingo, trained to turn raw annotations into full sentences (`laptop.pairs`).
+
+First without pictures: what an annotation says must survive whatever the picture shows, and no connector is needed yet,
+so that both may be trained side by side. Then, shorter, with them.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
+
 from polite_flamingo.evaluate.chair import chair, check_objects, shown_objects
 from polite_flamingo.io import write_json
 from polite_flamingo.laptop import texts
-from polite_flamingo.laptop.base import build_base
+from polite_flamingo.laptop.base import build_base, projected_tower
 from polite_flamingo.laptop.connector import Photographs, dress, load_photographs
-from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, named, put
+from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, named, put, start
 from polite_flamingo.laptop.pairs import Annotations, TersePair
 from polite_flamingo.laptop.verbalise import complete, preserved
 from polite_flamingo.model.bundle import FlamingoBundle
@@ -29,23 +35,47 @@ LORA = LoraSettings(r=16, alpha=16, dropout=0.0)
 LONGEST = 80  # tokens of a rewrite when it is measured
 
 
-def train_rewriter(root: Path, work: Path, out: Path, *, device: str, recipe: FitRecipe, seed: int = 0) -> None:
-    """Train, save the adapters as int8 and write the held-out figures to ``rewriter.json`` in `out`."""
+def train_text(root: Path, work: Path, *, device: str, recipe: FitRecipe, seed: int = 0) -> dict[str, float]:
+    """Train the adapters without pictures, into the checkpoint ``rewriter/text`` of `work`."""
+    bundle = adapted(build_base(projected_tower(work, root, [], device=device), device=device), seed)
+    annotations = Annotations.read(root, "train")
+
+    def draw(epoch: int) -> list[Text]:
+        pairs = annotations.draw(Random(f"{seed}:{epoch}:text"))
+        return [Text(rewriter_prompt(pair.instruction, pair.draft, 0), pair.response) for pair in pairs]
+
+    blind = torch.zeros(1, *bundle.tower.size, device=device)
+    return fit(bundle, blind, draw, recipe, work / "rewriter/text", seed=seed)
+
+
+def adapted(bundle: FlamingoBundle, seed: int) -> FlamingoBundle:
+    """The model with fresh adapters, which alone are learned."""
+    inject_lora(bundle, LORA, seed=seed)
+    for _, tensor in named(bundle, lambda name: ".lora_" in name):
+        tensor.requires_grad_(True)
+    return bundle
+
+
+def train_rewriter(
+    root: Path, work: Path, out: Path, *, device: str, text: FitRecipe, recipe: FitRecipe, seed: int = 0
+) -> None:
+    """Train (both steps), save the adapters as int8 and write the held-out figures to ``rewriter.json`` in `out`."""
+    result: dict[str, Any] = {"recipe": {"text": asdict(text), "pictures": asdict(recipe)}, "lora": LORA.model_dump()}
+    before = train_text(root, work, device=device, recipe=text, seed=seed)
     tower, photographs = load_photographs(root, work, device)
     bundle = build_base(tower, device=device)
     put(bundle, out, "connector")
     photographs = dress(bundle, photographs)
-    inject_lora(bundle, LORA, seed=seed)
-    for _, tensor in named(bundle, lambda name: ".lora_" in name):
-        tensor.requires_grad_(True)
+    adapted(bundle, seed)
+    start(bundle, work / "rewriter/text")
     annotations = Annotations.read(root, "train")
 
     def draw(epoch: int) -> list[Text]:
         rng = Random(f"{seed}:{epoch}:rewriter")
         return [rewriter_text(pair, photographs, rng) for pair in annotations.draw(rng)]
 
-    result: dict[str, Any] = {"recipe": asdict(recipe), "lora": LORA.model_dump()}
-    result["training"] = fit(bundle, photographs.features, draw, recipe, work / "rewriter", seed=seed)
+    after = fit(bundle, photographs.features, draw, recipe, work / "rewriter/pictures", seed=seed)
+    result["training"] = {"text": before, "pictures": after}
     bundle.model.requires_grad_(False).eval()
     learned = {name: tensor.detach() for name, tensor in named(bundle, lambda name: ".lora_" in name)}
     save_int8(learned, out, "rewriter")

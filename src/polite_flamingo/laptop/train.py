@@ -46,6 +46,7 @@ def trained(command: Any) -> Any:
         click.option("--epochs", type=int, default=None, help="Passes over the texts."),
         click.option("--batch", type=int, default=None, help="Texts per step."),
         click.option("--learning-rate", type=float, default=None, help="Peak learning rate."),
+        click.option("--most", type=int, default=None, help="Texts of an epoch at most."),
         click.option("--measured", type=int, default=None, help="Held-out texts of a kind that are measured, at most."),
         click.option("--steps", type=int, default=0, help="Stop after so many steps, for a try."),
     ):
@@ -71,19 +72,27 @@ def connector(data_root: Path, out: Path, work: Path, device: str, **options: An
     from polite_flamingo.laptop.connector import train_connector
     from polite_flamingo.laptop.fit import FitRecipe
 
-    train_connector(data_root, work, out, device=device, recipe=_recipe(FitRecipe(epochs=3), options))
+    recipe = FitRecipe(epochs=3, batch=32, learning_rate=1e-3, save_every=50)
+    train_connector(data_root, work, out, device=device, recipe=_recipe(recipe, options))
 
 
 @main.command()
 @shared
 @trained
-def rewriter(data_root: Path, out: Path, work: Path, device: str, **options: Any) -> None:
-    """Train the rewriter's LoRA on the connector of `--out`."""
+@click.option("--text-only", is_flag=True, help="Stop before the pictures, for which the connector must be there.")
+def rewriter(data_root: Path, out: Path, work: Path, device: str, text_only: bool, **options: Any) -> None:
+    """Train the rewriter's LoRA, first on texts alone, then on the connector of `--out`."""
     from polite_flamingo.laptop.fit import FitRecipe
-    from polite_flamingo.laptop.rewriter import train_rewriter
+    from polite_flamingo.laptop.rewriter import train_rewriter, train_text
 
-    recipe = FitRecipe(epochs=2, learning_rate=1e-3, longest=320, measured=200)
-    train_rewriter(data_root, work, out, device=device, recipe=_recipe(recipe, options))
+    text = _recipe(
+        FitRecipe(epochs=1, batch=16, learning_rate=1e-3, longest=200, most=9000, save_every=50, measured=200), options
+    )
+    if text_only:
+        train_text(data_root, work, device=device, recipe=text)
+        return
+    recipe = replace(text, learning_rate=text.learning_rate / 3, longest=320, most=text.most // 4)
+    train_rewriter(data_root, work, out, device=device, text=text, recipe=recipe)
 
 
 def _recipe(recipe: Any, options: dict[str, Any]) -> Any:
