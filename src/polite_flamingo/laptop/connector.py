@@ -36,8 +36,8 @@ from polite_flamingo.prompts.requests import PLAIN, STATEMENT
 from polite_flamingo.prompts.templates import IMAGE, SYSTEM_MESSAGE, human
 
 LOG = logging.getLogger(__name__)
-WORD_EPOCHS = 12
-CAPTIONS, DIALOGUES = 2, 1800  # of an epoch: captions of a photograph, dialogues in all
+WORD_EPOCHS = 5
+CAPTIONS, DIALOGUES = 3, 1200  # of an epoch: captions of a photograph, dialogues in all
 TOGETHER = 4  # questions in a dialogue, at most
 WITHOUT = 0.1  # of the texts are asked without their picture
 SMALL_LATENTS = 0.1  # the learned latents' scale: what is attended to outweighs what is always there

@@ -27,6 +27,7 @@ IGNORED = -100
 SORTED = 40  # batches whose examples are sorted by length together
 LOG_EVERY = 25
 NO_IMAGE = -1
+SHOWN = 0.7  # of a photograph's patches in a step of training
 STATE = "state.pt"
 
 
@@ -115,7 +116,7 @@ def fit(
             if index < done:
                 continue
             _set_rate(optimizer, recipe, (epoch + index / len(batches)) / recipe.epochs)
-            recent = [*recent[1 - LOG_EVERY :], _step(bundle, features, batch, optimizer, learned)]
+            recent = [*recent[1 - LOG_EVERY :], _step(bundle, features, batch, optimizer, learned, step)]
             step += 1
             if step % LOG_EVERY == 0 or step == recipe.steps:
                 seconds, mean = time.monotonic() - began, sum(recent) / len(recent)
@@ -176,8 +177,13 @@ def _batches(encoded: Sequence[Encoded], size: int, rng: Random) -> list[list[En
     return batches
 
 
-def _loss(bundle: FlamingoBundle, features: torch.Tensor, batch: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
-    """Summed loss and the number of learned tokens. Texts are padded at the end, where nothing is learned."""
+def _loss(
+    bundle: FlamingoBundle, features: torch.Tensor, batch: Sequence[Encoded], patches: torch.Tensor | None = None
+) -> tuple[torch.Tensor, int]:
+    """Summed loss and the number of learned tokens. Texts are padded at the end, where nothing is learned.
+
+    Of each picture the patches of `patches` alone are shown; None: all.
+    """
     width = -(-max(len(ids) for ids, _, _ in batch) // 8) * 8
     ids = torch.full((len(batch), width), bundle.tokenizer.pad_token_id)
     labels = torch.full((len(batch), width), IGNORED)
@@ -191,10 +197,16 @@ def _loss(bundle: FlamingoBundle, features: torch.Tensor, batch: Sequence[Encode
             ids.to(device),
             None,
             labels.to(device),
-            features[rows].float(),
+            (features[rows] if patches is None else features[rows][:, patches.to(device)]).float(),
             torch.arange(len(batch), device=device)[:, None],
         )
     return loss, int((labels[:, 1:] != IGNORED).sum())
+
+
+def some_patches(patches: int, step: int) -> torch.Tensor:
+    """Which patches a step shows: others every time, so that few photographs are hard to learn by heart."""
+    order = torch.randperm(patches, generator=torch.Generator().manual_seed(step))
+    return order[: max(1, round(SHOWN * patches))]
 
 
 def _step(
@@ -203,8 +215,9 @@ def _step(
     batch: Sequence[Encoded],
     optimizer: torch.optim.Optimizer,
     learned: dict[str, torch.nn.Parameter],
+    step: int,
 ) -> float:
-    loss, tokens = _loss(bundle, features, batch)
+    loss, tokens = _loss(bundle, features, batch, some_patches(features.shape[1], step))
     loss = loss / max(tokens, 1)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

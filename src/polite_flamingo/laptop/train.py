@@ -72,7 +72,7 @@ def connector(data_root: Path, out: Path, work: Path, device: str, **options: An
     from polite_flamingo.laptop.connector import train_connector
     from polite_flamingo.laptop.fit import FitRecipe
 
-    recipe = FitRecipe(epochs=3, batch=32, learning_rate=1e-3, save_every=50)
+    recipe = FitRecipe(epochs=2, batch=32, learning_rate=1e-3, save_every=50)
     train_connector(data_root, work, out, device=device, recipe=_recipe(recipe, options))
 
 

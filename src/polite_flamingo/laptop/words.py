@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from polite_flamingo.io import replacing
+from polite_flamingo.laptop.fit import some_patches
 from polite_flamingo.model.bundle import FlamingoBundle
 
 LOG = logging.getLogger(__name__)
@@ -88,10 +89,9 @@ def warm_perceiver(
         seed: Seed of the votes and the order.
     """
     words, said = caption_words(captions)
-    perceiver, device = bundle.model.perceiver, bundle.device
     torch.manual_seed(seed)
-    votes = Votes(features.shape[-1], len(words)).to(device)
-    learner = nn.ModuleList([perceiver, votes]).train()
+    votes = Votes(features.shape[-1], len(words)).to(bundle.device)
+    learner = nn.ModuleList([bundle.model.perceiver, votes]).train()
     optimizer = torch.optim.AdamW(learner.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
     state, first, mean = folder / "words.pt", 0, math.nan
     if state.is_file():
@@ -99,23 +99,20 @@ def warm_perceiver(
         learner.load_state_dict(kept["learner"])
         optimizer.load_state_dict(kept["optimizer"])
         first, mean = kept["epoch"], kept["loss"]
-    images, steps = sorted(said), math.ceil(len(said) / batch)
+    steps = math.ceil(len(said) / batch)
     for epoch in range(first, epochs):
         rng = Random(f"{seed}:{epoch}:words")
-        rng.shuffle(images := sorted(said))
+        torch.manual_seed(seed + epoch)  # of the votes' dropout
+        images = rng.sample(sorted(said), len(said))
         total = 0.0
         for step in range(steps):
             share = (epoch + step / steps) / epochs
             for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, 20 * share + 0.01) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+                group["lr"] = rate * min(1.0, 20 * share + 0.01) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
             chosen = images[step * batch : (step + 1) * batch]
-            picked = torch.tensor([rows[image][rng.random() < 0.5] for image in chosen])
-            target = torch.zeros(len(chosen), len(words))
-            for number, image in enumerate(chosen):
-                target[number, said[image]] = 1.0
-            with torch.autocast(device.type, torch.bfloat16):
-                logits = votes(bundle.model.latents(features[picked.to(device)].float()))
-            loss = functional.binary_cross_entropy_with_logits(logits, target.to(device), reduction="sum") / len(chosen)
+            picked = torch.tensor([rows[image][rng.random() < 0.5] for image in chosen], device=bundle.device)
+            patches = some_patches(features.shape[1], epoch * steps + step).to(bundle.device)
+            loss = _loss(bundle, votes, features[picked][:, patches], [said[image] for image in chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
@@ -127,5 +124,15 @@ def warm_perceiver(
         with replacing(state) as temporary:
             kept = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
             torch.save(kept | {"loss": mean}, temporary)
-    perceiver.eval()
+    bundle.model.perceiver.eval()
     return mean
+
+
+def _loss(bundle: FlamingoBundle, votes: Votes, shown: torch.Tensor, said: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Binary cross-entropy of all words, summed, a photograph's share."""
+    with torch.autocast(bundle.device.type, torch.bfloat16):
+        logits = votes(bundle.model.latents(shown.float()))
+    target = torch.zeros_like(logits)
+    for number, words in enumerate(said):
+        target[number, list(words)] = 1.0
+    return functional.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(said)
