@@ -191,12 +191,10 @@ def _subject(words: Sequence[str], verb: str) -> int | None:
 def _open(asked: str, answer: str) -> str | None:
     low = asked.lower()
     if match := re.fullmatch(r"how many (.+?) (is|are|was|were) there(?: (.+))?", low):
-        return (
-            f"there {'is' if answer in ('1', 'one') else 'are'} {answer} {match[1]}{' ' + match[3] if match[3] else ''}"
-        )
+        return f"{_counted(answer, match[1])}{' ' + match[3] if match[3] else ''}"
     if match := re.fullmatch(r"how many (.+?) (is|are|can|have|has) (.+)", low):
         if match[2] in ("is", "are") and match[3].split()[0] in _PLACES:
-            return f"there {'is' if answer in ('1', 'one') else 'are'} {answer} {match[1]} {match[3]}"
+            return f"{_counted(answer, match[1])} {match[3]}"
         return f"{answer} {match[1]} {match[2]} {match[3]}"
     if match := re.fullmatch(r"what (is|are) (.+?) made (?:up )?(?:of|out of|from)", low):
         return f"{match[2]} {match[1]} made of {answer}"
@@ -239,6 +237,14 @@ def _open(asked: str, answer: str) -> str | None:
     if match := re.fullmatch(r"(?:what|who) (is|are) (\w{3,}ing .+)", low):
         return f"{_with_article(answer)} {match[1]} {match[2]}"
     return None
+
+
+def _counted(answer: str, things: str) -> str:
+    """That there are so many of some things."""
+    if answer not in ("1", "one"):
+        return f"there are {answer} {things}"
+    one = {"people": "person", "men": "man", "women": "woman", "children": "child"}.get(things)
+    return f"there is {answer} {one or re.sub(r'(?<=[^su])s$', '', things)}"
 
 
 def _joined(answer: str) -> str:

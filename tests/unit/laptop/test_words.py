@@ -13,7 +13,9 @@ from polite_flamingo.laptop.words import caption_words, warm_perceiver
 from polite_flamingo.model.architecture import PerceiverResampler
 
 CAPTIONS = {
-    f"{kind}{number}.jpg": [f"A {kind} in the park."] for kind in ("dog", "boat", "train", "child") for number in range(8)
+    f"{kind}{number}.jpg": [f"A {kind} in the park."]
+    for kind in ("dog", "boat", "train", "child")
+    for number in range(8)
 }
 
 
