@@ -99,6 +99,7 @@ def warm_perceiver(
         learner.load_state_dict(kept["learner"])
         optimizer.load_state_dict(kept["optimizer"])
         first, mean = kept["epoch"], kept["loss"]
+    folder.mkdir(parents=True, exist_ok=True)
     steps = math.ceil(len(said) / batch)
     for epoch in range(first, epochs):
         rng = Random(f"{seed}:{epoch}:words")
@@ -106,9 +107,8 @@ def warm_perceiver(
         images = rng.sample(sorted(said), len(said))
         total = 0.0
         for step in range(steps):
-            share = (epoch + step / steps) / epochs
             for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, 20 * share + 0.01) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
+                group["lr"] = rate * _share((epoch + step / steps) / epochs)
             chosen = images[step * batch : (step + 1) * batch]
             picked = torch.tensor([rows[image][rng.random() < 0.5] for image in chosen], device=bundle.device)
             patches = some_patches(features.shape[1], epoch * steps + step).to(bundle.device)
@@ -120,12 +120,16 @@ def warm_perceiver(
             total += float(loss.detach())
         mean = total / steps
         LOG.info("words, epoch %d of %d: loss %.3f a photograph", epoch + 1, epochs, mean)
-        folder.mkdir(parents=True, exist_ok=True)
         with replacing(state) as temporary:
             kept = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
             torch.save(kept | {"loss": mean}, temporary)
     bundle.model.perceiver.eval()
     return mean
+
+
+def _share(done: float) -> float:
+    """Share of the peak learning rate: a twentieth of the way up, then a cosine."""
+    return min(1.0, 20 * done + 0.01) * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
 
 
 def _loss(bundle: FlamingoBundle, votes: Votes, shown: torch.Tensor, said: Sequence[Sequence[int]]) -> torch.Tensor:
