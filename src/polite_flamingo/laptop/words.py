@@ -75,7 +75,7 @@ def warm_perceiver(
     rate: float = 1e-3,
     seed: int = 0,
 ) -> float:
-    """Train the perceiver (see the module's text), resuming from the checkpoint in `folder`; returns the last loss.
+    """Train the perceiver, resuming from the checkpoint in `folder`; returns the last loss.
 
     Args:
         bundle: The model; its perceiver is changed in place.
@@ -86,12 +86,12 @@ def warm_perceiver(
         epochs: Passes over the photographs.
         batch: Photographs per step.
         rate: Peak learning rate.
-        seed: Seed of the votes and the order.
+        seed: Of the votes and the order.
     """
     words, said = caption_words(captions)
     torch.manual_seed(seed)
     votes = Votes(features.shape[-1], len(words)).to(bundle.device)
-    learner = nn.ModuleList([bundle.model.perceiver, votes]).train()
+    learner = nn.ModuleList([bundle.model.perceiver, votes.train()])
     optimizer = torch.optim.AdamW(learner.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
     state, first, mean = folder / "words.pt", 0, math.nan
     if state.is_file():
@@ -102,18 +102,17 @@ def warm_perceiver(
     folder.mkdir(parents=True, exist_ok=True)
     steps = math.ceil(len(said) / batch)
     for epoch in range(first, epochs):
-        rng = Random(f"{seed}:{epoch}:words")
+        rng, total = Random(f"{seed}:{epoch}:words"), 0.0
         torch.manual_seed(seed + epoch)  # of the votes' dropout
         images = rng.sample(sorted(said), len(said))
-        total = 0.0
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate * _share((epoch + step / steps) / epochs)
             chosen = images[step * batch : (step + 1) * batch]
             picked = torch.tensor([rows[image][rng.random() < 0.5] for image in chosen], device=bundle.device)
             patches = some_patches(features.shape[1], epoch * steps + step).to(bundle.device)
-            loss = _loss(bundle, votes, features[picked][:, patches], [said[image] for image in chosen])
             optimizer.zero_grad(set_to_none=True)
+            loss = _loss(bundle, votes, features[picked][:, patches], [said[image] for image in chosen])
             loss.backward()
             nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
             optimizer.step()
@@ -121,9 +120,8 @@ def warm_perceiver(
         mean = total / steps
         LOG.info("words, epoch %d of %d: loss %.3f a photograph", epoch + 1, epochs, mean)
         with replacing(state) as temporary:
-            kept = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
-            torch.save(kept | {"loss": mean}, temporary)
-    bundle.model.perceiver.eval()
+            states = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(states | {"epoch": epoch + 1, "loss": mean}, temporary)
     return mean
 
 
