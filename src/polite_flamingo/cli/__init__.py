@@ -16,6 +16,7 @@ import click
 from polite_flamingo import __version__
 from polite_flamingo.cli import (
     ablations,
+    answers,
     baseline,
     calibrate,
     datasets,
@@ -75,7 +76,8 @@ VERBS = Verbs(
 for _verb in (
     *stages.VERBS, init.init, preview.preview, report.report, report.reproduce, report.explain, results.results,
     filtering.filtering_report,
-    filtering.whatif, rescore.rescore, run.run, datasets.read, datasets.fetch, datasets.sources, export.export,
+    filtering.whatif, rescore.rescore,
+    answers.evaluate_answers, run.run, datasets.read, datasets.fetch, datasets.sources, export.export,
     export.publish,
     models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,
     calibrate.calibrate,

@@ -1,0 +1,131 @@
+"""One evaluation: every file of answers beside the others, as columns of numbers; the texts are read and let go.
+
+Memory holds the questions and some numbers per answer, however long the answers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from polite_flamingo.benchmarks.answer_files import AnswerFile
+from polite_flamingo.benchmarks.items import BenchmarkItem, QuestionSet
+from polite_flamingo.benchmarks.judges import BATCH, KeptJudge, judged
+from polite_flamingo.benchmarks.matching import UNKNOWN, Counts, Matched, QuestionIndex, match
+from polite_flamingo.benchmarks.records import Broken
+from polite_flamingo.benchmarks.scoring import score
+from polite_flamingo.evaluate.cider import Cider
+from polite_flamingo.evaluate.sets import Kind
+from polite_flamingo.io import chunked
+
+Column = np.ndarray[Any, np.dtype[np.float32]]
+WRONG = (
+    "right",
+    "right_text",
+    "right_direct",
+)  # what a missing answer gets 0 of, where the official evaluation says so
+
+
+@dataclass(slots=True)
+class AnswerColumns:
+    """Scores of one file's answers to one set.
+
+    Attributes:
+        model: Whose.
+        columns: Name -> one value an item, NaN where there is none.
+    """
+
+    model: str
+    columns: dict[str, Column] = field(default_factory=dict)
+
+    def set(self, place: int, scores: Mapping[str, float], size: int) -> None:
+        """Put the scores of one item into the columns."""
+        for name, value in scores.items():
+            if name not in self.columns:
+                self.columns[name] = np.full(size, np.nan, dtype=np.float32)
+            self.columns[name][place] = value
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """Everything measured of some files, before it is averaged.
+
+    Attributes:
+        sets: What was asked.
+        answered: Set's name -> its answered files in the order given; those of one model are its seeds.
+        counts: File's name -> what became of its records.
+    """
+
+    sets: list[QuestionSet]
+    answered: dict[str, list[AnswerColumns]] = field(default_factory=dict)
+    counts: list[tuple[str, str, Counts]] = field(default_factory=list)
+
+    @property
+    def models(self) -> list[str]:
+        """Names in the order of the files."""
+        return list(dict.fromkeys(model for model, _, _ in self.counts))
+
+
+def evaluate(
+    files: Sequence[AnswerFile], sets: list[QuestionSet], judges: Mapping[str, KeptJudge] | None = None
+) -> Evaluation:
+    """Score every file.
+
+    Args:
+        files: Of answers.
+        sets: What was asked.
+        judges: By name; without any, only what needs no model.
+
+    Raises:
+        DataError: a file cannot be read, or answers something else.
+    """
+    index = QuestionIndex(sets)
+    done = Evaluation(sets)
+    ciders = {
+        own.name: Cider(item.answers for item in own.items)
+        for own in sets
+        if own.kind is Kind.CAPTION and len(own.items) > 1
+    }
+    for file in files:
+        matched = match(file, index)
+        done.counts.append((file.model, file.path.name, matched.counts))
+        its = {
+            int(number): AnswerColumns(file.model) for number in np.unique(matched.places[:, 0]) if number != UNKNOWN
+        }
+        for number, part in _batches(file, sets, matched):
+            own = sets[number]
+            extra = judged(judges or {}, own, [(item, text) for _, item, text in part])
+            for (place, item, text), more in zip(part, extra, strict=True):
+                columns = {**score(item, own, text, ciders.get(own.name)), **more}
+                its[number].set(place, columns, len(own.items))
+        for number, answered in its.items():
+            if sets[number].missing_is_wrong:
+                _count_missing(answered)
+            done.answered.setdefault(sets[number].name, []).append(answered)
+    return done
+
+
+def answers_of(file: AnswerFile, matched: Matched) -> Iterator[tuple[int, int, str]]:
+    """Set, place and text of each answer that counts."""
+    for (number, place), answer in zip(matched.places.tolist(), file.answers(Broken()), strict=True):
+        if number != UNKNOWN and answer.text is not None:
+            yield number, place, answer.text
+
+
+def _batches(
+    file: AnswerFile, sets: Sequence[QuestionSet], matched: Matched
+) -> Iterator[tuple[int, list[tuple[int, BenchmarkItem, str]]]]:
+    """Answers in batches of one set each."""
+    for chunk in chunked(answers_of(file, matched), BATCH):
+        for wanted in sorted({number for number, _, _ in chunk}):
+            yield wanted, [(i, sets[wanted].items[i], text) for number, i, text in chunk if number == wanted]
+
+
+def _count_missing(answered: AnswerColumns) -> None:
+    for name in WRONG:
+        if name in answered.columns:
+            column = answered.columns[name]
+            column[np.isnan(column)] = 0.0
