@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,9 +24,16 @@ from polite_flamingo.errors import BusyError, DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LOG = logging.getLogger(__name__)
+
 Row = dict[str, Any]
 WRITTEN_BY = "`polite-flamingo run` writes what is not there yet; else check the path"
+DAMAGED = ".damaged"  # end of the name of a file that was set aside
+MADE_AGAIN = "delete it; `polite-flamingo run` makes it again"
 T = TypeVar("T")
+OTHER_BYTES = "its bytes are not those that were written"
+_SHARD = re.compile(r"part-\d{6,}\.parquet")
+_HASH = b"polite_flamingo.sha256"  # of a checked shard's values, in its footer
 
 
 @contextmanager
@@ -55,7 +64,7 @@ def publishing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder` that takes its place when the block ends well.
 
     So `folder` is as it was before or complete, or (killed between two renames) absent, but never half there; what a
-    killed run left of an earlier attempt is removed first.
+    killed run left of an earlier attempt is removed first. On return it survives a power cut, if its files do.
     """
     staging, old = (folder.with_name(f".{folder.name}.{state}") for state in ("publishing", "old"))
     for left in (staging, old):
@@ -65,12 +74,29 @@ def publishing(folder: Path) -> Iterator[Path]:
         yield staging
         if folder.is_dir():
             os.replace(folder, old)
+        sync_folder(staging)
         os.replace(staging, folder)
+        sync_folder(folder.parent)
     finally:
         if old.is_dir() and not folder.exists():
             os.replace(old, folder)
         for left in (staging, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in `folder` survive a power cut."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Keep a damaged file as ``<name>.damaged``, for a person to look at, and say why; it is to be made anew."""
+    LOG.warning("%s is set aside as %s and made again: %s", path, path.name + DAMAGED, reason)
+    os.replace(path, path.with_name(path.name + DAMAGED))
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -132,13 +158,20 @@ def read_jsonl(path: Path) -> Iterator[Row]:
                 ) from None
 
 
-def write_shard(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema | None = None) -> None:
-    """Write one Parquet shard atomically; equal rows give equal bytes. Without `schema` types come from the rows."""
+def write_shard(
+    path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema | None = None, *, checked: bool = False
+) -> None:
+    """Write one Parquet shard atomically; equal rows give equal bytes. Without `schema` types come from the rows.
+
+    With `checked` it holds a hash of its values, which `read_checked_shard` compares.
+    """
     names = schema.names if schema is not None else list(rows[0]) if rows else []
-    _write_columns(path, {name: [row.get(name) for row in rows] for name in names}, schema)
+    _write_columns(path, {name: [row.get(name) for row in rows] for name in names}, schema, checked=checked)
 
 
-def _write_columns(path: Path, columns: dict[str, list[Any]], schema: pa.Schema | None) -> None:
+def _write_columns(
+    path: Path, columns: dict[str, list[Any]], schema: pa.Schema | None, *, checked: bool = False
+) -> None:
     """Write a shard; every column's values are let go as soon as they are in the table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -146,8 +179,19 @@ def _write_columns(path: Path, columns: dict[str, list[Any]], schema: pa.Schema 
     arrays = {}
     for name in list(columns):
         arrays[name] = pa.array(columns.pop(name), None if schema is None else schema.field(name).type)
+    table = pa.Table.from_pydict(arrays, schema=schema)
+    if checked:
+        table = table.replace_schema_metadata({_HASH: _hash_of_values(table)})
     with replacing(path) as tmp:
-        pq.write_table(pa.Table.from_pydict(arrays, schema=schema), tmp, compression="zstd")
+        pq.write_table(table, tmp, compression="zstd")
+
+
+def _hash_of_values(table: pa.Table) -> str:
+    """SHA-256 of a table's names and values, hex."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        digest.update(json.dumps([name, table[name].to_pylist()]).encode())
+    return digest.hexdigest()
 
 
 def write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], rows_per_shard: int = 10_000) -> int:
@@ -198,14 +242,17 @@ class ShardWriter:
             self._flush()
 
 
+def shard_files(folder: Path) -> list[Path]:
+    """The shards of a folder in order; a stray file is none."""
+    return sorted(path for path in folder.glob("part-*.parquet") if _SHARD.fullmatch(path.name))
+
+
 def read_shards(folder: Path, columns: Sequence[str] | None = None, start: int = 0) -> Iterator[Row]:
     """Stream the rows of a shard folder in order from number `start` on, only `columns` if given."""
-    import pyarrow.parquet as pq
-
     if not folder.is_dir():
         raise DataError("folder of records does not exist", where=folder, next_step=WRITTEN_BY)
-    for path in sorted(folder.glob("part-*.parquet")):
-        if start and (rows := pq.read_metadata(path).num_rows) <= start:
+    for path in shard_files(folder):
+        if start and (rows := count_shard(path)) <= start:
             start -= rows
             continue
         yield from islice(read_shard(path, columns), start, None)
@@ -216,24 +263,48 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row
     """Stream the rows of one shard, only `columns` if given."""
     import pyarrow.parquet as pq
 
+    with readable(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
+            yield from batch.to_pylist()
+
+
+def read_checked_shard(path: Path) -> list[Row]:
+    """The rows of a shard that was written with `checked`.
+
+    Raises:
+        DataError: it is not as it was written.
+    """
+    import pyarrow.parquet as pq
+
+    with readable(path):
+        table = pq.read_table(path, partitioning=None)
+        if (table.schema.metadata or {}).get(_HASH) != _hash_of_values(table).encode():
+            raise DataError("shard is not as it was written", where=path, next_step=MADE_AGAIN)
+        return table.to_pylist()
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged Parquet file makes a reader raise into a `DataError` that names it."""
+    import pyarrow as pa
+
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
-                yield from batch.to_pylist()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            "shard cannot be read",
-            value=str(error),
-            where=path,
-            next_step="delete it; `polite-flamingo run` makes it again",
-        ) from error
+        yield
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
+        raise DataError("shard cannot be read", value=str(error), where=path, next_step=MADE_AGAIN) from error
 
 
 def count_shards(folder: Path) -> int:
     """Number of rows in a shard folder, from the footers alone."""
+    return sum(map(count_shard, shard_files(folder)))
+
+
+def count_shard(path: Path) -> int:
+    """Number of rows in a shard, from its footer alone."""
     import pyarrow.parquet as pq
 
-    return sum(pq.read_metadata(path).num_rows for path in sorted(folder.glob("part-*.parquet")))
+    with readable(path):
+        return int(pq.read_metadata(path).num_rows)
 
 
 def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -282,9 +353,10 @@ def resumable(
 ) -> int:
     """Map `work` over chunks of `items` into shards at `out`; killed at any instant, it goes on where it was.
 
-    Finished chunks live in ``work_root/<last three names of out>/<key>`` until all are there and are then moved to
-    `out`, so `out` is complete or absent. Chunk boundaries depend on `chunk_size` alone, so a resumed run ends
-    byte-identical.
+    Finished chunks live in ``work_root/<last three names of out>/<key>`` until all are there and are then linked
+    (copied to another disk) to `out`, so `out` is complete or absent. Chunk boundaries depend on `chunk_size` alone:
+    a resumed run ends byte-identical. A finished chunk has the hash of its bytes in its name; damaged ones are set
+    aside and made again.
 
     Args:
         items: The inputs, in a fixed order.
@@ -301,28 +373,72 @@ def resumable(
 
     Raises:
         BusyError: another process writes the same output.
+        DataError: a chunk finished in this run was damaged meanwhile; `out` is as it was.
     """
     from tqdm import tqdm
 
     folder = work_root / "-".join(out.parts[-3:]) / key
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent / "lock", where=out):
-        rows_total = 0
-        last = -1
+        parts = _Parts(folder)
         with tqdm(total=total, desc=label or out.name, unit="rec", mininterval=1.0) as bar:
             for index, chunk in enumerate(chunked(items, chunk_size)):
-                shard = folder / f"part-{index:06d}.parquet"
-                if not shard.exists():
-                    write_shard(shard, work(chunk))
+                if not parts.take(index):
+                    parts.write(index, work(chunk))
                 bar.update(len(chunk))
-                last = index
         with publishing(out) as staging:
-            for index in range(last + 1):
-                source = folder / f"part-{index:06d}.parquet"
-                shutil.copyfile(source, staging / source.name)
-        rows_total = count_shards(out)
+            parts.publish(staging)
+            rows = count_shards(staging)
         shutil.rmtree(folder)
-    return rows_total
+    return rows
+
+
+class _Parts:
+    """The finished chunks of a resumable work, ``part-000003-<hash of its bytes>.parquet``.
+
+    Args:
+        folder: Where they lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found = {path.name[5:11]: path for path in folder.glob("part-*.parquet") if path.name[11:12] == "-"}
+        self._taken: dict[int, Path] = {}
+
+    def take(self, index: int) -> bool:
+        """Whether an earlier run finished the chunk."""
+        path = self._found.get(f"{index:06d}")
+        if path is None:
+            return False
+        if hash_file(path) != path.stem[12:]:
+            set_aside(path, OTHER_BYTES)
+            return False
+        self._taken[index] = path
+        return True
+
+    def write(self, index: int, rows: list[Row]) -> None:
+        """Finish a chunk."""
+        unnamed = self._folder / "unnamed"
+        write_shard(unnamed, rows)
+        path = self._folder / f"part-{index:06d}-{hash_file(unnamed)}.parquet"
+        os.replace(unnamed, path)
+        self._taken[index] = path
+
+    def publish(self, out: Path) -> None:
+        """Put all chunks into `out`, each checked by its hash and on the disk when this returns."""
+        for index, path in self._taken.items():
+            target = out / f"part-{index:06d}.parquet"
+            try:
+                os.link(path, target)
+            except OSError:  # another disk
+                with replacing(target) as copy:
+                    shutil.copyfile(path, copy)
+            if hash_file(target) != path.stem[12:]:
+                set_aside(path, OTHER_BYTES)
+                raise DataError(
+                    "a finished chunk was damaged on the disk", where=path,
+                    next_step="check the disk, then start again: it is made anew, the others are kept",
+                )  # fmt: skip
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from polite_flamingo.errors import DataError
 
@@ -48,6 +48,7 @@ class Task(StrEnum):
 
 
 SHOWN_VALUE = 60  # characters of a value in a message
+SHOWN_ERROR = 200  # characters of what a library says
 SHORT_WORDS = 3  # of an answer in a dialogue that is checked and rewritten like one to a question
 _PARTICULAR = re.compile(r"(?<!\S)(?<!HTTP )\S*[\d/]\S*")  # of one record: numbers, paths; not an HTTP status
 MAX_NAME = 255  # bytes a file system takes for one part of a path
@@ -155,7 +156,7 @@ class Sample:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Sample:
         """Inverse of `to_row`."""
-        return cls(**_fields(cls, row))
+        return _from_row(cls, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ class RewritePair:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> RewritePair:
         """Inverse of `to_row`."""
-        return cls(**_fields(cls, row))
+        return _from_row(cls, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,7 @@ class Rewrite:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Rewrite:
         """Inverse of `to_row`; a row without the column of the scores has none."""
-        return cls(**_fields(cls, {"scores": "{}", **row}))
+        return _from_row(cls, {"scores": "{}", **row})
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +305,9 @@ class Generated:
     text: str
     finish_reason: str
     tokens: int
+
+
+R = TypeVar("R", Sample, RewritePair, Rewrite)
 
 
 def _dump(value: object) -> str:
@@ -331,10 +335,21 @@ def _to_row(record: Sample | RewritePair | Rewrite) -> dict[str, Any]:
     return {name: _COLUMNS[name][0](value) if name in _COLUMNS else value for name, value in row.items()}
 
 
-def _fields(kind: type[Sample | RewritePair | Rewrite], row: Mapping[str, Any]) -> dict[str, Any]:
-    """Inverse of `_to_row`."""
-    values = {name: row[name] for name in kind.__dataclass_fields__}
-    return {name: _COLUMNS[name][1](value) if name in _COLUMNS else value for name, value in values.items()}
+def _from_row(kind: type[R], row: Mapping[str, Any]) -> R:
+    """Inverse of `_to_row`; a row that is none is a `DataError`."""
+    try:
+        values = {name: row[name] for name in kind.__dataclass_fields__}
+        for name, value in values.items():
+            if not isinstance(value, int if name == "seed" else str):
+                raise TypeError(f"{name} is {value!r}")
+        return kind(**{name: _COLUMNS[name][1](v) if name in _COLUMNS else v for name, v in values.items()})
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"a stored row is not one of a {kind.__name__}",
+            value=f"{type(error).__name__}: {error}"[:SHOWN_ERROR],
+            where=ascii(row.get("id"))[:SHOWN_ERROR],
+            next_step="delete the folder it lies in; `polite-flamingo run` makes it again",
+        ) from error
 
 
 def _can_be_path(path: str) -> bool:

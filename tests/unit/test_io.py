@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 
-from polite_flamingo.errors import BusyError
-from polite_flamingo.io import locked, publishing, replacing
+from polite_flamingo.errors import BusyError, DataError
+from polite_flamingo.io import Row, count_shards, locked, publishing, read_shards, replacing, resumable, write_shard
+from polite_flamingo.records import Image, Sample, Task, Turn
 
 
 def test_threads_may_write_the_same_file_at_the_same_time(tmp_path: Path) -> None:
@@ -47,6 +52,106 @@ def test_a_published_folder_is_never_half_the_old_one(tmp_path: Path, monkeypatc
     with pytest.raises(RuntimeError), publishing(folder) as staging:
         raise RuntimeError
     assert [path.name for path in folder.iterdir()] == ["new"]
+
+
+def row_of(chunk: list[int]) -> list[Row]:
+    return [{"id": f"r/{number}", "text": f"It is number {number}."} for number in chunk]
+
+
+def made(work: Callable[[list[int]], list[Row]], tmp_path: Path) -> int:
+    return resumable(range(12), work, out=tmp_path / "out", key="k", work_root=tmp_path / "work", chunk_size=4)
+
+
+def test_a_bit_flipped_in_a_finished_part_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if killed before the work goes
+    made(row_of, tmp_path)
+    straight = [path.read_bytes() for path in sorted((tmp_path / "out").glob("*"))]
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    kept, work_folder = tmp_path / "kept", tmp_path / "work"
+    work_folder.rename(kept)
+    draw = random.Random(1)
+    for flip in range(30):
+        shutil.copytree(kept, work_folder, dirs_exist_ok=True)
+        (part,) = work_folder.rglob("part-000001*")
+        damaged = bytearray(part.read_bytes() if flip else b"")
+        if damaged:
+            damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        part.write_bytes(damaged)
+        calls: list[int] = []
+
+        def work(chunk: list[int], calls: list[int] = calls) -> list[Row]:
+            calls.append(chunk[0])
+            return row_of(chunk)
+
+        assert made(work, tmp_path) == 12
+        assert calls == [4]
+        assert [path.read_bytes() for path in sorted((tmp_path / "out").iterdir())] == straight
+
+
+def test_a_part_damaged_while_it_is_published_leaves_the_old_output(tmp_path: Path) -> None:
+    made(row_of, tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def work(chunk: list[int]) -> list[Row]:
+        if chunk[0] == 8:
+            (part,) = (tmp_path / "work").rglob("part-000000*")
+            part.write_bytes(b"")
+        return row_of(chunk)
+
+    with pytest.raises(DataError, match="damaged"):
+        made(work, tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert made(row_of, tmp_path) == 12
+
+
+def test_what_is_published_is_on_the_disk_before_the_work_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync, rmtree = os.fsync, shutil.rmtree
+
+    def remember(file: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        fsync(file)
+
+    def gone(path: Path, **options: bool) -> None:
+        if "work" in path.parts:
+            assert sum(".unnamed" in name or ".publishing/.part" in name for name in synced) >= 3
+            assert {str(tmp_path / ".out.publishing"), str(tmp_path)} <= set(synced)
+        rmtree(path, **options)
+
+    monkeypatch.setattr(os, "fsync", remember)
+    monkeypatch.setattr(shutil, "rmtree", gone)
+    made(row_of, tmp_path)
+
+
+def test_a_damaged_shard_is_a_clear_error_whatever_is_wrong_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "part-000000.parquet"
+    write_shard(path, [sample().to_row()])
+    whole = path.read_bytes()
+    draw = random.Random(2)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with suppress(DataError):
+            list(map(Sample.from_row, read_shards(tmp_path)))
+            count_shards(tmp_path)
+
+
+def sample() -> Sample:
+    turns = (Turn("human", "What is it?", (0,)), Turn("assistant", "A cat."))
+    return Sample("s/1", "s", "all", "CC0", Task.VQA, turns, (Image("a.png"),), {"answers": ["cat"]})
+
+
+@pytest.mark.parametrize(
+    "odd", [{"turns": "[["}, {"turns": "5"}, {"turns": "[[1,2,3]]"}, {"images": "[5]"}, {"task": "x"}, {"extras": "["}]
+)
+def test_an_odd_record_is_a_clear_error(odd: Row) -> None:
+    with pytest.raises(DataError):
+        Sample.from_row({**sample().to_row(), **odd})
+    with pytest.raises(DataError):
+        Sample.from_row({"id": "s/1"})
 
 
 def test_a_lock_is_held_once_and_leaves_no_file(tmp_path: Path) -> None:

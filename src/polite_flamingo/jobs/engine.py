@@ -25,7 +25,7 @@ from polite_flamingo.jobs.outcomes import FAILED, AnswerFormat, Outcome
 from polite_flamingo.jobs.planning import OpenShard, Planned, SealedShard, plan
 from polite_flamingo.jobs.progress import Progress, Report, progress_bar
 from polite_flamingo.jobs.questions import A, Failure, Input, Q
-from polite_flamingo.jobs.units import Images
+from polite_flamingo.jobs.units import Images, Unit
 
 CALLS_AHEAD = 4  # calls prepared ahead of the model
 FAILED_CALLS = 3  # calls in a row without a single answer that end a run
@@ -128,12 +128,7 @@ class Bookkeeping(Generic[Q, A]):
         Raises:
             ModelError: it is the third call in a row without any.
         """
-        outcomes: list[Outcome[A]] = [
-            Outcome(unit.index, unit.key, unit.question.key, status=FAILED, reason=answer.reason)
-            if isinstance(answer, Failure)
-            else Outcome(unit.index, unit.key, unit.question.key, answer)
-            for unit, answer in zip(call.units, answers, strict=True)
-        ]
+        outcomes = [self._outcome(unit, answer) for unit, answer in zip(call.units, answers, strict=True)]
         self._journal.append(call.shard, outcomes)
         self._open[call.shard][1].update((outcome.index, outcome) for outcome in outcomes)
         self._count(outcomes, restored=False)
@@ -146,6 +141,16 @@ class Bookkeeping(Generic[Q, A]):
                 where=outcomes[-1].id,
                 next_step="mend what the message says and start again: finished records are kept, failed ones retried",
             )
+
+    def _outcome(self, unit: Unit[Q], answer: A | Failure) -> Outcome[A]:
+        """What became of a unit; an answer that no shard can hold is the error of its record."""
+        if isinstance(answer, Failure):
+            return Outcome(unit.index, unit.key, unit.question.key, status=FAILED, reason=answer.reason)
+        fault = self._journal.answers.fault(answer)
+        if fault is None:
+            return Outcome(unit.index, unit.key, unit.question.key, answer)
+        reason = f"error: the answer cannot be kept: {fault}"
+        return Outcome(unit.index, unit.key, unit.question.key, status=FAILED, reason=reason)
 
     def _seal_if_complete(self, shard: int) -> None:
         opened, outcomes = self._open[shard]

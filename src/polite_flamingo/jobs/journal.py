@@ -2,11 +2,12 @@
 
 A folder for one job. The input is cut into shards of a fixed number of units. While a shard is open, every finished
 call is appended to ``part-000007.frames`` as one checksummed frame and fsynced; when its last unit is there, it is
-sealed: written in input order to ``part-000007.parquet``, entered in ``manifest.jsonl`` (appended, fsynced), and its
-frames are removed. So a kill at any instant costs the calls in flight; a torn last frame is cut off. Sealed shards hold
-nothing about time, batches or workers and are therefore byte-identical however the job went.
+sealed: written in input order, with a hash of its values, to ``part-000007.parquet``, entered in ``manifest.jsonl``
+(appended, fsynced), and its frames are removed. So a kill at any instant costs the calls in flight; a torn last frame
+is cut off. Sealed shards hold nothing about time, batches or workers: they are byte-identical however the job went.
 
 Rows are found again by the content hash of their unit alone, so that work of other settings is never taken for this.
+What is damaged is never read as an answer: it is set aside (``….damaged``), and what it held is asked for again.
 
 Why frames and not SQLite: both keep every finished call through kills, at the same processor time, but SQLite does not
 check its pages, so that a flipped bit comes back as an answer; it takes 25 times the space, and its log wants a local
@@ -19,16 +20,26 @@ import hashlib
 import json
 import logging
 import os
+import re
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import Row, hash_file, locked, read_shard, write_shard
+from polite_flamingo.io import (
+    hash_file,
+    locked,
+    read_checked_shard,
+    readable,
+    replacing,
+    set_aside,
+    sync_folder,
+    write_shard,
+)
 from polite_flamingo.jobs.manifest import Manifest, SealedEntry
 from polite_flamingo.jobs.outcomes import BROKEN, FAILED, AnswerFormat, Outcome
 from polite_flamingo.jobs.questions import A
@@ -37,6 +48,7 @@ from polite_flamingo.jobs.storage import storage_errors
 LOG = logging.getLogger(__name__)
 
 SHARD_SIZE = 2048  # units per shard; part of the format of the result, independent of machine and batch
+_PART = re.compile(r"part-(\d{6,})\.(?:parquet|frames)")
 _MAGIC = b"PFJ2"
 _HEADER = struct.Struct("<4sII")  # magic, payload bytes, CRC-32 of the payload
 
@@ -66,7 +78,7 @@ class Journal(Generic[A]):
             return False
         path = self._sealed_path(shard)
         if not path.is_file() or hash_file(path) != entry.sha256:
-            LOG.warning("%s is missing or damaged and is made again", path)
+            LOG.warning("%s is missing, or not the file that was sealed: its answers are looked up", path)
             return False
         if not self._holds_answers(path):
             LOG.warning("%s holds answers of another format and is made again", path)
@@ -80,28 +92,50 @@ class Journal(Generic[A]):
 
         Rows of another format, which an earlier version or another type of answer left, count as not there.
         """
-        rows: dict[str, Row] = {}
-        if self._sealed_path(shard).is_file():
-            try:
-                rows = {row["key"]: row for row in read_shard(self._sealed_path(shard))}
-            except (DataError, KeyError) as error:
-                LOG.warning("sealed shard is unusable and is made again: %s", error)
-        frames = self._frames_path(shard)
-        if frames.is_file():
-            good = 0
-            for end, appended in _frames(frames):
-                rows.update((row["key"], row) for row in appended)
-                good = end
-            torn = frames.stat().st_size - good
-            if torn:
-                LOG.warning("%s: %d bytes of an unfinished append cut off", frames, torn)
-                with self._guarded("cut"):
-                    os.truncate(frames, good)
+        sealed, frames = self._sealed_path(shard), self._frames_path(shard)
         outcomes: dict[str, Outcome[A]] = {}
-        for key in set(keys) & rows.keys():
-            with suppress(KeyError):
-                outcomes[key] = self.answers.from_row(rows[key])
-        return {key: outcome for key, outcome in outcomes.items() if outcome.status != FAILED}
+        if sealed.is_file():
+            try:
+                outcomes = self._outcomes(read_checked_shard(sealed))
+            except DataError as error:
+                with self._guarded("set aside"):
+                    set_aside(sealed, f"{error.what}; {error.value}" if error.value else error.what)
+        if frames.is_file():
+            for rows in self._whole_frames(shard, frames):
+                outcomes.update(self._outcomes(rows))
+        asked = set(keys)
+        return {key: outcome for key, outcome in outcomes.items() if key in asked and outcome.status != FAILED}
+
+    def _outcomes(self, rows: Any) -> dict[str, Outcome[A]]:
+        """The outcomes among rows, by key; whatever else they hold is none."""
+        outcomes = {}
+        for row in rows if isinstance(rows, list) else ():
+            with suppress(KeyError, TypeError):
+                outcome = self.answers.from_row(row)
+                head = (outcome.key, outcome.id, outcome.status, outcome.reason)
+                if all(isinstance(text, str) for text in head) and (
+                    outcome.answer is None or self.answers.fault(outcome.answer) is None
+                ):
+                    outcomes[outcome.key] = outcome
+        return outcomes
+
+    def _whole_frames(self, shard: int, path: Path) -> list[Any]:
+        """What the whole frames of a file hold; a torn tail is cut off, a file damaged before its end written anew."""
+        data = path.read_bytes()
+        frames = list(_frames(data))
+        end = frames[-1][1] if frames else 0
+        if sum(end - start for start, end, _ in frames) < end:
+            with self._guarded("set aside"):
+                set_aside(path, "frames are damaged; the others are kept")
+                with replacing(path) as whole:
+                    whole.write_bytes(b"".join(data[start:end] for start, end, _ in frames))
+                if (file := self._files.pop(shard, None)) is not None:
+                    os.close(file)
+        elif end < len(data):
+            LOG.warning("%s: %d bytes of an unfinished append cut off", path, len(data) - end)
+            with self._guarded("cut"):
+                os.truncate(path, end)
+        return [rows for _, _, rows in frames]
 
     def append(self, shard: int, outcomes: Sequence[Outcome[A]]) -> None:
         """Add finished units to an open shard; on return they are on the disk.
@@ -136,7 +170,7 @@ class Journal(Generic[A]):
         """
         path = self._sealed_path(shard)
         with self._guarded("seal"):
-            write_shard(path, [self.answers.to_row(outcome) for outcome in outcomes])
+            write_shard(path, [self.answers.to_row(outcome) for outcome in outcomes], checked=True)
             entry = SealedEntry(
                 shard,
                 shard_key([outcome.key for outcome in outcomes]),
@@ -148,7 +182,7 @@ class Journal(Generic[A]):
                 version,
                 tuple(end),
             )
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
             self.manifest.add(entry)
             file = self._files.pop(shard, None)
             if file is not None:
@@ -159,9 +193,10 @@ class Journal(Generic[A]):
         """Remove what a longer, earlier input left behind `shards` shards."""
         with self._guarded("finish"):
             self.manifest.finish(shards)
-            _sync_folder(self.folder)
-            for path in [*self.folder.glob("part-[0-9]*.parquet"), *self.folder.glob("part-[0-9]*.frames")]:
-                if int(path.stem.removeprefix("part-")) >= shards:
+            sync_folder(self.folder)
+            for path in self.folder.iterdir():
+                part = _PART.fullmatch(path.name)
+                if part is not None and int(part[1]) >= shards:
                     path.unlink()
 
     def close(self) -> None:
@@ -180,7 +215,8 @@ class Journal(Generic[A]):
     def _holds_answers(self, path: Path) -> bool:
         import pyarrow.parquet as pq
 
-        return set(self.answers.columns()) <= set(pq.read_schema(path).names)
+        with readable(path):
+            return set(self.answers.columns()) <= set(pq.read_schema(path).names)
 
     def _sealed_path(self, shard: int) -> Path:
         return self.folder / f"part-{shard:06d}.parquet"
@@ -193,7 +229,7 @@ class Journal(Generic[A]):
         if file is None:
             flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
             file = self._files[shard] = os.open(self._frames_path(shard), flags, 0o644)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         return file
 
     @contextmanager
@@ -230,23 +266,18 @@ def shard_key(keys: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()
 
 
-def _frames(path: Path) -> Iterator[tuple[int, list[Row]]]:
-    """Rows of a file's whole frames with the offsets of their ends; stops before the first that is torn or damaged."""
-    with open(path, "rb") as file:
-        end = 0
-        while len(header := file.read(_HEADER.size)) == _HEADER.size:
-            magic, length, checksum = _HEADER.unpack(header)
-            payload = file.read(length) if magic == _MAGIC else b""
-            if len(payload) != length or magic != _MAGIC or zlib.crc32(payload) != checksum:
-                return
-            end += _HEADER.size + length
-            yield end, json.loads(zlib.decompress(payload))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames and new names in `folder` survive a power cut."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+def _frames(data: bytes) -> Iterator[tuple[int, int, Any]]:
+    """Start, end and rows of every frame that is as it was written; one that is not is passed over."""
+    start = 0
+    while (start := data.find(_MAGIC, start)) >= 0:
+        body = start + _HEADER.size
+        _, length, checksum = _HEADER.unpack(data[start:body]) if body <= len(data) else (b"", len(data), 0)
+        payload = data[body : body + length]
+        if len(payload) != length or zlib.crc32(payload) != checksum:
+            start += 1
+            continue
+        try:
+            yield start, body + length, json.loads(zlib.decompress(payload))
+        except (ValueError, zlib.error, RecursionError):
+            LOG.warning("a frame holds no rows and is passed over")
+        start = body + length

@@ -1,7 +1,7 @@
 """The list of a journal's sealed shards: one JSON line each, appended, so that sealing costs the same at any length.
 
-The last line about a shard counts. A torn or foreign line ends what is believed; shards it would have named are looked
-up one by one. `Manifest.finish` writes the lines anew in the order of the shards.
+The last line about a shard counts. Every line has a checksum; one that is torn, damaged or foreign is passed over, and
+the shard it would have named is looked up. `Manifest.finish` writes the lines anew in the order of the shards.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from polite_flamingo.io import replacing
@@ -19,7 +20,7 @@ from polite_flamingo.io import replacing
 LOG = logging.getLogger(__name__)
 
 FILE = "manifest.jsonl"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +96,18 @@ class Manifest:
         """Read the file; False where it has to be written anew before anything can be appended."""
         if not self._path.is_file():
             return False
-        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        lines = self._path.read_bytes().decode(errors="replace").splitlines(keepends=True)
         if not lines or lines[0] != f"{self._head}\n":
             LOG.warning("%s is unusable: finished shards are looked up one by one", self._path)
             return False
+        whole = True
         for number, line in enumerate(lines[1:], 2):
-            try:
-                entry = SealedEntry(**json.loads(line)) if line.endswith("\n") else None
-            except (ValueError, TypeError):
-                entry = None
-            if entry is None:
-                LOG.warning("%s, line %d is torn: the shards behind it are looked up one by one", self._path, number)
-                return False
-            self.entries[entry.shard] = entry
-        return True
+            if (entry := _entry(line)) is None:
+                LOG.warning("%s, line %d is damaged: its shard is looked up", self._path, number)
+                whole = False
+            else:
+                self.entries[entry.shard] = entry
+        return whole
 
     def _write(self) -> None:
         with replacing(self._path) as part:
@@ -120,4 +119,14 @@ class Manifest:
 
 
 def _line(entry: SealedEntry) -> str:
-    return json.dumps(asdict(entry), sort_keys=True, separators=(",", ":")) + "\n"
+    text = json.dumps(asdict(entry), sort_keys=True, separators=(",", ":"))
+    return f'{{"crc":{zlib.crc32(text.encode())},"entry":{text}}}\n'
+
+
+def _entry(line: str) -> SealedEntry | None:
+    """The entry of a line; None where the line is not as one is written."""
+    try:
+        entry = SealedEntry(**json.loads(line)["entry"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return entry if _line(replace(entry, end=tuple(entry.end))) == line else None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Generic
+from functools import cache
+from types import UnionType
+from typing import Any, Generic, get_args, get_origin, get_type_hints
 
 from polite_flamingo.io import Row
 from polite_flamingo.jobs.questions import A
 
 DONE, FAILED, BROKEN = "done", "failed", "broken"
+SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,17 @@ class AnswerFormat(Generic[A]):
 
     def to_row(self, outcome: Outcome[A]) -> Row:
         """Flatten for a frame or a shard; every row has all columns."""
-        head = {name: getattr(outcome, name) for name in ("index", "key", "id", "status", "reason")}
-        row = {**head, **{name: getattr(outcome.answer, name, None) for name in self.columns()}}
-        return {name: _encodable(value) for name, value in row.items()}
+        row = {
+            "index": outcome.index,
+            "key": outcome.key,
+            "id": _encodable(outcome.id),
+            "status": outcome.status,
+            "reason": _encodable(outcome.reason),
+        }
+        for name in self.columns():
+            value = getattr(outcome.answer, name, None)
+            row[name] = _encodable(value) if type(value) is str else value
+        return row
 
     def from_row(self, row: Mapping[str, Any]) -> Outcome[A]:
         """Inverse of `to_row`.
@@ -63,11 +75,46 @@ class AnswerFormat(Generic[A]):
         answer = self.answer(**values) if row["status"] == DONE else None
         return Outcome(row["index"], row["key"], row["id"], answer, row["status"], row["reason"])
 
+    def fault(self, answer: A) -> str | None:
+        """Why an answer cannot be kept: a field is not of its type, or is a number that no column can hold."""
+        for name, kinds in _kinds(self.answer).items():
+            value = getattr(answer, name)
+            kind = type(value)
+            if kind is str and str in kinds:
+                continue
+            parts = value if kind in (list, tuple) and list in kinds else (value,)
+            if not all(type(part) in kinds and _can_be_kept(part) for part in parts):
+                return f"{name} is {str(value)[:SHOWN]}"
+        return None
+
     def columns(self) -> tuple[str, ...]:
         """Names of an answer's columns."""
-        return tuple(field.name for field in fields(self.answer))  # type: ignore[arg-type]  # any dataclass
+        return tuple(_kinds(self.answer))
 
 
-def _encodable(value: Any) -> Any:
+def _encodable(text: str) -> str:
     """Text without lone surrogates, which an endpoint may send and no file can hold."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+@cache
+def _kinds(answer: type[Any]) -> dict[str, set[type]]:
+    """Plain types that each column of an answer may hold, and `list` where it may be a list of them."""
+    hints = get_type_hints(answer)
+    return {field.name: set(_plain(hints[field.name])) for field in fields(answer)}
+
+
+def _plain(hint: Any) -> Iterator[type]:
+    for part in get_args(hint):
+        yield from _plain(part)
+    kind = get_origin(hint) or hint
+    if isinstance(kind, type) and kind is not UnionType:
+        yield kind
+    if kind is float:
+        yield int
+
+
+def _can_be_kept(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return not isinstance(value, float) or math.isfinite(value)

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.jobs.stub import Question, Stub, questions
 
 from polite_flamingo.errors import BusyError, ModelError
-from polite_flamingo.io import read_jsonl
+from polite_flamingo.io import DAMAGED, read_jsonl
 from polite_flamingo.jobs.backends.text import TEXTS
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor, answer_safely
@@ -39,7 +39,7 @@ def outcomes(folder: Path) -> list:
 
 
 def shards(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted((folder / "journal").iterdir()) if p.name != "lock"}
+    return {p.name: p.read_bytes() for p in sorted((folder / "journal").glob("*[!k]")) if p.suffix != DAMAGED}
 
 
 class Stopped(Exception):
@@ -349,7 +349,7 @@ def test_a_lone_surrogate_does_not_stop_the_job(tmp_path):
 def test_the_manifest_names_every_sealed_shard(tmp_path):
     go(questions(40), Stub(), tmp_path)
     _, *entries = read_jsonl(tmp_path / "journal" / "manifest.jsonl")
-    assert {entry["shard"]: entry["rows"] for entry in entries} == {0: 16, 1: 16, 2: 8}
+    assert {line["entry"]["shard"]: line["entry"]["rows"] for line in entries} == {0: 16, 1: 16, 2: 8}
 
 
 def test_a_resumed_run_begins_where_the_last_one_stopped_and_compares_what_is_finished_at_the_end(tmp_path):

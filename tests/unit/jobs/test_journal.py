@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -20,12 +21,19 @@ from polite_flamingo.errors import BusyError, StorageError
 from polite_flamingo.io import write_json, write_shard
 from polite_flamingo.jobs.backends.text import TEXTS
 from polite_flamingo.jobs.journal import Journal, _frames, open_journal
-from polite_flamingo.jobs.outcomes import AnswerFormat, Outcome
+from polite_flamingo.jobs.outcomes import FAILED, AnswerFormat, Outcome
+from polite_flamingo.jobs.questions import Input
 from polite_flamingo.records import Generated
 
 ROOT = Path(__file__).parents[3]
 KEYS = ["a", "b", "c"]
 DONE = [Outcome(i, key, f"id {key}", Generated(f"text {key}", "stop", 3)) for i, key in enumerate(KEYS)]
+
+
+@pytest.fixture
+def unsynced(monkeypatch):
+    """A disk that is never waited for."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 class Stopped(BaseException):
@@ -84,6 +92,95 @@ def test_a_damaged_sealed_shard_is_made_again(tmp_path):
     go(questions(40), second, tmp_path)
     assert len(second.tries) == 16
     assert shards(tmp_path) == before
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_bit_flipped_in_a_sealed_shard_never_becomes_an_answer(tmp_path, manifest, unsynced):
+    path = tmp_path / "part-000000.parquet"
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.seal(0, DONE)
+    whole = path.read_bytes()
+    if not manifest:
+        (tmp_path / "manifest.jsonl").unlink()
+    draw = random.Random(manifest)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with open_journal(tmp_path, TEXTS) as journal:
+            assert not journal.sealed(0, KEYS)
+            found = journal.restore(0, KEYS)
+            assert found in ({}, {o.key: o for o in DONE})
+            assert path.exists() == bool(found), "set aside"
+
+
+def test_a_bit_flipped_in_the_manifest_costs_a_look_and_no_answer(tmp_path, unsynced):
+    go(questions(40), Stub(), tmp_path)
+    before = shards(tmp_path)
+    path = tmp_path / "journal" / "manifest.jsonl"
+    draw = random.Random(3)
+    for _ in range(40):
+        damaged = bytearray(before["manifest.jsonl"])
+        damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        stub = Stub()
+        progress = go(Input("v", lambda place: at(place, 40)), stub, tmp_path)
+        assert (stub.tries, progress.restored, progress.counts) == ([], 40, {}), bytes(damaged)
+        assert shards(tmp_path).keys() == before.keys()
+
+
+def at(place, count):
+    start = place[0] if place else 0
+    return ((question, (row,)) for row, question in list(enumerate(questions(count), 1))[start:])
+
+
+@pytest.mark.parametrize(
+    "rows", [{"key": "a"}, [1], [{"no": "key"}], [{"key": 5}], [{**TEXTS.to_row(DONE[0]), "text": 5}], None]
+)
+def test_a_frame_of_another_schema_is_passed_over_and_the_next_one_stands(tmp_path, rows):
+    payload = zlib.compress(json.dumps(rows).encode())
+    frame = struct.pack("<4sII", b"PFJ2", len(payload), zlib.crc32(payload)) + payload
+    (tmp_path / "part-000000.frames").write_bytes(frame)
+    with open_journal(tmp_path, TEXTS) as journal:
+        journal.append(0, DONE[1:])
+        assert set(journal.restore(0, KEYS)) == {"b", "c"}
+
+
+def test_a_frame_damaged_in_the_middle_costs_itself_alone_and_is_set_aside(tmp_path):
+    with open_journal(tmp_path, TEXTS) as journal:
+        for outcome in DONE:
+            journal.append(0, [outcome])
+    path = tmp_path / "part-000000.frames"
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with open_journal(tmp_path, TEXTS) as journal:
+        assert set(journal.restore(0, KEYS)) == {"a", "c"}
+        journal.append(0, DONE[1:2])
+        assert set(journal.restore(0, KEYS)) == set(KEYS)
+    assert path.with_name("part-000000.frames.damaged").read_bytes() == damaged
+
+
+def test_stray_files_are_no_shards(tmp_path):
+    go(questions(40), Stub(), tmp_path)
+    before = shards(tmp_path)
+    for name in ("part-x.frames", "part-0x.parquet", "part-000009.parquet.frames", "part-x.parquet"):
+        (tmp_path / "journal" / name).write_bytes(b"stray")
+    go(questions(40), Stub(), tmp_path)
+    assert [outcome.index for outcome in outcomes(tmp_path)] == list(range(40))
+    assert before.items() <= shards(tmp_path).items()
+
+
+@pytest.mark.parametrize("tokens", [2**63, -(2**63) - 1, 10**30, True, 1.5, None, float("nan")])
+def test_a_value_no_shard_can_hold_is_the_error_of_its_record(tmp_path, tokens):
+    class Odd(Stub):
+        def answer(self, asked):
+            return [Generated("yes", "stop", tokens if question.key == "t/1" else 1) for question in asked]
+
+    progress = go(questions(20), Odd(), tmp_path)
+    assert progress.failed == 1
+    assert "tokens" in next(o.reason for o in outcomes(tmp_path) if o.status == FAILED)
+    assert go(questions(20), Stub(), tmp_path).failed == 0
 
 
 def test_without_a_usable_manifest_finished_shards_are_still_found(tmp_path):
@@ -201,7 +298,7 @@ def test_a_disk_that_refuses_half_of_an_append_leaves_what_was_there(tmp_path, m
     assert "finished before is intact" in str(caught.value)
     monkeypatch.undo()
     frames = tmp_path / "journal" / "part-000000.frames"
-    assert [end for end, _ in _frames(frames)][-1] == frames.stat().st_size, "no half append is left"
+    assert [end for _, end, _ in _frames(frames.read_bytes())][-1] == frames.stat().st_size, "no half append is left"
     second = Stub()
     assert go(questions(30), second, tmp_path, call_size=3).restored == 6
     go(questions(30), Stub(), tmp_path / "straight")
@@ -253,7 +350,7 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
 
 
 def test_a_full_disk_while_sealing_keeps_the_frames(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "full")
 
     with open_journal(tmp_path, TEXTS) as journal:
