@@ -77,7 +77,7 @@ class AnswerFormat(Generic[A]):
 
     def fault(self, answer: A) -> str | None:
         """Why an answer cannot be kept: a field is not of its type, or is a number that no column can hold."""
-        for name, kinds in _kinds(self.answer).items():
+        for name, kinds in self._kinds.items():
             value = getattr(answer, name)
             kind = type(value)
             if kind is str and str in kinds:
@@ -87,9 +87,13 @@ class AnswerFormat(Generic[A]):
                 return f"{name} is {str(value)[:SHOWN]}"
         return None
 
+    @property
+    def _kinds(self) -> dict[str, set[type]]:
+        return _kinds(self.answer)  # type: ignore[arg-type]  # any dataclass
+
     def columns(self) -> tuple[str, ...]:
         """Names of an answer's columns."""
-        return tuple(_kinds(self.answer))
+        return tuple(self._kinds)
 
 
 def _encodable(text: str) -> str:
