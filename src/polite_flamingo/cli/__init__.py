@@ -34,6 +34,7 @@ from polite_flamingo.cli import (
     results,
     run,
     stages,
+    study,
     team,
     with_dvc,
 )
@@ -81,6 +82,7 @@ for _verb in (
     export.publish,
     models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,
     calibrate.calibrate,
+    study.study,
     ablations.ablations, baseline.accept_baseline, run.track_outputs, with_dvc.gc, with_dvc.plots,
     *team.VERBS,
 ):  # fmt: skip
