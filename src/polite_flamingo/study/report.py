@@ -132,25 +132,7 @@ def render(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
     parts = [f"# {report['title']}", _progress(report), "## Agreement", _agreement(report["agreement"])]
     if "models" in report:
-        labels = [*LABELS, *JUDGES, "reward"]
-        rows = [
-            (name, own["matched"]["n"], *(_figure(own[label]) for label in labels))
-            for name, own in report["models"].items()
-        ]
-        parts += ["## Models (Figure 11)", _table(("model", "answers", *labels), rows)]
-        sets = [(name, *(_figure(figure) for figure in own.values())) for name, own in report["sets"].items()]
-        parts += ["Matched, by data set:", _table(("set", *report["models"]), sets)]
-        orders = {judge: _number(tau) for judge, tau in report["order_tau"].items()}
-        parts += [
-            "## Judges beside people",
-            "Order of the models by people (matched) and by a judge, Kendall's tau: "
-            + ", ".join(f"{JUDGES[judge]} {tau}" for judge, tau in orders.items())
-            + ".",
-            _table(
-                ("NLI finds", "precision", "recall"),
-                [(name, _figure(own["precision"]), _figure(own["recall"])) for name, own in report["nli"].items()],
-            ),
-        ]
+        parts += _models(report)
     if "reward" in report:
         own = report["reward"]
         parts += [
@@ -159,15 +141,33 @@ def render(report: Mapping[str, Any]) -> str:
         ]
     if "rewrites" in report:
         names = list(next(iter(report["rewrites"].values())))
-        rows = [
-            (key, own["right"]["n"], *(_figure(own[name]) for name in names)) for key, own in report["rewrites"].items()
-        ]
+        rows = [(key, own["right"]["n"], *map(_figure, own.values())) for key, own in report["rewrites"].items()]
         parts += ["## Rewrites", _table(("", "judged", *names), rows)]
     if "gate" in report:
         own = report["gate"]
         outcome = "holds" if own["held"] else "does not hold"
         parts += [f"The gate {outcome}: right and grounded at least {own['low']:.3f}, asked for {own['least']:.3f}."]
     return "\n\n".join(parts) + "\n"
+
+
+def _models(report: Mapping[str, Any]) -> list[str]:
+    labels = [*LABELS, *JUDGES, "reward"]
+    rows = [
+        (name, own["matched"]["n"], *(_figure(own[label]) for label in labels))
+        for name, own in report["models"].items()
+    ]
+    sets = [(name, *map(_figure, own.values())) for name, own in report["sets"].items()]
+    orders = ", ".join(f"{JUDGES[judge]} {_number(tau)}" for judge, tau in report["order_tau"].items())
+    nli = [(name, _figure(own["precision"]), _figure(own["recall"])) for name, own in report["nli"].items()]
+    return [
+        "## Models (Figure 11)",
+        _table(("model", "answers", *labels), rows),
+        "Matched, by data set:",
+        _table(("set", *report["models"]), sets),
+        "## Judges beside people",
+        f"Order of the models by people (matched) and by a judge, Kendall's tau: {orders}.",
+        _table(("NLI finds", "precision", "recall"), nli),
+    ]
 
 
 @styled

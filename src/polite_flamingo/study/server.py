@@ -13,24 +13,29 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from polite_flamingo.errors import DataError, PoliteFlamingoError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from polite_flamingo.errors import DataError, StorageError
 from polite_flamingo.study.drawing import CHECK
 from polite_flamingo.study.forms import form_of
 from polite_flamingo.study.judgements import Standing, check, labels_json
 from polite_flamingo.study.store import SEEN, UNDONE, StudyEvent, StudyFile, StudyItem
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
 
 LOG = logging.getLogger(__name__)
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 PORT = 8790
 MAX_BODY = 32_768  # bytes of a request
 MAX_KEY = 64
+NO_LINK = "this link is not, or no longer, one of the study's"
+UNCLEAR = "the click is not understood"
 PAGE = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
 TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 HEADERS = {
@@ -191,12 +196,81 @@ def _event(annotator: str, sent: Mapping[str, Any]) -> StudyEvent:
         or type(round_) is not int
         or texts["kind"] == SEEN
     ):
-        raise DataError("the click is not understood", value=sorted(map(str, sent)))
+        raise DataError(UNCLEAR, value=sorted(map(str, sent)))
     try:
         "".join(texts.values()).encode()
     except UnicodeEncodeError:
         raise DataError("text holds half a character (a lone surrogate)") from None
     return StudyEvent(f"{annotator}:{texts.pop('key')}", annotator, "", round_, slot=slot, **texts)
+
+
+class StudyRoutes:
+    """The routes.
+
+    Args:
+        server: What they do.
+    """
+
+    def __init__(self, server: StudyServer) -> None:
+        self._server = server
+        self._pages = {path: files(__package__).joinpath("page", name).read_bytes() for path, name in PAGE.items()}
+
+    async def page(self, request: Request) -> Response:
+        """One of the page's own files."""
+        path = request.url.path
+        return Response(self._pages[path], media_type=TYPES[PAGE[path].rpartition(".")[2]], headers=HEADERS)
+
+    async def overview(self, request: Request) -> Response:
+        """What the page needs first."""
+        name = self._who(request)
+        if name is None:
+            return _refused(401, NO_LINK)
+        return JSONResponse(await run_in_threadpool(self._server.overview, name), headers=HEADERS)
+
+    async def sample(self, request: Request) -> Response:
+        """One sample."""
+        name = self._who(request)
+        if name is None:
+            return _refused(401, NO_LINK)
+        number, round_ = request.path_params["number"], request.path_params["round"]
+        shown = await run_in_threadpool(self._server.sample, name, number, round_)
+        return _refused(404, "no such sample") if shown is None else JSONResponse(shown, headers=HEADERS)
+
+    async def image(self, request: Request) -> Response:
+        """One image."""
+        if self._who(request) is None:
+            return _refused(401, NO_LINK)
+        found = await run_in_threadpool(self._server.image, request.path_params["hash"])
+        if found is None:
+            return _refused(404, "no such image")
+        return Response(found[1], media_type=found[0], headers=HEADERS)
+
+    async def click(self, request: Request) -> Response:
+        """Keep a click."""
+        if not _same_origin(request):
+            return _refused(403, "the request comes from another site")
+        name = self._who(request)
+        if name is None:
+            return _refused(401, NO_LINK)
+        body = await _body(request)
+        if body is None:
+            return _refused(413, f"a click has at most {MAX_BODY} bytes")
+        try:
+            sent = json.loads(body)
+            if not isinstance(sent, dict):
+                raise DataError(UNCLEAR)
+            return JSONResponse(await run_in_threadpool(self._server.keep, name, sent), headers=HEADERS)
+        except (ValueError, RecursionError):
+            return _refused(422, UNCLEAR)
+        except DataError as error:
+            return _refused(422, error.what)
+        except StorageError as error:
+            LOG.error("%s", error)
+            return _refused(503, error.what)
+
+    def _who(self, request: Request) -> str | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return self._server.annotator(token) if scheme == "Bearer" and token else None
 
 
 def application(study: StudyFile, hosts: Sequence[str] = LOCAL) -> Starlette:
@@ -206,72 +280,14 @@ def application(study: StudyFile, hosts: Sequence[str] = LOCAL) -> Starlette:
         study: The file.
         hosts: Names that the server answers to.
     """
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
-
-    server = StudyServer(study)
-    pages = {path: files(__package__).joinpath("page", name).read_bytes() for path, name in PAGE.items()}
-
-    def refused(status: int, why: str) -> Response:
-        return JSONResponse({"error": why}, status, headers=HEADERS)
-
-    async def page(request: Request) -> Response:
-        path = request.url.path
-        return Response(pages[path], media_type=TYPES[PAGE[path].rpartition(".")[2]], headers=HEADERS)
-
-    async def overview(request: Request) -> Response:
-        name = _who(server, request)
-        if name is None:
-            return refused(401, "this link is not, or no longer, one of the study's")
-        return JSONResponse(await run_in_threadpool(server.overview, name), headers=HEADERS)
-
-    async def sample(request: Request) -> Response:
-        name = _who(server, request)
-        if name is None:
-            return refused(401, "this link is not, or no longer, one of the study's")
-        number, round_ = request.path_params["number"], request.path_params["round"]
-        shown = await run_in_threadpool(server.sample, name, number, round_)
-        return refused(404, "no such sample") if shown is None else JSONResponse(shown, headers=HEADERS)
-
-    async def image(request: Request) -> Response:
-        if _who(server, request) is None:
-            return refused(401, "this link is not, or no longer, one of the study's")
-        found = await run_in_threadpool(server.image, request.path_params["hash"])
-        if found is None:
-            return refused(404, "no such image")
-        return Response(found[1], media_type=found[0], headers=HEADERS)
-
-    async def click(request: Request) -> Response:
-        if not _same_origin(request):
-            return refused(403, "the request comes from another site")
-        name = _who(server, request)
-        if name is None:
-            return refused(401, "this link is not, or no longer, one of the study's")
-        body = await _body(request)
-        if body is None:
-            return refused(413, f"a click has at most {MAX_BODY} bytes")
-        try:
-            sent = json.loads(body)
-            if not isinstance(sent, dict):
-                raise DataError("the click is not understood")
-            return JSONResponse(await run_in_threadpool(server.keep, name, sent), headers=HEADERS)
-        except (DataError, ValueError, RecursionError) as error:
-            return refused(422, error.what if isinstance(error, DataError) else "the click is not understood")
-        except PoliteFlamingoError as error:
-            LOG.error("%s", error)
-            return refused(503, error.what)
-
+    routes = StudyRoutes(StudyServer(study))
     return Starlette(
         routes=[
-            *(Route(path, page) for path in PAGE),
-            Route("/api/study", overview),
-            Route("/api/rounds/{round:int}/{number:int}", sample),
-            Route("/api/images/{hash:str}", image),
-            Route("/api/events", click, methods=["POST"]),
+            *(Route(path, routes.page) for path in PAGE),
+            Route("/api/study", routes.overview),
+            Route("/api/rounds/{round:int}/{number:int}", routes.sample),
+            Route("/api/images/{hash:str}", routes.image),
+            Route("/api/events", routes.click, methods=["POST"]),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)],
     )
@@ -299,9 +315,8 @@ def serve(study: StudyFile, host: str, port: int, hosts: Sequence[str]) -> None:
     )
 
 
-def _who(server: StudyServer, request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return server.annotator(token) if scheme == "Bearer" and token else None
+def _refused(status: int, why: str) -> Response:
+    return JSONResponse({"error": why}, status, headers=HEADERS)
 
 
 def _same_origin(request: Request) -> bool:
