@@ -17,7 +17,7 @@ from polite_flamingo.draws import key
 from polite_flamingo.errors import ConfigError, DataError, ImageError
 from polite_flamingo.images import open_image, resolve_image
 from polite_flamingo.study.drawing import PAPER, SAMPLES, assign, draw, in_order, shuffled
-from polite_flamingo.study.forms import Form
+from polite_flamingo.study.forms import StudyForm
 from polite_flamingo.study.pool import Pool
 from polite_flamingo.study.store import Assignment, StudyItem, create_file
 
@@ -45,7 +45,7 @@ class StudyPlan:
         origin: Where the samples come from, for the report.
     """
 
-    form: Form
+    form: StudyForm
     annotators: tuple[str, ...]
     title: str
     guidelines: str | None = None

@@ -35,7 +35,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class StudyForm:
     """Everything that is asked about a sample.
 
     Args:
@@ -62,7 +62,7 @@ class Form:
         ]
 
 
-ANSWERS = Form(
+ANSWERS = StudyForm(
     "answers",
     (
         Criterion(
@@ -77,7 +77,7 @@ ANSWERS = Form(
         ),
     ),
 )
-REWRITES = Form(
+REWRITES = StudyForm(
     "rewrites",
     (
         Criterion(RIGHT, "Right: does it say what the annotation says?", {YES: "Yes", NO: "No", UNSURE: "Cannot tell"}),
@@ -92,7 +92,7 @@ REWRITES = Form(
 FORMS = {form.name: form for form in (ANSWERS, REWRITES)}
 
 
-def form_of(name: str) -> Form:
+def form_of(name: str) -> StudyForm:
     """The form of that name.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.study.drawing import JUDGE
-from polite_flamingo.study.forms import Form
+from polite_flamingo.study.forms import StudyForm
 from polite_flamingo.study.store import COMMENTED, LABELLED, RANKED, SEEN, UNDONE, Assignment, StudyEvent, StudyItem
 
 MAX_COMMENT = 4_000  # characters
@@ -24,7 +24,7 @@ Places = list[list[int]]  # answers, the best first; those of one place are equa
 
 
 @dataclass
-class Judgement:
+class Opinion:
     """One annotator's judgement of one sample, as of their last click.
 
     Attributes:
@@ -37,13 +37,13 @@ class Judgement:
     places: Places = field(default_factory=list)
     comment: str = ""
 
-    def complete(self, item: StudyItem, form: Form, ranking: bool) -> bool:
+    def complete(self, item: StudyItem, form: StudyForm, ranking: bool) -> bool:
         """Whether everything was judged."""
         labelled = all((slot, one.name) in self.labels for slot in range(len(item.answers)) for one in form.criteria)
         return labelled and (not ranking or sum(map(len, self.places)) == len(item.answers))
 
 
-def check(event: StudyEvent, item: StudyItem, form: Form, ranking: bool) -> None:
+def check(event: StudyEvent, item: StudyItem, form: StudyForm, ranking: bool) -> None:
     """Refuse a click whose value means nothing.
 
     Raises:
@@ -83,11 +83,11 @@ def parse_places(value: str) -> Places:
     return places
 
 
-def fold(events: Iterable[StudyEvent]) -> dict[tuple[str, str, int], Judgement]:
+def fold(events: Iterable[StudyEvent]) -> dict[tuple[str, str, int], Opinion]:
     """(annotator, sample, round) -> what all their clicks come to; an undone click counts as never made."""
     everything = list(events)
     undone = {event.value for event in everything if event.kind == UNDONE}
-    judged: dict[tuple[str, str, int], Judgement] = defaultdict(Judgement)
+    judged: dict[tuple[str, str, int], Opinion] = defaultdict(Opinion)
     for event in everything:
         if str(event.number) in undone or event.kind in (UNDONE, SEEN):
             continue
@@ -117,7 +117,7 @@ class Standing:
         items: Sequence[StudyItem],
         assignments: Sequence[Assignment],
         events: Iterable[StudyEvent],
-        form: Form,
+        form: StudyForm,
         ranking: bool,
     ) -> None:
         self.items = {item.id: item for item in items}
@@ -130,9 +130,9 @@ class Standing:
             (self.judges if one.role == JUDGE else self.others)[one.item].append(one.annotator)
             self._lists[one.annotator].append(one)
 
-    def judgement(self, annotator: str, item: str, round_: int) -> Judgement:
+    def judgement(self, annotator: str, item: str, round_: int) -> Opinion:
         """What one has said so far; empty if nothing."""
-        return self._judged.get((annotator, item, round_)) or Judgement()
+        return self._judged.get((annotator, item, round_)) or Opinion()
 
     def done(self, annotator: str, item: str) -> bool:
         """Whether one's first judgement is complete."""

@@ -9,7 +9,7 @@ from PIL import Image
 
 from polite_flamingo.study.create import StudyPlan, create
 from polite_flamingo.study.drawing import EVEN
-from polite_flamingo.study.forms import ANSWERS, Form
+from polite_flamingo.study.forms import ANSWERS, StudyForm
 from polite_flamingo.study.pool import Pool
 from polite_flamingo.study.store import StudyAnswer, StudyEvent, StudyFile, StudyItem
 
@@ -36,7 +36,7 @@ def study(
     folder: Path,
     count: int = 4,
     *,
-    form: Form = ANSWERS,
+    form: StudyForm = ANSWERS,
     own: Pool | None = None,
     shared: int | None = None,
     guidelines: str | None = None,
