@@ -205,11 +205,10 @@ class StudyFile:
         if not path.is_file():
             raise DataError("the study does not exist", where=path, next_step="`polite-flamingo study create` makes it")
         self._lock = threading.Lock()
-        self._db = _connect(path)
         try:
+            self._db = _connect(path)
             self._check()
         except sqlite3.DatabaseError as error:
-            self._db.close()
             raise DataError(
                 "the file is no study, or damaged", value=str(error), where=path, next_step="give one of `study create`"
             ) from None

@@ -6,6 +6,7 @@ const token = decodeURIComponent(location.hash.slice(1));
 const QUEUE = `polite-study:${token}:`;
 const letter = (slot) => String.fromCharCode(65 + slot);
 const memory = new Map(); // where the browser allows no storage
+let loading = false, typed = []; // keys pressed while a sample is on its way are for that sample
 let study = null, round = 1, sample = null, cursor = 0, retry = null, flushing = false, wait = 1, images = new Map();
 
 function make(tag, properties = {}, ...children) {
@@ -170,21 +171,41 @@ function message(text, action, then) {
 
 async function visit(item) {
   keepComment();
-  let response;
-  try { response = await ask(`/api/rounds/${round}/${item}`); } catch { response = null; }
-  if (response === null || response.status >= 500) { showSaved("The server does not answer."); retry = setTimeout(() => visit(item), 2000); return; }
-  if (!response.ok) { await enter(round); return; }
-  show(await response.json(), true);
+  setLoading(true);
+  let shown = null;
+  while (shown === null) {
+    try {
+      const response = await ask(`/api/rounds/${round}/${item}`);
+      if (response.status >= 500) throw new Error("no answer");
+      if (!response.ok) { setLoading(false); await enter(round); return; }
+      shown = await response.json();
+    } catch {
+      showSaved("The server does not answer.");
+      await pause(1000);
+    }
+  }
+  setLoading(false);
+  showSaved();
+  show(shown, true);
+  const keys = typed;
+  typed = [];
+  for (const [key, shift] of keys) press(key, shift, false);
 }
+
+function setLoading(on) { loading = on; byId("main").inert = on; }
+const pause = (time) => new Promise((then) => setTimeout(then, time));
+async function saved() { for (let i = 0; i < 40 && stored().length; i++) await pause(50); } // two seconds at most
 
 function step(by) {
   const items = study.rounds[round].items, here = sample ? items.indexOf(sample.item) : -1;
   const next = items[here + by];
   if (next !== undefined) visit(next);
-  else if (by > 0) { keepComment(); const own = study.rounds[round]; own.done.length >= own.items.length ? finished() : nextOpen(); }
+  else if (by > 0) nextOpen();
 }
 
-function nextOpen() {
+async function nextOpen() {
+  keepComment();
+  await saved();
   const { items, done } = study.rounds[round], here = sample ? items.indexOf(sample.item) : -1;
   const ahead = [...items.slice(here + 1), ...items.slice(0, here)].find((item) => !done.includes(item));
   if (ahead !== undefined) visit(ahead);
@@ -474,7 +495,11 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !study || document.querySelector("dialog[open]")) return;
   if (event.target === byId("comment")) { if (event.key === "Escape") { keepComment(); byId("question").focus(); } return; }
   if (!byId("shortcuts").checked) return;
-  const key = event.key, radio = event.target.type === "radio";
+  if (loading) { typed.push([event.key, event.shiftKey]); event.preventDefault(); return; }
+  if (press(event.key, event.shiftKey, event.target.type === "radio")) event.preventDefault();
+});
+
+function press(key, shift, radio) { // whether the key does something
   let handled = true;
   if (key === "?") byId("guide").showModal();
   else if (!sample) handled = false;
@@ -488,10 +513,10 @@ document.addEventListener("keydown", (event) => {
   else if (key === "p" || (key === "ArrowLeft" && !radio)) step(-1);
   else if (key === "o") nextOpen();
   else if (key === "m") byId("comment").focus();
-  else if (/^[a-i]$/i.test(key) && !byId("ranking").hidden && key.toLowerCase().charCodeAt(0) - 97 < sample.answers.length) place(key.toLowerCase().charCodeAt(0) - 97, event.shiftKey);
+  else if (/^[a-i]$/i.test(key) && !byId("ranking").hidden && key.toLowerCase().charCodeAt(0) - 97 < sample.answers.length) place(key.toLowerCase().charCodeAt(0) - 97, shift);
   else handled = false;
-  if (handled) event.preventDefault();
-});
+  return handled;
+}
 
 function move(by) {
   const slot = Math.min(Math.max(spot(cursor).slot + by, 0), sample.answers.length - 1);
