@@ -166,7 +166,40 @@ def report(
     return 0 if held else REFUSED
 
 
-for _verb in (create, serve, report):
+@verb("export", "people.sqlite label-studio --out team", "people.sqlite argilla --out team --judged", family=FAMILY)
+@click.argument("file", type=FILE, metavar="FILE", help="the study")
+@click.argument("format", metavar="FORMAT", help="label-studio or argilla")
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="folder that is made")
+@click.option("--judged", is_flag=True, help="take along what was judged alone so far")
+@click.option("--image-prefix", metavar="URL", help="label-studio: what stands before an image's file name")
+def export(file: Path, format: str, out: Path, judged: bool, image_prefix: str | None) -> None:
+    """The study for a team that judges in Label Studio or Argilla."""
+    from polite_flamingo.study import interchange
+    from polite_flamingo.study.store import StudyFile
+
+    prefix = interchange.LOCAL_FILES if image_prefix is None else image_prefix
+    number = interchange.export(StudyFile(file), format, out, judged=judged, prefix=prefix)
+    print(f"{out}: {number} samples")
+
+
+@verb("import", "people.sqlite label-studio export.json --who 7=Anna 8=Ben", family=FAMILY)
+@click.argument("file", type=FILE, metavar="FILE", help="the study")
+@click.argument("format", metavar="FORMAT", help="label-studio or argilla")
+@click.argument("judged", type=FILE, metavar="JSON", help="Label Studio's JSON export, or Argilla's records.json")
+@click.option("--who", cls=SeveralValues, metavar="ID=NAME", help="a person there and the annotator here")
+def import_(file: Path, format: str, judged: Path, who: tuple[str, ...]) -> None:
+    """What a team judged there, into the study: all of it or nothing, and never twice."""
+    from polite_flamingo.study.interchange import import_judgements
+    from polite_flamingo.study.store import StudyFile
+
+    if wrong := [text for text in who if not all(text.partition("=")[::2])]:
+        raise ConfigError("no pair of a person and an annotator", value=wrong, where="--who", next_step="ID=NAME")
+    people = {person: name for person, _, name in (text.rpartition("=") for text in who)}
+    new = import_judgements(StudyFile(file), format, existing_file(judged, "JSON"), people)
+    print(f"{new} new clicks")
+
+
+for _verb in (create, serve, report, export, import_):
     study.add_command(_verb)
 
 

@@ -85,7 +85,7 @@ def render_card(
         *_concerns(filters),
         *_contents(contents, permissive_only),
         *_made(provenance),
-        *_judged(provenance),
+        *_judged(provenance, filters["kept"]),
         *_filters(filters),
         *_format(form, contents, with_images),
     ]
@@ -111,11 +111,34 @@ def _made(provenance: Provenance) -> list[str]:
     return parts
 
 
-def _judged(provenance: Provenance) -> list[str]:
-    if provenance.judged is None:
-        return ["Nobody has judged a sample of the rewrites (`polite-flamingo calibrate --labels`)."]
-    total, wrong = provenance.judged
-    return [f"People judged {total} rewrites, before filtering, and called {wrong} of them wrong."]
+def _judged(provenance: Provenance, kept: int) -> list[str]:
+    parts = []
+    if provenance.judged is not None:
+        total, wrong = provenance.judged
+        parts += [f"People judged {total} rewrites, before filtering, and called {wrong} of them wrong."]
+    if provenance.release is not None:
+        parts += _release(provenance.release, kept)
+    return parts or ["Nobody has judged a sample of the rewrites (`polite-flamingo study`, `calibrate --labels`)."]
+
+
+def _release(people: Mapping[str, Any], kept: int) -> list[str]:
+    """What people said of the kept rewrites, and whether that is of this filtering."""
+    own = people["kept"]
+    rows = [
+        (name.replace("_", " "), figure["n"], f"{figure['value']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}")
+        for name, figure in own.items()
+        if figure["value"] is not None
+    ]
+    parts = [
+        f"{people['annotators']} people judged a sample of {people['of']} kept rewrites (95 % intervals):",
+        _table(("share that is", "judged", "value", "interval"), rows),
+    ]
+    if (outcome := people["gate"]) is not None:
+        held = "held" if outcome["held"] else "did **not** hold"
+        parts += [f"The gate, at least {outcome['least']} right and grounded, {held}."]
+    if people["of"] != kept:
+        parts += [f"**Another filtering was judged**: {kept} rewrites are kept now."]
+    return parts
 
 
 def _contents(contents: Contents, permissive_only: bool) -> list[str]:

@@ -34,6 +34,7 @@ class Provenance:
         sources: Rows of the sources: name, what was read, folder, split, rows read, rejected, taken.
         prompts: The wording that the rewriter was asked with, by version.
         judged: Rewrites that people have judged before filtering, and those that they called wrong; None: nobody has.
+        release: What people said of a sample of the kept rewrites (`polite-flamingo study report`); None: nobody has.
     """
 
     rewriter: str
@@ -41,6 +42,7 @@ class Provenance:
     sources: tuple[tuple[Any, ...], ...] = ()
     prompts: Mapping[str, str] | None = None
     judged: tuple[int, int] | None = None
+    release: Mapping[str, Any] | None = None
 
 
 def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
@@ -78,6 +80,7 @@ def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
         tuple(_sources(download, drawn)),
         texts,
         None if people is None else (people["total"], people["corrupted"]),
+        _read(reports / "people.json") or None,
     )
 
 

@@ -70,7 +70,7 @@ ANSWERS = StudyForm(
             "How does the answer relate to the truth?",
             {
                 MATCHED: "Matched",
-                CORRECT: "Correct, differs",
+                CORRECT: "Correct",
                 FAILED: "Failed",
                 UNCERTAIN: "Uncertain",
             },

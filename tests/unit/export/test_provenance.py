@@ -21,6 +21,9 @@ def test_an_endpoints_card_names_its_model_and_what_was_sent_to_it(tmp_path: Pat
     write_json(tmp_path / "rewrite.json", {"rewriter": rewriter, "prompts": {"polite@1": 11}, "prompt_texts": texts})
     write_json(tmp_path / "score.json", {"models": {}})
     write_json(tmp_path / "calibration" / "labels.json", {"records": {"total": 40, "corrupted": 3}})
+    share = {"value": 0.97, "low": 0.92, "high": 0.99, "n": 120}
+    people = {"kept": {"right_and_grounded": share}, "annotators": 2, "of": 900, "gate": {"least": 0.9, "held": True}}
+    write_json(tmp_path / "people.json", people)
     provenance = read_provenance(tmp_path, False, seed=3)
     assert provenance.rewriter == "`qwen` behind an OpenAI-compatible endpoint, asked in words"
     assert provenance.table["decoding sent"] == {"max_tokens": 1024, "temperature": 1.0, "top_p": 0.9}
@@ -38,6 +41,9 @@ def test_an_endpoints_card_names_its_model_and_what_was_sent_to_it(tmp_path: Pat
     assert "    Rewrite {answer}." in card
     assert "Not asked" not in card
     assert "People judged 40 rewrites, before filtering, and called 3 of them wrong." in card
+    assert "| right and grounded | 120 | 0.970 | 0.920 to 0.990 |" in card
+    assert "The gate, at least 0.9 right and grounded, held." in card
+    assert "**Another filtering was judged**" in card
 
 
 def test_what_no_report_tells_is_said_to_be_unknown(tmp_path: Path) -> None:
