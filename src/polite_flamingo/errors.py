@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 YAML_HINT = "mend that line: indent by spaces, and put text that holds `: ` or `#`, or begins with * & { [ %, in quotes"
+
+
+SHOWN = 300  # characters of a text in a message
+SHOWN_IN_ALL = 3000  # characters of many texts
+NESTED = 4  # levels of a value in a message
+_BRACKETS: dict[type, str] = {dict: "{}", list: "[]", tuple: "()", set: "{}"}
 
 
 class PoliteFlamingoError(Exception):
@@ -14,7 +23,7 @@ class PoliteFlamingoError(Exception):
 
     Args:
         what: What is wrong, in one sentence without a full stop.
-        value: The offending value, shown with ``repr``; omit when there is none.
+        value: The offending value, shown as `quoted` does; omit when there is none.
         where: File, row, key or stage the value came from.
         next_step: What the reader should do now.
     """
@@ -26,7 +35,7 @@ class PoliteFlamingoError(Exception):
         self.next_step = next_step
         parts = [what]
         if value is not None:
-            parts.append(f"value: {value!r}")
+            parts.append(f"value: {quoted(value)}")
         if self.where is not None:
             parts.append(f"where: {self.where}")
         if next_step is not None:
@@ -60,6 +69,90 @@ class BusyError(PoliteFlamingoError):
 
 class StorageError(PoliteFlamingoError):
     """A disk is full, read-only or failing; what was written before is intact."""
+
+
+def quoted(value: object) -> str:
+    """A value for a message, as ``repr`` writes it; of a long one the beginning, however large it is."""
+    texts = isinstance(value, list | tuple) and all(isinstance(part, str) for part in islice(value, SHOWN))
+    most, text = SHOWN_IN_ALL if texts else 2 * SHOWN, ""
+    for piece in _pieces(value, 0):
+        text += piece
+        if len(text) > most:
+            return f"{text[:most]} …"
+    return text
+
+
+def _pieces(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, str | bytes):
+        yield repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r} … ({len(value):,} in all)"
+    elif depth < NESTED and value and type(value) in _BRACKETS:
+        yield _BRACKETS[type(value)][0]
+        for number, part in enumerate(value):  # type: ignore[arg-type]  # one with brackets
+            yield ", " if number else ""
+            yield from _pieces(part, depth + 1)
+            if isinstance(value, dict):
+                yield ": "
+                yield from _pieces(value[part], depth + 1)
+        yield ",)" if isinstance(value, tuple) and len(value) == 1 else _BRACKETS[type(value)][1]
+    elif value and type(value) in _BRACKETS:
+        yield "…"
+    else:
+        try:
+            text = repr(value)
+        except ValueError:  # a number of thousands of digits
+            text = f"<{type(value).__name__}>"
+        yield text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
+
+
+_FULL = ("the disk is full", "free space, then start again")
+_READ_ONLY = ("the folder cannot be written", "make it writable, then start again")
+_MEMORY = ("no memory is left", "lower the batch sizes or limits under `runtime` of the profile, then start again")
+_REFUSALS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: ("the quota of the disk is used up", "free space, then start again"),
+    errno.EFBIG: ("the file would grow above the limit", "raise the limit (ulimit -f), then start again"),
+    errno.EROFS: _READ_ONLY,
+    errno.EACCES: _READ_ONLY,
+    errno.EPERM: _READ_ONLY,
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n), then start again"),
+    errno.ENFILE: ("too many files are open", "end other programs or raise the machine's limit, then start again"),
+    errno.EIO: ("storage fails", "check the disk, then start again"),
+    errno.ENOMEM: _MEMORY,
+}
+_SAID = {  # by libraries that raise errors of their own
+    "no space left on device": errno.ENOSPC,
+    "disk is full": errno.ENOSPC,
+    "disk quota exceeded": errno.EDQUOT,
+    "file too large": errno.EFBIG,
+    "read-only file system": errno.EROFS,
+    "too many open files": errno.EMFILE,
+    "cannot allocate memory": errno.ENOMEM,
+    "can't allocate memory": errno.ENOMEM,
+}
+_KEPT = "what was finished before is intact and is not computed again"
+
+
+def refusal(error: BaseException, where: object = None) -> StorageError | None:
+    """What the machine refused (room on a disk, a file, memory), with the next step; None: the error is no such thing.
+
+    Args:
+        error: As Python, Arrow, safetensors, torch or SQLite raised it, or what was raised from that.
+        where: The folder in question; by default the file that the error names.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        number = errno.ENOMEM if isinstance(cause, MemoryError) else getattr(cause, "errno", None)
+        if number not in _REFUSALS:
+            said = str(cause).lower()[:SHOWN_IN_ALL]
+            number = next((number for words, number in _SAID.items() if words in said), None)
+        if number is not None:
+            named = getattr(cause, "filename2", None) or getattr(cause, "filename", None)
+            what, step = _REFUSALS[number]
+            return StorageError(
+                what, value=os.strerror(number), where=named if where is None else where, next_step=f"{step}; {_KEPT}"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ bench.bench_images`). Neither PyTorch nor transformers is imported to open or ch
 
 from __future__ import annotations
 
+import errno
 import json
 import warnings
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.errors import ImageError, ModelError
+from polite_flamingo.errors import SHOWN, ImageError, ModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +46,10 @@ BICUBIC = 3  # PIL's number
 def resolve_image(data_root: Path, path: str) -> Path:
     """Return the file of a relative image path; refuses anything outside `data_root` (also through links)."""
     root = data_root.resolve()
-    file = (root / path).resolve()
+    try:
+        file = (root / path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name no file can have
+        raise ImageError("image path leads to no file", value=path, where=data_root) from error
     if not file.is_relative_to(root):
         raise ImageError("image path leaves the data root", value=path, where=data_root)
     return file
@@ -61,11 +65,13 @@ def open_image(data_root: Path, path: str) -> PILImage:
     from PIL import ImageOps
 
     file = resolve_image(data_root, path)
-    if not file.is_file():
-        raise ImageError("image is missing", value=path, where=data_root, next_step="download it or drop the record")
-    if file.stat().st_size > MAX_IMAGE_BYTES:
-        raise ImageError("image file is too large", value=file.stat().st_size, where=path)
     try:
+        if not file.is_file():
+            raise ImageError(
+                "image is missing", value=path, where=data_root, next_step="download it or drop the record"
+            )
+        if file.stat().st_size > MAX_IMAGE_BYTES:
+            raise ImageError("image file is too large", value=file.stat().st_size, where=path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PILModule.DecompressionBombWarning)
             with PILModule.open(file) as image:
@@ -82,9 +88,11 @@ def open_image(data_root: Path, path: str) -> PILImage:
                 return ImageOps.exif_transpose(image).convert("RGB")
     except ImageError:
         raise
-    except (OSError, ValueError, SyntaxError, PILModule.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise nearly everything on bytes made to mislead them
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise  # of the machine, not of the image
         raise ImageError(
-            "image cannot be decoded", value=str(error), where=path, next_step="replace the file"
+            "image cannot be decoded", value=str(error)[:SHOWN], where=path, next_step="replace the file"
         ) from error
 
 

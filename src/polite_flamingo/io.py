@@ -93,10 +93,20 @@ def sync_folder(folder: Path) -> None:
         os.close(file)
 
 
-def set_aside(path: Path, reason: str) -> None:
-    """Keep a damaged file as ``<name>.damaged``, for a person to look at, and say why; it is to be made anew."""
-    LOG.warning("%s is set aside as %s and made again: %s", path, path.name + DAMAGED, reason)
-    os.replace(path, path.with_name(path.name + DAMAGED))
+def set_aside(path: Path, reason: str, folder: Path | None = None) -> None:
+    """Keep a damaged file as ``<name>.damaged``, for a person to look at, and say why; it is to be made anew.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it.
+        folder: Where it is kept, under its whole path in one name; None: beside where it was.
+    """
+    kept = path.with_name(path.name + DAMAGED)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / ("-".join(path.parts) + DAMAGED)
+    LOG.warning("%s is set aside as %s and made again: %s", path, kept, reason)
+    shutil.move(path, kept)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from polite_flamingo.distort.settings import DistortSettings
 from polite_flamingo.environment import Instructions
-from polite_flamingo.errors import YAML_HINT, ConfigError, did_you_mean
+from polite_flamingo.errors import SHOWN_IN_ALL, YAML_HINT, ConfigError, did_you_mean, quoted
 from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.io import write_atomic
@@ -424,7 +424,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         hint = "run from the top of a project, or make one here: `polite-flamingo init DATA`"
         raise ConfigError("file does not exist", where=path, next_step=hint) from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = "" if mark is None else f", line {mark.line + 1}"
         problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or str(error)
@@ -479,8 +479,8 @@ def _without_effect(default: Mapping[str, Any], overridden: Mapping[str, tuple[A
             usual = usual[key]
         if written not in (usual, own):
             problems.append(
-                f"{dotted}: {written!r} in params.yaml has no effect: the profile sets overrides.{dotted} to {own!r}; "
-                f"change it there, or take it out there"
+                f"{dotted}: {quoted(written)} in params.yaml has no effect: the profile sets overrides.{dotted} "
+                f"to {quoted(own)}; change it there, or take it out there"
             )
     return problems
 
@@ -499,8 +499,8 @@ def explain_problem(error: Any) -> str:
     if error["type"] == "missing":
         return f"{location}: is missing"
     if error["type"] == "model_type":
-        return f"{location}: has keys of its own; write {location}.<key> (got {error.get('input')!r})"
-    return f"{location}: {error['msg']} (got {error.get('input')!r})"
+        return f"{location}: has keys of its own; write {location}.<key> (got {quoted(error.get('input'))})"
+    return f"{location}: {error['msg'][:SHOWN_IN_ALL]} (got {quoted(error.get('input'))})"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,11 @@ def ancestors(stage: str, stages: Mapping[str, Mapping[str, Any]]) -> tuple[str,
     return tuple(name for name in (stages or found) if name in found)
 
 
+def inputs_of(stage: str, profile: str) -> list[str]:
+    """Paths that a stage reads."""
+    return list(_stages(profile).get(stage, {}).get("deps", ())) if PIPELINE.is_file() else []
+
+
 def differences(params: Params) -> dict[str, Any]:
     """What makes a run different: the values that are neither the paper's nor those of the profile as committed.
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from polite_flamingo.errors import ModelError
-from polite_flamingo.images import ImagePreprocessor
+from polite_flamingo.errors import DataError, ImageError, ModelError
+from polite_flamingo.images import ImagePreprocessor, open_image
+from polite_flamingo.sources.forms.pictures import Pictures
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -54,3 +56,30 @@ def test_a_folder_without_preprocessing_values_is_named(tmp_path: Path) -> None:
 def test_a_config_without_a_size_is_refused() -> None:
     with pytest.raises(ModelError, match="size"):
         ImagePreprocessor.from_config({"do_resize": True})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NotImplementedError, RuntimeError, IndexError, TypeError, AttributeError, MemoryError, OSError, struct.error],
+)
+def test_whatever_a_decoder_raises_is_an_error_of_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error("odd bytes")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        open_image(tmp_path, "a.png")
+    with pytest.raises(DataError, match="no image"):
+        Pictures(tmp_path, "d").locate((tmp_path / "a.png").read_bytes())
+
+
+def test_links_in_a_circle_and_names_no_file_can_have_are_errors_of_the_image(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("b.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    for path in ("a.png", "c" * 300 + ".png", "n\0.png"):
+        with pytest.raises(ImageError):
+            open_image(tmp_path, path)

@@ -40,7 +40,7 @@ from polite_flamingo.cli import (
 )
 from polite_flamingo.cli.command import Verbs
 from polite_flamingo.environment import prepare_environment
-from polite_flamingo.errors import PoliteFlamingoError
+from polite_flamingo.errors import PoliteFlamingoError, refusal
 from polite_flamingo.launch.failures import leave_failure
 from polite_flamingo.pipeline import BY_NAME
 
@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if (refused := refusal(error)) is not None and not isinstance(error, PermissionError):
+            return _user_error(refused)
         if isinstance(error, OSError) and error.filename is not None:
             return _user_error(_about_file(error))
         leave_failure(error)
@@ -121,8 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _user_error(error: PoliteFlamingoError) -> int:
-    leave_failure(error)
     print(f"error: {error}", file=sys.stderr)
+    leave_failure(error)
     return USER_ERROR
 
 

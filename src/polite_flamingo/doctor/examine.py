@@ -82,10 +82,10 @@ def examine(root: Path, path: str) -> ImageFacts:
         What it is. Nothing a file holds raises; what a decoder throws is kept as `detail`.
     """
     file = root / path
-    if not Path(path).is_absolute() and not file.resolve().is_relative_to(root):
-        return ImageFacts(path, problem="outside", detail="a link that leads out of the data root")
     facts: dict[str, Any] = {}
     try:
+        if not Path(path).is_absolute() and not file.resolve().is_relative_to(root):
+            return ImageFacts(path, problem="outside", detail="a link that leads out of the data root")
         stat = file.stat()
         facts.update(size=stat.st_size, modified=stat.st_mtime_ns)
         if stat.st_size == 0:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from polite_flamingo.errors import PoliteFlamingoError, StorageError
-
-_FULL = ("the disk is full", "free space, then start again")
-_READ_ONLY = ("the folder cannot be written", "make it writable, then start again")
-_STORAGE = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: ("the quota of the disk is used up", "free space, then start again"),
-    errno.EFBIG: ("the file would grow above the limit", "raise the limit (ulimit -f), then start again"),
-    errno.EROFS: _READ_ONLY,
-    errno.EACCES: _READ_ONLY,
-    errno.EPERM: _READ_ONLY,
-}
+from polite_flamingo.errors import PoliteFlamingoError, StorageError, refusal
 
 
 @contextmanager
@@ -30,10 +18,10 @@ def storage_errors(folder: Path, operation: str) -> Iterator[None]:
     except PoliteFlamingoError:
         raise
     except OSError as error:
-        kind, step = _STORAGE.get(error.errno or 0, ("storage fails", "check the disk, then start again"))
+        known = refusal(error, folder)
         raise StorageError(
-            f"{kind} ({operation})",
+            f"{known.what if known else 'storage fails'} ({operation})",
             value=os.strerror(error.errno) if error.errno else str(error),
             where=folder,
-            next_step=f"{step}; what was finished before is intact and is not computed again",
+            next_step=known.next_step if known else "check the disk, then start again; what was finished is intact",
         ) from error

@@ -6,6 +6,7 @@ Whoever starts a process names a file in its environment; the command line write
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def leave_failure(error: Exception) -> None:
     if path:
         kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, Exception)]
         message = str(error) if isinstance(error, PoliteFlamingoError) else f"{kinds[0]}: {error}"
-        write_json(Path(path), {"kinds": kinds, "message": message})
+        with suppress(OSError):  # on a full disk the message on the terminal has to do
+            write_json(Path(path), {"kinds": kinds, "message": message})
 
 
 def find_failure(path: Path) -> StageFailure | None:

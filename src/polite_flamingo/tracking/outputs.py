@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,33 @@ def output_hashes(profile: str) -> Hashes:
         if of_profile in ("", profile):
             hashes[stage] = {out["path"]: out["md5"] for out in entry.get("outs", ()) if "md5" in out}
     return hashes
+
+
+def damaged(inputs: Sequence[str], hashes: Hashes) -> Iterator[Path]:
+    """Files of a stage's inputs that are not as the stages before left them, by the md5 sums DVC took then.
+
+    While DVC runs a stage, every change it can see has been made good. What differs all the same has changed under an
+    unchanged size and time: the disk.
+
+    Args:
+        inputs: Paths that the stage reads.
+        hashes: What dvc.lock says.
+    """
+    for path, md5 in (item for outputs in hashes.values() for item in outputs.items()):
+        for given in map(Path, inputs):
+            if given == Path(path) and given.is_file():
+                yield from (given,) if _md5(given) != md5 else ()
+            elif given.is_relative_to(path) or Path(path).is_relative_to(given):
+                listed = CACHE / md5[:2] / md5[2:]
+                for entry in read_json(listed) if md5.endswith(".dir") and listed.is_file() else ():
+                    file = Path(path, entry["relpath"])
+                    if file.is_relative_to(given) and file.is_file() and _md5(file) != entry["md5"]:
+                        yield file
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 def digest(folder: Path, hashes: Hashes) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import chunked, fingerprint, replacing
+from polite_flamingo.io import OTHER_BYTES, chunked, fingerprint, hash_file, replacing, set_aside
 from polite_flamingo.model.tokens import images_last
 from polite_flamingo.train.data import IGNORED, Example
 
@@ -174,16 +174,24 @@ class TokenStore:
 
 
 def cached(folder: Path, key: str, segments: Callable[[], Iterable[Segment]]) -> TokenStore:
-    """The store ``folder/key.arrow``; made from `segments` where it is missing, by one process while others wait."""
-    path = folder / f"{key}.arrow"
+    """The store of a key; made from `segments` where it is missing, by one process while others wait.
+
+    Its file, ``<key>-<hash>.arrow``, has the hash of its bytes in its name: a damaged one is set aside and made again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.is_file():
-            os.utime(path)
-            return TokenStore(path)
-        LOG.info("tokenising into %s", path)
-        store = TokenStore.write(path, segments())
+        for path in folder.glob(f"{key}-*.arrow"):
+            if hash_file(path) == path.stem.removeprefix(f"{key}-"):
+                os.utime(path)
+                return TokenStore(path)
+            set_aside(path, OTHER_BYTES)
+        LOG.info("tokenising into %s", folder)
+        unnamed = folder / "unnamed"
+        TokenStore.write(unnamed, segments())
+        path = folder / f"{key}-{hash_file(unnamed)}.arrow"
+        os.replace(unnamed, path)
+        store = TokenStore(path)
         files = sorted(folder.glob("*.arrow"), key=lambda file: file.stat().st_mtime)
         for old in files[:-KEPT_FILES]:
             old.unlink()  # whoever has it open keeps it

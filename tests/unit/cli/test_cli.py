@@ -14,7 +14,7 @@ import pytest
 from polite_flamingo import __version__, cli
 from polite_flamingo import stages as stages_package
 from polite_flamingo.cli.command import Verb, Verbs
-from polite_flamingo.environment import DEVICE_VARIABLE
+from polite_flamingo.environment import DEVICE_VARIABLE, FAILURE_VARIABLE
 from polite_flamingo.io import write_json
 from polite_flamingo.launch import distributed, interfaces, pipeline_run
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
@@ -213,6 +213,52 @@ def test_what_the_system_says_about_a_file_is_no_traceback(
     assert cli.main(["filter"]) == cli.USER_ERROR
     assert "Permission denied" in (shown := capsys.readouterr().err)
     assert "where: reports/tiny" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (OSError("[Errno 28] Error writing bytes to file: No space left on device"), "the disk is full"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (OSError(28, "No space left on device", "reports/x.json"), "where: reports/x.json"),
+        (OSError(27, "File too large"), "ulimit -f"),
+        (OSError(24, "Too many open files", "reports/x.json"), "ulimit -n"),
+        (OSError(30, "Read-only file system", "reports/x.json"), "make it writable"),
+        (MemoryError(), "no memory is left"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+            "no memory is left",
+        ),
+    ],
+)
+def test_what_the_machine_refuses_any_stage_is_one_clear_message(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, words: str
+) -> None:
+    def refused(*_: object) -> None:
+        try:
+            raise error
+        except Exception as cause:
+            raise ValueError("writing failed") from cause
+
+    monkeypatch.setattr(stages_package, "run_stage", refused)
+    assert cli.main(["filter"]) == cli.USER_ERROR
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+
+
+def test_on_a_full_disk_the_message_is_shown_although_it_cannot_be_left(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv(FAILURE_VARIABLE, "failure.json")
+    monkeypatch.setattr(stages_package, "run_stage", full)
+    monkeypatch.setattr("polite_flamingo.launch.failures.write_json", full)
+    assert cli.main(["filter"]) == cli.USER_ERROR
+    assert "the disk is full" in capsys.readouterr().err
 
 
 def test_a_verb_that_is_no_stage_is_shown_with_dashes_and_may_be_written_with_underscores(

@@ -36,6 +36,21 @@ def test_a_folder_within_an_output_has_the_md5_that_dvc_would_give_it() -> None:
     assert outputs.digest(Path("data/a"), {"download": {"data": WHOLE}}) == "1df8f1328293607e58f24aa743bae60b"
 
 
+def test_a_file_whose_bytes_changed_on_the_disk_is_found_and_no_other_one() -> None:
+    listed = outputs.CACHE / WHOLE[:2] / WHOLE[2:]
+    listed.parent.mkdir(parents=True)
+    listed.write_text(json.dumps(FILES))
+    for file, text in (("data/a/x.txt", "x"), ("data/b/y.txt", "y"), ("one.json", "1")):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(text)
+    hashes = {"download": {"data": WHOLE, "one.json": "c4ca4238a0b923820dcc509a6f75849b"}}
+    reads = ["data/a", "one.json", "src/x.py"]
+    assert list(outputs.damaged(reads, hashes)) == []
+    for file in ("data/a/x.txt", "data/b/y.txt", "one.json"):
+        Path(file).write_text("z")
+    assert list(outputs.damaged(reads, hashes)) == [Path("data/a/x.txt"), Path("one.json")]
+
+
 def test_outside_dvc_it_changes_with_the_files() -> None:
     Path("data").mkdir()
     Path("data/x").write_text("1")
