@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 import errno
+import logging
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 YAML_HINT = "mend that line: indent by spaces, and put text that holds `: ` or `#`, or begins with * & { [ %, in quotes"
 
@@ -29,18 +33,18 @@ class PoliteFlamingoError(Exception):
     """
 
     def __init__(self, what: str, *, value: object = None, where: object = None, next_step: str | None = None) -> None:
-        self.what = what
-        self.value = value
-        self.where = None if where is None else str(Path.cwd() if str(where) == "." else where)
-        self.next_step = next_step
-        parts = [what]
+        self.what = hide(what)
+        self.value = hide(value) if isinstance(value, str) else value
+        self.where = None if where is None else hide(str(Path.cwd() if str(where) == "." else where))
+        self.next_step = None if next_step is None else hide(next_step)
+        parts = [self.what]
         if value is not None:
             parts.append(f"value: {quoted(value)}")
         if self.where is not None:
             parts.append(f"where: {self.where}")
         if next_step is not None:
-            parts.append(f"next: {next_step}")
-        super().__init__("\n  ".join(parts))
+            parts.append(f"next: {self.next_step}")
+        super().__init__(hide("\n  ".join(parts)))
 
 
 class ConfigError(PoliteFlamingoError):
@@ -71,6 +75,49 @@ class StorageError(PoliteFlamingoError):
     """A disk is full, read-only or failing; what was written before is intact."""
 
 
+_SECRETS: dict[str, re.Pattern[str]] = {}
+LEAST_SECRET = 8  # characters; what is shorter ("EMPTY") is none, and would be found in innocent words
+_HEAD = 12  # characters that give a secret away; what follows them goes, too, for messages are cut anywhere
+_ESCAPED = re.compile(r"\\|%|&#")
+
+
+def keep_secret(secret: str | None) -> None:
+    """Mask a secret from now on in every error, every line of a log (of any library) and whatever asks `hide`."""
+    if secret is None or len(secret) < LEAST_SECRET:
+        return
+    if not _SECRETS:
+        logging.setLogRecordFactory(_masking(logging.getLogRecordFactory()))
+    head = "".join(_spellings(letter) for letter in secret[:_HEAD])
+    _SECRETS[secret] = re.compile(head + r"[^\s\"'<>,)\]}]*")
+
+
+def hide(text: str) -> str:
+    """A text without any secret, also where it is spelled in escapes of JSON, Python, a URL or HTML."""
+    for secret, spelled in _SECRETS.items():
+        if secret[:_HEAD] in text or _ESCAPED.search(text):
+            text = spelled.sub("[key]", text)
+    return text
+
+
+def _spellings(letter: str) -> str:
+    number = f"{ord(letter):x}"
+    return f"(?:{re.escape(letter)}|(?i:\\\\+u0*{number}|\\\\+x0*{number}|%{number}|&#x0*{number};)|&#0*{ord(letter)};)"
+
+
+def _masking(factory: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    """A maker of log records that hold no secret."""
+
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = factory(*args, **kwargs)
+        with suppress(Exception):  # a message that does not fit its values is told by whoever handles it
+            record.msg, record.args = hide(record.getMessage()), ()
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = hide(logging.Formatter().formatException(record.exc_info))
+        return record
+
+    return make
+
+
 def quoted(value: object) -> str:
     """A value for a message, as ``repr`` writes it; of a long one the beginning, however large it is."""
     texts = isinstance(value, list | tuple) and all(isinstance(part, str) for part in islice(value, SHOWN))
@@ -87,7 +134,8 @@ def _pieces(value: object, depth: int) -> Iterator[str]:
         yield repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r} … ({len(value):,} in all)"
     elif depth < NESTED and value and type(value) in _BRACKETS:
         yield _BRACKETS[type(value)][0]
-        for number, part in enumerate(value):  # type: ignore[arg-type]  # one with brackets
+        parts: Iterable[Any] = value  # type: ignore[assignment]  # it has brackets
+        for number, part in enumerate(parts):
             yield ", " if number else ""
             yield from _pieces(part, depth + 1)
             if isinstance(value, dict):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.errors import ConfigError, PoliteFlamingoError
+from polite_flamingo.errors import ConfigError, PoliteFlamingoError, keep_secret
 from polite_flamingo.io import read_json
 
 TOKEN = "HF_TOKEN"  # name of the variable; the token itself goes to the client alone
@@ -109,4 +109,6 @@ def publish(shipment: Shipment, token: str, endpoint: str | None = None) -> str:
 
 def token_of_environment() -> str | None:
     """The token; None: there is none."""
-    return os.environ.get(TOKEN) or None
+    token = os.environ.get(TOKEN) or None
+    keep_secret(token)
+    return token

@@ -9,6 +9,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, Generic, get_args, get_origin, get_type_hints
 
+from polite_flamingo.errors import hide
 from polite_flamingo.io import Row
 from polite_flamingo.jobs.questions import A
 
@@ -97,8 +98,8 @@ class AnswerFormat(Generic[A]):
 
 
 def _encodable(text: str) -> str:
-    """Text without lone surrogates, which an endpoint may send and no file can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    """Text without a secret, and without lone surrogates, which an endpoint may send and no file can hold."""
+    return hide(text if text.isascii() else text.encode("utf-8", "replace").decode())
 
 
 @cache

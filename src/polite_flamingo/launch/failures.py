@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polite_flamingo.environment import FAILURE_VARIABLE
-from polite_flamingo.errors import PoliteFlamingoError
+from polite_flamingo.errors import PoliteFlamingoError, hide
 from polite_flamingo.io import read_json, write_json
 
 PASSING = frozenset({"CutOffError", "EndpointDownError"})  # the same work may succeed later
@@ -45,7 +45,7 @@ def leave_failure(error: Exception) -> None:
     path = os.environ.get(FAILURE_VARIABLE)
     if path:
         kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, Exception)]
-        message = str(error) if isinstance(error, PoliteFlamingoError) else f"{kinds[0]}: {error}"
+        message = str(error) if isinstance(error, PoliteFlamingoError) else hide(f"{kinds[0]}: {error}")
         with suppress(OSError):  # on a full disk the message on the terminal has to do
             write_json(Path(path), {"kinds": kinds, "message": message})
 

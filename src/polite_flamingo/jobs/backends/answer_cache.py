@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from polite_flamingo.errors import hide
 from polite_flamingo.jobs.backends.chat_completion import Reply
 
 LOG = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ class AnswerCache:
             LOG.warning("a kept answer is spoilt and is asked for again: %s, byte %d", self._folder, offset)
             return None
         try:
-            return Reply(**json.loads(found[1])) if found[0] == name else None
-        except (ValueError, TypeError):  # of another version
+            return Reply.of(json.loads(found[1])) if found[0] == name else None
+        except (ValueError, RecursionError):  # of another version
             return None
 
     def remember(self, name: str, reply: Reply) -> None:
@@ -66,7 +67,7 @@ class AnswerCache:
         if not self._open():
             return
         value = {key: getattr(reply, key) for key in Reply.__slots__}
-        text = f"{name} {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}".encode()
+        text = hide(f"{name} {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}").encode()
         line = b"%08x %b\n" % (zlib.crc32(text), text)
         try:
             _write(self._writer, line)  # what a power cut spoils is asked for again

@@ -8,8 +8,9 @@ import logging
 import math
 import re
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import zlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -36,6 +37,11 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _AT_ONCE = 1024 * 1024  # bytes of a request; larger ones are sent in pieces
 _PASSING = {408, 409, 425, 429}  # and 5xx
 _OF_ONE_RECORD = {400, 413, 414, 415, 422}
+_NOT_TAKEN = re.compile(
+    r"not (?:be )?(?:support|permit|allow|recogni|accept)|unsupported|un(?:known|recogni[sz]ed|expected)"
+    r"|forbidden|extra|only the default",
+    re.IGNORECASE,
+)
 _FORMAT = re.compile(r"response_format|json_schema|guided|grammar", re.IGNORECASE)
 _WARNING_SECONDS = 10.0  # between two lines about repeated tries
 
@@ -67,13 +73,13 @@ class ChatClient:
             connector=aiohttp.TCPConnector(limit=options.concurrency, ssl=trusted),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
             proxy=proxy_of(url),
         )
         self._url = url
-        self._key = key
         self._options = options
         self._length_key = "max_tokens"
-        self._formats = True  # until it refuses `response_format`
+        self._refused: set[str] = set()  # parameters the endpoint does not take
         self._not_before = 0.0
         self._last_warning = -math.inf
         self.usage = usage
@@ -139,8 +145,7 @@ class ChatClient:
         length_key = self._length_key
         if length_key != "max_tokens":
             request = request.with_keys({"max_tokens": length_key})
-        if not self._formats:
-            request = request.with_keys({"response_format": None})
+        request = request.with_keys(dict.fromkeys(self._refused))
         self.usage.requests += 1
         try:
             async with asyncio.timeout(self._options.timeout):
@@ -151,16 +156,17 @@ class ChatClient:
             gone = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             raise PassingError(f"{type(error).__name__}: {error}", gone=gone) from None
         if status == 200:
-            return parse(data, self._excerpt)
-        excerpt = self._excerpt(data)
+            return parse(data)
+        excerpt = beginning(data)
         if status == 400 and length_key == self._length_key == "max_tokens" and "max_completion_tokens" in excerpt:
             self._length_key = "max_completion_tokens"
             return await self._once(request)
-        if status in (400, 422) and "response_format" in request.body and _FORMAT.search(excerpt):
-            self._formats = False
-            LOG.warning(
-                "%s knows no JSON schema: asked without; verdicts that cannot be read are asked for again", self._url
-            )
+        if status in (400, 422) and (refused := _refused(request.body, excerpt)) is not None:
+            if refused not in self._refused:
+                LOG.warning(
+                    "%s does not take %r: asked without it from now on; it says: %s", self._url, refused, excerpt
+                )
+            self._refused.add(refused)
             return await self._once(request)
         if status in _PASSING or status >= 500:
             raise PassingError(f"HTTP {status}: {excerpt}", self._hold_back(headers))
@@ -177,8 +183,9 @@ class ChatClient:
         data = bytearray()
         sent = body if len(body) <= _AT_ONCE else io.BytesIO(body)
         async with self._http.post(f"{self._url}/chat/completions", data=sent, allow_redirects=False) as response:
+            unpack = _unpacking(response.headers.get("Content-Encoding", "identity"))
             async for chunk in response.content.iter_any():
-                data += chunk
+                data += unpack(chunk, MAX_ANSWER_BYTES + 1 - len(data))
                 if len(data) > MAX_ANSWER_BYTES:
                     raise RecordError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
             return response.status, response.headers, bytes(data)
@@ -200,9 +207,31 @@ class ChatClient:
         self._not_before = max(self._not_before, time.monotonic() + seconds)
         return seconds
 
-    def _excerpt(self, data: bytes) -> str:
-        """The beginning of what an endpoint said, without our key should it repeat it."""
-        return beginning(data.replace(self._key.encode(), b"[key]") if self._key else data)
+
+def _refused(body: Mapping[str, Any], said: str) -> str | None:
+    """The parameter of a request that the endpoint says it does not take."""
+    for name in ("seed", "top_p", "temperature"):
+        if name in body and re.search(rf"\b{name}\b", said) and _NOT_TAKEN.search(said):
+            return name
+    return "response_format" if "response_format" in body and _FORMAT.search(said) else None
+
+
+def _unpacking(coding: str) -> Callable[[bytes, int], bytes]:
+    """What makes at most so many bytes of each piece of an answer; it was asked for as it is, but some pack it."""
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        return lambda piece, most: piece
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise RecordError(f"the answer is packed as {coding[:40]!r}, which was not asked for")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out which of the two it is
+
+    def unpack(piece: bytes, most: int) -> bytes:
+        try:
+            return unpacker.decompress(piece, most)
+        except zlib.error as error:
+            raise PassingError(f"the packed answer is broken: {error}") from None
+
+    return unpack
 
 
 def proxy_of(url: str) -> str | None:

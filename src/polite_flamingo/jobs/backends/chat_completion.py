@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,14 @@ from polite_flamingo.prompts.rewriting import text_of
 LOG = logging.getLogger(__name__)
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+MOST_TOKENS = 2**40  # of one answer; an endpoint that counts more does not count
+_TEXTS = {"text", "output_text"}  # types of parts that are the answer
+_CHANNEL = "<|channel|>"
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)  # ends it; some never open it
+_THINKING = re.compile(r"<(?:think|thinking|thought|reasoning)>.*", re.IGNORECASE | re.DOTALL)  # cut off
+_ENDS = re.compile(
+    r"(?:\s*(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|end_of_text|return)\|>|</s>|<end_of_turn>))+\s*$"
+)
 _SIDE = 64  # pixels below which an image is not made smaller
 
 
@@ -35,6 +44,23 @@ class Reply:
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
+
+    @classmethod
+    def of(cls, values: Any) -> Reply:
+        """A reply as it was kept.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not isinstance(values, dict) or values.keys() != set(cls.__slots__):
+            raise ValueError("other fields")
+        text, reason = values["text"], values["finish_reason"]
+        if not isinstance(text, str) or reason not in ("stop", "length"):
+            raise ValueError("no text, or ended otherwise")
+        counts = [values[name] for name in ("prompt_tokens", "completion_tokens")]
+        if counts != [_count(number) for number in counts]:
+            raise ValueError("no counts")
+        return cls(text, reason, *counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +122,11 @@ class PassingError(Exception):
 
 
 class RecordError(Exception):
-    """This request will never be answered; others may."""
+    """This request will never be answered; others may. `spent`: tokens of prompt and answer it cost all the same."""
+
+    def __init__(self, what: str, spent: tuple[int | None, int | None] = (None, None)) -> None:
+        super().__init__(what)
+        self.spent = spent
 
 
 def check_url(url: str, *, sends_key: bool = False) -> str:
@@ -170,7 +200,7 @@ def parse(data: bytes, shown: Callable[[bytes], str] = beginning) -> Reply:
 
     Raises:
         PassingError: it is none, or its text is empty.
-        RecordError: the model refused, or called a tool.
+        RecordError: the model refused, called a tool, or had no tokens left for an answer.
     """
     try:
         value = json.loads(data)
@@ -182,19 +212,34 @@ def parse(data: bytes, shown: Callable[[bytes], str] = beginning) -> Reply:
     if refusal or reason in ("content_filter", "tool_calls", "function_call"):
         raise RecordError(f"refused: {str(refusal or reason)[:200]}")
     if isinstance(content, list):
-        content = "".join(p.get("text", "") for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
-    if not isinstance(content, str) or not content.strip():
-        raise PassingError("the answer holds no text")
+        parts = [part for part in content if isinstance(part, dict) and part.get("type", "text") in _TEXTS]
+        content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
     counts = value.get("usage")
     counts = counts if isinstance(counts, dict) else {}
-    return Reply(
-        encodable(content.strip()),
-        "length" if reason == "length" else "stop",
-        *(
-            n if isinstance(n := counts.get(k), int) and n >= 0 else None
-            for k in ("prompt_tokens", "completion_tokens")
-        ),
-    )
+    spent = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
+    text = without_reasoning(content) if isinstance(content, str) else ""
+    if not text and reason == "length":
+        raise RecordError(
+            "no answer within max_new_tokens: the model spent them on reasoning; raise them, or turn thinking off",
+            spent,
+        )
+    if not text:
+        raise PassingError("the answer holds no text")
+    return Reply(encodable(text), "length" if reason == "length" else "stop", *spent)
+
+
+def _count(number: Any) -> int | None:
+    """A count of tokens; None where it is none that anybody could mean."""
+    return number if type(number) is int and 0 <= number <= MOST_TOKENS else None
+
+
+def without_reasoning(text: str) -> str:
+    """What a model says to the reader: no thoughts before ``</think>``, no other channel, no token of its template."""
+    if _CHANNEL in text:
+        text = text.rpartition(f"{_CHANNEL}final<|message|>")[2] if f"{_CHANNEL}final<|message|>" in text else ""
+        text = re.split(r"<\|(?:end|return|start|channel)\|>", text)[0]
+    text = _THOUGHT.split(text)[-1]
+    return _ENDS.sub("", _THINKING.sub("", text)).strip()
 
 
 def image_url(root: Path, path: str, *, edge: int, most_bytes: int) -> str:

@@ -21,7 +21,7 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.errors import ImageError, ModelError
+from polite_flamingo.errors import ImageError, ModelError, hide, keep_secret
 from polite_flamingo.io import fingerprint
 from polite_flamingo.jobs.backends.answer_cache import AnswerCache
 from polite_flamingo.jobs.backends.chat_client import ChatClient, EndpointDownError
@@ -61,7 +61,8 @@ class EndpointBackend:
         model: Model name the endpoint knows.
         settings: Decoding; ``max_new_tokens``, ``do_sample``, ``temperature``, ``top_p`` and ``seed`` count.
         image_root: Folder of the image paths.
-        key: Bearer token; None: no authorisation header. It is never logged, hashed or written.
+        key: Bearer token; None: no authorisation header. It is never hashed or written, and masked wherever
+            an endpoint repeats it.
         endpoint: Bounds, pauses and prices.
         cache: Folder of answers by content hash; None: nothing is kept.
         schema: JSON schema of the answers; one that knows no ``response_format`` is asked without it.
@@ -86,6 +87,7 @@ class EndpointBackend:
         self._model = model
         self._settings = settings
         self._key = key
+        keep_secret(key)
         self._options = endpoint or EndpointSettings()
         self._cache = AnswerCache(cache)
         self._schema = schema
@@ -181,8 +183,10 @@ class EndpointBackend:
             try:
                 reply = await self._client.ask(request)
             except (PassingError, RecordError) as error:
+                if isinstance(error, RecordError):
+                    self.usage.spend(error.spent, self._options.price_in, self._options.price_out)
                 self._count_failure(error)
-                return Failure(f"error: {error}")
+                return Failure(hide(f"error: {error}"))
             self._count(reply)
             self.usage.seconds += time.monotonic() - started
             self._cache.remember(name, reply)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import time
 from typing import TYPE_CHECKING
 
-from polite_flamingo.errors import ModelError
+from polite_flamingo.errors import ModelError, hide, keep_secret
 from polite_flamingo.jobs.backends.chat_client import EndpointDownError
-from polite_flamingo.jobs.backends.chat_completion import KEY_VARIABLE, check_url
+from polite_flamingo.jobs.backends.chat_completion import KEY_VARIABLE, beginning, check_url
 
 if TYPE_CHECKING:
     import httpx
 
 LOG = logging.getLogger(__name__)
 SECONDS = 10.0  # an endpoint has to answer
+MOST_BYTES = 1 << 20  # read of its answer
 REFUSED = {401: "the key is missing or wrong", 402: "it wants to be paid", 403: "the key may not be used there"}
 
 
@@ -36,9 +39,10 @@ def require_endpoint(spec: str) -> None:
     if kind != "openai" or not address:
         return
     key = os.environ.get(KEY_VARIABLE)
+    keep_secret(key)
     url = check_url(address, sends_key=bool(key))
     try:
-        answer = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=SECONDS)
+        answer, data = _beginning(f"{url}/models", {"Authorization": f"Bearer {key}"} if key else {})
     except httpx.HTTPError as error:
         raise EndpointDownError(
             "endpoint does not answer",
@@ -52,17 +56,30 @@ def require_endpoint(spec: str) -> None:
             where=url,
             next_step=f"check {KEY_VARIABLE} in the environment",
         )
-    _require_api(answer, url, key)
+    _require_api(answer, data, url)
     try:
-        listed = [str(entry["id"]) for entry in answer.json()["data"]]
-    except (ValueError, LookupError, TypeError):
+        listed = [str(entry["id"]) for entry in json.loads(data)["data"]]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return
     if listed and model not in listed:
         names = ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
         LOG.warning("%s does not list the model %r; it lists %s (name one of them after the #)", url, model, names)
 
 
-def _require_api(answer: httpx.Response, url: str, key: str | None) -> None:
+def _beginning(address: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
+    """An answer with the beginning of its body, as much as comes in time."""
+    import httpx
+
+    began, data = time.monotonic(), bytearray()
+    with httpx.stream("GET", address, headers={"Accept-Encoding": "identity", **headers}, timeout=SECONDS) as answer:
+        for piece in answer.iter_raw():
+            data += piece
+            if len(data) > MOST_BYTES or time.monotonic() - began > SECONDS:
+                break
+    return answer, bytes(data)
+
+
+def _require_api(answer: httpx.Response, data: bytes, url: str) -> None:
     """Refuse what is no API: a web page, or a server that sends on to another address."""
     if answer.is_redirect:
         raise ModelError(
@@ -72,10 +89,9 @@ def _require_api(answer: httpx.Response, url: str, key: str | None) -> None:
             next_step="name the address of the API itself; requests with pictures and keys are not sent on",
         )
     if answer.is_success and "html" in answer.headers.get("content-type", ""):
-        text = " ".join(answer.text.split())
         raise ModelError(
             "the address answers with a web page, not as an API",
-            value=(text.replace(key, "[key]") if key else text)[:80],
+            value=hide(beginning(data))[:80],
             where=f"{url}/models",
             next_step="name the address of the API: with most servers it ends in /v1, openai:http://HOST:PORT/v1#MODEL",
         )

@@ -45,7 +45,7 @@ class Usage:
             f"{self.answered:,} answers to {self.requests:,} requests{tried}" if self.requests else "no request",
             f"{self.cached:,} answers from the cache" if self.cached else "",
             f"{self.failed:,} without an answer" if self.failed else "",
-            f"{self.prompt_tokens:,} tokens in, {self.completion_tokens:,} out" if self.answered else "",
+            f"{self.prompt_tokens:,} tokens in, {self.completion_tokens:,} out" if self.completion_tokens else "",
             f"{self.uncounted:,} answers came without a count of tokens" if self.uncounted else "",
             f"cost {self.cost:,.2f}" if self.cost else "",
         ]
@@ -57,9 +57,14 @@ class Usage:
         if reply.prompt_tokens is None or reply.completion_tokens is None:
             self.uncounted += 1
             return
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
-        self.cost += (reply.prompt_tokens * price_in + reply.completion_tokens * price_out) / 1_000_000
+        self.spend((reply.prompt_tokens, reply.completion_tokens), price_in, price_out)
+
+    def spend(self, tokens: tuple[int | None, int | None], price_in: float, price_out: float) -> None:
+        """Count the tokens of a prompt, and of an answer that could not be used."""
+        asked, said = (number or 0 for number in tokens)
+        self.prompt_tokens += asked
+        self.completion_tokens += said
+        self.cost += (asked * price_in + said * price_out) / 1_000_000
 
     def recall(self, reply: Reply) -> None:
         """Count an answer of the cache, which costs nothing again."""

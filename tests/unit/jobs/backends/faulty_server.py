@@ -45,6 +45,7 @@ class FaultyServer(ThreadingHTTPServer):
         self.headers_seen: list[dict[str, str]] = []
         self.arrivals: list[float] = []
         self.in_flight = 0
+        self.refuses: dict[str, tuple[int, Any]] = {}  # parameter -> status and error
         self.most_in_flight = 0
 
     @property
@@ -85,6 +86,12 @@ class _Handler(BaseHTTPRequestHandler):
             server.in_flight += 1
             server.most_in_flight = max(server.most_in_flight, server.in_flight)
         self._counted = True
+        for name, (status, error) in server.refuses.items():
+            if name in body:
+                server.tries[record] -= 1
+                self._leave()
+                self._send(status, {"error": error})
+                return
         fault = server.plan(record, number)
         server.met[fault or "none"] += 1
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import zlib
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,20 @@ def test_a_disk_that_refuses_ends_the_keeping_and_nothing_else(
     assert caplog.text.count("answers are not kept any more") == 1
     assert cache.recall(name(0)) is None
     assert found(tmp_path, 3) == [0]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"completion_tokens": 2**63}, {"completion_tokens": True}, {"text": 5}, {"text": None}, {"finish_reason": "x"},
+        {"more": 1}, None, [],
+    ],
+)  # fmt: skip
+def test_a_kept_value_that_no_answer_has_is_asked_for_again(tmp_path: Path, kept: object) -> None:
+    keep(tmp_path, 0)
+    file = tmp_path / "answers-000.lines"
+    _, key, value = file.read_bytes().split(b" ", 2)
+    odd = {**json.loads(value), **kept} if isinstance(kept, dict) else kept
+    text = key + b" " + json.dumps(odd).encode()
+    file.write_bytes(b"%08x %b\n" % (zlib.crc32(text), text))
+    assert found(tmp_path, 1) == []

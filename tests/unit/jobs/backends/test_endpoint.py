@@ -6,7 +6,11 @@ import base64
 import io
 import json
 import logging
+import threading
 import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -15,19 +19,21 @@ import pytest
 from tests.unit.jobs.backends.faulty_server import completion, serving
 from tests.unit.jobs.machine import machine
 
-from polite_flamingo.errors import ConfigError, ModelError
+from polite_flamingo.errors import ConfigError, ModelError, hide, keep_secret
 from polite_flamingo.jobs.backends.chat_client import proxy_of
 from polite_flamingo.jobs.backends.chat_completion import PassingError, RecordError, check_url, parse, retry_after
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend
 from polite_flamingo.jobs.backends.load import BackendOptions, load_backend
-from polite_flamingo.jobs.backends.text import ChatQuestion
-from polite_flamingo.jobs.executor import answer_safely
+from polite_flamingo.jobs.backends.text import TEXTS, ChatQuestion
+from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.executor import LocalExecutor, answer_safely
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.jobs.settings import EndpointSettings
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.question import RewriteQuestion
 
+SAMPLED = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=True, temperature=0.7)
 GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)
 
 
@@ -225,6 +231,27 @@ def test_an_answer_longer_than_the_bound_is_refused_also_one_that_grows_when_unp
     assert [getattr(a, "reason", "") for a in answers] == ["error: the answer is longer than 100000 bytes"] * 2 + [""]
 
 
+def test_a_packed_answer_costs_no_more_memory_than_the_bound(root: Path) -> None:
+    import gzip
+
+    bomb = gzip.compress(bytes(40 << 20))
+    head = "HTTP/1.1 200 OK\r\nContent-Encoding: {}\r\nContent-Length: {}\r\n\r\n"
+    for coding, body, said in (
+        ("gzip", bomb, "longer than"),
+        ("gzip, gzip", gzip.compress(bomb), "not asked for"),
+        ("br", b"x", "not asked for"),
+    ):
+        with replying(head.format(coding, len(body)).encode() + body) as url:
+            made = backend(url, root, attempts=1)
+            tracemalloc.start()
+            (answer,) = made.answer([ask()])
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            made.close()
+        assert said in answer.reason
+        assert most < 25 << 20
+
+
 def test_a_call_that_runs_while_the_backend_is_closed_ends_and_asks_for_no_more(root: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -289,7 +316,7 @@ def test_the_key_is_neither_logged_nor_told_nor_kept(
     with serving(lambda record, number: {0: "500", 1: None}.get(number)) as server, caplog.at_level(logging.DEBUG):
         made = backend(server.url, root, key=key, cache=tmp_path / "kept")
         made.answer([ask()])
-        excerpt = made._client._excerpt(f"Incorrect key {key}".encode())
+        excerpt = str(ModelError("refused", value=f"Incorrect key {key}"))
         made.close()
     assert key not in caplog.text
     assert key not in excerpt
@@ -298,6 +325,70 @@ def test_the_key_is_neither_logged_nor_told_nor_kept(
     kept = list((tmp_path / "kept").iterdir())
     assert len(kept) == 1
     assert key not in kept[0].read_text()
+
+
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in "sk-very-secret-0123456789")
+ECHOES = {
+    "refusal": b"HTTP/1.1 400 Bad\r\nContent-Length: 40\r\n\r\nbad key KEY        ",
+    "escaped refusal": b'HTTP/1.1 422 Bad\r\nContent-Length: 180\r\n\r\n{"e": "ESCAPED"}' + b" " * 170,
+    "header": b"HTTP/1.1 200 OK\r\nX KEY\r\n\r\n",
+    "status line": b"HTTP/KEY 200 OK\r\n\r\n",
+    "location": b"HTTP/1.1 302 Found\r\nLocation: /KEY\r\nContent-Length: 3\r\n\r\nKEY",
+    "retry-after": b"HTTP/1.1 429 KEY\r\nRetry-After: KEY\r\nContent-Length: 3\r\n\r\nKEY" + b" " * 9,
+    "cut off": b"HTTP/1.1 400 Bad\r\nContent-Length: 320\r\n\r\n" + b"x" * 280 + b" KEY" + b" " * 40,
+    "answer": b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"choices": [{"message": {"content": "KEY"}}]}'
+    + b" " * 60,
+}
+
+
+@contextmanager
+def replying(reply: bytes) -> Iterator[str]:
+    """The url of a server that answers everything with these bytes."""
+    import socketserver
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            self.request.sendall(reply)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_key_that_a_server_repeats_reaches_no_log_no_error_and_no_journal(
+    echo: str, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "sk-very-secret-0123456789"
+    reply = ECHOES[echo].replace(b"KEY", key.encode()).replace(b"ESCAPED", ESCAPED.encode())
+    told = ""
+    with replying(reply) as url, caplog.at_level(logging.DEBUG):
+        made = backend(url, root, key=key, cache=tmp_path / "kept", attempts=2, pause=0.01, longest_pause=0.01)
+        try:
+            run(Job(TEXTS, tmp_path / "journal", root), [ask()], LocalExecutor(made))
+        except ModelError as error:
+            told = f"{error} {error.value}"
+        logging.getLogger("httpcore").debug("receive_response_headers %r", [(b"Location", key.encode())])
+        logging.getLogger("x").error("it failed", exc_info=ValueError(f"bad {key}"))
+        made.close()
+    written = "".join(path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*.lines"))
+    if not told:
+        (outcome,) = Job(TEXTS, tmp_path / "journal", root).outcomes()
+        written += f"{outcome.reason} {outcome.answer}"
+    lines = "".join(logging.Formatter().format(record) for record in caplog.records)
+    for text in (told, written, lines, caplog.text):
+        assert key not in text
+        assert key[:14] not in text, "nor half of it"
+        assert ESCAPED[:60] not in text
+    assert told or "outcome" in locals()
+
+
+def test_a_word_that_is_no_secret_is_left_alone() -> None:
+    keep_secret("EMPTY")
+    keep_secret(None)
+    assert hide("EMPTY 100% \\u0041") == "EMPTY 100% \\u0041"
 
 
 def test_a_url_with_a_secret_in_it_is_refused_without_repeating_it() -> None:
@@ -396,6 +487,66 @@ def test_what_is_no_completion_is_worth_another_try() -> None:
     page = b"<html>\n  <body>" + b"x" * 100
     with pytest.raises(PassingError, match=r"^no chat completion but '<html> <body>x{67}'$"):
         parse(page)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>\nPolite.\n</think>\n\nIt is a cat.",
+        "Polite.</think>It is a cat.",
+        "It is a cat.<|im_end|>",
+        "It is a cat.</s> <|end|>",
+        "It is a cat.<think>Was that",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>It is a cat.<|return|>",
+        [{"type": "reasoning", "text": "Polite."}, {"type": "text", "text": "It is a cat."}],
+        [{"type": "thinking", "thinking": "Polite."}, {"type": "output_text", "text": "It is a cat."}],
+    ],
+)
+def test_reasoning_and_template_are_no_part_of_the_answer(text: Any) -> None:
+    assert parse(raw(completion(text))).text == "It is a cat."
+
+
+@pytest.mark.parametrize("text", [None, "", "<think>Polite, and", "<|channel|>analysis<|message|>Pol"])
+def test_a_model_that_spends_its_tokens_on_reasoning_is_asked_once_and_counted(text: str | None, root: Path) -> None:
+    with pytest.raises(RecordError, match="turn thinking off") as caught:
+        parse(raw(completion(text, "length")))
+    assert caught.value.spent == (10, 3)
+    body = raw(completion(text, "length"))
+    with replying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as url:
+        made = backend(url, root, price_out=1e6)
+        (answer,) = made.answer([ask()])
+        made.close()
+    assert "turn thinking off" in answer.reason
+    assert (made.usage.requests, made.usage.completion_tokens, made.usage.cost) == (1, 3, 3)
+
+
+@pytest.mark.parametrize("tokens", [2**63, -1, True, 1.5, "3", None, [1]])
+def test_a_count_nobody_could_mean_is_none(tokens: Any) -> None:
+    value = completion("red")
+    value["usage"]["completion_tokens"] = tokens
+    assert parse(raw(value)).completion_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "error"),
+    [
+        ("temperature", 400, {"message": "Unsupported value: 'temperature' does not support 0.7 with this model."}),
+        ("seed", 422, [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]),
+        ("top_p", 400, {"message": "Unrecognized request argument supplied: top_p"}),
+    ],
+)
+def test_a_parameter_the_endpoint_does_not_take_is_left_out_once_for_all(
+    name: str, status: int, error: Any, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = SAMPLED.model_copy(update={"top_p": 0.9})
+    with serving(lambda record, number: None) as server:
+        server.refuses = {name: (status, error)}
+        made = backend(server.url, root, settings, concurrency=1)
+        answers = made.answer([ask(1), ask(2), ask(3)])
+        made.close()
+    assert [text_of(answer) for answer in answers] == [f"answer to record {n}" for n in (1, 2, 3)]
+    assert [name in body for body in server.bodies] == [True, False, False, False]
+    assert f"does not take '{name}'" in caplog.text
 
 
 def test_a_refusal_is_final() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -15,10 +17,12 @@ from polite_flamingo.jobs.backends.reachable import require_endpoint
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, status: int = 200, **answer: Any) -> None:
-    def get(url: str, **_: Any) -> httpx.Response:
-        return httpx.Response(status, request=httpx.Request("GET", url), **answer)
+    @contextmanager
+    def stream(method: str, url: str, **_: Any) -> Iterator[httpx.Response]:
+        whole = httpx.Response(status, **answer)
+        yield httpx.Response(status, headers=whole.headers, content=iter([whole.content]))
 
-    monkeypatch.setattr(httpx, "get", get)
+    monkeypatch.setattr(httpx, "stream", stream)
 
 
 def test_what_is_no_endpoint_is_refused_with_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,10 +42,10 @@ def test_what_is_no_endpoint_is_refused_with_what_it_says(monkeypatch: pytest.Mo
 
 
 def test_nobody_there_is_told_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    def get(url: str, **_: Any) -> httpx.Response:
+    def stream(method: str, url: str, **_: Any) -> httpx.Response:
         raise httpx.ConnectError("Connection refused")
 
-    monkeypatch.setattr(httpx, "get", get)
+    monkeypatch.setattr(httpx, "stream", stream)
     with pytest.raises(EndpointDownError, match=r"Connection refused(?s:.*)start its server(?s:.*)nothing was done"):
         require_endpoint("openai:http://localhost:9/v1#m")
 
