@@ -51,6 +51,9 @@ SHOWN_VALUE = 60  # characters of a value in a message
 SHOWN_ERROR = 200  # characters of what a library says
 SHORT_WORDS = 3  # of an answer in a dialogue that is checked and rewritten like one to a question
 _PARTICULAR = re.compile(r"(?<!\S)(?<!HTTP )\S*[\d/]\S*")  # of one record: numbers, paths; not an HTTP status
+_SEEN = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]*")
+_STEERING = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u202a-\u202e\u2066-\u2069]")
+_SPACES = re.compile(r"[\x0b\x0c\x1c-\x1f]")
 MAX_NAME = 255  # bytes a file system takes for one part of a path
 MAX_PATH = 3072  # bytes of all of it, which leaves a thousand for the data root
 
@@ -63,13 +66,17 @@ class Image:
 
     def __post_init__(self) -> None:
         pure = PurePosixPath(self.path)
+        if "://" in self.path:
+            raise DataError("image is an address, which is fetched nowhere", value=self.path, next_step="download it")
+        if "\\" in self.path and ":" not in self.path:
+            raise DataError("image path has backslashes", value=self.path, next_step="write it with /")
         if not self.path or pure.is_absolute() or ".." in pure.parts or "\\" in self.path or ":" in self.path:
             raise DataError(
                 "image path leaves the data root",
                 value=self.path,
                 next_step="store image paths relative to the data root, without '..', drive or scheme",
             )
-        if not _is_text(self.path) or not _can_be_path(self.path):
+        if not _is_text(self.path) or not _can_be_path(self.path) or cleaned(self.path) != self.path:
             raise DataError("image path is none that a file can have", value=self.path[:MAX_NAME])
 
 
@@ -120,7 +127,8 @@ class Sample:
                 raise DataError("a turn names an image the sample does not have", value=turn.images, where=self.id)
             if turn.role == "assistant" and not turn.text.strip():
                 raise DataError("empty answer", value=turn.text, where=self.id)
-        if not _is_text(self.id, *(turn.text for turn in self.turns)) or not _is_text(_dump(dict(self.extras))):
+        texts = (self.id, self.source, self.split, self.licence, *(turn.text for turn in self.turns))
+        if not _is_text(*texts) or not _is_text(_dump(dict(self.extras))):
             raise DataError("text holds half a character (a lone surrogate)", where=ascii(self.id))
 
     @property
@@ -305,6 +313,11 @@ class Generated:
     text: str
     finish_reason: str
     tokens: int
+
+
+def cleaned(text: str) -> str:
+    """Text from outside without what only steers terminals or turns the direction of what follows."""
+    return text if _SEEN.fullmatch(text) else _SPACES.sub(" ", _STEERING.sub("", text))
 
 
 R = TypeVar("R", Sample, RewritePair, Rewrite)

@@ -1,8 +1,9 @@
 import pytest
 from tests.unit.cases import case
 
-from polite_flamingo.errors import DataError
+from polite_flamingo.errors import DataError, printable
 from polite_flamingo.records import Image, Reasons, Reject, Sample, Task, Turn
+from polite_flamingo.sources.base import attempt
 
 HALF = "\ud800"  # what the JSON text "\ud800" becomes
 
@@ -15,15 +16,33 @@ def sample(answer: str = "Yes.", **values: object) -> Sample:
 
 
 def test_an_image_path_stays_below_the_data_root() -> None:
-    for path in ["", "/a.png", "../a.png", "a/../../b.png", "a\\b.png", "c:a.png", "http://x/a.png"]:
+    for path in ["", "/a.png", "../a.png", "a/../../b.png", "c:a.png", "c:\\a.png"]:
         with case(path), pytest.raises(DataError, match="leaves the data root"):
+            Image(path)
+    for path, words in {"a\\b.png": "has backslashes", "http://x/a.png": "is an address"}.items():
+        with case(path), pytest.raises(DataError, match=words):
             Image(path)
 
 
 def test_an_image_path_no_file_can_have_is_refused_before_the_file_system_sees_it() -> None:
-    for path in ["a\0.png", f"{HALF}.png", "a" * 256, "é" * 128, "a/" * 2000 + "b"]:
+    for path in ["a\0.png", "a\x1b[31m.png", "a\u202egnp.png", f"{HALF}.png", "a" * 256, "é" * 128, "a/" * 2000 + "b"]:
         with case(path), pytest.raises(DataError, match="none that a file can have"):
             Image(path)
+
+
+def test_half_a_character_in_any_text_is_refused() -> None:
+    for name in ("id", "source", "split", "licence"):
+        with case(name), pytest.raises(DataError, match="half a character"):
+            sample(**{name: HALF})
+
+
+def test_what_steers_a_terminal_is_cleaned_from_texts_and_refused_in_ids() -> None:
+    made = attempt("s", "f", 1, lambda: sample("A\0 \x1b[31mcat\u202e.\x0bIt\tis.\n"))
+    assert made.response == "A [31mcat. It\tis.\n"
+    whole = sample("Une é, 猫, \u200f and\r\n")
+    assert attempt("s", "f", 1, lambda: whole) is whole
+    assert attempt("s", "f", 1, lambda: sample(id="s/\x1b[31m")).reason == "id holds control characters"
+    assert printable("a\x1b[31m\u202eb\n\tc") == "a\\x1b[31m\\u202eb\n\tc"
 
 
 def test_a_long_or_foreign_image_path_is_fine() -> None:

@@ -40,7 +40,7 @@ from polite_flamingo.cli import (
 )
 from polite_flamingo.cli.command import Verbs
 from polite_flamingo.environment import prepare_environment
-from polite_flamingo.errors import PoliteFlamingoError, refusal
+from polite_flamingo.errors import PoliteFlamingoError, printable, refusal
 from polite_flamingo.launch.failures import leave_failure
 from polite_flamingo.pipeline import BY_NAME
 
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _user_error(error: PoliteFlamingoError) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {printable(str(error))}", file=sys.stderr)
     leave_failure(error)
     return USER_ERROR
 

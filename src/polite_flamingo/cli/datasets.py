@@ -23,8 +23,14 @@ def read(source: str, raw_dir: Path, out: Path, split: str | None, seed: int) ->
     from polite_flamingo.sources.reading import read_source
 
     try:
-        for counts in read_source(source, raw_dir, out, split=split, seed=seed):
-            print(json.dumps(counts))
+        counts = read_source(source, raw_dir, out, split=split, seed=seed)
+        for line in counts:
+            print(json.dumps(line))
+        read, rejected = (sum(line[name] for line in counts) for name in ("read", "rejected"))
+        if read == rejected > 0:
+            raise DataError(
+                f"none of {read} rows could be read", where=out / "quarantine.jsonl", next_step="see its reasons"
+            )
     except DataError as error:
         raise DataError(
             error.what, value=error.value, where=error.where, next_step=_with_readers(error, raw_dir)

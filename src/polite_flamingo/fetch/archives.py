@@ -9,7 +9,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -22,10 +22,11 @@ LOG = logging.getLogger(__name__)
 
 RATIO = 200  # unpacked bytes per packed byte; repetitive JSON reaches some tens
 ALLOWANCE = 64 << 20  # bytes any archive may unpack to
+EMPTY_FILES = 1000  # that no data set needs
 IGNORED = frozenset({"__MACOSX", ".DS_Store"})
 
 
-def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> list[str]:
+def unpack(archive: Path, folder: Path, *, limit: int | None = None, kept: Collection[Path] = ()) -> list[str]:
     """Unpack a zip or tar archive (also .gz, .bz2, .xz) into `folder`; files that are there are replaced.
 
     Links and devices are left out with a warning.
@@ -34,17 +35,21 @@ def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> list[str
         archive: The archive, told by its content.
         folder: Where to.
         limit: Largest sum of unpacked bytes; by default `RATIO` times the archive's size.
+        kept: Files that it may not replace.
 
     Returns:
         Names of what the archive holds at its top.
 
     Raises:
-        DataError: no archive, broken, a name that leads out of `folder`, or more bytes than `limit`.
+        DataError: no archive, broken, a name that leads out of `folder` or to a file that is kept, more bytes than
+            `limit`, or a flood of empty files.
     """
     from tqdm import tqdm
 
     left = RATIO * archive.stat().st_size + ALLOWANCE if limit is None else limit
     base = folder.resolve()
+    kept = {path.resolve() for path in kept}
+    empty = 0
     tops: dict[str, None] = {}
     with _as_data_errors(archive):
         for name, stream in tqdm(_members(archive), desc=f"unpack {archive.name}", unit="file", mininterval=1.0):
@@ -54,7 +59,12 @@ def unpack(archive: Path, folder: Path, *, limit: int | None = None) -> list[str
             target = folder.joinpath(*parts)
             if not target.parent.resolve().is_relative_to(base) or target.is_symlink():
                 raise DataError("archive would write through a link", value=name, where=archive)
-            left = _write(stream, target, left, archive)
+            if target.resolve() in kept or target.name.endswith((".part", ".part.json")):
+                raise DataError("archive would replace a file that it does not hold", value=name, where=archive)
+            before, left = left, _write(stream, target, left, archive)
+            empty += left == before
+            if empty > EMPTY_FILES:
+                raise DataError(f"archive holds more than {EMPTY_FILES} empty files", where=archive)
             tops.setdefault(parts[0])
     return list(tops)
 

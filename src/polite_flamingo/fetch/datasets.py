@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
 from polite_flamingo.fetch.archives import unpack
-from polite_flamingo.fetch.record import is_done, note, read_record, target_of
+from polite_flamingo.fetch.record import LOCK, NAME, is_done, note, read_record, target_of
 from polite_flamingo.fetch.transfer import (
     CutOffError,
     DiskFullError,
@@ -125,7 +125,7 @@ def _announce(client: httpx.Client, entry: Entry, root: Path, say: Say) -> list[
 def _fetch_all(client: httpx.Client, jobs: Sequence[_Job]) -> list[DataError]:
     failures: list[DataError] = []
     for job in jobs:
-        with locked(job.folder / ".fetch.lock", where=job.folder):
+        with locked(job.folder / LOCK, where=job.folder):
             try:
                 _fetch(client, job)
             except DiskFullError as error:
@@ -148,7 +148,8 @@ def _fetch(client: httpx.Client, job: _Job) -> None:
         facts = {**check_file(remote, target), "not_ours": True}
     if remote.unpack:
         above = target.parent.relative_to(folder)
-        note(folder, remote, facts, [(above / name).as_posix() for name in unpack(target, target.parent)])
+        kept = {folder / NAME, folder / LOCK, target, *(folder / name for name in read_record(folder))}
+        note(folder, remote, facts, [(above / name).as_posix() for name in unpack(target, target.parent, kept=kept)])
         if "not_ours" not in facts:
             target.unlink()
     else:

@@ -12,6 +12,7 @@ from polite_flamingo.records import Image
 from polite_flamingo.sources.registry import RemoteFile
 
 NAME = ".fetched.json"
+LOCK = ".fetch.lock"
 
 
 def target_of(folder: Path, remote: RemoteFile) -> Path:
@@ -25,7 +26,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = read_json(folder / NAME)
     except DataError:  # none yet, or cut short by the crash of a machine: files are checked anew
         return {}
-    return record if isinstance(record, dict) else {}
+    return {k: facts for k, facts in record.items() if isinstance(facts, dict)} if isinstance(record, dict) else {}
 
 
 def note(folder: Path, remote: RemoteFile, facts: dict[str, Any], unpacked: Sequence[str] | None = None) -> None:
@@ -40,6 +41,7 @@ def is_done(folder: Path, remote: RemoteFile) -> bool:
     if not isinstance(facts, dict) or facts.get("url") != remote.url:
         return False
     if remote.unpack:
-        return "unpacked" in facts and all((folder / name).exists() for name in facts["unpacked"])
+        names = facts.get("unpacked")
+        return isinstance(names, list) and all(isinstance(name, str) and (folder / name).exists() for name in names)
     target = target_of(folder, remote)
     return target.is_file() and target.stat().st_size == facts.get("bytes")

@@ -186,6 +186,8 @@ def _attempt(client: httpx.Client, remote: RemoteFile, part: Path, advance: Adva
             for block in answer.iter_raw():
                 file.write(block)
                 advance(len(block))
+                if remote.bytes is not None and file.tell() > remote.bytes:
+                    raise PublishedError("size", f"more than {remote.bytes}", remote.bytes, where=remote.url)
             file.flush()
             os.fsync(file.fileno())
     if remote.bytes is not None and part.stat().st_size < remote.bytes:
@@ -209,10 +211,14 @@ def _require_success(answer: httpx.Response, remote: RemoteFile) -> None:
 
 def _validator(remote: RemoteFile, part: Path) -> str | None:
     """What to send as ``If-Range``; "" where a checksum will tell instead, None where resuming is not safe."""
-    notes = read_json(_notes(part)) if _notes(part).is_file() else {}
-    if notes.get("url") != remote.url:
+    try:
+        notes = read_json(_notes(part))
+    except DataError:  # none, or damaged: the file is fetched anew
         return None
-    return notes.get("validator") or ("" if remote.md5 or remote.sha256 else None)
+    if not isinstance(notes, dict) or notes.get("url") != remote.url:
+        return None
+    validator = notes.get("validator")
+    return (validator if isinstance(validator, str) else "") or ("" if remote.md5 or remote.sha256 else None)
 
 
 def _validator_of(answer: httpx.Response) -> str:

@@ -1,16 +1,24 @@
 """Rouge-L between the raw answer and its rewrite (column ``rouge_l``): how much of the wording is shared.
 
-F measure with Porter stemming, on the whole rewritten text, before any paragraph is cut. PF-1M's ``rouge_score``.
+F measure with Porter stemming, on the whole rewritten text, before any paragraph is cut. PF-1M's ``rouge_score``. The
+library knows no letters but a to z: of other scripts than Latin, words (or characters, where words are not set apart by
+spaces) count here, too, so that equal texts are equal in any script.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
 
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS
 
+# Han, kana, Thai, Lao, Burmese and Khmer: a character; every other script from Greek on: a run of letters
+_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_SPACED = "\u0370-\u0dff\u0f00-\u0fff\u10a0-\u177f\u1800-\u1dff\u1f00-\u1fff\u2d00-\u2dff\ua4d0-\ua6ff\ua800-\ud7ff"
+_STOPS = "\u037e\u0387\u0589\u05be\u05c3\u060c\u061b\u061f\u06d4\u0964\u0965"  # punctuation among them
+_OTHERS = re.compile(f"([{_SPACELESS}]|(?:(?![{_STOPS}])[{_SPACED}])+)")
 STEMS = 65_536  # words whose stem is remembered
 
 
@@ -50,7 +58,15 @@ def _tokens() -> Callable[[str], list[str]]:
     class Stemmer:
         stem = staticmethod(lru_cache(STEMS)(PorterStemmer().stem))
 
-    return partial(tokenize, stemmer=Stemmer())
+    library = partial(tokenize, stemmer=Stemmer())
+
+    def tokens(text: str) -> list[str]:
+        if text.isascii() or _OTHERS.search(text) is None:
+            return library(text)
+        pieces = _OTHERS.split(text.lower())
+        return [token for n, piece in enumerate(pieces) for token in ([piece] if n % 2 else library(piece))]
+
+    return tokens
 
 
 def rouge_score(rewrite: Rewrite) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn
+from polite_flamingo.records import Image, Reject, Sample, Task, Turn, cleaned
 
 T = TypeVar("T")
 VALUE_LENGTH = 200  # characters of an offending value kept in quarantine
@@ -57,9 +58,15 @@ class Source(Protocol):
 
 
 def attempt(source: str, file: str, row: object, make: Callable[..., Sample], *args: Any) -> Sample | Reject:
-    """Return ``make(*args)``, or the `Reject` for its row when that raises a `DataError`."""
+    """Return ``make(*args)``, its texts `cleaned`, or the `Reject` for its row when that raises a `DataError`."""
     try:
-        return make(*args)
+        sample = make(*args)
+        if cleaned(sample.id) != sample.id:
+            raise DataError("id holds control characters", value=ascii(sample.id))
+        if any(cleaned(turn.text) != turn.text for turn in sample.turns):
+            turns = tuple(dataclasses.replace(turn, text=cleaned(turn.text)) for turn in sample.turns)
+            return dataclasses.replace(sample, turns=turns)
+        return sample
     except DataError as error:
         value = "" if error.value is None else str(error.value)[:VALUE_LENGTH]
         return Reject(source, file, str(row), error.what, value)

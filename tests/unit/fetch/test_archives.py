@@ -120,6 +120,22 @@ def test_the_limit_counts_all_files_together(tmp_path: Path, out: Path) -> None:
         unpack(archive, out, limit=9)
 
 
+def test_a_flood_of_empty_files_is_stopped(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "EMPTY_FILES", 5)
+    assert unpack(make_zip(tmp_path / "a.zip", {f"{n}": b"" for n in range(5)}), out)
+    with pytest.raises(DataError, match="more than 5 empty files"):
+        unpack(make_zip(tmp_path / "a.zip", {f"{n}": b"" for n in range(6)}), out)
+
+
+@pytest.mark.parametrize("name", [".fetched.json", "other.json", "x/../.fetched.json", "a.zip.part", "a.part.json"])
+def test_an_archive_replaces_no_file_of_others(tmp_path: Path, out: Path, name: str) -> None:
+    for kept in (".fetched.json", "other.json"):
+        (out / kept).write_bytes(b"ours")
+    with pytest.raises(DataError):
+        unpack(make_zip(tmp_path / "a.zip", {name: b"theirs"}), out, kept=[out / ".fetched.json", out / "other.json"])
+    assert found(out) == {".fetched.json": b"ours", "other.json": b"ours"}
+
+
 def test_what_a_mac_adds_is_left_out(tmp_path: Path, out: Path) -> None:
     added = {"__MACOSX/a": b"", "images/.DS_Store": b""}
     assert unpack(make_zip(tmp_path / "a.zip", {**FILES, **added}), out) == ["top.json", "images"]

@@ -18,6 +18,7 @@ from tests.unit.fetch.server import Served, Site
 from polite_flamingo import cli
 from polite_flamingo.errors import BusyError, ConfigError, DataError
 from polite_flamingo.fetch import datasets, fetch_datasets, find_state, transfer
+from polite_flamingo.fetch.record import is_done
 from polite_flamingo.io import locked
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources import registry
@@ -110,6 +111,13 @@ def test_what_was_fetched_is_not_fetched_again(world: World) -> None:
     assert world.gets() == []
 
 
+def test_an_odd_record_of_what_was_fetched_is_none(tmp_path: Path) -> None:
+    remote = RemoteFile(url="u", to="a.zip", unpack=True)
+    for facts in ("5", "null", '{"url": "u", "unpacked": 5}', '{"url": "u", "unpacked": [5]}', '{"url": "u"}'):
+        (tmp_path / ".fetched.json").write_text(f'{{"a.zip": {facts}}}')
+        assert not is_done(tmp_path, remote)
+
+
 def test_what_was_unpacked_and_lost_is_fetched_again(world: World) -> None:
     world.fetch("questions")
     (world.root / "questions" / "aokvqa_v1p0_val.json").unlink()
@@ -162,7 +170,7 @@ def test_a_cut_transfer_is_partial_until_the_next_call(world: World) -> None:
 
 
 def test_a_call_killed_before_unpacking_unpacks_without_fetching(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):

@@ -165,6 +165,34 @@ def test_another_size_than_published_is_seen_before_anything_is_fetched(
     assert left(target) == []
 
 
+def test_a_longer_file_than_published_is_cut_off_where_the_server_tells_no_length(tmp_path: Path) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 300:
+            sent += 1
+            yield bytes(1 << 16)
+
+    serve = httpx.MockTransport(lambda _: httpx.Response(200, content=endless()))
+    with httpx.Client(transport=serve) as client, pytest.raises(PublishedError, match="size"):
+        transfer(client, RemoteFile(url="http://x/a.bin", to="a.bin", bytes=5), tmp_path / "a.bin")
+    assert sent < 5
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("notes", ["[]", "5", "{", '{"url": 5}', '{"url": "U", "validator": [1]}'])
+def test_odd_notes_beside_a_part_cost_the_part_alone(
+    client: httpx.Client, site: Site, target: Path, notes: str
+) -> None:
+    site.files["a.bin"] = Served(DATA)
+    target.parent.mkdir(parents=True)
+    target.with_name("a.bin.part").write_bytes(DATA[:HALF])
+    target.with_name("a.bin.part.json").write_text(notes.replace("U", site.url("a.bin")))
+    get(client, site, target)
+    assert target.read_bytes() == DATA
+
+
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_file_that_is_gone_is_an_error_at_once(client: httpx.Client, site: Site, target: Path, status: int) -> None:
     site.files["a.bin"] = Served(DATA, status=[status] * 9)

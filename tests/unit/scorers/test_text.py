@@ -8,6 +8,7 @@ from tests.unit.cases import case
 
 from polite_flamingo.filter.paragraphs import cut_paragraphs
 from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.rouge import rouge_l
 from polite_flamingo.scorers.text import cut_texts, text_scores
 
 
@@ -58,3 +59,15 @@ def test_for_every_threshold_the_text_by_number_cut_is_the_editors(values: list[
     assert texts is not None and len(texts) == len(logits)
     if below < len(logits):
         assert texts[below] == left
+
+
+def test_rouge_knows_equal_words_of_any_script_and_keeps_the_published_values() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    for text in ("一只猫坐在垫子上。", "สวัสดีครับ", "Кошка сидит.", "नमस्ते दुनिया।", "قطة تجلس،", "ねこ cat"):
+        assert rouge_l(text, text) == 1
+    assert rouge_l("Кошка сидит.", "Кошка спит.") == 0.5
+    assert 0 < rouge_l("一只猫", "一只狗") < 1
+    published = RougeScorer(["rougeL"], use_stemmer=True)
+    for text, other in (("A café, naïve cats", "the café’s cat"), ("½ µ № 5 \u2013 ok", "5 ok"), ("!", "?"), ("", "a")):
+        assert rouge_l(text, other) == published.score(other, text)["rougeL"].fmeasure

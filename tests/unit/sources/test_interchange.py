@@ -79,7 +79,7 @@ def test_a_record_that_cannot_be_used_is_rejected_and_the_rest_goes_on(root) -> 
         (talk("<image>\n<image>\nA?", "B.", images=["a.png"]), "2 image markers for 1 images"),
         (talk("<image>\nA?", "B."), "1 image markers for 0 images"),
         (talk("A?", "B.", "C?"), "turns must alternate human, assistant"),
-        (talk(), "turns must alternate human, assistant"),
+        (talk(), "record has no turns"),
         (talk("A?", " "), "empty answer"),
         (talk("A?", "B.", image="/etc/passwd"), "image path leaves the data root"),
         (talk("A?", "B.", image="http://h.org/a.png"), FETCHED_NOWHERE),
@@ -264,6 +264,17 @@ def test_tar_files_of_images_and_captions_are_read(root) -> None:
     assert (reject.row, reject.reason) == ("p/2", "caption of no image")
 
 
+def test_endings_in_capitals_and_names_with_dots_are_those_of_one_sample_each(root) -> None:
+    names = [("UP.JPG", PNG), ("UP.TXT", b"A cat.")]
+    names += [(f"22.{n:02d}.{kind}", data) for n in (5, 6) for kind, data in (("png", PNG), ("txt", b"A dog."))]
+    names += [("3.0.png", PNG), ("3.1.png", PNG), ("3.txt", b"Two.")]
+    tar(root, "own/0.tar", *names)
+    kept, rejects = root.read("webdataset", "own", "all")
+    assert not rejects
+    said = [(sample.id.rpartition("/")[2], sample.response, len(sample.images)) for sample in kept]
+    assert said == [("0-UP", "A cat.", 1), ("0-22.05", "A dog.", 1), ("0-22.06", "A dog.", 1), ("0-3", "Two.", 2)]
+
+
 def test_names_in_a_tar_file_never_become_paths(root) -> None:
     tar(root, "own/0.tar", ("../../../evil.png", PNG), ("../../../evil.txt", b"A cat."))
     (sample,), _ = root.read("webdataset", "own", "all")
@@ -318,3 +329,13 @@ def test_json_with_details_keeps_order(root) -> None:
     root.text("own/x.jsonl", "\n".join(json.dumps(talk(f"{n}?", f"{n}.")) for n in range(30)))
     samples, _ = root.read("llava_json", "own", "train")
     assert [s.response for s in samples] == [f"{n}." for n in range(30)]
+
+
+def test_a_record_with_media_that_nobody_reads_is_rejected(root) -> None:
+    turns = [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "A cat."}]
+    for media in ("video", "videos", "audio", "audios"):
+        root.json("set/a.json", [{"conversations": turns, media: ["a.mp4"]}, {"conversations": turns, media: []}])
+        kept, rejects = root.read("llava_json", "set", "all")
+        assert (len(kept), [r.reason for r in rejects]) == (1, [f"record has {media}, which is not read"])
+    root.json("set/a.json", [{"conversations": [], "image": "a.png"}])
+    assert [r.reason for r in root.read("llava_json", "set", "all")[1]] == ["record has no turns"]

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.images import open_image
 from polite_flamingo.prompts.rewriting import text_of
+from polite_flamingo.records import cleaned
 
 LOG = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def parse(data: bytes, shown: Callable[[bytes], str] = beginning) -> Reply:
     counts = value.get("usage")
     counts = counts if isinstance(counts, dict) else {}
     spent = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
-    text = without_reasoning(content) if isinstance(content, str) else ""
+    text = cleaned(without_reasoning(content)).strip() if isinstance(content, str) else ""
     if not text and reason == "length":
         raise RecordError(
             "no answer within max_new_tokens: the model spent them on reasoning; raise them, or turn thinking off",

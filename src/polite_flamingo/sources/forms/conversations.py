@@ -87,6 +87,8 @@ def hear(utterances: Sequence[Utterance], images: int, tag: str = IMAGE_TAG) -> 
     Raises:
         DataError: there are not as many markers as images.
     """
+    if not utterances:
+        raise DataError("record has no turns")
     turns: list[Turn] = []
     offset = 0
     for role, text in utterances:

@@ -24,6 +24,7 @@ from polite_flamingo.sources.forms.pictures import Pictures
 from polite_flamingo.sources.forms.rows import read_rows
 
 ALL = "all"  # the split that means every record
+OTHER_MEDIA = ("video", "videos", "audio", "audios")  # keys of what no model here sees
 NOT_RECORDS = ("dataset_info.json", "left_out.jsonl", "export.json")  # lie beside the records of an export
 
 
@@ -79,6 +80,9 @@ class Interchange(ABC):
     ) -> Sample:
         if not isinstance(record, dict):
             raise DataError("record is not an object", value=record)
+        for media in OTHER_MEDIA:
+            if record.get(media):
+                raise DataError(f"record has {media}, which is not read", value=record[media])
         ours = is_ours(record)
         content = self._parse(record)
         images = tuple(pictures.locate(value, from_root=ours) for value in content.images)

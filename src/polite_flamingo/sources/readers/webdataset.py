@@ -1,4 +1,7 @@
-"""WebDataset: tar files whose members with one name, up to the first dot, are one sample."""
+"""WebDataset: tar files whose members with one name, up to the first dot, are one sample.
+
+Where such a name holds several captions (``22.05.txt``, ``22.06.txt``), the dots are of the names; each is a sample.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,9 @@ class Webdataset(Interchange):
     def _records(self, root: Path, file: Path) -> Iterator[tuple[Any, Any]]:
         where = relative(root, file)
         for key, members, problem in _groups(file):
-            record = problem if problem is not None else _record(members)
-            yield key, record if isinstance(record, dict) else Reject(self.name, where, key, record)
+            for name, own in _samples(key, members):
+                record = problem if problem is not None else _record(own)
+                yield name, record if isinstance(record, dict) else Reject(self.name, where, name, record)
 
     def _parse(self, record: Any) -> Content:
         if "conversations" in record:
@@ -47,6 +51,19 @@ class Webdataset(Interchange):
             raise DataError("caption of no image", value=caption)
         answer = " ".join(caption.split())
         return Content((Turn("assistant", answer),), record["images"], {"captions": [answer]}, Task.CAPTION)
+
+
+def _samples(key: str, members: dict[str, bytes]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The samples of the members with one name: one, unless each text has more of the name before its ending."""
+    if {"json", "txt"} & members.keys() or not any(name.endswith((".json", ".txt")) for name in members):
+        yield key, members
+        return
+    apart: dict[str, dict[str, bytes]] = {}
+    for name, data in members.items():
+        rest, _, ending = name.rpartition(".")
+        apart.setdefault(rest, {})[ending] = data
+    for rest, own in apart.items():
+        yield f"{key}.{rest}" if rest else key, own
 
 
 def _record(members: dict[str, bytes]) -> dict[str, Any] | str:
@@ -84,6 +101,7 @@ def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes], str | None]]:
             for name, size, content in _members(path, file):
                 folder, slash, base = name.rpartition("/")
                 stem, dot, rest = base.partition(".")
+                rest = rest.lower()
                 if not dot or not stem:
                     continue
                 if f"{folder}{slash}{stem}" != key:
