@@ -20,7 +20,7 @@ from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.filter.sets import judge_sets
 from polite_flamingo.filter.table import decide_table, write_table
 from polite_flamingo.io import chunked
-from polite_flamingo.jobs.backends.load import BackendOptions, load_backend
+from polite_flamingo.jobs.backends.load import SHIPPED, BackendOptions, load_backend
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.jobs.settings import TextMachineSettings
 from polite_flamingo.model.settings import GenerationSettings
@@ -28,7 +28,7 @@ from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
 from polite_flamingo.records import Reject, Rewrite, Sample
 from polite_flamingo.rewrite.job import as_rewrite
 from polite_flamingo.rewrite.kinds import kind_of
-from polite_flamingo.rewrite.question import question_of
+from polite_flamingo.rewrite.question import FIGURE_3_VERSION, question_of
 from polite_flamingo.rewrite.repair import RepairingBackend, RepairPolicy
 from polite_flamingo.scorers.base import score_records
 from polite_flamingo.scorers.checks import checker_of
@@ -105,10 +105,10 @@ def rewrite_samples(
 
     Args:
         samples: Samples, or a ``datasets.Dataset`` of them.
-        model: ``hf:<folder or id@revision>``, ``openai:<base url>#<model>``, a plug-in, or a backend of your own
+        model: ``laptop``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>``, a plug-in, or a backend of your own
             (`jobs.questions.Backend`).
         images: Data root, the folder that image paths are relative to.
-        style: Of the request: polite, concise, stepwise, or a template file.
+        style: Of the request: polite, concise, stepwise, or a template file; ``laptop`` knows none.
         generation: Decoding, keys of ``generation`` in params.yaml, and ``seed``.
         repair: Keys of ``repair`` in params.yaml.
         machine: Keys of a profile's ``runtime``, e.g. ``device`` or ``endpoint: {concurrency: 64}``.
@@ -121,7 +121,7 @@ def rewrite_samples(
         ConfigError: there is no such model or style.
         ModelError: the model, or an endpoint as a whole, does not answer.
     """
-    prompts = load_prompts(style)
+    prompts = None if model == SHIPPED else load_prompts(style)
     if isinstance(model, str):
         settings = GenerationSettings(**(generation or {}))
         options = BackendOptions(Path(images).resolve(), TextMachineSettings(**(machine or {})))
@@ -137,7 +137,8 @@ def rewrite_samples(
                     if isinstance(answer, Failure):
                         yield Reject(sample.source, "samples", sample.id, answer.reason)
                     else:
-                        yield as_rewrite(sample, answer, prompts[kind_of(sample)].version)
+                        version = FIGURE_3_VERSION if prompts is None else prompts[kind_of(sample)].version
+                        yield as_rewrite(sample, answer, version)
 
     return _like(samples, _accepted(rewritten(_records(Sample, samples)), rejects))
 

@@ -54,6 +54,7 @@ NOT_REPLACED = {  # dvc.yaml watches no such key of profiles: a profile's value 
 
 
 TRAINED = "flamingo"  # the rewriter that the pipeline trains; other backends come ready
+SHIPPED = "laptop"  # a Flamingo too, trained on photographs
 SCORED_BY = {"sts": "sts", "paragraphs": "clip", "nli": "nli"}  # filter -> the scorer it goes by
 JUDGES = ("nli", "reward", "sts")  # of the evaluation
 
@@ -173,6 +174,11 @@ class Params(Paper, Profile):
         return self.rewrites and self.rewriter_backend == TRAINED
 
     @property
+    def asks_flamingo(self) -> bool:
+        """Whether a Flamingo rewrites, trained here or shipped: it knows the prompt of Figure 3 and no other."""
+        return self.rewriter_backend in (TRAINED, SHIPPED)
+
+    @property
     def rewrites(self) -> bool:
         """Whether PF-1M is made from annotations; where sources have the role `pf1m`, it is there already."""
         return "pf1m" not in self.roles
@@ -207,8 +213,8 @@ class Params(Paper, Profile):
         """What the profile wants and cannot have, each on a line: it would fail hours later."""
         needs_base = {"rewriter_backend: flamingo": self.trains_rewriter, "tuning": self.tunes}
         problems = [
-            f"{what} trains a model, and backbones.flamingo names none (or name a rewriter that comes ready: hf:… or "
-            "openai:…, docs/backends.md)"
+            f"{what} trains a model, and backbones.flamingo names none (or name a rewriter that comes ready: laptop, "
+            "hf:… or openai:…, docs/backends.md)"
             for what, wanted in needs_base.items()
             if wanted and self.backbones.flamingo == NONE
         ]
@@ -218,7 +224,7 @@ class Params(Paper, Profile):
             if wanted and "instruction" not in self.roles
         ]
         problems += self._style_problems()
-        if self.score.judge.backend == TRAINED:
+        if self.score.judge.backend in (TRAINED, SHIPPED):
             problems.append("score.judge.backend: the Flamingo rewriter does not judge; name hf:… or openai:…")
         if self.rewrites and "annotation" not in self.roles:
             problems.append("there is nothing to rewrite: no source has the role annotation")
@@ -234,9 +240,9 @@ class Params(Paper, Profile):
     def _style_problems(self) -> list[str]:
         """A style that cannot be used, or would have no effect."""
         style = self.rewriting.style
-        if self.trains_rewriter and style != DEFAULT:
+        if self.rewrites and self.asks_flamingo and style != DEFAULT:
             return [
-                f"rewriting.style: {style!r} has no effect: the trained rewriter is asked with the prompt of Figure 3"
+                f"rewriting.style: {style!r} has no effect: the Flamingo is asked with the prompt of Figure 3"
             ]
         try:
             load_prompts(style)

@@ -19,7 +19,7 @@ from polite_flamingo.distort.llm_rewrite import LlmRewrite, clean_completion
 from polite_flamingo.distort.mix import rng_of
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import fingerprint
-from polite_flamingo.jobs.backends.load import FLAMINGO, BackendOptions, open_text_executor
+from polite_flamingo.jobs.backends.load import FLAMINGO, SHIPPED, BackendOptions, open_text_executor
 from polite_flamingo.jobs.backends.text import TEXTS, ChatQuestion, as_it_is
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.progress import Report
@@ -125,7 +125,7 @@ def write_drafts(
     Raises:
         ConfigError: the backend is unknown, or the rewriter itself.
     """
-    if backend == FLAMINGO:
+    if backend in (FLAMINGO, SHIPPED):
         raise ConfigError(
             "the Flamingo rewriter cannot distort",
             value=backend,

@@ -115,7 +115,7 @@ def _stages(stages: Mapping[str, Mapping[str, Any]], params: Params, root: Path)
     absent += [_path(out) for name, stage in stages.items() if name not in own for out in _outs(stage)]
     profile = Path("configs", "profiles", f"{params.profile}.yaml")
     style = template_file(params.rewriting.style)
-    template = [] if style is None or params.trains_rewriter else [style]
+    template = [] if style is None or params.asks_flamingo else [style]
     clone = _is_clone(root)  # its params.yaml is whole: a test says so
     values = {
         str(profile): read_yaml(root / profile),

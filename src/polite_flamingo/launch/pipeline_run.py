@@ -12,7 +12,7 @@ from pathlib import Path
 from polite_flamingo.environment import DEVICE_VARIABLE, PIPELINE_VARIABLE, TRACKING_VARIABLE
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.jobs.backends.chat_completion import check_url
-from polite_flamingo.jobs.backends.load import FLAMINGO, FORMS
+from polite_flamingo.jobs.backends.load import FLAMINGO, FORMS, SHIPPED
 from polite_flamingo.jobs.backends.reachable import require_endpoint
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import project_of
@@ -99,7 +99,7 @@ def require_backend(spec: str, where: str) -> None:
     url, _, model = rest.rpartition("#")
     if kind == "openai" and url and model:
         check_url(url)
-    elif spec != FLAMINGO and not (kind == "hf" and rest) and kind not in named("backends"):
+    elif spec not in (FLAMINGO, SHIPPED) and not (kind == "hf" and rest) and kind not in named("backends"):
         raise ConfigError("unknown backend", value=spec, where=where, next_step=f"one of: {FORMS}")
 
 

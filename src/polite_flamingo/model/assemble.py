@@ -25,6 +25,7 @@ from polite_flamingo.model.flamingo import save_flamingo
 from polite_flamingo.model.layouts import read_tensors
 from polite_flamingo.model.original import infer_config, load_original
 from polite_flamingo.model.origins import find_checkpoint, materialise
+from polite_flamingo.model.tower import read_tower
 
 OLD_MASKS, SKIP_UNKNOWN = "attend_previous=false", "skip_unknown=true"
 OPTIONS = (OLD_MASKS, SKIP_UNKNOWN)
@@ -56,8 +57,6 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
     Returns:
         Parameter counts in millions: ``lm``, ``vision``, ``connector``.
     """
-    from transformers import CLIPVisionModel
-
     named = parse_parts(parts)
     checkpoints = [find_checkpoint(origin) for origin in named.checkpoints]
     config = FlamingoConfig(cross_attn_every_n_layers=every, perceiver=Perceiver(depth=2, num_latents=16))
@@ -68,7 +67,7 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
         materialise(named.language, "lm", lm_folder)
         materialise(named.vision, "clip", clip_folder)
         lm, tokenizer = load_language_model(lm_folder)
-        vision = CLIPVisionModel.from_pretrained(clip_folder, use_safetensors=True)
+        vision = read_tower(clip_folder)
         bundle = build_flamingo(
             lm,
             tokenizer,
@@ -81,7 +80,7 @@ def assemble_flamingo(parts: str, folder: Path, *, seed: int, every: int = 10) -
             load_original(bundle, checkpoints, skip_unknown=SKIP_UNKNOWN in named.options)
         with publishing(folder) as staging:
             save_flamingo(bundle, staging)
-    return _millions(bundle)
+    return count_millions(bundle)
 
 
 def parse_parts(parts: str) -> Parts:
@@ -126,7 +125,7 @@ def connector_sizes(checkpoints: Sequence[Path]) -> FlamingoConfig:
     return infer_config(tensors, ", ".join(map(str, checkpoints)))
 
 
-def _millions(bundle: FlamingoBundle) -> dict[str, float]:
+def count_millions(bundle: FlamingoBundle) -> dict[str, float]:
     """Parameters of each part in millions."""
     sizes = {"lm": 0, "vision": 0, "connector": 0}
     for name, parameter in named_tensors(bundle.model).items():

@@ -247,7 +247,7 @@ def build_flamingo(
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> FlamingoBundle:
-    """Join a causal LM and a CLIP vision tower with a fresh connector (gates closed, all weights frozen).
+    """Join a causal LM and a vision tower with a fresh connector (gates closed, all weights frozen).
 
     The special tokens are added where missing; their embeddings start at the mean of all embeddings plus a little noise
     (tied embeddings stay tied).
@@ -255,18 +255,18 @@ def build_flamingo(
     Args:
         lm: Hugging Face causal LM, changed in place.
         tokenizer: Its tokenizer, changed in place.
-        vision: Hugging Face ``CLIPVisionModel``.
+        vision: Hugging Face ``CLIPVisionModel``, or an `EfficientNetLite`.
         config: Sizes.
         image_processor: Preprocessing; default: CLIP's at the tower's image size.
         device: Where to put the model.
         seed: Seed of the fresh weights; the global generator is not touched.
 
     Raises:
-        ModelError: the LM's family is unknown or the tower is no CLIP vision model.
+        ModelError: the LM's family is unknown or the tower is no vision model with patches.
     """
     vision = getattr(vision, "vision_model", vision)
     if not hasattr(vision, "config") or not hasattr(vision.config, "patch_size"):
-        raise ModelError("the vision tower must be a CLIPVisionModel", value=type(vision).__name__)
+        raise ModelError("the vision tower must be a CLIPVisionModel or an EfficientNetLite", value=type(vision).__name__)
     path = DECODER_LAYERS.get(lm.config.model_type) if config.decoder_layers == "auto" else config.decoder_layers
     if path is None:
         raise ModelError(

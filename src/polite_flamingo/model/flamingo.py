@@ -1,7 +1,7 @@
 """A Flamingo's folder: saving and loading (appendix A of arXiv 2307.01003).
 
 A model folder holds ``config.json`` (see `model.config.FlamingoConfig`), ``lm/`` (Hugging Face causal LM and tokenizer,
-with the special tokens once saved from here), ``vision/`` (CLIPVisionModel and ``preprocessor_config.json``) and
+with the special tokens once saved from here), ``vision/`` (the tower and ``preprocessor_config.json``) and
 ``connector.safetensors`` (perceiver and gated cross-attention; other tensors of the model may stand there too).
 """
 
@@ -29,7 +29,7 @@ from polite_flamingo.model.checkpoint import load_trainables, trained_resolution
 from polite_flamingo.model.config import ATTENTIONS, FlamingoConfig
 from polite_flamingo.model.lora import merge_lora
 from polite_flamingo.model.quantize import quantize_decoder
-from polite_flamingo.model.tower import resize_vision
+from polite_flamingo.model.tower import read_tower, resize_vision
 
 PARTS = ("config.json", "connector.safetensors", "lm", "vision")
 
@@ -82,7 +82,7 @@ def load_flamingo(
         dtype: "float32", "bfloat16" or "float16".
         trainables: Folder written by `model.checkpoint.save_trainables`.
         merge: Fold the LoRA of `trainables` into the weights (faster; no further training).
-        resolution: Side of the images in pixels; the tower's position embeddings are interpolated to it. None: as in
+        resolution: Side of the images in pixels; CLIP's position embeddings are interpolated to it. None: as in
             the training of `trainables`, else the tower's own.
         attention: "sdpa", "eager" or "flash_attention_2" (needs its package and a GPU), of the language model; MPT has
             "eager" only, and gets it for "sdpa".
@@ -114,7 +114,7 @@ def _load_base(folder: Path, resolution: int | None, attention: str) -> Flamingo
     """The folder's model on the CPU in float32, its tower made to take images of `resolution`."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     for name in PARTS:
         if not (folder / name).exists():
@@ -133,7 +133,7 @@ def _load_base(folder: Path, resolution: int | None, attention: str) -> Flamingo
             use_safetensors=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder / "lm")
-        vision = CLIPVisionModel.from_pretrained(folder / "vision", dtype=torch.float32, use_safetensors=True)
+        vision = read_tower(folder / "vision")
         connector = load_file(folder / "connector.safetensors")
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError("model folder cannot be loaded", value=str(error), where=folder) from error

@@ -21,6 +21,7 @@ from polite_flamingo.io import hash_file, publishing, read_json, write_json
 
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
 LAPTOP = PACKAGED.parent / "laptop"  # small models for photographs
+CONNECTOR, REWRITER = "connector", "rewriter"  # of these: the Flamingo's (`model.shipped`)
 KINDS = ("packaged", "laptop", "local:<folder>", "pypi:<package>[,<package> …]", "hub:<id>@<revision>")
 ADAPTER = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")  # the pickle is read as tensors only

@@ -19,11 +19,13 @@ from polite_flamingo.model.assemble import connector_sizes, parse_parts
 from polite_flamingo.model.bases import CHECKPOINTS, LANGUAGE, VISION
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 from polite_flamingo.model.config import DECODER_LAYERS, CrossAttention, FlamingoConfig, Perceiver
+from polite_flamingo.model.efficientnet import EfficientNetLiteConfig
 from polite_flamingo.model.freezing import GROUPS
 from polite_flamingo.model.lora import inject_lora
-from polite_flamingo.model.origins import PACKAGED, find_checkpoint, package_folder
+from polite_flamingo.model.origins import CONNECTOR, LAPTOP, PACKAGED, find_checkpoint, package_folder
 from polite_flamingo.model.settings import LoraSettings
-from polite_flamingo.model.tower import VisionTower
+from polite_flamingo.model.shipped import DESCRIBED
+from polite_flamingo.model.tower import VisionTower, tower_class
 
 SPECIAL_TOKENS = 3  # <image>, <|endofchunk|>, <PAD>
 
@@ -35,7 +37,7 @@ class Blueprint:
     Args:
         language: Keywords of the language model's Hugging Face config, with ``model_type`` and the usual names of
             sizes also where the family has its own (MPT's ``d_model`` is ``hidden_size``).
-        vision: Keywords of the `CLIPVisionConfig`.
+        vision: Keywords of the tower's config; ``model_type`` says which tower (`model.tower.tower_class`).
         config: Sizes of the connector.
         new_tokens: Special tokens that are still to be added to the vocabulary.
     """
@@ -70,7 +72,7 @@ def blueprint(origin: str) -> Blueprint:
     """What the origin of a profile's ``backbones.flamingo`` will become.
 
     Args:
-        origin: ``packaged``, ``local:<folder>`` or ``build:<LM>|<CLIP>[|<OpenFlamingo checkpoint>...]``.
+        origin: ``packaged``, ``laptop``, ``local:<folder>`` or ``build:<LM>|<CLIP>[|<OpenFlamingo checkpoint>...]``.
 
     Raises:
         ModelError: sizes are neither listed (`model.bases`) nor on this machine.
@@ -80,6 +82,8 @@ def blueprint(origin: str) -> Blueprint:
         return _of_folder(PACKAGED / (rest or "flamingo"))
     if kind == "local":
         return _of_folder(Path(rest))
+    if origin == "laptop":
+        return _shipped(read_json(LAPTOP / CONNECTOR / DESCRIBED))
     if kind != "build":
         raise ModelError(
             "sizes of this base are not known before its download",
@@ -92,7 +96,7 @@ def blueprint(origin: str) -> Blueprint:
     config = FlamingoConfig(10, Perceiver(depth=2, num_latents=16), CrossAttention())  # as model.assemble
     if parts.checkpoints:
         config = _connector(parts.checkpoints)
-    tower = _look_up(vision, VISION) if _name(vision) in VISION else _clip_config(_folder(vision, "clip"))
+    tower = _look_up(vision, VISION) if _name(vision) in VISION else _tower_config(_folder(vision, "clip"))
     if _name(language) not in LANGUAGE:
         return Blueprint(_language(_folder(language)), tower, config, SPECIAL_TOKENS)
     read = dict(LANGUAGE[_name(language)])
@@ -159,14 +163,24 @@ def random_parts(plan: Blueprint, resolution: int | None = None) -> tuple[Any, A
         plan: What it is built from; the new tokens have their rows.
         resolution: Side of the images in pixels; None: the tower's own.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     left_out = ("model_type", "quantization_config", "dtype", "torch_dtype")
     language = {k: v for k, v in plan.language.items() if k not in left_out}
     language["vocab_size"] = language["vocab_size"] + plan.new_tokens
     config = AutoConfig.for_model(plan.language["model_type"], **language)
-    tower = {**plan.vision, **({} if resolution is None else {"image_size": resolution})}
-    return AutoModelForCausalLM.from_config(config), CLIPVisionModel(CLIPVisionConfig(**tower))
+    kind = tower_class(plan.vision)
+    tower = {name: value for name, value in plan.vision.items() if name != "model_type"}
+    tower |= {} if resolution is None else {"image_size": resolution}
+    return AutoModelForCausalLM.from_config(config), kind(kind.config_class(**tower))
+
+
+def _shipped(described: Mapping[str, Any]) -> Blueprint:
+    read = dict(LANGUAGE[_name(described["language"])])
+    tower = {"model_type": EfficientNetLiteConfig.model_type, **described["vision"]}
+    return Blueprint(
+        read, tower, FlamingoConfig.from_dict(described["config"]), SPECIAL_TOKENS
+    )
 
 
 def _of_folder(folder: Path) -> Blueprint:
@@ -179,7 +193,7 @@ def _of_folder(folder: Path) -> Blueprint:
                 next_step="`polite-flamingo run --until backbones`, or name another base",
             )
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
-    return Blueprint(_language(folder / "lm"), _clip_config(folder / "vision"), config)
+    return Blueprint(_language(folder / "lm"), _tower_config(folder / "vision"), config)
 
 
 def _language(folder: Path) -> Mapping[str, Any]:
@@ -227,7 +241,7 @@ def _folder(origin: str, packaged: str = "") -> Path:
     )
 
 
-def _clip_config(folder: Path) -> Mapping[str, Any]:
+def _tower_config(folder: Path) -> Mapping[str, Any]:
     values = read_json(folder / "config.json")
     config: Mapping[str, Any] = values.get("vision_config", values)
-    return {k: v for k, v in config.items() if k not in ("model_type", "architectures", "transformers_version")}
+    return {k: v for k, v in config.items() if k not in ("architectures", "transformers_version")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,13 +12,14 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from polite_flamingo.errors import ModelError
+from polite_flamingo.io import read_json
 from polite_flamingo.model.config import VisionTokens
 
 RECOMPUTED = 8
 
 
 class VisionTower(nn.Module):
-    """A Hugging Face CLIP vision model seen as a function from pixels to patch tokens before the post layer norm.
+    """A Hugging Face vision model seen as a function from pixels to patch tokens, CLIP's before the post layer norm.
 
     With `checkpointing` a trained tower keeps no activations; backward recomputes `RECOMPUTED` images at a time.
     """
@@ -52,16 +55,31 @@ class VisionTower(nn.Module):
         return tokens
 
 
-def resize_vision(vision: Any, pixels: int) -> None:
-    """Make a CLIP vision model take square images of `pixels`, in place (CLIP's own 224, 336; Figure 9: resolution).
+def tower_class(described: Mapping[str, Any]) -> Any:
+    """The class of a tower by its config: `EfficientNetLite` where ``model_type`` names it, else `CLIPVisionModel`."""
+    from transformers import CLIPVisionModel
 
-    The position embeddings are interpolated bicubically over the grid of patches, as Hugging Face does on the fly; the
-    class token's is kept. Everything else is untouched.
+    from polite_flamingo.model.efficientnet import EfficientNetLite, EfficientNetLiteConfig
+
+    return EfficientNetLite if described.get("model_type") == EfficientNetLiteConfig.model_type else CLIPVisionModel
+
+
+def read_tower(folder: Path) -> Any:
+    """The tower in a folder of Hugging Face's form, in float32; a CLIP gives its vision part."""
+    described = read_json(folder / "config.json")
+    return tower_class(described).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+
+
+def resize_vision(vision: Any, pixels: int) -> None:
+    """Make a vision model take square images of `pixels`, in place (CLIP's own 224, 336; Figure 9: resolution).
+
+    CLIP's position embeddings are interpolated bicubically over the grid of patches, as Hugging Face does on the fly;
+    the class token's is kept. Everything else is untouched; a convolutional tower has nothing to interpolate.
 
     Raises:
         ModelError: `pixels` is no multiple of the patch size.
     """
-    config, embeddings = vision.config, vision.embeddings
+    config = vision.config
     patch = int(config.patch_size)
     if pixels < patch or pixels % patch:
         raise ModelError(
@@ -70,12 +88,15 @@ def resize_vision(vision: Any, pixels: int) -> None:
             where=f"patch size {patch}",
             next_step=f"for example {max(patch, round(pixels / patch) * patch)}",
         )
+    config.image_size, embeddings = pixels, getattr(vision, "embeddings", None)
+    if embeddings is None:
+        return
     side = pixels // patch
     table = interpolate_positions(embeddings.position_embedding.weight.detach(), side)
     position = nn.Embedding(len(table), table.shape[1], device=table.device, dtype=table.dtype)
     position.weight = nn.Parameter(table, requires_grad=embeddings.position_embedding.weight.requires_grad)
     embeddings.position_embedding = position
-    embeddings.image_size = config.image_size = pixels
+    embeddings.image_size = pixels
     embeddings.num_patches, embeddings.num_positions = side**2, side**2 + 1
     embeddings.register_buffer("position_ids", torch.arange(side**2 + 1, device=table.device)[None], persistent=False)
 

@@ -129,7 +129,7 @@ def run_preview(params: Params, samples: Sequence[Sample], folder: Path) -> Prev
 def _rewrite(params: Params, samples: Sequence[Sample], folder: Path, measures: Measures) -> list[Reject]:
     write_shards(folder / "samples", (sample.to_row() for sample in samples))
     options = backend_options(params.runtime, params.image_root, params.models)
-    prompts = None if params.trains_rewriter else load_prompts(params.rewriting.style)
+    prompts = None if params.asks_flamingo else load_prompts(params.rewriting.style)
     job = RewritingJob(folder / "samples", len(samples), folder / "journal", options, prompts)
     if params.trains_rewriter and not (params.models / "rewriter").is_dir():
         raise ConfigError(

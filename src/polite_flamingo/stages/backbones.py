@@ -36,6 +36,10 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
             from polite_flamingo.model.assemble import assemble_flamingo
 
             figures = assemble_flamingo(rest, folder, seed=params.seed)
+        elif origin == "laptop" and name == "flamingo":
+            from polite_flamingo.model.shipped import assemble_shipped
+
+            figures = assemble_shipped(folder)
         elif kind == "train":
             from polite_flamingo.train.real_nli import train_real_nli
 

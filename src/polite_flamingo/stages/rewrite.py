@@ -46,7 +46,7 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     # Unfinished work stays outside the published folder until that is complete.
     journal = Path(".work") / f"rewrite-{params.profile}" / "journal"
     options = backend_options(params.runtime, params.image_root, params.models)
-    prompts = None if params.trains_rewriter else load_prompts(params.rewriting.style)
+    prompts = None if params.asks_flamingo else load_prompts(params.rewriting.style)
     job = RewritingJob(samples, total, journal, options, prompts)
     backend, decoding = params.rewriter_backend, GenerationSettings.of(params.generation, seed=params.seed)
     progress = job.run(

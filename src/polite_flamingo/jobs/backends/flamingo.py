@@ -73,12 +73,15 @@ class FlamingoBackend:
     def bundle(self) -> Any:
         """The loaded model (`FlamingoBundle`)."""
         if self._bundle is None:
-            from polite_flamingo.model.flamingo import load_flamingo
-
-            self._bundle = load_flamingo(
-                self._base, device=self._machine.device, dtype=self._machine.dtype, trainables=self._rewriter
-            )
+            self._bundle = self._load()
         return self._bundle
+
+    def _load(self) -> Any:
+        from polite_flamingo.model.flamingo import load_flamingo
+
+        return load_flamingo(
+            self._base, device=self._machine.device, dtype=self._machine.dtype, trainables=self._rewriter
+        )
 
     def close(self) -> None:
         """Let go of the model."""

@@ -23,8 +23,9 @@ from polite_flamingo.plugins import load, named
 if TYPE_CHECKING:
     from polite_flamingo.model.settings import GenerationSettings
 
-FLAMINGO = "flamingo"
-FORMS = "flamingo, hf:<folder or id@revision>, openai:<base url>#<model>"
+FLAMINGO = "flamingo"  # trained by the pipeline
+SHIPPED = "laptop"  # with the package
+FORMS = "flamingo, laptop, hf:<folder or id@revision>, openai:<base url>#<model>"
 ANSWERS = Path(".work", "answers")  # of endpoints
 
 
@@ -120,7 +121,7 @@ def load_backend(spec: str, settings: GenerationSettings, options: BackendOption
     """Make the backend `spec` names; weights are read at the first question. The endpoint's key: ``OPENAI_API_KEY``.
 
     Args:
-        spec: ``flamingo``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>`` or ``<plug-in>:<anything>``.
+        spec: ``flamingo``, ``laptop``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>`` or ``<plug-in>:<anything>``.
         settings: Decoding.
         options: Machine and folders.
 
@@ -133,6 +134,10 @@ def load_backend(spec: str, settings: GenerationSettings, options: BackendOption
         from polite_flamingo.jobs.backends.flamingo import FlamingoBackend
 
         return FlamingoBackend(options.base, options.rewriter, settings, options.image_root, machine)
+    if spec == SHIPPED:
+        from polite_flamingo.jobs.backends.laptop import LaptopBackend
+
+        return LaptopBackend(settings, options.image_root, machine)
     if kind == "hf" and rest:
         from polite_flamingo.jobs.backends.huggingface import HuggingFaceBackend
 
