@@ -105,8 +105,8 @@ def rewrite_samples(
 
     Args:
         samples: Samples, or a ``datasets.Dataset`` of them.
-        model: ``laptop``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>``, a plug-in, or a backend of your own
-            (`jobs.questions.Backend`).
+        model: ``laptop``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>``, a plug-in, or a backend of
+            your own (`jobs.questions.Backend`).
         images: Data root, the folder that image paths are relative to.
         style: Of the request: polite, concise, stepwise, or a template file; ``laptop`` knows none.
         generation: Decoding, keys of ``generation`` in params.yaml, and ``seed``.

@@ -241,9 +241,7 @@ class Params(Paper, Profile):
         """A style that cannot be used, or would have no effect."""
         style = self.rewriting.style
         if self.rewrites and self.asks_flamingo and style != DEFAULT:
-            return [
-                f"rewriting.style: {style!r} has no effect: the Flamingo is asked with the prompt of Figure 3"
-            ]
+            return [f"rewriting.style: {style!r} has no effect: the Flamingo is asked with the prompt of Figure 3"]
         try:
             load_prompts(style)
         except ConfigError as error:

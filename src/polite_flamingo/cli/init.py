@@ -24,11 +24,14 @@ SHOWN = 12  # lines of files
     "init",
     "photos",
     "photos --rewriter openai:http://localhost:8000/v1#my-model --yes",
+    "photos --rewriter laptop --scorers laptop",
     "questions.csv --column answer=label --name birds",
 )
 @click.argument("data", type=FILE, nargs=-1, metavar="[DATA ...]", help="folders or tables to rewrite (default: .)")
 @click.option(
-    "--rewriter", metavar="MODEL", help="openai:URL#MODEL, hf:FOLDER or hf:ID@REVISION, flamingo (docs/backends.md)"
+    "--rewriter",
+    metavar="MODEL",
+    help="openai:URL#MODEL, hf:FOLDER, hf:ID@REVISION, laptop, flamingo (docs/backends.md)",
 )
 @click.option(
     "--instruction", type=FILE, multiple=True, metavar="DATA", help="good responses, for a rewriter that is trained"
@@ -141,7 +144,10 @@ def _show(found: Sequence[Found]) -> list[str]:
 
 def _rewriter(yes: bool) -> str:
     """What nobody but the user knows."""
-    forms = "openai:URL#MODEL (vLLM, llama.cpp, a vendor), hf:FOLDER, hf:ID@REVISION, or flamingo (trained here)"
+    forms = (
+        "openai:URL#MODEL (vLLM, llama.cpp, a vendor), hf:FOLDER, hf:ID@REVISION, laptop (comes along, for "
+        "photographs), or flamingo (trained here)"
+    )
     if yes:
         raise ConfigError("nobody is named to rewrite", where="--rewriter", next_step=forms)
     print(f"\nWho rewrites? {forms}")

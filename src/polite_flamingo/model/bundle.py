@@ -266,7 +266,9 @@ def build_flamingo(
     """
     vision = getattr(vision, "vision_model", vision)
     if not hasattr(vision, "config") or not hasattr(vision.config, "patch_size"):
-        raise ModelError("the vision tower must be a CLIPVisionModel or an EfficientNetLite", value=type(vision).__name__)
+        raise ModelError(
+            "the vision tower must be a CLIPVisionModel or an EfficientNetLite", value=type(vision).__name__
+        )
     path = DECODER_LAYERS.get(lm.config.model_type) if config.decoder_layers == "auto" else config.decoder_layers
     if path is None:
         raise ModelError(

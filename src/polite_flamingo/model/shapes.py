@@ -178,9 +178,7 @@ def random_parts(plan: Blueprint, resolution: int | None = None) -> tuple[Any, A
 def _shipped(described: Mapping[str, Any]) -> Blueprint:
     read = dict(LANGUAGE[_name(described["language"])])
     tower = {"model_type": EfficientNetLiteConfig.model_type, **described["vision"]}
-    return Blueprint(
-        read, tower, FlamingoConfig.from_dict(described["config"]), SPECIAL_TOKENS
-    )
+    return Blueprint(read, tower, FlamingoConfig.from_dict(described["config"]), SPECIAL_TOKENS)
 
 
 def _of_folder(folder: Path) -> Blueprint:

@@ -1,4 +1,4 @@
-"""The Flamingo for photographs: language model and tower of ordinary packages, connector and adapters shipped with ours.
+"""The Flamingo for photographs: language model and tower of ordinary packages, connector and adapters of this one.
 
 ``assets/laptop/connector`` holds ``flamingo.json`` (what stands under the connector, and its sizes), the tower's
 projection and the connector, ``assets/laptop/rewriter`` LoRA that makes a rewriter of it. Both are int8 (`model.int8`)

@@ -121,7 +121,8 @@ def load_backend(spec: str, settings: GenerationSettings, options: BackendOption
     """Make the backend `spec` names; weights are read at the first question. The endpoint's key: ``OPENAI_API_KEY``.
 
     Args:
-        spec: ``flamingo``, ``laptop``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>`` or ``<plug-in>:<anything>``.
+        spec: ``flamingo``, ``laptop``, ``hf:<folder or id@revision>``, ``openai:<base url>#<model>`` or
+            ``<plug-in>:<anything>``.
         settings: Decoding.
         options: Machine and folders.
 

@@ -54,7 +54,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> BackendOptions:
 
 def test_an_unknown_spec_is_refused_with_the_known_forms(options: BackendOptions) -> None:
     for spec in ("", "Flamingo", "hf:", "openai:", "openai:#m", "openai:http://x/v1", "terse_rules"):
-        with pytest.raises(ConfigError, match="flamingo, hf:"):
+        with pytest.raises(ConfigError, match="flamingo, laptop, hf:"):
             load_backend(spec, GREEDY, options)
 
 
