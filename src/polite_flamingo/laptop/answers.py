@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.laptop.split import Part, coco_name, part_of
+from polite_flamingo.sources.photographs import Part, coco_name, part_of
 
 SLOT = "[answer]"  # stands for the short answer in a sentence
 MOST_ITEMS = 3  # of an answer that is a list

@@ -25,7 +25,6 @@ from polite_flamingo.laptop import texts
 from polite_flamingo.laptop.base import build_base, processor, projected_tower
 from polite_flamingo.laptop.features import FeatureStore, encode_photographs
 from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, mean_loss, named, put
-from polite_flamingo.laptop.split import part_of
 from polite_flamingo.laptop.words import warm_perceiver
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.flamingo import connector_tensors
@@ -34,6 +33,7 @@ from polite_flamingo.model.int8 import save_int8
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.prompts.requests import PLAIN, STATEMENT
 from polite_flamingo.prompts.templates import IMAGE, SYSTEM_MESSAGE, human
+from polite_flamingo.sources.photographs import part_of
 
 LOG = logging.getLogger(__name__)
 WORD_EPOCHS = 5

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from polite_flamingo.images import ImagePreprocessor, open_image
-from polite_flamingo.laptop.split import part_of
 from polite_flamingo.model.efficientnet import CHANNELS, EfficientNetLite
+from polite_flamingo.sources.photographs import part_of
 
 LOG = logging.getLogger(__name__)
 HASH_LINE = 65  # hexadecimal digits and a line break

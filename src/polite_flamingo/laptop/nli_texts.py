@@ -17,8 +17,8 @@ from random import Random
 from polite_flamingo.calibrate.statements import sentence, state
 from polite_flamingo.errors import DataError
 from polite_flamingo.laptop.answers import SLOT, Answered, read_rows
-from polite_flamingo.laptop.split import Part, part_of
 from polite_flamingo.scorers.nli import LABELS, nli_pair
+from polite_flamingo.sources.photographs import Part, part_of
 
 CAPTIONS = 2  # of a photograph at most as one premise
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")

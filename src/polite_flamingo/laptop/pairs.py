@@ -17,12 +17,12 @@ from random import Random
 from polite_flamingo.distort.terse_rules import make_terse
 from polite_flamingo.distort.text_noise import add_noise
 from polite_flamingo.laptop import texts
-from polite_flamingo.laptop.split import part_of
 from polite_flamingo.laptop.verbalise import complete, describe, preserved, verbalise
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
 from polite_flamingo.prompts.requests import CAPTION, PLAIN, STATEMENT
 from polite_flamingo.prompts.templates import captions_and_boxes
 from polite_flamingo.sources.forms.answers import with_choices, with_reasons
+from polite_flamingo.sources.photographs import part_of
 
 SWAPPED = 0.33
 MOST_WORDS = 70  # of a response

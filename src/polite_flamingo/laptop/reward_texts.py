@@ -19,7 +19,7 @@ from polite_flamingo.calibrate.statements import sentence
 from polite_flamingo.distort.text_noise import add_noise
 from polite_flamingo.laptop.answers import SLOT, Answered, read_rows, read_whole
 from polite_flamingo.laptop.nli_texts import CLOSINGS, OPENINGS, as_sentence
-from polite_flamingo.laptop.split import Part, part_of
+from polite_flamingo.sources.photographs import Part, part_of
 
 DESCRIBE = ("Describe the image.", "What is in the picture?", "Give a description of this image.", "")
 MARGIN = 1.0  # of two politeness scores that are compared, in standard deviations

@@ -19,7 +19,7 @@ from typing import Any
 
 from polite_flamingo.calibrate.statements import sentence
 from polite_flamingo.errors import DataError
-from polite_flamingo.laptop.split import coco_name, part_of
+from polite_flamingo.sources.photographs import coco_name, part_of
 
 COCO = "coco/val2014_224"
 FLICKR = "flickr8k/images_224"
@@ -51,7 +51,7 @@ class Inquiry:
 
     @property
     def part(self) -> str:
-        """Part of the split (`laptop.split`)."""
+        """Part of the split (`sources.photographs`)."""
         return part_of(self.image or self.text)
 
 

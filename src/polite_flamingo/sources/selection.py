@@ -16,6 +16,7 @@ from polite_flamingo.settings import Settings
 from polite_flamingo.sources.base import Source
 from polite_flamingo.sources.exchanges import exchanges
 from polite_flamingo.sources.forms.mapping import mapping_problems
+from polite_flamingo.sources.photographs import Part, part_of
 from polite_flamingo.sources.registry import load_source
 
 PF1M = "pf1m"  # rewritten already: tuned on as they are
@@ -35,6 +36,11 @@ class SourceSpec(Settings):
         None, description="of a `table`: its columns, in place of a mapping.yaml in its folder"
     )
     request: str | None = Field(None, description="asked in place of the request that its reader draws")
+    part: Part | None = Field(
+        None,
+        description="of its photographs (`sources.photographs`): what the models for photographs were trained, chosen "
+        "or measured on; null: all",
+    )
     reward_only: bool = Field(
         False, description="role evaluation: no model is asked; its responses' reward stands beside PF-1M's (Figure 6)"
     )
@@ -116,8 +122,12 @@ class Selection:
     def taken(self, sample: Sample) -> Iterator[Sample]:
         """What a run takes of a sample: of an annotation every question, for each answer is rewritten.
 
-        The request of this run stands in the first turn, if there is one.
+        Nothing where its photograph is of another part. The request of this run stands in the first turn, if there is
+        one.
         """
+        shown = sample.images[0].path if sample.images else sample.instruction
+        if self.spec.part is not None and part_of(shown) != self.spec.part:
+            return
         for part in exchanges(sample) if self.spec.role == "annotation" else (sample,):
             if self.spec.request is None:
                 yield part

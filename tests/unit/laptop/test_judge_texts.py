@@ -13,8 +13,8 @@ import pytest
 from polite_flamingo.laptop.answers import SLOT, Answered, fit_slot, read_answered
 from polite_flamingo.laptop.nli_texts import as_sentence, read_entailment, statements, turned
 from polite_flamingo.laptop.reward_texts import verbalised
-from polite_flamingo.laptop.split import part_of
 from polite_flamingo.scorers.nli import LABELS
+from polite_flamingo.sources.photographs import part_of
 
 ASKED = [
     Answered("vqa", f"COCO_val2014_{number:012d}.jpg", f"Is this a {thing}?", answer)
