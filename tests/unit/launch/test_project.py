@@ -13,7 +13,7 @@ from polite_flamingo.launch.project import FOLDER, cache_folder, folder_of, proj
 from polite_flamingo.params import load_params
 
 PROJECT = Path(__file__).resolve().parents[3]
-TEXT = "# comment\nprofile: tiny          # tiny | smol\nseed: 42\n"
+TEXT = "# comment\nprofile: tiny          # tiny | laptop\nseed: 42\n"
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     (root / "dvc.lock").write_text("of tiny")
     for name in (".dvc", "src/polite_flamingo", "data", "configs/profiles"):
         (root / name).mkdir(parents=True)
-    for name in ("dvc.yaml", "configs/profiles/tiny.yaml", "configs/profiles/smol.yaml"):
+    for name in ("dvc.yaml", "configs/profiles/tiny.yaml", "configs/profiles/laptop.yaml"):
         shutil.copyfile(PROJECT / name, root / name)
     return root
 
@@ -41,9 +41,9 @@ def test_the_profile_of_params_yaml_runs_in_the_project_itself(root: Path) -> No
 
 def test_another_profile_has_its_own_params_and_shares_the_rest(root: Path) -> None:
     before = _contents(root)
-    with project_of("smol", root) as folder:
-        assert folder == folder_of("smol", root) == root / FOLDER / "smol"
-        assert (folder / "params.yaml").read_text() == TEXT.replace("profile: tiny", "profile: smol")
+    with project_of("laptop", root) as folder:
+        assert folder == folder_of("laptop", root) == root / FOLDER / "laptop"
+        assert (folder / "params.yaml").read_text() == TEXT.replace("profile: tiny", "profile: laptop")
         assert not (folder / "dvc.lock").exists()
         (folder / "data" / "written").write_text("through the link")
         assert f'dir = "{root / ".dvc" / "cache"}"' in (folder / ".dvc" / "config").read_text()
@@ -51,12 +51,12 @@ def test_another_profile_has_its_own_params_and_shares_the_rest(root: Path) -> N
 
 
 def test_a_side_project_keeps_its_state_and_follows_the_project(root: Path) -> None:
-    with project_of("smol", root) as folder:
+    with project_of("laptop", root) as folder:
         (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     (root / "data").rmdir()
     (root / "own_reader.py").touch()
     (root / "params.yaml").write_text(TEXT.replace("seed: 42", "seed: 7"))
-    with project_of("smol", root) as folder:
+    with project_of("laptop", root) as folder:
         assert (folder / "dvc.lock").read_text().endswith("stages: {}\n")
         assert "seed: 7" in (folder / "params.yaml").read_text()
         assert (folder / "own_reader.py").exists()
@@ -64,15 +64,15 @@ def test_a_side_project_keeps_its_state_and_follows_the_project(root: Path) -> N
 
 
 def test_a_moved_project_takes_its_side_projects_along(root: Path) -> None:
-    with project_of("smol", root):
+    with project_of("laptop", root):
         pass
     moved = root.rename(root.with_name("moved"))
-    assert (moved / FOLDER / "smol" / "data").resolve() == moved / "data"
+    assert (moved / FOLDER / "laptop" / "data").resolve() == moved / "data"
 
 
 def test_two_profiles_may_run_at_a_time_but_each_only_once(root: Path) -> None:
-    with project_of("smol", root), project_of("tiny", root):
-        for profile in ("smol", "tiny"):
+    with project_of("laptop", root), project_of("tiny", root):
+        for profile in ("laptop", "tiny"):
             with pytest.raises(BusyError, match=profile), project_of(profile, root):
                 pass
 
@@ -85,32 +85,32 @@ def test_a_configured_cache_is_shared(root: Path) -> None:
 @pytest.mark.parametrize("name", ["with space", "ümlaut", "a, b#c", "it's", 'say "so"'])
 def test_the_cache_is_shared_whatever_the_project_s_folder_is_called(root: Path, name: str) -> None:
     moved = root.rename(root.with_name(name))
-    with project_of("smol", moved) as folder:
+    with project_of("laptop", moved) as folder:
         assert cache_folder(folder).resolve() == moved / ".dvc" / "cache"
 
 
 def test_work_may_lie_on_another_disk(root: Path) -> None:
     (root.parent / "disk" / "deep").mkdir(parents=True)
     (root / ".work").symlink_to(root.parent / "disk" / "deep")
-    with project_of("smol", root) as folder:
+    with project_of("laptop", root) as folder:
         assert (folder / "data").resolve() == root / "data"
 
 
 def test_a_quoted_profile_is_the_same_profile(root: Path) -> None:
     (root / "params.yaml").write_text(TEXT.replace("tiny  ", '"tiny"', 1))
     assert folder_of("tiny", root) == root
-    with project_of("smol", root) as folder:
-        assert 'profile: "smol"' in (folder / "params.yaml").read_text()
+    with project_of("laptop", root) as folder:
+        assert 'profile: "laptop"' in (folder / "params.yaml").read_text()
 
 
 def test_a_file_without_a_profile_is_refused(root: Path) -> None:
     (root / "params.yaml").write_text("seed: 1\n")
-    with pytest.raises(ConfigError, match="no profile is named"), project_of("smol", root):
+    with pytest.raises(ConfigError, match="no profile is named"), project_of("laptop", root):
         pass
 
 
 def test_a_run_may_wait_for_the_one_that_has_the_profile(root: Path) -> None:
-    other = project_of("smol", root)
+    other = project_of("laptop", root)
     other.__enter__()
     waits: list[int] = []
 
@@ -119,13 +119,13 @@ def test_a_run_may_wait_for_the_one_that_has_the_profile(root: Path) -> None:
         if len(waits) == 3:
             other.__exit__(None, None, None)
 
-    with project_of("smol", root, wait=wait) as folder:
-        assert folder == root / FOLDER / "smol"
+    with project_of("laptop", root, wait=wait) as folder:
+        assert folder == root / FOLDER / "laptop"
     assert len(waits) == 3
 
 
 def test_a_file_of_locks_that_a_kill_has_torn_is_removed_and_a_whole_one_is_kept(root: Path) -> None:
-    for profile in ("tiny", "smol"):
+    for profile in ("tiny", "laptop"):
         with project_of(profile, root) as folder:
             locks = folder / ".dvc" / "tmp" / "rwlock"
         locks.parent.mkdir(exist_ok=True)
@@ -136,12 +136,12 @@ def test_a_file_of_locks_that_a_kill_has_torn_is_removed_and_a_whole_one_is_kept
 
 
 def test_a_state_that_a_kill_has_torn_is_removed_but_never_the_projects_own(root: Path) -> None:
-    with project_of("smol", root) as folder:
+    with project_of("laptop", root) as folder:
         state = folder / "dvc.lock"
-    whole = "schema: '2.0'\nstages:\n  a@smol:\n    cmd: x\n    outs:\n    - path: data/a\n      md5: f00\n"
+    whole = "schema: '2.0'\nstages:\n  a@laptop:\n    cmd: x\n    outs:\n    - path: data/a\n      md5: f00\n"
     for text, kept in (("", False), (whole[:-24], False), (whole[: whole.index(" x") + 1], False), (whole, True)):
         state.write_text(text)
-        with project_of("smol", root):
+        with project_of("laptop", root):
             assert state.exists() is kept, text
     with project_of("tiny", root):
         assert (root / "dvc.lock").read_text() == "of tiny"

@@ -69,7 +69,7 @@ def test_the_earlier_experiment_keeps_its_runs_under_another_name(original: Path
     assert store.experiment_id(client) == new
 
 
-@pytest.mark.parametrize("copy", [".dvc/tmp/exps/standalone/tmpx", ".work/projects/smol"])
+@pytest.mark.parametrize("copy", [".dvc/tmp/exps/standalone/tmpx", ".work/projects/laptop"])
 def test_a_copy_that_dvc_works_in_records_in_the_project(original: Path, monkeypatch: Any, copy: str) -> None:
     (original / copy).mkdir(parents=True)
     monkeypatch.chdir(original / copy)

@@ -66,7 +66,7 @@ def test_the_docs_page_is_filled_by_one_command(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     for name, report in _reports().items():
         write_json(Path("reports/tiny") / f"{name}.json", report)
-    assert main(["results", "--beside", "smol", "--page", "docs/results.md"]) == 0
+    assert main(["results", "--beside", "laptop", "--page", "docs/results.md"]) == 0
     filled = Path("docs/results.md").read_text()
     assert "**ours** (`tiny`), stage 3" in filled
-    assert "`smol` | none: its models were not evaluated" in filled
+    assert "`laptop` | none: its models were not evaluated" in filled
