@@ -12,7 +12,8 @@ OBJECTS = {"objects": ["dog"], "captions": ["A dog on grass."]}
 def curated(number: int, task: Task, raw: str, text: str, *, kept: bool = True, extras=None, **scores) -> Curated:
     rewrite = Rewrite(
         id=f"set/{number:02d}", source="set", split="val", licence="-", task=task, images=(Image(f"{number}.jpg"),),
-        instruction="What is it?", raw_answer=raw, rewritten=text, finish_reason="stop", extras=extras or {}, scores=scores,
+        instruction="What is it?", raw_answer=raw, rewritten=text, finish_reason="stop",
+        extras=extras or {}, scores=scores,
     )  # fmt: skip
     return Curated(rewrite, kept, text)
 
