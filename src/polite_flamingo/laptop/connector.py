@@ -22,15 +22,16 @@ import torch
 from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.io import write_json
 from polite_flamingo.laptop import texts
-from polite_flamingo.laptop.base import build_base, processor, projected_tower
+from polite_flamingo.laptop.base import build_base, projected_tower
 from polite_flamingo.laptop.features import FeatureStore, encode_photographs
-from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, mean_loss, named, put
+from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, mean_loss, named
 from polite_flamingo.laptop.words import warm_perceiver
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.flamingo import connector_tensors
 from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.model.int8 import save_int8
 from polite_flamingo.model.settings import GenerationSettings
+from polite_flamingo.model.shipped import put_int8, squeezed
 from polite_flamingo.prompts.requests import PLAIN, STATEMENT
 from polite_flamingo.prompts.templates import IMAGE, SYSTEM_MESSAGE, human
 from polite_flamingo.sources.photographs import part_of
@@ -81,7 +82,7 @@ def load_photographs(root: Path, work: Path, device: str) -> tuple[Any, Photogra
     tower = projected_tower(work, root, paths, device=device)
     patches = (tower.config.image_size // tower.config.patch_size) ** 2
     store = FeatureStore(work / "features", (1 + patches, tower.config.hidden_size))
-    rows = encode_photographs(store, tower, root, paths, processor(tower.config.image_size), device=device)
+    rows = encode_photographs(store, tower, root, paths, squeezed(tower.config.image_size), device=device)
     found = {path: (int(plain), int(mirrored)) for path, plain, mirrored in zip(paths, *rows, strict=True)}
     kept = torch.from_numpy(store.rows()[:, 1:].copy())
     return tower, Photographs(root, found, kept)
@@ -194,7 +195,7 @@ def train_connector(root: Path, work: Path, out: Path, *, device: str, recipe: F
     bundle.model.requires_grad_(False).eval()
     out.mkdir(parents=True, exist_ok=True)
     save_int8(connector_tensors(bundle.model), out, "connector")
-    put(bundle, out, "connector")  # what is measured is what is stored
+    put_int8(bundle, out, "connector")  # what is measured is what is stored
     result["measured"] = measure_connector(bundle, photographs, recipe.measured)
     write_json(out / "connector.json", result)
 

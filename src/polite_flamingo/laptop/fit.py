@@ -19,7 +19,6 @@ import torch
 
 from polite_flamingo.io import replacing
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
-from polite_flamingo.model.int8 import load_int8
 from polite_flamingo.model.tokens import encode, piece, plain
 
 LOG = logging.getLogger(__name__)
@@ -281,14 +280,6 @@ def start(bundle: FlamingoBundle, folder: Path) -> None:
     with torch.no_grad():
         for name, tensor in torch.load(folder / STATE, map_location="cpu", weights_only=True)["learned"].items():
             known[name].copy_(tensor)
-
-
-def put(bundle: FlamingoBundle, folder: Path, name: str) -> None:
-    """Put stored weights (`model.int8`) into a Flamingo."""
-    known = named_tensors(bundle.model)
-    with torch.no_grad():
-        for key, tensor in load_int8(folder, name).items():
-            known[key].copy_(tensor)
 
 
 def named(bundle: FlamingoBundle, pick: Callable[[str], bool]) -> Iterator[tuple[str, torch.nn.Parameter]]:

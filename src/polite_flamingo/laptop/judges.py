@@ -85,12 +85,13 @@ def _train(
 
 
 @click.command("ship")
-@click.option("--out", type=FOLDER, default=Path("models/laptop"), help="Where the trained judges lie.")
-def ship_judges(out: Path) -> None:
-    """Put the trained judges below the package, with their cards and hashes."""
+@click.option("--out", type=FOLDER, default=Path("models/laptop"), help="Where the trained models lie.")
+@click.option("--work", type=FOLDER, default=Path(".work/laptop"), help="Where the tower's projection was fitted.")
+def ship_models(out: Path, work: Path) -> None:
+    """Put the trained models below the package, with their cards and hashes."""
     from polite_flamingo.laptop.ship import ship
 
-    for name, figures in ship(out)["figures"].items():
+    for name, figures in ship(out, work=work)["figures"].items():
         click.echo(f"{name}: {figures['held_out']}")
 
 
@@ -110,4 +111,4 @@ def measure(data_root: Path, most: int, threads: int, names: tuple[str, ...]) ->
         click.echo(f"{name}: {figures}")
 
 
-VERBS = (nli, reward, image_text, ship_judges, measure)
+VERBS = (nli, reward, image_text, ship_models, measure)

@@ -20,7 +20,7 @@ from polite_flamingo.io import write_json
 from polite_flamingo.laptop import texts
 from polite_flamingo.laptop.base import build_base, projected_tower
 from polite_flamingo.laptop.connector import Photographs, dress, load_photographs
-from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, named, put, start
+from polite_flamingo.laptop.fit import NO_IMAGE, FitRecipe, Text, fit, named, start
 from polite_flamingo.laptop.pairs import Annotations, TersePair
 from polite_flamingo.laptop.verbalise import complete, preserved
 from polite_flamingo.model.bundle import FlamingoBundle
@@ -28,6 +28,7 @@ from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.model.int8 import save_int8
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import GenerationSettings, LoraSettings
+from polite_flamingo.model.shipped import put_int8
 from polite_flamingo.prompts.templates import rewriter_prompt
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def train_rewriter(
     before = train_text(root, work, device=device, recipe=text, seed=seed)
     tower, photographs = load_photographs(root, work, device)
     bundle = build_base(tower, device=device)
-    put(bundle, out, "connector")
+    put_int8(bundle, out, "connector")
     photographs = dress(bundle, photographs)
     adapted(bundle, seed)
     start(bundle, work / "rewriter/text")
@@ -79,7 +80,7 @@ def train_rewriter(
     bundle.model.requires_grad_(False).eval()
     learned = {name: tensor.detach() for name, tensor in named(bundle, lambda name: ".lora_" in name)}
     save_int8(learned, out, "rewriter")
-    put(bundle, out, "rewriter")  # what is measured is what is stored
+    put_int8(bundle, out, "rewriter")  # what is measured is what is stored
     figures, examples = measure_rewriter(bundle, photographs, recipe.measured)
     write_json(out / "rewriter.json", result | {"measured": figures, "examples": examples})
     LOG.info("%s", figures)

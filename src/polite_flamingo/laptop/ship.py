@@ -1,4 +1,4 @@
-"""Put trained judges below the package: weights, model cards and a manifest with figures and the hash of every file."""
+"""Put trained models below the package: weights, model cards and a manifest with figures and the hash of every file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import hash_file, publishing, read_json, write_atomic, write_json
+from polite_flamingo.laptop.ship_flamingo import PARTS, is_trained, pack
 from polite_flamingo.model.origins import ADAPTER, LAPTOP, round_adapter
 
 SOURCES = {
@@ -78,12 +79,14 @@ CARDS = {
 }
 
 
-def ship(out: Path, folder: Path = LAPTOP) -> dict[str, Any]:
-    """Copy the judges trained below `out` to `folder` and write their cards and the manifest anew.
+def ship(out: Path, folder: Path = LAPTOP, *, work: Path = Path(".work/laptop")) -> dict[str, Any]:
+    """Copy the models trained below `out` to `folder` and write their cards and the manifest anew.
 
     Args:
-        out: Folder with ``nli``, ``reward``, ``clip`` or some of them, and their figures as JSON files.
+        out: Folder with ``nli``, ``reward``, ``clip``, ``connector-…``, ``rewriter-…`` or some of them, and their
+            figures as JSON files.
         folder: Of the shipped models; others that lie there stay.
+        work: Where the tower's projection was fitted.
 
     Returns:
         The manifest: figures and the hash of every file by model.
@@ -92,27 +95,33 @@ def ship(out: Path, folder: Path = LAPTOP) -> dict[str, Any]:
         ModelError: nothing was trained there.
     """
     found = [name for name in CARDS if (out / name).is_dir() and (out / f"{name}.json").is_file()]
+    found += [name for name in PARTS if is_trained(out, name)]
     if not found:
-        raise ModelError("no trained judge", where=out, next_step="train one: polite_flamingo.laptop.train nli")
+        raise ModelError("no trained model", where=out, next_step="train one: polite_flamingo.laptop.train nli")
     folder.mkdir(parents=True, exist_ok=True)
     present = folder / "manifest.json"
     manifest = read_json(present) if present.is_file() else {"figures": {}, "files": {}}
     for name in found:
-        figures = read_json(out / f"{name}.json")
         with publishing(folder / name) as staging:
-            if (out / name / ADAPTER).is_file():
-                round_adapter(out / name, staging)
-            else:
-                for path in sorted((out / name).iterdir()):
-                    shutil.copyfile(path, staging / path.name)
+            figures = pack(name, out, work, staging, SOURCES) if name in PARTS else _pack_judge(name, out, staging)
             for path in staging.iterdir():
                 path.chmod(0o644)  # safetensors writes files that nobody else can read
-            write_atomic(staging / "README.md", render_judge_card(CARDS[name], figures))
         files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
         manifest["files"][name] = {path.relative_to(folder / name).as_posix(): hash_file(path) for path in files}
         manifest["figures"][name] = figures
     write_json(present, manifest)
     return dict(manifest)
+
+
+def _pack_judge(name: str, out: Path, folder: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = read_json(out / f"{name}.json")
+    if (out / name / ADAPTER).is_file():
+        round_adapter(out / name, folder)
+    else:
+        for path in sorted((out / name).iterdir()):
+            shutil.copyfile(path, folder / path.name)
+    write_atomic(folder / "README.md", render_judge_card(CARDS[name], figures))
+    return figures
 
 
 def render_judge_card(card: JudgeCard, figures: Mapping[str, Any]) -> str:

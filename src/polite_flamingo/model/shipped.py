@@ -94,9 +94,7 @@ def load_shipped(connector: Path, rewriter: Path | None = None) -> FlamingoBundl
         ModelError: a package is not installed, or weights do not fit.
     """
     described = read_json(connector / DESCRIBED)
-    with tempfile.TemporaryDirectory() as scratch:
-        materialise(described["language"], "lm", Path(scratch) / "lm")
-        language, tokenizer = load_language_model(Path(scratch) / "lm")
+    language, tokenizer = load_language(described["language"])
     vision = EfficientNetLiteConfig(**described["vision"])
     bundle = build_flamingo(
         language,
@@ -112,6 +110,13 @@ def load_shipped(connector: Path, rewriter: Path | None = None) -> FlamingoBundl
         put_int8(bundle, rewriter, REWRITER)
         merge_lora(bundle)
     return bundle
+
+
+def load_language(origin: str) -> tuple[Any, Any]:
+    """Language model, de-quantised, and tokenizer of an origin."""
+    with tempfile.TemporaryDirectory() as scratch:
+        materialise(origin, "lm", Path(scratch) / "lm")
+        return load_language_model(Path(scratch) / "lm")
 
 
 def load_tower(origin: str, config: EfficientNetLiteConfig, projection: Path | None = None) -> EfficientNetLite:
