@@ -53,7 +53,8 @@ def measure_assistant(params: Params, samples: Sequence[Sample], folder: Path) -
 
 def _mean(values: Sequence[float], seed: int, purpose: str) -> Share:
     interval = bootstrap_mean(values, resamples=RESAMPLES, seed=seed, purpose=f"goals {purpose}")
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": len(values)}
+    ends = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return {name: float(end or 0.0) for name, end in ends.items()} | {"n": len(values)}
 
 
 def _answers(params: Params, samples: Sequence[Sample], folder: Path, *, with_images: bool) -> list[str]:
