@@ -52,6 +52,7 @@ KEPT = {  # verb -> what is there after Ctrl-C, and how to go on
     **dict.fromkeys(("run", *BY_NAME), "finished stages and answers are kept, and the same command goes on from there"),
     "init": "nothing was written; --yes asks nothing",
     "preview": "nothing was recorded; answers of an endpoint are kept, and the same command does not buy them again",
+    "study": "every click is in the study's file; the same command goes on",
     "export": "an earlier export is as it was; the same command begins anew",
     "publish": "the hub has all of it or what it had before; the same command sends what is missing",
 }

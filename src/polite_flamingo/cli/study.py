@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from polite_flamingo.cli.command import CommonOptions, SeveralValues, Verbs, count, positive, share, verb
 from polite_flamingo.cli.options import FILE, as_json, existing_file, show
 from polite_flamingo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from polite_flamingo.params import Params
+    from polite_flamingo.records import Rewrite
 
 FAMILY = "study"
 REFUSED = 1  # exit status
@@ -55,6 +60,7 @@ study.short_help = "Ask people: draw samples, judge them on a web page, report"
     help="samples that everybody judges, which alone tell agreement (default: all; 0 is the paper's way: each a part, "
     "checked by another in the second round)",
 )
+@click.option("--judge", is_flag=True, help="answers of files: score them by the profile's NLI and reward models")
 @click.option("--title", metavar="TEXT", help="what the page shows")
 @click.option("--guidelines", type=FILE, metavar="FILE", help="text shown to annotators (default: the paper's rules)")
 @click.option("--seed", type=count, metavar="N", help="of draws and orders (default: the profile's)")
@@ -69,6 +75,7 @@ def create(
     samples: int,
     quotas: str | None,
     shared: int | None,
+    judge: bool,
     title: str | None,
     guidelines: Path | None,
     seed: int | None,
@@ -88,7 +95,8 @@ def create(
     weights = parse_quotas(quotas or "paper") if asked else None
     sources = pools.parse_sources(answers, params.data / "answers")
     if asked:
-        pool = pools.of_answers(sources, params.data / "samples" / "evaluation")
+        scorer = _judge(params) if judge else None
+        pool = pools.of_answers(sources, params.data / "samples" / "evaluation", scorer)
     else:
         states = ("kept", "rejected") if origin == "pf1m" else (origin,)
         pool = pools.of_filtering(params.data / "pf1m", states, sources)
@@ -201,6 +209,30 @@ def import_(file: Path, format: str, judged: Path, who: tuple[str, ...]) -> None
 
 for _verb in (create, serve, report, export, import_):
     study.add_command(_verb)
+
+
+def _judge(params: Params) -> Callable[[Sequence[Rewrite]], list[Rewrite]]:
+    """Scores answers as the stage `evaluate` does."""
+    from functools import partial
+
+    from polite_flamingo.errors import ModelError
+    from polite_flamingo.evaluate.answers import Judges
+    from polite_flamingo.evaluate.answers import judge as score
+    from polite_flamingo.scorers.nli import load_nli
+    from polite_flamingo.scorers.reward import load_reward
+    from polite_flamingo.scorers.sts import load_sts
+
+    folders = {name: params.models / "backbones" / name for name in ("sts", "nli", "reward")}
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise ModelError("backbone is missing", where=folder, next_step="run `polite-flamingo backbones` first")
+    device = params.runtime.device
+    judges = Judges(
+        sts=load_sts(folders["sts"], device=device),
+        nli=load_nli(folders["nli"], device=device),
+        reward=load_reward(folders["reward"], device=device),
+    )
+    return partial(score, judges=judges)
 
 
 def _text(file: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,17 @@ class Pool:
     told: Mapping[str, Any] = field(default_factory=dict)
 
 
-def of_answers(sources: Mapping[str, Path], samples: Path) -> Pool:
+def of_answers(
+    sources: Mapping[str, Path],
+    samples: Path,
+    judge: Callable[[Sequence[Rewrite]], Sequence[Rewrite]] | None = None,
+) -> Pool:
     """Evaluation samples that every model has answered, by evaluation set.
 
     Args:
         sources: Model -> folder of scored answers (as `evaluate` writes them) or JSON Lines of ``id`` and ``answer``.
         samples: Folder of evaluation samples, read where no source is a folder of answers.
+        judge: Scores the drawn answers that have no scores; None: they go without.
 
     Raises:
         ConfigError: too many models or none.
@@ -91,16 +96,26 @@ def of_answers(sources: Mapping[str, Path], samples: Path) -> Pool:
     groups: dict[str, list[str]] = {}
     for name in common:
         groups.setdefault(set_of(asked[name].source, asked[name].split), []).append(name)
-    return Pool(
-        groups,
-        lambda names: {
-            name: _item(
-                asked[name], set_of(asked[name].source, asked[name].split), [own[name] for own in answers.values()]
-            )
-            for name in names
-        },
-        {"models": told, "answered_by_all": len(common)},
-    )
+
+    def read(names: Collection[str]) -> dict[str, StudyItem]:
+        chosen = {name: [own[name] for own in answers.values()] for name in names}
+        if judge is not None:
+            _judge(chosen, asked, judge)
+        return {name: _item(asked[name], set_of(asked[name].source, asked[name].split), chosen[name]) for name in names}
+
+    return Pool(groups, read, {"models": told, "answered_by_all": len(common)})
+
+
+def _judge(
+    chosen: Mapping[str, list[StudyAnswer]],
+    asked: Mapping[str, Rewrite],
+    judge: Callable[[Sequence[Rewrite]], Sequence[Rewrite]],
+) -> None:
+    """Score the answers that have no reward yet, in place."""
+    unscored = [(name, at) for name, own in chosen.items() for at, one in enumerate(own) if "reward" not in one.scores]
+    scored = judge([replace(asked[name], rewritten=chosen[name][at].text) for name, at in unscored])
+    for (name, at), answer in zip(unscored, scored, strict=True):
+        chosen[name][at] = StudyAnswer(chosen[name][at].model, answer.rewritten, _scores(answer))
 
 
 def of_filtering(pf1m: Path, states: Sequence[str] = STATES, others: Mapping[str, Path] | None = None) -> Pool:

@@ -133,7 +133,7 @@ def render(report: Mapping[str, Any]) -> str:
     parts = [f"# {report['title']}", _progress(report), "## Agreement", _agreement(report["agreement"])]
     if "models" in report:
         parts += _models(report)
-    if "reward" in report:
+    if "reward" in report and report["reward"]["pairs"]:
         own = report["reward"]
         parts += [
             f"Reward model: right in {_figure(own['accuracy'])} of {own['pairs']} pairs ({own['ties_left_out']} ties "

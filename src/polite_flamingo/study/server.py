@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -23,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from polite_flamingo.errors import DataError, StorageError
+from polite_flamingo.errors import ConfigError, DataError, StorageError
 from polite_flamingo.study.drawing import CHECK
 from polite_flamingo.study.forms import form_of
 from polite_flamingo.study.judgements import Standing, check, labels_json
@@ -307,9 +308,16 @@ def serve(study: StudyFile, host: str, port: int, hosts: Sequence[str]) -> None:
         host: Address to listen on.
         port: Port.
         hosts: Names that it answers to.
+
+    Raises:
+        ConfigError: the port is taken, or the address is none of this machine's.
     """
     import uvicorn
 
+    if not 0 < port < 65_536 or not _free(host, port):
+        raise ConfigError(
+            "the port cannot be listened on", value=f"{host}:{port}", where="--port", next_step="another one"
+        )
     uvicorn.run(
         application(study, hosts), host=host, port=port, access_log=False, server_header=False, log_level="warning"
     )
@@ -317,6 +325,17 @@ def serve(study: StudyFile, host: str, port: int, hosts: Sequence[str]) -> None:
 
 def _refused(status: int, why: str) -> Response:
     return JSONResponse({"error": why}, status, headers=HEADERS)
+
+
+def _free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def _same_origin(request: Request) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tests.unit.study.studies import ANNOTATORS, judge_all, label, pool, study
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io import write_jsonl, write_shards
 from polite_flamingo.records import Image as Picture
-from polite_flamingo.records import Sample, Task, Turn
+from polite_flamingo.records import Rewrite, Sample, Task, Turn
 from polite_flamingo.study.create import StudyPlan, create, embedded
 from polite_flamingo.study.drawing import PAPER_QUOTAS, allocate, assign, draw, parse_quotas
 from polite_flamingo.study.forms import ANSWERS
@@ -136,6 +138,18 @@ def test_unknown_doubled_and_missing_answers_are_told(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "c.jsonl", [{"id": 7, "answer": "x"}])
     with pytest.raises(DataError, match="no sample was answered by every model"):
         of_answers({"c": tmp_path / "c.jsonl"}, tmp_path / "evaluation")
+
+
+def test_answers_of_files_are_scored_where_a_judge_is_given(tmp_path: Path) -> None:
+    _samples(tmp_path / "evaluation", ["a.png"])
+    write_jsonl(tmp_path / "a.jsonl", [{"id": "vsr/test/0", "answer": "Yes."}])
+
+    def judge(answers: Sequence[Rewrite]) -> list[Rewrite]:
+        return [replace(one, scores={"reward": 1.5, "nli": [0.0, 2.0, 1.0], "rouge_l": 0.25}) for one in answers]
+
+    found = of_answers({"a": tmp_path / "a.jsonl"}, tmp_path / "evaluation", judge).read(["vsr/test/0"])
+    answer = found["vsr/test/0"].answers[0]
+    assert (answer.text, dict(answer.scores)) == ("Yes.", {"reward": 1.5, "rouge_l": 0.25, "entailed": True})
 
 
 @pytest.mark.parametrize(

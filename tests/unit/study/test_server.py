@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from starlette.testclient import TestClient
 from tests.unit.study.studies import judge_all, study
 
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.study.report import standing_of
-from polite_flamingo.study.server import HEADERS, MAX_BODY, application
+from polite_flamingo.study.server import HEADERS, MAX_BODY, application, serve
 from polite_flamingo.study.store import StudyFile
 
 HOST = "http://127.0.0.1:8790"
@@ -134,6 +136,14 @@ def test_the_first_judgement_is_closed_once_the_others_were_seen(client: TestCli
     assert _click(client, _as(own, "Anna"), value="failed").status_code == 422
     assert _click(client, _as(own, "Anna"), value="failed", key="2" * 16, round=2).status_code == 200
     assert client.get("/api/rounds/2/0", headers=_as(own, "Ben")).json()["open"] == [[1, "label"], [2, "label"]]
+
+
+def test_a_port_that_is_taken_is_an_error(own: StudyFile) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="cannot be listened on"):
+            serve(own, "127.0.0.1", taken.getsockname()[1], ())
 
 
 def test_events_are_only_appended(own: StudyFile) -> None:
