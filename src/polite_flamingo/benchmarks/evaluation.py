@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from polite_flamingo.benchmarks.answer_files import AnswerFile
+from polite_flamingo.benchmarks.disagreements import Disagreements
 from polite_flamingo.benchmarks.items import BenchmarkItem, QuestionSet
 from polite_flamingo.benchmarks.judges import BATCH, KeptJudge, judged
 from polite_flamingo.benchmarks.matching import UNKNOWN, Counts, Matched, QuestionIndex, match
@@ -56,12 +57,14 @@ class Evaluation:
     Attributes:
         sets: What was asked.
         answered: Set's name -> its answered files in the order given; those of one model are its seeds.
-        counts: File's name -> what became of its records.
+        counts: Model and name of each file, and what became of its records.
+        disagreements: Where judge and truth disagree.
     """
 
     sets: list[QuestionSet]
     answered: dict[str, list[AnswerColumns]] = field(default_factory=dict)
     counts: list[tuple[str, str, Counts]] = field(default_factory=list)
+    disagreements: Disagreements = field(default_factory=Disagreements)
 
     @property
     def models(self) -> list[str]:
@@ -101,6 +104,7 @@ def evaluate(
             for (place, item, text), more in zip(part, extra, strict=True):
                 columns = {**score(item, own, text, ciders.get(own.name)), **more}
                 its[number].set(place, columns, len(own.items))
+                done.disagreements.add(file.model, own, item, text, columns)
         for number, answered in its.items():
             if sets[number].missing_is_wrong:
                 _count_missing(answered)

@@ -35,7 +35,9 @@ COMPARED = (
 )  # differences are tested of these
 LOWER_IS_BETTER = frozenset({"chair_s", "chair_i"})
 UNDERSTANDING = ("nli", "official", "sts", "rouge_l")  # the first that a kind of set has
+MOST_GROUPS = 100  # parts of a set that are told
 Columns = Mapping[str, Any]
+Figures = dict[tuple[str, str], DrawnFigure]  # model and name -> figure
 
 DEFINITIONS = {
     "official": "the set's own metric: VQA accuracy, accuracy of choices, of yes and no, relaxed accuracy, exact match",
@@ -101,14 +103,14 @@ def report(done: Evaluation, draws: Draws) -> dict[str, Any]:
         done: The columns.
         draws: Resamples and seed.
     """
-    drawn: dict[str, dict[tuple[str, str], DrawnFigure]] = {}
+    drawn: dict[str, Figures] = {}
     sets: dict[str, Any] = {}
     for own in done.sets:
         answered = done.answered.get(own.name)
         if answered:
             drawn[own.name], sets[own.name] = _set_report(own, answered, done.models, draws)
-    means = _means(done, drawn)
-    differences = _differences(done.models, {**drawn, **({ALL: means} if len(drawn) > 1 else {})})
+    means = _means(done.models, drawn)
+    differences = _differences(done, drawn, draws)
     return {
         "files": [{"model": model, "file": name, **counts.to_json()} for model, name, counts in done.counts],
         "models": {model: {k: d.to_json() for (m, k), d in means.items() if m == model} for model in done.models},
@@ -122,42 +124,80 @@ def report(done: Evaluation, draws: Draws) -> dict[str, Any]:
             "resamples": draws.resamples,
             "seed": draws.seed,
             "clusters": "images, with all their questions; seeds of a model are drawn as a second level",
-            "differences": "paired: both models on the same resamples",
+            "differences": "paired: both models on the same resamples of the questions that both answered",
             "correction": "Holm's, over all differences of the report together",
         },
     }
 
 
-def _set_report(
-    own: QuestionSet, answered: Sequence[AnswerColumns], models: Sequence[str], draws: Draws
-) -> tuple[dict[tuple[str, str], DrawnFigure], dict[str, Any]]:
+def _measured(
+    own: QuestionSet, answered: Sequence[AnswerColumns], draws: Draws, mask: Any = None
+) -> tuple[Figures, dict[str, Figures]]:
+    """Figures of a set and of its groups; where its published figure is a mean over the groups, so are the set's."""
     clusters = clusters_of([canonical(item.image) if item.image else "" for item in own.items])
-    options: Any = {"resamples": draws.resamples, "seed": draws.seed}
-    figures = draw_figures(_ratios(answered, None), clusters, purpose=own.name, **options)
+
+    def drawn(chosen: Any) -> Figures:
+        ratios = _ratios(answered, chosen)
+        return draw_figures(ratios, clusters, resamples=draws.resamples, seed=draws.seed, purpose=own.name)
+
+    figures = drawn(mask)
     names = sorted({name for item in own.items for name in item.groups})
-    groups: dict[str, dict[tuple[str, str], DrawnFigure]] = {}
-    if 1 < len(names) <= 100:
-        masks = {name: np.array([name in item.groups for item in own.items]) for name in names}
-        groups = {
-            name: draw_figures(_ratios(answered, mask), clusters, purpose=own.name, **options)
-            for name, mask in masks.items()
-        }
+    groups: dict[str, Figures] = {}
+    if 1 < len(names) <= MOST_GROUPS:
+        for name in names:
+            its = np.array([name in item.groups for item in own.items])
+            groups[name] = drawn(its if mask is None else its & mask)
         if own.by_group:
             figures = {key: mean_of([its[key] for its in groups.values() if key in its]) for key in figures}
-    return figures, {
+    return figures, groups
+
+
+def _set_report(
+    own: QuestionSet, answered: Sequence[AnswerColumns], models: Sequence[str], draws: Draws
+) -> tuple[Figures, dict[str, Any]]:
+    figures, groups = _measured(own, answered, draws)
+    told = {
         "metric": str(own.metric),
         "kind": str(own.kind),
         "n": len(own.items),
-        "images": int(clusters.max()) + 1,
+        "images": len({canonical(item.image) for item in own.items}) if own.items[0].image else len(own.items),
         "mean_over_groups": own.by_group and bool(groups),
         "notes": own.notes,
         "seeds": {m: sum(one.model == m for one in answered) for m in models if any(o.model == m for o in answered)},
         "models": _by_model(figures, models),
         "groups": {name: _by_model(its, models) for name, its in groups.items()},
     }
+    if own.seen:
+        told["contamination"] = _contamination(own, answered, models, draws)
+    return figures, told
 
 
-def _by_model(figures: Mapping[tuple[str, str], DrawnFigure], models: Iterable[str]) -> dict[str, Any]:
+def _contamination(
+    own: QuestionSet, answered: Sequence[AnswerColumns], models: Sequence[str], draws: Draws
+) -> dict[str, Any]:
+    """The main figures of questions seen in training beside those of the others."""
+    seen = np.any(list(own.seen.values()), axis=0)
+    parts = {
+        name: _by_model(_measured(own, answered, draws, mask)[0], models)
+        for name, mask in (("seen", seen), ("not seen", ~seen))
+    }
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    return {
+        "n": len(own.items),
+        "seen": int(seen.sum()),
+        "ways": {way: int(found.sum()) for way, found in own.seen.items()},
+        "models": {
+            model: {
+                name: {part: parts[part].get(model, {}).get(name, nothing) for part in parts}
+                for name in COMPARED
+                if any(name in parts[part].get(model, {}) for part in parts)
+            }
+            for model in models
+        },
+    }
+
+
+def _by_model(figures: Figures, models: Iterable[str]) -> dict[str, Any]:
     return {
         model: its
         for model in models
@@ -178,34 +218,45 @@ def _ratios(answered: Sequence[AnswerColumns], mask: Any) -> dict[tuple[str, str
     return ratios
 
 
-def _means(
-    done: Evaluation, drawn: Mapping[str, Mapping[tuple[str, str], DrawnFigure]]
-) -> dict[tuple[str, str], DrawnFigure]:
-    """Mean over the sets of a kind: of a figure, over all sets that have it for this model."""
+def _means(models: Iterable[str], drawn: Mapping[str, Figures]) -> Figures:
+    """Mean of a figure over all sets that have it, of each model."""
     means = {}
-    for model in done.models:
-        for name in RECIPES:
-            its = [figures[model, name] for figures in drawn.values() if (model, name) in figures]
-            its = [one for one in its if not np.isnan(one.value)]
-            if its:
-                means[model, name] = mean_of(its)
+    for model, name in itertools.product(models, RECIPES):
+        its = [figures[model, name] for figures in drawn.values() if (model, name) in figures]
+        its = [one for one in its if not np.isnan(one.value)]
+        if its:
+            means[model, name] = mean_of(its)
     return means
 
 
-def _differences(
-    models: Sequence[str], drawn: Mapping[str, Mapping[tuple[str, str], DrawnFigure]]
-) -> list[dict[str, Any]]:
-    """Every pair of models on every set, with p values corrected over all of them."""
+def _differences(done: Evaluation, drawn: Mapping[str, Figures], draws: Draws) -> list[dict[str, Any]]:
+    """Every pair of models on every set and in the mean, on questions that both answered; p values corrected."""
     rows: list[dict[str, Any]] = []
-    for name, figures in drawn.items():
-        for figure, (first, second) in itertools.product(COMPARED, itertools.combinations(models, 2)):
-            ours, theirs = figures.get((first, figure)), figures.get((second, figure))
+    for pair in itertools.combinations(done.models, 2):
+        both: dict[str, Figures] = {}
+        for own in done.sets:
+            answered = [one for one in done.answered.get(own.name, []) if one.model in pair]
+            if {one.model for one in answered} == set(pair):
+                both[own.name] = _on_shared(own, answered, drawn[own.name], draws)
+        if len(both) > 1:
+            both[ALL] = _means(pair, both)
+        for (name, figures), figure in itertools.product(both.items(), COMPARED):
+            ours, theirs = (figures.get((model, figure)) for model in pair)
             if ours is None or theirs is None or np.isnan(ours.value) or np.isnan(theirs.value):
                 continue
-            rows.append({"set": name, "figure": figure, "first": first, "second": second, **difference(ours, theirs)})
+            told = {"set": name, "figure": figure, "first": pair[0], "second": pair[1], "n": min(ours.n, theirs.n)}
+            rows.append({**told, **difference(ours, theirs)})
     for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p"], row["p_holm"] = float(f"{row['p']:.4g}"), float(f"{corrected:.4g}")
     return rows
+
+
+def _on_shared(own: QuestionSet, answered: Sequence[AnswerColumns], figures: Figures, draws: Draws) -> Figures:
+    """Figures of two models on the questions that all their files answered."""
+    there = np.stack([~np.isnan(one.columns["words"]) for one in answered])
+    if own.missing_is_wrong or (there == there[0]).all():
+        return figures
+    return _measured(own, answered, draws, there.all(axis=0))[0]
 
 
 def politeness(done: Evaluation, draws: Draws) -> dict[str, Any]:
@@ -220,18 +271,17 @@ def politeness(done: Evaluation, draws: Draws) -> dict[str, Any]:
     rewards: dict[str, list[Any]] = {model: [] for model in models}
     names: list[str] = []
     for own in done.sets:
-        size = len(own.items)
         names += [f"{own.name}:{canonical(item.image) if item.image else i}" for i, item in enumerate(own.items)]
         for model in models:
             its = [one.columns.get("reward") for one in done.answered.get(own.name, []) if one.model == model]
             there = [column for column in its if column is not None]
-            nothing = np.full(size, np.nan)
+            nothing = np.full(len(own.items), np.nan)
             rewards[model].append(np.mean(there, axis=0, dtype=np.float64) if there else nothing)
-    joined = {model: [np.concatenate(parts)] for model, parts in rewards.items()}
+    joined = {model: np.concatenate(parts) for model, parts in rewards.items()}
     return compare(joined, clusters_of(names), resamples=draws.resamples, seed=draws.seed, purpose="politeness")
 
 
-def _tax(done: Evaluation, drawn: Mapping[str, Mapping[tuple[str, str], DrawnFigure]]) -> dict[str, Any]:
+def _tax(done: Evaluation, drawn: Mapping[str, Figures]) -> dict[str, Any]:
     """Understanding (the first of `UNDERSTANDING` that a set has, mean over sets) and politeness of each model."""
     points: dict[str, Any] = {}
     chosen = {
@@ -251,5 +301,5 @@ def _tax(done: Evaluation, drawn: Mapping[str, Mapping[tuple[str, str], DrawnFig
     return {"points": points, "understanding": {name: figure for name, figure in chosen.items() if figure}}
 
 
-def _who(figures: Mapping[tuple[str, str], DrawnFigure]) -> set[str]:
+def _who(figures: Figures) -> set[str]:
     return {model for model, _ in figures}

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.evaluate.sets import Kind
+
+if TYPE_CHECKING:
+    import numpy as np
 
 COCO_NAME = re.compile(r"^COCO_(?:train|val|test)20\d\d_")
 _ENDING = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif)$", re.IGNORECASE)
@@ -70,6 +74,7 @@ class QuestionSet:
         by_group: Whether its published figure is the mean over the groups, as POPE's.
         missing_is_wrong: Whether its official evaluation counts a question without answer as wrong.
         notes: What was seen in reading.
+        seen: Way of contamination -> one truth value an item; empty where no training data was named.
     """
 
     name: str
@@ -79,6 +84,7 @@ class QuestionSet:
     by_group: bool = False
     missing_is_wrong: bool = False
     notes: list[str] = field(default_factory=list)
+    seen: dict[str, np.ndarray[Any, np.dtype[np.bool_]]] = field(default_factory=dict)
 
 
 def canonical(value: object) -> str:

@@ -7,7 +7,7 @@ it, is not maintained for the numpy in use here and fits one data set at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,12 @@ NEVER = 0.5  # wins added to both sides of every pair that was compared, so that
 
 
 def compare(
-    rewards: Mapping[str, Sequence[Numbers]], clusters: Any, *, resamples: int, seed: int, purpose: str
+    rewards: Mapping[str, Numbers], clusters: Any, *, resamples: int, seed: int, purpose: str
 ) -> dict[str, Any]:
     """Win rates and strengths of models on the items of all of them.
 
     Args:
-        rewards: Model -> reward of each item, one array per seed; NaN where there is none.
+        rewards: Model -> reward of each item; NaN where there is none.
         clusters: Number of the image of each item.
         resamples: Bootstrap resamples of images.
         seed: The run's.
@@ -35,9 +35,9 @@ def compare(
         ``order``, ``n``, ``matrix`` with ``low`` and ``high`` (row over column), and ``strengths`` by model.
     """
     order = list(rewards)
-    means = np.stack([np.nanmean(np.stack(list(rewards[name])), axis=0) for name in order])
-    shared = ~np.isnan(means).any(axis=0)
-    table = means[:, shared]
+    everything = np.stack(list(rewards.values()))
+    shared = ~np.isnan(everything).any(axis=0)
+    table = everything[:, shared]
     n = int(shared.sum())
     if n == 0 or len(order) < 2:
         return {"order": order, "n": n}

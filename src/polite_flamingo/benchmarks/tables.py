@@ -22,6 +22,8 @@ def render(report: Mapping[str, Any]) -> str:
         if own["mean_over_groups"]:
             notes.append(f"  figures are means over {', '.join(own['groups'])}")
         parts.append("\n".join([head, *notes, figures_table(own["models"])]))
+        if own.get("contamination"):
+            parts.append(_contamination(name, own["contamination"]))
         parts += [f"{name}, {group}\n{figures_table(its, brief=True)}" for group, its in own["groups"].items()]
     if len(report["sets"]) > 1:
         parts.append(f"mean over {len(report['sets'])} sets\n{figures_table(report['models'])}")
@@ -65,6 +67,17 @@ def cell(figure: Mapping[str, Any] | None, name: str, *, brief: bool = False) ->
     scale, digits = (1.0, 2) if name in PLAIN else (100.0, 2)
     value, low, high = (f"{figure[key] * scale:.{digits}f}" for key in ("value", "low", "high"))
     return value if brief else f"{value} ({low} to {high})"
+
+
+def _contamination(name: str, told: Mapping[str, Any]) -> str:
+    ways = ", ".join(f"{way} {count}" for way, count in told["ways"].items())
+    rows = [["", "seen", "not seen"]]
+    rows += [
+        [f"{model}, {figure}", cell(one["seen"], figure), cell(one["not seen"], figure)]
+        for model, its in told["models"].items()
+        for figure, one in its.items()
+    ]
+    return f"{name}: {told['seen']} of {told['n']} questions were seen in training ({ways})\n{_aligned(rows)}"
 
 
 def _politeness(told: Mapping[str, Any]) -> str:
