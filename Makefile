@@ -23,7 +23,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones laptop-judges clean
+.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones laptop-judges clean bench-answers
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -121,6 +121,9 @@ bench-own: $(STAMP)  ## a table and a stub endpoint at 10,000 and 100,000 record
 bench-scale: $(STAMP)  ## curation with stubs at 10,000, 100,000 and 1,000,000 records, a kill, near duplicates of 5,000,000 (hours, 5 GB)
 	$(BIN)/python -m bench.bench_scale --kill --table 1000000 5000000 --figure docs/figures/scale.png
 	$(BIN)/python -m bench.bench_scale --nodes 2 --records 10000 100000 --stages generate rewrite score --figure docs/figures/scale.png
+
+bench-answers: $(STAMP)  ## 100,000 answers of five models, and published files (make bench-answers DATA_ROOT=folder)
+	$(BIN)/python -m bench.bench_answers $(if $(wildcard $(DATA_ROOT)/photos),--data-root "$(DATA_ROOT)" --page docs/evaluation.md)
 
 bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
 	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")
