@@ -79,7 +79,7 @@ for _verb in (
     *stages.VERBS, init.init, preview.preview, report.report, report.reproduce, report.explain, results.results,
     filtering.filtering_report,
     filtering.whatif, rescore.rescore,
-    answers.evaluate_answers, answers.tax_meter,
+    answers.evaluate_answers, answers.tax_meter, answers.answer_questions,
     run.run, datasets.read, datasets.fetch, datasets.sources, export.export,
     export.publish,
     models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,

@@ -86,6 +86,52 @@ def evaluate_answers(
     show(told, render, as_json)
 
 
+@verb(
+    "answer-questions",
+    "openai:http://localhost:8000/v1#llava-1.5 --data coco_pope_random.json --images val2014 --out llava.jsonl",
+    "hf:models/my-vlm --data TextVQA_0.5.1_val.json --images train_images --out mine.jsonl --device cuda",
+)
+@click.argument("backend", metavar="BACKEND", help="hf:<folder or id@revision> or openai:<base url>#<model>")
+@click.option(
+    "--data", "data", type=FILE, cls=SeveralValues, required=True, metavar="FILE...", help="question files of one set"
+)
+@click.option(
+    "--images", type=FOLDER, required=True, metavar="DIR", help="their images, found by name anywhere below it"
+)
+@click.option("--split", metavar="NAME", help="split, where the data has several")
+@click.option("--max-new-tokens", type=positive, default=128, metavar="N", help="length of an answer (default: 128)")
+@click.option("--seed", type=count, metavar="N", help="sample with this seed (default: greedy)")
+@click.option("--out", type=FILE, required=True, metavar="FILE", help="JSON Lines file that gets the answers")
+@as_json
+@click.pass_obj
+def answer_questions(
+    options: CommonOptions, backend: str, data: tuple[Path, ...], images: Path, out: Path, as_json: bool, **given: Any
+) -> None:
+    """Have a model answer the questions of a set; killed, the same command goes on."""
+    from polite_flamingo.benchmarks.asking import ask_questions
+    from polite_flamingo.benchmarks.data import read_data
+    from polite_flamingo.io import fingerprint
+    from polite_flamingo.jobs.backends.load import ANSWERS, BackendOptions
+    from polite_flamingo.jobs.settings import TextMachineSettings
+    from polite_flamingo.model.settings import GenerationSettings
+
+    sets = read_data(data, given["split"])
+    if len(sets) != 1:
+        raise ConfigError("one set at a time is answered", value=[own.name for own in sets], where="--data")
+    stay_offline(2, [f"hub:{backend}" if "@" in backend else backend])
+    settings = GenerationSettings(
+        max_new_tokens=given["max_new_tokens"],
+        num_beams=1,
+        do_sample=given["seed"] is not None,
+        seed=given["seed"] or 0,
+    )
+    machine = TextMachineSettings(device=options.device or "auto")
+    made = BackendOptions(images.resolve(), machine, cache=ANSWERS.resolve())
+    journal = Path(".work") / "answers-of-models" / fingerprint(backend, sets[0].name, settings.model_dump(), *data)
+    counts = ask_questions(sets[0], backend, settings, made, out, journal)
+    show(counts, lambda told: ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items()), as_json)
+
+
 @verb("tax-meter", "reports/tiny/evaluate.json", "reports/tiny/evaluate.json answers/report.json --out tax.png")
 @click.argument(
     "reports",

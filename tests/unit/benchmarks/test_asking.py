@@ -1,0 +1,60 @@
+"""A model answers the questions of a set, and the answers are measured as any other file's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.unit.jobs.backends.faulty_server import serving
+from tests.unit.jobs.machine import machine
+
+from polite_flamingo.benchmarks.answer_files import parse_files
+from polite_flamingo.benchmarks.asking import ask_questions
+from polite_flamingo.benchmarks.data import read_data
+from polite_flamingo.benchmarks.evaluation import evaluate
+from polite_flamingo.errors import DataError
+from polite_flamingo.jobs.backends.load import BackendOptions
+from polite_flamingo.model.settings import GenerationSettings
+
+GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for i in (1, 2):
+        Image.new("RGB", (40, 20), "red").save(tmp_path / "images" / f"COCO_val2014_{i:012}.jpg")
+    path = tmp_path / "questions.jsonl"
+    rows = [{"question_id": i, "image": f"{i}.jpg", "question": f"<record {i}>", "answer": "yes"} for i in (1, 2, 3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_an_endpoint_answers_a_set_and_its_file_is_measured(data: Path, tmp_path: Path) -> None:
+    own = read_data([data])[0]
+    options = BackendOptions(tmp_path / "images", machine())
+    out = tmp_path / "m.jsonl"
+    with serving(lambda record, number: None) as server:
+        spec = f"openai:{server.url}#m"
+        counts = ask_questions(own, spec, GREEDY, options, out, tmp_path / "journal")
+        asked = len(server.bodies)
+        ask_questions(own, spec, GREEDY, options, out, tmp_path / "journal")  # nothing is asked again
+        assert (asked, len(server.bodies)) == (2, 2)
+    assert counts == {"asked": 2, "answered": 2, "missing_images": 1, "failed": 0}
+    matched = evaluate(parse_files([str(out)]), [own]).counts[0][2]
+    assert (matched.matched, matched.missing) == (2, 1)
+
+
+def test_a_set_whose_images_are_elsewhere_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="none of the images"):
+        ask_questions(
+            read_data([data])[0],
+            "hf:x",
+            GREEDY,
+            BackendOptions(tmp_path / "empty", machine()),
+            tmp_path / "o",
+            tmp_path,
+        )
