@@ -82,7 +82,7 @@ def _descriptions_table(told: Mapping[str, Any]) -> str:
     rows = []
     for name, figures in told["models"].items():
         source, _, rest = name.partition(" ")
-        known = POPE.get(tuple(rest.split(" ", 1))) if source == "POPE" else None  # type: ignore[arg-type]
+        known = POPE.get(tuple(rest.split(" ", 1))) if source == "POPE" else None
         cells = [_cell(figures["chair_i"], 100), _cell(figures["chair_s"], 100), f"{figures['words']['value']:.1f}"]
         theirs = [f"{value}" for value in known] if known else ["-"] * 3
         rows.append(

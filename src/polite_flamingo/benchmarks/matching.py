@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, permutations
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from polite_flamingo.errors import DataError
 
 SHOWN = 5  # ids in a message
 UNKNOWN = -1
+MOST_PARTS = 4  # categories of which every order is tried
 NEAR = 0.6  # share of the words of a question that those of its answer's record must have
 OTHER_QUESTIONS = 0.5  # share of records with known ids and other questions from which a file is refused
 
@@ -95,13 +97,15 @@ class QuestionIndex:
 
     def __init__(self, sets: Sequence[QuestionSet]) -> None:
         self.sets = sets
+        self._by_alias: dict[str, list[Place]] = {}  # ids of a question file come before those of the file of truth
         self._by_id: dict[str, list[Place]] = {}
         self._by_image: dict[str, list[Place]] = {}
         self._asked: dict[Place, str] = {}
         for number, own in enumerate(sets):
             for place, item in enumerate(own.items):
-                for name in dict.fromkeys((item.id, *item.aliases)):
-                    self._by_id.setdefault(canonical(name), []).append((number, place))
+                self._by_id.setdefault(canonical(item.id), []).append((number, place))
+                for name in item.aliases:
+                    self._by_alias.setdefault(canonical(name), []).append((number, place))
                 if item.image:
                     self._by_image.setdefault(canonical(item.image), []).append((number, place))
 
@@ -119,13 +123,13 @@ class QuestionIndex:
         near: list[Place] = []
         known = False
         for name in map(canonical, dict.fromkeys((*answer.ids, *([answer.image] if answer.image else [])))):
-            for table in (self._by_id, self._by_image):
+            for table in (self._by_alias, self._by_id, self._by_image):
                 candidates = table.get(name, [])
                 known = known or bool(candidates)
                 same = [place for place in candidates if self._same(place, asked)]
                 if len(same) > 1:
                     same = self._closest(same, asked, answer.group, hint)
-                if same and (table is self._by_id or asked or len(same) == 1):
+                if same and (table is not self._by_image or asked or len(same) == 1):
                     return Candidates(same, True, False)
                 if len(candidates) == 1 and not near and _shared(self._words(candidates[0]), asked) >= NEAR:
                     near = candidates
@@ -197,7 +201,7 @@ def match(file: AnswerFile, index: QuestionIndex) -> Matched:
         counts.empty += not answer.text.strip()
         echoes += bool(answer.text) and answer.text == index.sets[place[0]].items[place[1]].question
     counts.broken = broken.count
-    odd_ones = counts.other_question + counts.reworded
+    odd_ones = counts.other_question + counts.reworded + counts.unmatched
     if (not used or odd_ones > OTHER_QUESTIONS * counts.records) and (ordered := _by_order(file, index, counts)):
         return ordered
     _refuse(file, index, counts, len(used), echoes, odd)
@@ -220,23 +224,32 @@ def _finished(
 def _by_order(file: AnswerFile, index: QuestionIndex, counts: Counts) -> Matched | None:
     """Records told by their place: as many as a set (or all of them) has questions, and each about that question.
 
-    POPE's own evaluation reads files so. Records without the question's words are not taken.
+    POPE's own evaluation reads files so. Categories of a set may follow each other in another order than its files.
+    Records without the question's words are not taken.
     """
-    order = [(n, i) for n, own in enumerate(index.sets) for i in range(len(own.items))]
-    sizes = {len(own.items): n for n, own in enumerate(index.sets)}
-    if counts.records == len(order):
-        wanted: Iterable[Place] = order
-    elif counts.records in sizes:
-        wanted = [place for place in order if place[0] == sizes[counts.records]]
-    else:
+    asked = [bare(answer.question) for answer in file.answers(Broken()) if answer.text is not None]
+    if len(asked) != counts.records or not all(asked):
         return None
-    places = list(wanted)
-    for answer, (number, place) in zip(file.answers(Broken()), places, strict=False):
-        words = bare(index.sets[number].items[place].question)
-        if answer.text is None or not answer.question or not words or words not in bare(answer.question):
-            return None
-    done = Counts(records=counts.records, by_order=True, broken=counts.broken)
-    return _finished(places, done, index, {}, Broken())
+    for places in _orders(index, len(asked)):
+        words = (bare(index.sets[number].items[place].question) for number, place in places)
+        if all(own and own in told for own, told in zip(words, asked, strict=True)):
+            done = Counts(records=counts.records, by_order=True, broken=counts.broken)
+            return _finished(places, done, index, {}, Broken())
+    return None
+
+
+def _orders(index: QuestionIndex, size: int) -> Iterator[list[Place]]:
+    """Ways in which so many records can follow each other."""
+    everything = [(number, place) for number, own in enumerate(index.sets) for place in range(len(own.items))]
+    if len(everything) == size:
+        yield everything
+    for number, own in enumerate(index.sets):
+        if len(own.items) == size:
+            parts: dict[tuple[str, ...], list[Place]] = {}
+            for place, item in enumerate(own.items):
+                parts.setdefault(item.groups, []).append((number, place))
+            orders = permutations(parts.values()) if len(parts) <= MOST_PARTS else [tuple(parts.values())]
+            yield from (list(chain.from_iterable(order)) for order in orders)
 
 
 def _refuse(

@@ -83,6 +83,32 @@ def test_popes_categories_are_joined_with_llavas_questions_and_averaged() -> Non
     assert figures["models"]["llava"]["yes"]["value"] == 0.75  # mean of 1.0 and 0.5
 
 
+def test_llavas_answers_of_pope_are_told_without_its_questions() -> None:
+    """Ids run through categories in an order of their own; only the prompts tell which question is which."""
+    data = [pope("adversarial", "yes", "no"), pope("popular", "no", "no")]
+    said = [
+        (c, i, text)
+        for (c, i), text in zip(
+            (("popular", 1), ("popular", 2), ("adversarial", 1), ("adversarial", 2)), "NYYN", strict=True
+        )
+    ]
+    lines(
+        "llava.jsonl",
+        *(
+            {
+                "question_id": 100 + n,
+                "prompt": f"Is there a {c} {i} in the image?\n{PROMPT}",
+                "text": {"N": "No", "Y": "Yes"}[text],
+            }
+            for n, (c, i, text) in enumerate(said)
+        ),
+    )
+    told = measured("llava.jsonl", data=data)
+    assert told["files"][0]["by_order"]
+    groups = told["sets"]["pope"]["groups"]
+    assert [groups[name]["llava"]["official"]["value"] for name in ("adversarial", "popular")] == [1.0, 0.5]
+
+
 def test_popes_own_answers_are_told_by_their_order_where_every_question_agrees() -> None:
     data = [pope("random", "yes", "no")]
     good = [{"question": f"is there a random {i} in the image?", "answer": "yes"} for i in (1, 2)]
