@@ -105,7 +105,7 @@ def fit(
     epoch, done, step, spent = _resume(state, learned, optimizer)
     recent: list[float] = []
     began = time.monotonic() - spent
-    while epoch < recipe.epochs:
+    while epoch < recipe.epochs and not 0 < recipe.steps <= step:
         drawn = draw(epoch)
         if 0 < recipe.most < len(drawn):
             drawn = Random(f"{seed}:{epoch}:most").sample(drawn, recipe.most)

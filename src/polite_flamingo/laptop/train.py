@@ -48,7 +48,7 @@ def trained(command: Any) -> Any:
         click.option("--learning-rate", type=float, default=None, help="Peak learning rate."),
         click.option("--most", type=int, default=None, help="Texts of an epoch at most."),
         click.option("--measured", type=int, default=None, help="Held-out texts of a kind that are measured, at most."),
-        click.option("--steps", type=int, default=0, help="Stop after so many steps, for a try."),
+        click.option("--steps", type=int, default=None, help="Stop after so many steps."),
     ):
         command = option(command)
     return command
@@ -86,12 +86,15 @@ def rewriter(data_root: Path, out: Path, work: Path, device: str, text_only: boo
     from polite_flamingo.laptop.rewriter import train_rewriter, train_text
 
     text = _recipe(
-        FitRecipe(epochs=1, batch=16, learning_rate=1e-3, longest=200, most=9000, save_every=50, measured=200), options
+        FitRecipe(
+            epochs=1, batch=16, learning_rate=1e-3, longest=200, most=9000, steps=400, save_every=50, measured=200
+        ),
+        options,
     )
     if text_only:
         train_text(data_root, work, device=device, recipe=text)
         return
-    recipe = replace(text, learning_rate=text.learning_rate / 3, longest=320, most=text.most // 4)
+    recipe = replace(text, learning_rate=text.learning_rate / 2, longest=320, most=text.most // 4, steps=0)
     train_rewriter(data_root, work, out, device=device, text=text, recipe=recipe)
 
 
