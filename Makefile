@@ -23,7 +23,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones laptop-judges clean bench-answers
+.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones laptop-models laptop-judges clean bench-answers
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -96,8 +96,12 @@ team-server: $(STAMP)  ## serve MLflow and Prefect to a team on PostgreSQL (docs
 backbones: $(STAMP)  ## train the packaged backbones again (seeded) and print their held-out figures
 	$(BIN)/python -m polite_flamingo.world.training.train
 
+laptop-models: $(LAPTOP)  ## train all small models for photographs again, connector and rewriter first: make laptop-models DATA_ROOT=folder
+	for part in connector rewriter; do $(BIN)/python -m polite_flamingo.laptop.train $$part --data-root "$(DATA_ROOT)/photos" || exit 1; done
+	$(MAKE) laptop-judges
+
 laptop-judges: $(LAPTOP)  ## train the small judges for photographs again (docs/laptop.md): make laptop-judges DATA_ROOT=folder
-	for part in nli reward image-text; do $(BIN)/python -m polite_flamingo.laptop.train $$part --data-root "$(DATA_ROOT)"; done
+	for part in nli reward image-text; do $(BIN)/python -m polite_flamingo.laptop.train $$part --data-root "$(DATA_ROOT)" || exit 1; done
 	$(BIN)/python -m polite_flamingo.laptop.train ship
 
 bench-images: $(STAMP)  ## preparing images: ours beside transformers' processor, in milliseconds and in bits
