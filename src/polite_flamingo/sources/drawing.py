@@ -76,7 +76,8 @@ class SampleReader:
 
     def _usable(self, selection: Selection) -> Iterator[Sample]:
         spec, counts = selection.spec, selection.counts
-        rows = selection.reader.read(self._root, spec.folder, spec.split, seed=self._seed)
+        found = selection.reader.read(self._root, spec.folder, spec.split, seed=self._seed)
+        rows = (row for row in found if isinstance(row, Reject) or selection.concerns(row))
         with tqdm(desc=f"{spec.name} {spec.split}", unit="rec", mininterval=1.0) as bar:
             for chunk in chunked(rows, CHUNK):
                 self._decode(chunk)

@@ -119,14 +119,18 @@ class Selection:
     reader: Source
     counts: SourceCounts = field(default_factory=SourceCounts)
 
+    def concerns(self, sample: Sample) -> bool:
+        """Whether a sample's photograph, or its question where there is none, is of the part that is asked for."""
+        shown = sample.images[0].path if sample.images else sample.instruction
+        return self.spec.part is None or part_of(shown) == self.spec.part
+
     def taken(self, sample: Sample) -> Iterator[Sample]:
         """What a run takes of a sample: of an annotation every question, for each answer is rewritten.
 
         Nothing where its photograph is of another part. The request of this run stands in the first turn, if there is
         one.
         """
-        shown = sample.images[0].path if sample.images else sample.instruction
-        if self.spec.part is not None and part_of(shown) != self.spec.part:
+        if not self.concerns(sample):
             return
         for part in exchanges(sample) if self.spec.role == "annotation" else (sample,):
             if self.spec.request is None:
