@@ -130,8 +130,8 @@ def fit(
                 break
         epoch, done = epoch + 1, 0
     _save(state, learned, optimizer, (recipe.epochs, 0, step, time.monotonic() - began))
-    mean = sum(recent) / max(len(recent), 1)
-    return {"loss": mean, "steps": step, "seconds": time.monotonic() - began}
+    last = {"loss": sum(recent) / len(recent)} if recent else {}  # none where nothing was left to do
+    return {**last, "steps": step, "seconds": time.monotonic() - began}
 
 
 def mean_loss(bundle: FlamingoBundle, features: torch.Tensor, texts: Sequence[Text], batch: int = 64) -> float:
