@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from polite_flamingo.images import open_image
-from polite_flamingo.laptop.base import TOWER, load_tower, processor
+from polite_flamingo.laptop.base import TOWER
+from polite_flamingo.model.efficientnet import EfficientNetLiteConfig
 from polite_flamingo.model.origins import package_folder
+from polite_flamingo.model.shipped import load_tower, squeezed
 
 PHOTOS = Path(os.environ.get("POLITE_FLAMINGO_REAL_DATA") or "absent") / "photos"
 pytestmark = [
@@ -22,10 +24,10 @@ BANANA = [954, 950, 951, 953, 957]  # banana, orange, lemon, pineapple, pomegran
 
 
 def test_five_likeliest_classes_of_two_photographs() -> None:
-    tower = load_tower()
+    tower = load_tower(TOWER, EfficientNetLiteConfig())
     weights = torch.load(next((package_folder(TOWER) / "models").glob("*.pth")), map_location="cpu", weights_only=True)
     names = ("coco/val2014_224/COCO_val2014_000000016716.jpg", "coco/val2014_224/COCO_val2014_000000016161.jpg")
-    pixels = torch.stack([processor(tower.config.image_size)(open_image(PHOTOS, name)) for name in names])
+    pixels = torch.stack([squeezed(tower.config.image_size)(open_image(PHOTOS, name)) for name in names])
     with torch.no_grad():
         pooled = tower(pixel_values=pixels).pooler_output
     logits = pooled @ weights["_fc.weight"].T + weights["_fc.bias"]
