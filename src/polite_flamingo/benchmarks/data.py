@@ -207,12 +207,12 @@ def _joined(sets: list[QuestionSet]) -> list[QuestionSet]:
 
 def _join(asked: QuestionSet, full: QuestionSet) -> bool:
     """Hand words, ids and categories of questions to the items that have their truth; whether any was found."""
-    by_pair = {(canonical(item.image), bare(item.question)): [] for item in full.items if item.question}  # type: ignore[var-annotated]
+    by_pair: dict[tuple[str, str], list[int]] = {}
     by_id: dict[str, list[int]] = {}
     for place, item in enumerate(full.items):
         by_id.setdefault(canonical(item.id), []).append(place)
         if item.question:
-            by_pair[canonical(item.image), bare(item.question)].append(place)
+            by_pair.setdefault((canonical(item.image), bare(item.question)), []).append(place)
     found = 0
     for question in asked.items:
         short = question.question.split("\n")[0]

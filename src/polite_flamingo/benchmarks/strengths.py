@@ -2,7 +2,7 @@
 
 A strength s means: the odds of a higher reward than a model of strength t are exp(s - t). Ties count half to each; the
 mean of all strengths is 0. Hunter's minorisation-maximisation (2004), for all resamples at once; choix, the library for
-it, is not maintained for the numpy in use here and fits one data set at a time.
+it, fits one data set at a time.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polite_flamingo.evaluate.answers import ask
 from polite_flamingo.evaluate.bootstrap import bootstrap_mean
@@ -15,6 +16,9 @@ from polite_flamingo.laptop.verbalise import preserved
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite, Sample
+
+if TYPE_CHECKING:
+    from polite_flamingo.model.bundle import FlamingoBundle
 
 STAGE = "stage3"
 RESAMPLES = 1000
@@ -63,13 +67,13 @@ def _answers(params: Params, samples: Sequence[Sample], folder: Path, *, with_im
     base, weights = params.models / "backbones" / "flamingo", params.models / STAGE
     settings = GenerationSettings.of(params.generation, params.evaluate, seed=params.seed)
     runtime = params.runtime
-    loaded: list[object] = []
+    loaded: list[FlamingoBundle] = []
 
     def work(chunk: list[Sample]) -> list[dict[str, object]]:
         if not loaded:
             loaded.append(load_flamingo(base, device=runtime.device, dtype=runtime.dtype, trainables=weights))
         answers = ask(
-            loaded[0],  # type: ignore[arg-type]
+            loaded[0],
             chunk,
             settings,
             image_root=params.image_root,

@@ -196,7 +196,8 @@ def share(right: Sequence[bool]) -> dict[str, float]:
     p = sum(right) / n
     middle, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
     half /= 1 + z * z / n
-    return {"value": round(p, 4), "low": round(middle - half, 4), "high": round(middle + half, 4), "n": len(right)}
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return {"value": round(p, 4), "low": round(low, 4), "high": round(high, 4), "n": len(right)}
 
 
 def _batches(sizes: Sequence[int], batch: int, rng: Random) -> list[list[int]]:
