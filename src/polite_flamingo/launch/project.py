@@ -26,6 +26,7 @@ LOG = logging.getLogger(__name__)
 
 FOLDER = Path(".work") / "projects"
 OWN = ("params.yaml", "dvc.yaml", "dvc.lock", ".dvc", ".git")  # what a side project does not share
+WRITTEN = ("data", "models", "reports")  # shared, also where nothing has been written to them yet
 PLOTS = ".dvc/plots"  # templates
 _PROFILE = re.compile(r"""^profile:[ \t]*(["']?)([^\s"']+)\1""", re.MULTILINE)
 _CONFIG = """\
@@ -142,6 +143,8 @@ def cache_section(root: Path) -> str:
 
 def _link(folder: Path, profile: str, root: Path) -> None:
     (folder / ".dvc").mkdir(parents=True, exist_ok=True)
+    for name in WRITTEN:
+        (root / name).mkdir(exist_ok=True)
     entries = {entry.name for entry in root.iterdir()} - set(OWN)
     for link in folder.iterdir():
         if link.is_symlink() and link.name not in entries:

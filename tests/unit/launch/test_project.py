@@ -46,21 +46,24 @@ def test_another_profile_has_its_own_params_and_shares_the_rest(root: Path) -> N
         assert (folder / "params.yaml").read_text() == TEXT.replace("profile: tiny", "profile: laptop")
         assert not (folder / "dvc.lock").exists()
         (folder / "data" / "written").write_text("through the link")
+        (folder / "reports" / "first").write_text("there was no such folder")
         assert f'dir = "{root / ".dvc" / "cache"}"' in (folder / ".dvc" / "config").read_text()
-    assert _contents(root) == {**before, "data/written": "through the link"}
+    written = {"data/written": "through the link", "reports/first": "there was no such folder"}
+    assert _contents(root) == {**before, **written}
 
 
 def test_a_side_project_keeps_its_state_and_follows_the_project(root: Path) -> None:
+    (root / "notes").mkdir()
     with project_of("laptop", root) as folder:
         (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    (root / "data").rmdir()
+    (root / "notes").rmdir()
     (root / "own_reader.py").touch()
     (root / "params.yaml").write_text(TEXT.replace("seed: 42", "seed: 7"))
     with project_of("laptop", root) as folder:
         assert (folder / "dvc.lock").read_text().endswith("stages: {}\n")
         assert "seed: 7" in (folder / "params.yaml").read_text()
         assert (folder / "own_reader.py").exists()
-        assert not (folder / "data").is_symlink()
+        assert not (folder / "notes").is_symlink()
 
 
 def test_a_moved_project_takes_its_side_projects_along(root: Path) -> None:
