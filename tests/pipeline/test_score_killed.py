@@ -121,14 +121,19 @@ def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(forks: Forks,
     begun = time.monotonic()
     finish(forks, job)
     took = time.monotonic() - begun
+    kills = 0
     for kill in range(KILLS):
         process = start(forks, killed)
         while kill % 4 and not (killed / "started").exists():
             assert process.poll() is None, process.said()
             time.sleep(0.002)
         time.sleep(Random().uniform(0, 0.9 * took / KILLS))
-        assert process.poll() is None
+        if process.poll() is not None:  # the machine was busier while the time was taken
+            assert process.poll() == 0, process.said()
+            break
         process.kill()
+        kills += 1
+    assert kills > 0
     finish(forks, killed)
     assert written(killed) == written(job)
     out = killed / "data" / "tiny" / "scored"
