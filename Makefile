@@ -54,10 +54,8 @@ real: $(LAPTOP)  ## rewrite, score and filter photographs of ordinary packages; 
 ifeq ($(origin DATA_ROOT),file)
 	$(BIN)/python -m polite_flamingo.laptop.packaged $(PHOTOGRAPHS)
 	$(BIN)/polite-flamingo run --profile packaged
-	$(BIN)/polite-flamingo report --profile packaged
 else
 	$(BIN)/polite-flamingo run --profile laptop --data-root "$(if $(wildcard $(DATA_ROOT)/photos),$(DATA_ROOT)/photos,$(DATA_ROOT))"
-	$(BIN)/polite-flamingo report --profile laptop
 endif
 
 laptop-goals: $(LAPTOP)  ## measure the rewriter for photographs on held-out records, fill docs/real_run.md: make laptop-goals DATA_ROOT=folder
