@@ -12,9 +12,12 @@ import logging
 import os
 import re
 import shutil
+import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -32,6 +35,7 @@ DAMAGED = ".damaged"  # end of the name of a file that was set aside
 MADE_AGAIN = "delete it; `polite-flamingo run` makes it again"
 T = TypeVar("T")
 OTHER_BYTES = "its bytes are not those that were written"
+SEAL = "sha256.json"  # hashes of a sealed folder's files
 _SHARD = re.compile(r"part-\d{6,}\.parquet")
 _HASH = b"polite_flamingo.sha256"  # of a checked shard's values, in its footer
 
@@ -94,10 +98,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def set_aside(path: Path, reason: str, folder: Path | None = None) -> None:
-    """Keep a damaged file as ``<name>.damaged``, for a person to look at, and say why; it is to be made anew.
+    """Keep a damaged file or folder as ``<name>.damaged``, for a person to look at, and say why; it is to be made anew.
 
     Args:
-        path: The file.
+        path: What is damaged.
         reason: What is wrong with it.
         folder: Where it is kept, under its whole path in one name; None: beside where it was.
     """
@@ -106,7 +110,35 @@ def set_aside(path: Path, reason: str, folder: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / ("-".join(path.parts) + DAMAGED)
     LOG.warning("%s is set aside as %s and made again: %s", path, kept, reason)
+    if kept.is_dir():
+        shutil.rmtree(kept)  # of an earlier time
     shutil.move(path, kept)
+
+
+def seal(folder: Path) -> None:
+    """Write the hashes of a folder's files into it, last of all, for `flaw`; then all of it survives a power cut."""
+    for path in _files_below(folder):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    write_json(folder / SEAL, {path.relative_to(folder).as_posix(): hash_file(path) for path in _files_below(folder)})
+    sync_folder(folder)
+
+
+def flaw(folder: Path) -> str | None:
+    """What is wrong with a folder that `seal` ended; None: it is as it was then."""
+    if not (folder / SEAL).is_file():
+        return "it is not complete"
+    try:
+        written = read_json(folder / SEAL)
+        found = {path.relative_to(folder).as_posix(): hash_file(path) for path in _files_below(folder)}
+    except (DataError, OSError) as error:
+        return str(error)
+    return None if found == written else OTHER_BYTES
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """The files of a folder, but for its seal."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SEAL)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -455,27 +487,41 @@ class _Parts:
 def locked(path: Path, *, where: object = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`; a second process gets a `BusyError` at once. A killed holder frees it.
 
-    The file goes away with the lock; that of a killed holder stays, and is taken by the next one.
+    The file says who holds it, and goes away with the lock; that of a killed holder stays, and is taken by the next.
     """
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with open(path, "w") as file:
+        with open(path, "a+", encoding="utf-8", errors="replace") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                file.seek(0)
                 raise BusyError(
-                    "another process is writing this output", where=where or path, next_step="wait for it or stop it"
-                ) from None
+                    "another process is writing this output", value=file.read(1000).strip() or None,
+                    where=where or path, next_step="wait for it or end it",
+                ) from None  # fmt: skip
             if not _is_file_of(path, file):
                 continue  # the holder before has removed it meanwhile
+            with suppress(OSError):  # on a full disk it is held without a name
+                file.truncate(0)
+                file.write(f"{_this_process()}\n")
+                file.flush()
             try:
                 yield
             finally:
                 if _is_file_of(path, file):
                     path.unlink()
             return
+
+
+def _this_process() -> str:
+    """Number, machine, command and time of this process, as a message names it."""
+    program = Path(sys.argv[0])
+    words = [program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]]
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {os.getpid()} on {socket.gethostname()}, `{' '.join(words)[:300]}`, since {since}"
 
 
 def _is_file_of(path: Path, file: IO[str]) -> bool:

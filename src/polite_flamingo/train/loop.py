@@ -170,6 +170,7 @@ def train(
         unfinished = Unfinished(run.folder / "unfinished", requested)
         state = unfinished.state() or TrainingState()
         with _learner(bundle, tensors, settings, run.distribution) as learner:
+            unfinished.clear(learner)
             result = _Training(learner, data, steps, run, validation, unfinished).go_on(state)
         if learner.rank == 0:
             LOG.info(

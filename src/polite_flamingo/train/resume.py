@@ -2,11 +2,12 @@
 
     work_root/<label>/lock
     work_root/<label>/unfinished/latest.json          what is trained, and how far it is
-    work_root/<label>/unfinished/step-00000120/       weights.safetensors, optimizer-00000.pt …
-    work_root/<label>/unfinished/best.safetensors     the best validated weights, with early stop
+    work_root/<label>/unfinished/step-00000120/       weights.safetensors, optimizer-00000.pt …, sha256.json
+    work_root/<label>/unfinished/best-<hash>.safetensors   the best validated weights, with early stop
 
-A checkpoint counts once ``latest.json`` names it, which is written last. A training with other settings, data or start
-weights than the unfinished one is refused: it would neither continue that run nor equal a fresh one.
+A checkpoint counts once ``latest.json`` names it, which is written last. All have hashes: what a disk has damaged is
+set aside with its reason, and the training starts over. A training with other settings, data or start weights than the
+unfinished one is refused: it would neither continue that run nor equal a fresh one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.io import locked, read_json, replacing, write_json
+from polite_flamingo.io import (
+    OTHER_BYTES,
+    fingerprint,
+    flaw,
+    hash_file,
+    locked,
+    read_json,
+    replacing,
+    seal,
+    set_aside,
+    write_json,
+)
 from polite_flamingo.train.feed import Position
 from polite_flamingo.train.settings import Distribution, TrainSettings
 
@@ -35,7 +46,9 @@ if TYPE_CHECKING:
     from polite_flamingo.train.learner import Learner
 
 LOG = logging.getLogger(__name__)
-LATEST, WEIGHTS, BEST = "latest.json", "weights.safetensors", "best.safetensors"
+LATEST, WEIGHTS = "latest.json", "weights.safetensors"
+BEST = "best-{}.safetensors"  # with the hash of its bytes
+SEALED = "fingerprint"  # key of latest.json: of all others
 CHECKPOINT_SHARE = 0.05  # of the time, at most
 MACHINE = ("micro_batch_size", "checkpoint_seconds")  # may change within a run: rounding apart, the result stays
 
@@ -147,16 +160,21 @@ class Unfinished:
     def __init__(self, folder: Path, requested: Mapping[str, Any]) -> None:
         self.folder = folder
         self._requested = json.loads(json.dumps(requested, default=str))  # as it is read back
+        self._latest: dict[str, Any] = {}
+        self._flaw: str | None = None
 
     def state(self) -> TrainingState | None:
-        """How far the unfinished training is; None where there is none.
+        """How far the unfinished training is; None where there is none, or it is damaged.
 
         Raises:
-            ModelError: it had other settings, or cannot be read.
+            ModelError: it had other settings.
         """
-        latest = self._latest()
-        if latest is None:
+        if not (self.folder / LATEST).is_file():
             return None
+        self._flaw = self._check()
+        if self._flaw is not None:
+            return None
+        latest = self._latest
         begun, requested = latest["identity"], self._requested
         keys = [*requested, *(key for key in begun if key not in requested)]
         other = {k: (begun.get(k), requested.get(k)) for k in keys if begun.get(k) != requested.get(k)}
@@ -170,16 +188,25 @@ class Unfinished:
             )
         return TrainingState.from_json(latest["progress"])
 
+    def clear(self, learner: Learner) -> None:
+        """Set a damaged unfinished training aside; all processes together, after each has looked at `state`."""
+        if self._flaw is not None:
+            learner.wait()
+            if learner.rank == 0:
+                set_aside(self.folder, self._flaw)
+            learner.wait()
+
     def restore(self, learner: Learner) -> None:
         """Put the latest checkpoint's weights and optimizer state into `learner`."""
-        latest = self._latest()
-        assert latest is not None
-        checkpoint = self.folder / latest["checkpoint"]
+        checkpoint = self.folder / self._latest["checkpoint"]
         try:
             learner.set_weights(self._load(checkpoint / WEIGHTS))
             learner.load_optimizer(checkpoint)
-        except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-            raise self._broken(checkpoint, error) from error
+        except Exception as error:  # torch and safetensors raise many kinds for what they cannot read
+            raise ModelError(
+                "checkpoint cannot be read", value=str(error), where=checkpoint,
+                next_step=f"discard it, the training then starts over: rm -r {self.folder}",
+            ) from error  # fmt: skip
 
     def save(self, learner: Learner, state: TrainingState) -> None:
         """Write a checkpoint; all processes together."""
@@ -193,12 +220,9 @@ class Unfinished:
         learner.save_optimizer(checkpoint)
         learner.wait()
         if learner.rank == 0:
-            for path in checkpoint.iterdir():
-                _sync(path)
-            write_json(
-                self.folder / LATEST,
-                {"identity": self._requested, "checkpoint": checkpoint.name, "progress": state.to_json()},
-            )
+            seal(checkpoint)
+            latest = {"identity": self._requested, "checkpoint": checkpoint.name, "progress": state.to_json()}
+            write_json(self.folder / LATEST, {**latest, SEALED: fingerprint(latest)})
             for old in self.folder.glob("step-*"):
                 if old != checkpoint:
                     shutil.rmtree(old, ignore_errors=True)
@@ -208,36 +232,52 @@ class Unfinished:
         weights = learner.weights()
         if learner.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._store(weights, self.folder / BEST)
+            unnamed = self.folder / "unnamed"
+            self._store(weights, unnamed)
+            best = self.folder / BEST.format(hash_file(unnamed))
+            unnamed.replace(best)
+            for old in self._best():
+                if old != best:
+                    old.unlink()
         learner.wait()
 
     def restore_best(self, learner: Learner) -> None:
-        """Go back to the best weights."""
-        learner.set_weights(self._load(self.folder / BEST))
+        """Go back to the best weights.
+
+        Raises:
+            ModelError: a disk has damaged them.
+        """
+        best = self._best()
+        if len(best) != 1 or BEST.format(hash_file(best[0])) != best[0].name:
+            raise ModelError(
+                "the best weights are not as they were written", where=self.folder,
+                next_step="check the disk, then start again: the training starts over",
+            )  # fmt: skip
+        learner.set_weights(self._load(best[0]))
 
     def discard(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _latest(self) -> dict[str, Any] | None:
-        path = self.folder / LATEST
-        if not path.is_file():
-            return None
+    def _check(self) -> str | None:
+        """What is wrong with what lies there."""
         try:
-            latest: dict[str, Any] = read_json(path)
-        except DataError as error:
-            raise self._broken(path, error) from error
-        if not {"identity", "checkpoint", "progress"} <= latest.keys() or "/" in latest["checkpoint"]:
-            raise self._broken(path, ValueError("not a checkpoint of this program"))
-        return latest
+            latest = read_json(self.folder / LATEST)
+        except (DataError, OSError) as error:
+            return str(error)
+        known = {"identity", "checkpoint", "progress", SEALED}
+        if not isinstance(latest, dict) or latest.keys() != known:
+            return f"{LATEST} is not of this version"
+        if latest.pop(SEALED) != fingerprint(latest) or "/" in latest["checkpoint"]:
+            return f"{LATEST}: {OTHER_BYTES}"
+        self._latest = latest
+        if any(BEST.format(hash_file(path)) != path.name for path in self._best()):
+            return f"the best weights: {OTHER_BYTES}"
+        wrong = flaw(self.folder / latest["checkpoint"])
+        return None if wrong is None else f"{latest['checkpoint']}: {wrong}"
 
-    def _broken(self, path: Path, error: Exception) -> ModelError:
-        return ModelError(
-            "checkpoint cannot be read",
-            value=str(error),
-            where=path,
-            next_step=f"discard it, the training then starts over: rm -r {self.folder}",
-        )
+    def _best(self) -> list[Path]:
+        return sorted(self.folder.glob(BEST.format("*")))
 
     @staticmethod
     def _load(path: Path) -> dict[str, torch.Tensor]:
@@ -265,8 +305,3 @@ def single_writer(folder: Path, rank: int) -> Iterator[None]:
         return
     with locked(folder / "lock", where=folder):
         yield
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())

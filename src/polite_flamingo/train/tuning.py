@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import fingerprint, read_json, write_json
+from polite_flamingo.io import fingerprint, flaw, read_json, seal, set_aside, write_json
 from polite_flamingo.model.bundle import FlamingoBundle
-from polite_flamingo.model.checkpoint import CONFIG, load_trainables, save_trainables
+from polite_flamingo.model.checkpoint import load_trainables, save_trainables
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.train.group import rank
 from polite_flamingo.train.loop import fine_tune
@@ -97,14 +97,18 @@ class Tuning:
         settings = self.settings.model_dump(include=reads)
         key = fingerprint(self.bundle.base_hash, settings, self.seed, self.instruction, self.kept)
         halfway = work / key
-        if (halfway / "report.json").is_file() and (halfway / CONFIG).is_file():
+        wrong = flaw(halfway)
+        if wrong is None:
             load_trainables(self.bundle, halfway)
             first = read_json(halfway / "report.json")
         else:
             first = self.stage("stage1", "tune_raw_stage1", raw=True)
             if rank() == 0:
+                if halfway.is_dir():
+                    set_aside(halfway, wrong)
                 save_trainables(self.bundle, halfway)
                 write_json(halfway / "report.json", first)
+                seal(halfway)
         second = self.stage("stage2", "tune_raw_stage2", raw=True)
         if rank() == 0:
             shutil.rmtree(work, ignore_errors=True)

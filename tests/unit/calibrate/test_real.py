@@ -46,3 +46,7 @@ def test_right_rewrites_and_copies_are_scored_and_their_models_made_once(
     assert sum(record.corrupted[0] for record in records) == copies > 20
     real_records(tmp_path, {**origins, "nli": "packaged"}, seed=3, data=data, models=models, score=score)
     assert put[2:] == ["nli from packaged"]
+
+    (models / "backbones" / "nli" / "weights").write_bytes(b"flipped")
+    real_records(tmp_path, {**origins, "nli": "packaged"}, seed=3, data=data, models=models, score=score)
+    assert put[3:] == ["nli from packaged"], "what a disk has damaged is made again"

@@ -57,6 +57,32 @@ def test_a_folder_nobody_published_is_a_clear_error(shared, tmp_path):
     assert not (tmp_path / "cache" / "models" / "x" / "flamingo").exists()
 
 
+def test_a_copy_that_a_disk_has_damaged_is_taken_again(shared, model, tmp_path):
+    name = shared.publish_folder(model)
+    fetched = shared.fetch_folder(name, tmp_path / "cache")
+    (fetched / "vision" / "weights").write_bytes(b"133")
+    assert (shared.fetch_folder(name, tmp_path / "cache") / "vision" / "weights").read_bytes() == b"123"
+    assert (fetched.with_name("flamingo.damaged") / "vision" / "weights").read_bytes() == b"133"
+
+
+def test_what_is_damaged_on_the_storage_is_refused_and_published_again(tmp_path, model):
+    shared = Shared(f"file://{tmp_path}/store")
+    name = shared.publish_folder(model)
+    (tmp_path / "store" / name / "vision" / "weights").write_bytes(b"133")
+    with pytest.raises(StorageError, match="not as it was published"):
+        shared.fetch_folder(name, tmp_path / "cache")
+    shared.publish_folder(model)
+    assert (shared.fetch_folder(name, tmp_path / "cache") / "vision" / "weights").read_bytes() == b"123"
+
+    (tmp_path / "1.png").write_bytes(b"one")
+    image = shared.publish_images(tmp_path, ["1.png"])["1.png"]
+    (tmp_path / "store" / image).write_bytes(b"onf")
+    with pytest.raises(StorageError, match="not as it was published"):
+        shared.fetch_image(image, tmp_path / "fetched.png")
+    assert not (tmp_path / "fetched.png").exists()
+    assert not (tmp_path / "store" / image).exists()
+
+
 def test_images_arrive_and_a_changed_one_arrives_changed(shared, tmp_path):
     root = tmp_path / "images"
     (root / "a").mkdir(parents=True)
