@@ -32,9 +32,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         name = f"{number:012d}.jpg"
         PILImage.new("RGB", (16, 16), (number * 10, 0, 0)).save(folder / name)
         images.append({"id": number, "file_name": name, "width": 16, "height": 16})
-    write(data, "coco/annotations/captions_train2017.json", {
-        "images": images, "annotations": [{"image_id": i, "caption": f"Picture {i}."} for i in range(20)],
-    })
+    write(
+        data,
+        "coco/annotations/captions_train2017.json",
+        {
+            "images": images,
+            "annotations": [{"image_id": i, "caption": f"Picture {i}."} for i in range(20)],
+        },
+    )
     write(data, "text/alpaca_data.json", [{"instruction": f"Ask {i}", "output": f"Answer {i}."} for i in range(10)])
     monkeypatch.setenv(DATA_ROOT_VARIABLE, str(data))
     return data
@@ -133,7 +138,9 @@ def test_an_image_linked_from_outside_the_root_is_rejected(root: Path, tmp_path:
 def test_too_many_rejects_stop_the_stage_and_name_rows_after_quarantine_is_written(root: Path) -> None:
     for number in (3, 4):
         (root / "coco" / "train2017" / f"{number:012d}.jpg").unlink()
-    with pytest.raises(DataError, match=r"2 of 30 rows were rejected[\s\S]*2 x image is missing \(.*coco/train2017/3\)"):
+    with pytest.raises(
+        DataError, match=r"2 of 30 rows were rejected[\s\S]*2 x image is missing \(.*coco/train2017/3\)"
+    ):
         run(params())
     assert [row["row"] for row in quarantine()] == ["coco/train2017/3", "coco/train2017/4"]
     assert not Path("data/mine/samples/annotation").exists()

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from polite_flamingo.cli.command import CommonOptions, positive, verb
-from polite_flamingo.cli.options import as_json, show
+from polite_flamingo.cli.options import FILE, as_json, show
 
 
 @verb("report")
 @as_json
 @click.option("--records", type=positive, metavar="N", help="instead: the first N rewrites by id, as Markdown")
+@click.option("--picture", type=FILE, metavar="PNG", help="instead: the photographs with their records, drawn there")
+@click.option(
+    "--photographs", type=positive, default=3, metavar="N", help="of the picture: the first by path (default: 3)"
+)
 @click.pass_obj
-def report(options: CommonOptions, as_json: bool, records: int | None) -> None:
-    """The headline figures on one screen."""
+def report(options: CommonOptions, as_json: bool, records: int | None, picture: Path | None, photographs: int) -> None:
+    """The headline figures on one screen; or records to look at."""
     from polite_flamingo.reports.headline import build_report, first_records, render_report
 
     params = options.load()
     if records is not None:
         print(first_records(params, records))
+    elif picture is not None:
+        from polite_flamingo.reports.before_after import draw_before_after
+
+        print(draw_before_after(params, photographs, picture))
     else:
         show(build_report(params), render_report, as_json)
 

@@ -143,7 +143,9 @@ def _resolve(params: Params, name: str) -> str:
         if folder.is_dir():
             known.update(dict.fromkeys(row["id"] for row in read_shards(folder, ["id"])))
     if not known and not (params.data / "samples").is_dir():
-        raise DataError("no records yet", where=params.data, next_step="run `polite-flamingo run`, or `make demo` in a clone")
+        raise DataError(
+            "no records yet", where=params.data, next_step="run `polite-flamingo run`, or `make demo` in a clone"
+        )
     quarantined = {str(row["row"]) for row in _quarantined(params.data)}
     if name in known or name in quarantined:
         return name

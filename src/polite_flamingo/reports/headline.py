@@ -169,7 +169,11 @@ def _seed_lines(report: Figures) -> list[str]:
     if "over_seeds" not in report:
         return [_line("other seeds", report["over_seeds_missing"]), ""]
     rows = [_line(name, "".join(f"{cell:>32}" for cell in cells)) for name, *cells in seed_lines(report["over_seeds"])]
-    return [*rows, _line("", "changes with their 95 % interval over seeds and samples; in how many seeds they fall"), ""]
+    return [
+        *rows,
+        _line("", "changes with their 95 % interval over seeds and samples; in how many seeds they fall"),
+        "",
+    ]
 
 
 def _set_lines(sets: Mapping[str, Figures]) -> list[str]:

@@ -21,7 +21,8 @@ def read_ablations(profile: str, judges: Mapping[str, Any] | None) -> tuple[dict
         judges: Judges of the evaluation; None: there is none to stand beside.
 
     Returns:
-        The summary and no word, or None and why there is none. Rewards and accuracies of other judges are other figures.
+        The summary and no word, or None and why there is none. Rewards and accuracies of other judges are not
+        comparable.
     """
     file = Path("reports") / "ablations" / profile / "summary.json"
     if not file.is_file():

@@ -178,7 +178,9 @@ def render(comparison: Comparison) -> str:
         lines.append(f"  {outputs['equal']} of {total} outputs have the bits of {comparison.against}{first}")
     within = sum(figure["holds"] for figure in comparison.figures)
     true = sum(bool(claim["here"]) for claim in comparison.claims)
-    counted = f"{within} of {len(comparison.figures)} figures within tolerance, {true} of {len(comparison.claims)} claims"
+    counted = (
+        f"{within} of {len(comparison.figures)} figures within tolerance, {true} of {len(comparison.claims)} claims"
+    )
     verdict = "reproduced" if comparison.holds else "not reproduced"
     return "\n".join([f"Compared with {comparison.against}", *lines, f"  {counted} hold: {verdict}"])
 

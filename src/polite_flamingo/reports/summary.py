@@ -77,7 +77,9 @@ def _models(evaluated: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
             groups[model][name] = _rounded(measured.get(name, {}).get("value"))
         if model != RIVAL and {model, RIVAL} <= set(order):
             row, column = order.index(model), order.index(RIVAL)
-            ends = {end: wins[grid][row][column] for end, grid in (("value", "matrix"), ("low", "low"), ("high", "high"))}
+            ends = {
+                end: wins[grid][row][column] for end, grid in (("value", "matrix"), ("low", "low"), ("high", "high"))
+            }
             groups[model] |= _interval(f"wins_over_{RIVAL}", ends)
     return groups
 

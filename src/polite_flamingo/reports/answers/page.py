@@ -18,7 +18,18 @@ from polite_flamingo.reports.filtering.examples import Gallery
 from polite_flamingo.reports.filtering.page import PageTable
 
 IMAGE_BYTES = 6_000_000
-COUNTED = ("records", "matched", "missing", "unmatched", "other_question", "reworded", "doubled", "unanswered", "empty", "broken")
+COUNTED = (
+    "records",
+    "matched",
+    "missing",
+    "unmatched",
+    "other_question",
+    "reworded",
+    "doubled",
+    "unanswered",
+    "empty",
+    "broken",
+)
 
 
 def write_page(
@@ -45,7 +56,10 @@ def write_page(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html")
     content = {
-        "files": PageTable(["model", "file", *COUNTED], [[f["model"], f["file"], *(f"{f[n]:,}" for n in COUNTED)] for f in report["files"]]),
+        "files": PageTable(
+            ["model", "file", *COUNTED],
+            [[f["model"], f["file"], *(f"{f[n]:,}" for n in COUNTED)] for f in report["files"]],
+        ),
         "notes": [f"{file['model']}: {note}" for file in report["files"] for note in file["notes"]],
         "sets": [_set(name, own) for name, own in report["sets"].items()] + _means(report),
         "differences": _differences(report["differences"]),
@@ -69,8 +83,8 @@ def write_page(
 def _summary(report: Mapping[str, Any]) -> str:
     told = report["intervals"]
     return (
-        f"{len(report['models'])} models, {len(report['sets'])} sets. Intervals: 95 %, {told['resamples']} resamples of "
-        f"{told['clusters']} (seed {told['seed']})."
+        f"{len(report['models'])} models, {len(report['sets'])} sets. Intervals: 95 %, {told['resamples']} resamples "
+        f"of {told['clusters']} (seed {told['seed']})."
     )
 
 

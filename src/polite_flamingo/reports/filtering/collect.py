@@ -17,8 +17,8 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.decisions import KEPT, STATES, read_decisions
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.scorers.base import DECIMALS
-from polite_flamingo.scorers.value_counts import ValueCounts
 from polite_flamingo.scorers.nli import LABELS
+from polite_flamingo.scorers.value_counts import ValueCounts
 
 COLUMNS = ("id", "source", "task", "scores", "cut", *ALL)
 DRAWN_PER_GROUP = 64  # records remembered per source and fate

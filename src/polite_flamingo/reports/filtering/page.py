@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import write_atomic
 from polite_flamingo.filter.sets import LABELS
+from polite_flamingo.io import write_atomic
 from polite_flamingo.reports.filtering import charts
 from polite_flamingo.reports.filtering.collect import KEPT, STATES, Collected, Scores, collect
 from polite_flamingo.reports.filtering.examples import Gallery, load_examples
@@ -60,7 +60,9 @@ def write_report(
         DataError: nothing has been filtered yet.
     """
     if not all((pf1m / state).is_dir() for state in STATES):
-        raise DataError("nothing has been filtered yet", where=pf1m, next_step="run `polite-flamingo run --until filter`")
+        raise DataError(
+            "nothing has been filtered yet", where=pf1m, next_step="run `polite-flamingo run --until filter`"
+        )
     collected = collect(pf1m, examples)
     gallery = Gallery(image_root, image_bytes)
     records = load_examples(pf1m, collected.examples, gallery)

@@ -63,7 +63,9 @@ def figure_9(paper: Mapping[str, Mapping[str, Sequence[float | None]]], run: Pro
         seeds, stages = 1, run.evaluation.get("models", {})
     parts = [_beside(run, [(TUNED[name], theirs, stages.get(name), seeds) for name, theirs in paper["stages"].items()])]
     if run.ablations is None:
-        return "\n\n".join([*parts, f"Stages of `{run.profile}` from one run; other seeds and variants {run.no_ablations}."])
+        return "\n\n".join(
+            [*parts, f"Stages of `{run.profile}` from one run; other seeds and variants {run.no_ablations}."]
+        )
     rows = []
     for name, theirs in paper["variants"].items():
         variant = variants.get(name, {"stages": {}, "seeds": ()})

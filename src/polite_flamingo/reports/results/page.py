@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polite_flamingo.marked import fill
-from polite_flamingo.reports.results import figures, tables
 from polite_flamingo.reports.over_seeds import RECIPE
+from polite_flamingo.reports.results import figures, tables
 from polite_flamingo.reports.results.cells import table
 from polite_flamingo.reports.results.runs import ProfileRun, read_paper, read_run
 

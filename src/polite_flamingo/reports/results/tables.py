@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polite_flamingo.reports.results.cells import LOWER_BOUND, NAMES, NO_SET, TUNED, measured, number, ours, table, tuned
+from polite_flamingo.reports.results.cells import (
+    LOWER_BOUND,
+    NAMES,
+    NO_SET,
+    TUNED,
+    measured,
+    number,
+    ours,
+    table,
+    tuned,
+)
 from polite_flamingo.reports.results.runs import ProfileRun
 
 SCORES = {  # kind of a set -> its figures: name, heading, factor, decimals
@@ -63,8 +73,7 @@ def table_3(paper: Mapping[str, Mapping[str, float]], runs: Sequence[ProfileRun]
         [f"{name} generation", *(number(values[figure], 2) for figure in TABLE_3)] for name, values in paper.items()
     ]
     for run in runs:
-        for name in paper:
-            rows.append([ours(run, f"{name} generation"), *_generation(run, name)])
+        rows.extend([ours(run, f"{name} generation"), *_generation(run, name)] for name in paper)
     return table(["", *(heading for heading, *_ in TABLE_3.values())], rows)
 
 

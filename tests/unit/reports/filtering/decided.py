@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image as PILImage
-from tests.unit.filter.scoring import with_columns, write_decided, decide_records
+from tests.unit.filter.scoring import decide_records, with_columns, write_decided
 
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.records import Image, Rewrite, Task

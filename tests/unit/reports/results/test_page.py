@@ -40,7 +40,9 @@ def _ablations() -> dict[str, Any]:
     return {"variants": {"base": {"label": "recipe", "seeds": [1, 2, 3, 4, 5], "stages": stages, "steps": {}}}}
 
 
-@pytest.mark.parametrize("run", [NOT_RUN, ProfileRun("tiny", _reports(), None, "why"), ProfileRun("tiny", _reports(), _ablations(), "")])
+@pytest.mark.parametrize(
+    "run", [NOT_RUN, ProfileRun("tiny", _reports(), None, "why"), ProfileRun("tiny", _reports(), _ablations(), "")]
+)
 def test_no_cell_is_empty_whatever_was_run(run: ProfileRun) -> None:
     for name, part in render([run, NOT_RUN]).items():
         rows = [line for line in part.splitlines() if line.startswith("|")]
