@@ -8,6 +8,11 @@ The four steps of curation, and the records they pass on, are here for notebooks
     rewrites = pf.rewrite_samples(samples, "openai:http://localhost:8000/v1#qwen", images="data")
     kept = pf.filter_rewrites(pf.score_rewrites(rewrites))
 
+and so are the two models, for one question or a table of them::
+
+    pf.Rewriter.load("laptop").rewrite("What is it made of?", "rubber", images=["tyre.jpg"]).text
+    pf.Assistant.load("models/tiny/stage3").ask("What is shown?", images=["scene.png"]).text
+
 They are loaded at first use, so that the import itself costs nothing.
 """
 
@@ -18,6 +23,8 @@ __version__ = "0.1.0"
 _API = ("as_dataset", "as_records", "filter_rewrites", "read_samples", "rewrite_samples", "score_rewrites")
 _HOMES = {
     **dict.fromkeys(_API, "api"),
+    "Assistant": "talk.assistant",
+    "Rewriter": "talk.rewriter",
     **dict.fromkeys(("Image", "Reject", "Rewrite", "Sample", "Task", "Turn"), "records"),
 }
 __all__ = ["__version__", *_HOMES]

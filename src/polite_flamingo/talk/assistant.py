@@ -1,0 +1,262 @@
+"""The assistant: questions about images, in one turn or several (appendix A)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from polite_flamingo.errors import DataError
+from polite_flamingo.prompts.templates import assistant_prompt
+from polite_flamingo.records import Generated, Turn
+from polite_flamingo.talk.generation import GenerationRequest, Speaker
+from polite_flamingo.talk.images import Source, own_image
+from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+    from polite_flamingo.jobs.backends.text import Message
+
+ROLES = {"user": "human", "assistant": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantAnswer:
+    """What the assistant said.
+
+    Args:
+        text: The answer.
+        finish_reason: "stop", or "length" where it was cut off.
+        prompt_tokens: Tokens of all it was shown.
+        completion_tokens: Tokens of the answer.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """Turns with their images, in the forms that the kinds of models take (`jobs.backends.text.TextQuestion`).
+
+    Args:
+        turns: human, assistant, …, human; images are numbers of `pictures`.
+        pictures: All images, in order.
+        end: The token that closed every answer in training, of a Flamingo.
+        system: Said before the first turn to a chat model; a Flamingo knows but its own.
+    """
+
+    turns: tuple[Turn, ...]
+    pictures: tuple[PILImage, ...] = ()
+    end: str = ""
+    system: str = ""
+    key: str = ""
+    attempt: int = 0
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """A name per image."""
+        return tuple(map(str, range(len(self.pictures))))
+
+    @property
+    def size(self) -> int:
+        """Characters of the turns."""
+        return sum(len(turn.text) for turn in self.turns)
+
+    def content(self) -> Any:
+        """The turns."""
+        return [[turn.role, turn.text, turn.images] for turn in self.turns]
+
+    def messages(self) -> Sequence[Message]:
+        """Chat messages; the images of a turn stand before its text."""
+        names = {ours: theirs for theirs, ours in ROLES.items()}
+        spoken: list[Message] = [
+            {
+                "role": names[turn.role],
+                "content": [*({"type": "image"} for _ in turn.images), {"type": "text", "text": turn.text}],
+            }
+            for turn in self.turns
+        ]
+        return (
+            [{"role": "system", "content": [{"type": "text", "text": self.system}]}, *spoken] if self.system else spoken
+        )
+
+    def prompt(self, plain: Callable[[str], str]) -> str:
+        """The prompt that the assistant was trained on."""
+        turns = [Turn(turn.role, plain(turn.text), turn.images) for turn in self.turns]
+        return assistant_prompt(turns, end=self.end)
+
+
+class Assistant:
+    """A model that answers questions about images.
+
+    Args:
+        speaker: The loaded model.
+        place: Where it came from.
+    """
+
+    def __init__(self, speaker: Speaker, place: ModelPlace) -> None:
+        self.speaker, self.place = speaker, place
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path = "stage3",
+        *,
+        base: str | Path | None = None,
+        profile: str | None = None,
+        params: Path = PARAMS,
+        device: str = "auto",
+        dtype: str | None = None,
+    ) -> Self:
+        """Load an assistant.
+
+        Args:
+            name: ``stage1`` … ``stage3`` or ``raw`` of a profile, a folder, ``hf:<folder or id@revision>``, or
+                ``models:/polite-flamingo-assistant@champion``.
+            base: Folder of the Flamingo that a folder's weights were trained from; None: found beside it.
+            profile: Of the trained ones; None: that of params.yaml, else tiny.
+            params: The project's params file; it need not be there.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+            dtype: ``float32``, ``bfloat16`` or ``float16``; None: the profile's, else float32.
+
+        Raises:
+            ConfigError: there is no such model, or it is a rewriter.
+            ModelError: its weights cannot be used.
+        """
+        place = find_model(name, "assistant", base=base, profile=profile, params=params)
+        return cls(Speaker(load_model(place, device=device, dtype=dtype)), place)
+
+    def ask(self, question: str, images: Sequence[Source] = (), **decoding: Any) -> AssistantAnswer:
+        """Answer a question.
+
+        Args:
+            question: The question.
+            images: Files (their paths), bytes, Pillow images or data URLs.
+            decoding: Fields of `talk.decoding.Decoding`, e.g. ``temperature=0.7``.
+
+        Raises:
+            ImageError: an image cannot be used.
+            DataError: the question is empty, or fills the context.
+        """
+        return self.chat([{"role": "user", "content": question, "images": images}], **decoding)
+
+    def chat(self, turns: Sequence[Mapping[str, Any]], **decoding: Any) -> AssistantAnswer:
+        """Answer the last turn of a dialogue.
+
+        Args:
+            turns: ``{"role": "user" | "assistant", "content": "…", "images": […]}``; the last one is the user's.
+            decoding: As of `ask`.
+
+        Raises:
+            ImageError: an image cannot be used.
+            DataError: the turns are none of a dialogue, or fill the context.
+        """
+        request = self.request(turns, **decoding)
+        prompt_tokens = self.speaker.count(request)
+        (said,) = self.speaker.answer([request])
+        return AssistantAnswer(said.text, said.finish_reason, prompt_tokens, said.tokens)
+
+    def stream(self, turns: Sequence[Mapping[str, Any]], **decoding: Any) -> Generator[str, None, AssistantAnswer]:
+        """Pieces of the answer to the last turn as they come; `chat` describes the turns.
+
+        The generator's return value (of ``yield from``) is the whole as an `AssistantAnswer`.
+        """
+        request = self.request(turns, **decoding)
+        prompt_tokens = self.speaker.count(request)
+        said = Generated("", "stop", 0)
+        for piece in self.speaker.stream(request):
+            if isinstance(piece, Generated):
+                said = piece
+            else:
+                yield piece
+        return AssistantAnswer(said.text, said.finish_reason, prompt_tokens, said.tokens)
+
+    def ask_all(self, questions: Sequence[tuple[str, Sequence[Source]]], **decoding: Any) -> list[AssistantAnswer]:
+        """Answer many questions together, each with its images."""
+        requests = [
+            self.request([{"role": "user", "content": question, "images": images}], **decoding)
+            for question, images in questions
+        ]
+        counts = [self.speaker.count(request) for request in requests]
+        said = self.speaker.answer(requests)
+        return [
+            AssistantAnswer(s.text, s.finish_reason, count, s.tokens) for s, count in zip(said, counts, strict=True)
+        ]
+
+    def request(self, turns: Sequence[Mapping[str, Any]], *, key: str = "", **decoding: Any) -> GenerationRequest:
+        """What the model is to continue for a dialogue; `chat` describes it.
+
+        Args:
+            turns: The dialogue; a first turn with the role ``system`` goes to chat models alone.
+            key: Names the request; decides, with the seed, its random numbers.
+            decoding: Fields of `Decoding` that replace the model's own.
+        """
+        end = self.speaker.model.tokenizer.eos_token if self.speaker.is_flamingo else ""
+        dialogue = dialogue_of(turns, end=end)
+        chosen = self.place.decoding.but(decoding)
+        return GenerationRequest(self.speaker.prompt(dialogue), dialogue.pictures, chosen, key)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.speaker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def dialogue_of(turns: Sequence[Mapping[str, Any]], *, end: str = "") -> Dialogue:
+    """Turns as people write them, checked; their images are decoded.
+
+    Args:
+        turns: See `Assistant.chat`.
+        end: The tokenizer's end-of-sequence token.
+
+    Raises:
+        DataError: a role, a text or the order of the turns is wrong.
+        ImageError: an image cannot be used.
+    """
+    system = ""
+    spoken = list(turns)
+    if spoken and spoken[0].get("role") == "system":
+        system = _text(spoken.pop(0), 0)
+    pictures: list[PILImage] = []
+    checked: list[Turn] = []
+    for number, turn in enumerate(spoken):
+        expected = ("user", "assistant")[number % 2]
+        if turn.get("role") != expected:
+            raise DataError(
+                "turns must alternate user, assistant, and begin and end with the user",
+                value=turn.get("role"),
+                where=f"turn {number + 1}",
+                next_step=f"make it {expected}",
+            )
+        images = list(turn.get("images") or ())
+        if images and expected == "assistant":
+            raise DataError("the assistant shows no images", value=len(images), where=f"turn {number + 1}")
+        first = len(pictures)
+        pictures += [own_image(image) for image in images]
+        checked.append(Turn(ROLES[expected], _text(turn, number + 1), tuple(range(first, len(pictures)))))
+    if not checked or checked[-1].role != "human":
+        raise DataError(
+            "a dialogue ends with what the user asks", value=len(checked), next_step="add a turn of the user"
+        )
+    return Dialogue(tuple(checked), tuple(pictures), end=end, system=system)
+
+
+def _text(turn: Mapping[str, Any], number: int) -> str:
+    text = turn.get("content")
+    if not isinstance(text, str) or not text.strip():
+        raise DataError("a turn has no text", value=text, where=f"turn {number}", next_step="write something")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError("text holds half a character (a lone surrogate)", where=f"turn {number}") from None
+    return text

@@ -1,0 +1,324 @@
+"""The rewriter: a question, its images and a terse answer in, a polite answer out (sections 3.3 and 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from polite_flamingo.errors import DataError, ImageError, ModelError, did_you_mean
+from polite_flamingo.io import chunked
+from polite_flamingo.jobs.questions import Failure
+from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
+from polite_flamingo.records import Generated, Image, Sample, Task, Turn
+from polite_flamingo.rewrite.question import RewriteQuestion, question_of
+from polite_flamingo.rewrite.repair import RepairingBackend, RepairPolicy
+from polite_flamingo.talk.decoding import Decoding
+from polite_flamingo.talk.generation import GenerationRequest, Speaker
+from polite_flamingo.talk.images import Source, own_image
+from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+GENERAL = "general"  # no task in particular: that of the answer's length
+COLUMNS = ("question", "answer", "images", "task")  # of a batch of `map`
+
+
+@dataclass(frozen=True, slots=True)
+class PoliteAnswer:
+    """A rewritten answer.
+
+    Args:
+        text: The polite answer, or the raw one where repair gave up (`kept_raw`).
+        raw: The raw answer.
+        finish_reason: "stop", or "length" where it was cut off, of the last try.
+        tokens: Tokens generated, all tries together.
+        attempts: Tries beyond the first.
+        fault: What was wrong with the first try, where it was tried again: unfinished, empty, unchanged, leaked boxes
+            or repetitive.
+        kept_raw: True where no try was without a fault.
+        error: Why there is no answer, of an item of `Rewriter.rewrite_all`; else empty.
+    """
+
+    text: str
+    raw: str
+    finish_reason: str
+    tokens: int = 0
+    attempts: int = 0
+    fault: str = ""
+    kept_raw: bool = False
+    error: str = ""
+
+
+class Rewriter:
+    """A model that rewrites terse answers.
+
+    Args:
+        speaker: The loaded model.
+        place: Where it came from.
+        style: How a chat model is asked: polite, concise, stepwise, or a template file; a Flamingo knows none.
+        repair: When an answer is generated again.
+    """
+
+    def __init__(
+        self, speaker: Speaker, place: ModelPlace, style: str = DEFAULT, repair: RepairPolicy | None = None
+    ) -> None:
+        self.speaker, self.place = speaker, place
+        self.repair = RepairPolicy() if repair is None else repair
+        self._prompts = None if speaker.is_flamingo else load_prompts(style)
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path = "rewriter",
+        *,
+        base: str | Path | None = None,
+        profile: str | None = None,
+        params: Path = PARAMS,
+        device: str = "auto",
+        dtype: str | None = None,
+        style: str = DEFAULT,
+        repair: RepairPolicy | None = None,
+    ) -> Self:
+        """Load a rewriter.
+
+        Args:
+            name: ``rewriter`` (of a profile), ``laptop`` (comes with the package), a folder,
+                ``hf:<folder or id@revision>``, or ``models:/polite-flamingo-rewriter@champion``.
+            base: Folder of the Flamingo that a folder's weights were trained from; None: found beside it.
+            profile: Of the trained one; None: that of params.yaml, else tiny.
+            params: The project's params file; it need not be there.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+            dtype: ``float32``, ``bfloat16`` or ``float16``; None: the profile's, else float32.
+            style: See the class.
+            repair: See the class; None: two more tries.
+
+        Raises:
+            ConfigError: there is no such model or style, or it is an assistant.
+            ModelError: its weights cannot be used.
+        """
+        place = find_model(name, "rewriter", base=base, profile=profile, params=params)
+        return cls(Speaker(load_model(place, device=device, dtype=dtype)), place, style, repair)
+
+    def rewrite(
+        self,
+        question: str,
+        answer: str,
+        images: Sequence[Source] = (),
+        task: str = GENERAL,
+        *,
+        key: str = "",
+        **decoding: Any,
+    ) -> PoliteAnswer:
+        """Rewrite one answer.
+
+        Args:
+            question: What the answer responds to.
+            answer: The terse answer; it is taken for true.
+            images: Files (their paths), bytes, Pillow images or data URLs.
+            task: caption, change, vqa, dialogue, detail, reasoning or text; tells a chat model what kind of answer it
+                is, and the filters which of them apply. ``general``: vqa with images, else text.
+            key: Names the request; decides, with the seed, its random numbers.
+            decoding: Fields of `talk.decoding.Decoding`, e.g. ``max_tokens=64``.
+
+        Raises:
+            ImageError: an image cannot be used.
+            DataError: a text is empty or fills the context, or there is no such task.
+        """
+        item = {"question": question, "answer": answer, "images": images, "task": task, "key": key}
+        (said,) = self._together([_checked(item)], self.place.decoding.but(decoding))
+        return said
+
+    def rewrite_all(
+        self, items: Iterable[Mapping[str, Any]], *, rejects: bool = False, **decoding: Any
+    ) -> Iterator[PoliteAnswer]:
+        """Rewrite many answers, a batch at a time, as an iterator asks for them; the order is kept.
+
+        Args:
+            items: ``{"question": "…", "answer": "…", "images": […], "task": "…"}``; the last two may be left out.
+            rejects: True: an item that cannot be used gives a `PoliteAnswer` with its `error`; False: it is raised.
+            decoding: As of `rewrite`.
+        """
+        chosen = self.place.decoding.but(decoding)
+        for chunk in chunked(items, self.speaker.batch_size):
+            checked: list[_Item | DataError] = [self._usable(item, rejects) for item in chunk]
+            said = iter(self._together([item for item in checked if isinstance(item, _Item)], chosen))
+            for item, given in zip(checked, chunk, strict=True):
+                yield next(said) if isinstance(item, _Item) else _lost(given, item)
+
+    def map(self, batch: Any, **decoding: Any) -> Any:
+        """Rewrite a table; for a `pandas.DataFrame`, or for ``Dataset.map(rewriter.map, batched=True)``.
+
+        Args:
+            batch: Columns ``question`` and ``answer``, and where there are ``images`` (a list of images, or one) and
+                ``task``: a DataFrame, or a mapping of columns to lists as `datasets` gives it.
+            decoding: As of `rewrite`.
+
+        Returns:
+            What was given, with the columns ``polite``, ``finish_reason``, ``fault`` and ``error`` besides: a new
+            DataFrame, or a mapping of the new columns.
+        """
+        given = {name: list(batch[name]) for name in COLUMNS if name in batch}
+        missing = [name for name in COLUMNS[:2] if name not in given]
+        if missing:
+            raise DataError(
+                "the table lacks a column",
+                value=missing[0],
+                where=list(batch.keys()),
+                next_step="rename yours to question and answer",
+            )
+        items = (dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True))
+        said = list(self.rewrite_all(map(_with_images, items), rejects=True, **decoding))
+        columns = {
+            "polite": [answer.text for answer in said],
+            "finish_reason": [answer.finish_reason for answer in said],
+            "fault": [answer.fault for answer in said],
+            "error": [answer.error for answer in said],
+        }
+        return batch.assign(**columns) if hasattr(batch, "assign") else columns
+
+    def stream(
+        self, question: str, answer: str, images: Sequence[Source] = (), task: str = GENERAL, **decoding: Any
+    ) -> Iterator[str]:
+        """Pieces of the first try as they come, without repair; the arguments are those of `rewrite`."""
+        item = _checked({"question": question, "answer": answer, "images": images, "task": task})
+        backend = _Backend(self.speaker, self.place.decoding.but(decoding), {})
+        for piece in self.speaker.stream(backend.request(self._question(item, 0, backend.images))):
+            if isinstance(piece, str):
+                yield piece
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.speaker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _together(self, items: Sequence[_Item], decoding: Decoding) -> list[PoliteAnswer]:
+        backend = _Backend(self.speaker, decoding, {})
+        questions = [self._question(item, number, backend.images) for number, item in enumerate(items)]
+        answers = RepairingBackend(backend, self.repair).answer(questions)
+        said = []
+        for item, answer in zip(items, answers, strict=True):
+            if isinstance(answer, Failure):
+                raise ModelError("the model gives no answer", value=answer.reason)
+            said.append(
+                PoliteAnswer(
+                    text=answer.text,
+                    raw=item.sample.response,
+                    finish_reason=answer.finish_reason,
+                    tokens=answer.tokens,
+                    attempts=answer.attempts,
+                    fault=answer.fault,
+                    kept_raw=answer.raw,
+                )
+            )
+        return said
+
+    def _question(self, item: _Item, number: int, images: dict[str, PILImage]) -> RewriteQuestion:
+        names = tuple(f"{number}/{name}" for name in _names(item.pictures))
+        images.update(zip(names, item.pictures, strict=True))
+        return replace(question_of(item.sample, self._prompts), images=names, key=item.sample.id)
+
+    def _usable(self, item: Mapping[str, Any], rejects: bool) -> _Item | DataError:
+        try:
+            checked = _checked(item)
+            backend = _Backend(self.speaker, self.place.decoding, {})
+            self.speaker.count(backend.request(self._question(checked, 0, backend.images)))
+        except DataError as error:
+            if not rejects:
+                raise
+            return error
+        return checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A checked item: its record, whose images are names, and the images."""
+
+    sample: Sample
+    pictures: tuple[PILImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """The speaker as a backend of rewriting (`jobs.questions.Backend`); a repair samples, as in the pipeline."""
+
+    speaker: Speaker
+    decoding: Decoding
+    images: dict[str, PILImage]
+    identity: str = "talk"
+
+    @property
+    def batch_size(self) -> int:
+        return self.speaker.batch_size
+
+    def request(self, question: RewriteQuestion) -> GenerationRequest:
+        """What the model is to continue."""
+        again = question.attempt > 0
+        key = f"{question.key}!{question.attempt}" if again else question.key
+        decoding = self.decoding.sampled if again else self.decoding
+        pictures = tuple(self.images[name] for name in question.images)
+        return GenerationRequest(self.speaker.prompt(question), pictures, decoding, key)
+
+    def answer(self, questions: Sequence[RewriteQuestion]) -> list[Generated | Failure]:
+        """Continue every prompt."""
+        return list(self.speaker.answer([self.request(question) for question in questions]))
+
+    def close(self) -> None:
+        """Nothing: the speaker is not this one's."""
+
+
+def _checked(item: Mapping[str, Any]) -> _Item:
+    texts = {}
+    for name in ("question", "answer"):
+        text = item.get(name)
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"the {name} is empty", value=text, next_step="give a text")
+        texts[name] = text
+    pictures = tuple(own_image(image) for image in item.get("images") or ())
+    turns = (Turn("human", texts["question"], tuple(range(len(pictures)))), Turn("assistant", texts["answer"]))
+    names = tuple(map(Image, _names(pictures)))
+    task = _task(str(item.get("task") or GENERAL), bool(pictures))
+    return _Item(Sample(str(item.get("key") or "") or "one", "talk", "one", "unknown", task, turns, names), pictures)
+
+
+def _names(pictures: Sequence[PILImage]) -> list[str]:
+    return [f"{number}.png" for number in range(len(pictures))]
+
+
+def _task(name: str, seen: bool) -> Task:
+    if name == GENERAL:
+        return Task.VQA if seen else Task.TEXT
+    try:
+        return Task(name)
+    except ValueError:
+        raise DataError("no such task", value=name, next_step=did_you_mean(name, [*Task, GENERAL])) from None
+
+
+def _with_images(item: dict[str, Any]) -> dict[str, Any]:
+    """An item whose images are a list: tables hold one alone, none, or what `datasets` makes of an image."""
+    given: Any = item.get("images")
+    several = list(given) if hasattr(given, "__iter__") and not isinstance(given, str | bytes | dict) else [given]
+    images = [_embedded(image) for image in several if image is not None and image == image]  # NaN: none
+    return {**item, "images": images}
+
+
+def _embedded(image: Any) -> Any:
+    if not isinstance(image, dict):
+        return image
+    found = image.get("bytes") or image.get("path")
+    if found is None:
+        raise ImageError("an image of the table has neither bytes nor a path", value=sorted(image))
+    return found
+
+
+def _lost(given: Mapping[str, Any], error: DataError) -> PoliteAnswer:
+    raw = given.get("answer")
+    raw = raw if isinstance(raw, str) else ""
+    return PoliteAnswer(raw, raw, "error", kept_raw=True, error=error.what)
