@@ -65,8 +65,8 @@ def test_what_all_prompts_begin_with_is_read_once(bundle, image_root, monkeypatc
     prompts = some_prompts(6, beginning)
     alone = [generate(bundle, [p], GREEDY, image_root=image_root, batch_size=1)[0] for p in prompts]
     read = []
-    forward = slots._Slots._forward
-    monkeypatch.setattr(slots._Slots, "_forward", lambda s, ids, *rest: (read.append(ids), forward(s, ids, *rest))[1])
+    forward = slots.Slots._forward
+    monkeypatch.setattr(slots.Slots, "_forward", lambda s, ids, *rest: (read.append(ids), forward(s, ids, *rest))[1])
     assert generate(bundle, prompts, GREEDY, image_root=image_root, batch_size=3) == alone
     shared = encode(bundle.tokenizer, beginning)[:12]
     assert read[0][0].tolist()[: len(shared)] == shared
@@ -75,8 +75,8 @@ def test_what_all_prompts_begin_with_is_read_once(bundle, image_root, monkeypatc
 
 def test_ended_rows_make_room_for_the_next(ending, image_root, monkeypatch):
     busy = []
-    step = slots._Slots.step
-    monkeypatch.setattr(slots._Slots, "step", lambda self: (busy.append(len(self.rows)), step(self))[1])
+    step = slots.Slots.step
+    monkeypatch.setattr(slots.Slots, "step", lambda self: (busy.append(len(self.rows)), step(self))[1])
     results = generate(ending, some_prompts(40), GREEDY, image_root=image_root, batch_size=8)
     assert max(busy) == 8
     assert len(busy) < -(-40 // 8) * max(g.tokens for g in results)  # fewer steps than fixed batches take
@@ -87,9 +87,9 @@ def test_a_token_budget_bounds_the_rows_in_flight(bundle, image_root, monkeypatc
     longest = max(len(encode(bundle.tokenizer, p.text)) for p in prompts)
     budget = 3 * (longest + GREEDY.max_new_tokens)
     spent = []
-    step = slots._Slots.step
+    step = slots.Slots.step
     monkeypatch.setattr(
-        slots._Slots,
+        slots.Slots,
         "step",
         lambda self: (spent.append(sum(len(r.ids) + r.limit for r in self.rows)), step(self))[1],
     )
@@ -105,7 +105,7 @@ def test_out_of_memory_halves_the_rows_and_loses_nothing(ending, image_root, mon
     prompts = some_prompts(12)
     expected = generate(ending, prompts, settings, image_root=image_root, batch_size=12)
     for method in ("_read_prompts", "_choose"):
-        working = getattr(slots._Slots, method)
+        working = getattr(slots.Slots, method)
 
         def scarce(self, *args, working=working):
             if len(self.in_flight) > 2:
@@ -114,7 +114,7 @@ def test_out_of_memory_halves_the_rows_and_loses_nothing(ending, image_root, mon
 
         caplog.clear()
         with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-            patch.setattr(slots._Slots, method, scarce)
+            patch.setattr(slots.Slots, method, scarce)
             results = generate(ending, prompts, settings, image_root=image_root, batch_size=12)
         assert results == expected, f"no memory in {method}"
         assert "going on with 6" in caplog.text, f"no memory in {method}"
@@ -124,7 +124,7 @@ def test_memory_for_not_even_one_row_is_an_error(bundle, image_root, monkeypatch
     def scarce(self, *args):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 5 bytes.")
 
-    monkeypatch.setattr(slots._Slots, "_read_prompts", scarce)
+    monkeypatch.setattr(slots.Slots, "_read_prompts", scarce)
     with pytest.raises(ModelError, match="does not hold one prompt"):
         generate(bundle, some_prompts(3), GREEDY, image_root=image_root, batch_size=3)
 
@@ -133,7 +133,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(bundle, image_root, mon
     def broken(self, *args):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(slots._Slots, "_read_prompts", broken)
+    monkeypatch.setattr(slots.Slots, "_read_prompts", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         generate(bundle, some_prompts(3), GREEDY, image_root=image_root, batch_size=3)
 

@@ -152,11 +152,18 @@ class FlamingoBundle:
         """True where the patch tokens of an image are kept and its pixels are not needed."""
         return f"{image_root}/{path}" in self._tokens
 
-    def image_latents(self, paths: Sequence[str], image_root: Path) -> torch.Tensor:
+    def image_latents(
+        self, paths: Sequence[str], image_root: Path | None, *, pixels: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """What the perceiver makes (N, n, d) of images, without gradients; one zero image where there are none.
 
         Each image is encoded once, however many prompts show it, and kept (least recently used first out, up to
         `cache_bytes`) until a weight of the tower or the perceiver changes.
+
+        Args:
+            paths: Paths, or names that `pixels` has.
+            image_root: Folder of the paths; None: all are in `pixels`.
+            pixels: Preprocessed images (3, H, W) by name; equal names stand for equal images.
         """
         if not paths:
             sizes = self.config.perceiver.num_latents, self.tower.size[1]
@@ -170,7 +177,7 @@ class FlamingoBundle:
         for start in range(0, len(missing), 64):
             chunk = missing[start : start + 64]
             with torch.no_grad():
-                latents = self.model.latents(self.encode_images(chunk, image_root, keep=False))
+                latents = self.model.latents(self.encode_images(chunk, image_root, keep=False, pixels=pixels))
             for path, row in zip(chunk, latents, strict=True):
                 rows[path] = row
                 _keep(self._latents, f"{image_root}/{path}", row)

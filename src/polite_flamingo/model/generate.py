@@ -18,6 +18,7 @@ import torch
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.beams import beam_search
 from polite_flamingo.model.bundle import FlamingoBundle
+from polite_flamingo.model.causal import context_length
 from polite_flamingo.model.rows import DecodingRow
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.slots import decode
@@ -88,9 +89,7 @@ def generate(
     if settings.num_beams > 1:
         ended = beam_search(bundle, rows, settings, media=media, batch_size=batch_size, token_budget=token_budget)
     else:
-        ended = decode(
-            bundle, rows, settings, media=media, slots=batch_size, token_budget=token_budget, compiled=compiled
-        )
+        ended = decode(bundle, rows, media=media, slots=batch_size, token_budget=token_budget, compiled=compiled)
     with (
         few_threads(bundle),
         tqdm(total=len(rows), desc=progress, unit="text", mininterval=1.0, disable=progress is None) as bar,
@@ -107,8 +106,7 @@ def _prepare(
     """Rows to be generated, the longest first, and a result per prompt: None until its row has ended."""
     results: list[Generated | None] = [None] * len(prompts)
     rows = []
-    config = bundle.model.lang_encoder.config  # MPT calls it max_seq_len
-    room = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None) or 1 << 30
+    room = context_length(bundle.model.lang_encoder)
     encoded = encode_all(bundle.tokenizer, [prompt.text for prompt in prompts])
     for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
         _check_images(bundle, prompt, ids)
@@ -116,7 +114,7 @@ def _prepare(
             results[index] = Generated("", "length", 0)
             continue
         limit = min(settings.max_new_tokens, room - len(ids))
-        rows.append(DecodingRow(index, ids, prompt.images, prompt.name, limit))
+        rows.append(DecodingRow(index, ids, prompt.images, prompt.name, limit, settings))
     full = len(prompts) - len(rows)
     if full:
         LOG.warning("%d of %d prompts fill the model's context of %d tokens: empty results", full, len(prompts), room)
@@ -162,8 +160,13 @@ def _check_images(bundle: FlamingoBundle, prompt: Prompt, ids: Sequence[int]) ->
         )
 
 
+def text_of_tokens(bundle: FlamingoBundle, tokens: Sequence[int]) -> str:
+    """The text of generated tokens, the end of sequence excluded."""
+    text = bundle.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(text).strip()
+
+
 def _finish(bundle: FlamingoBundle, ids: Sequence[int]) -> Generated:
     stopped = bool(ids) and ids[-1] == bundle.tokenizer.eos_token_id
     kept = list(ids[:-1] if stopped else ids)
-    text = bundle.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Generated(text.strip(), "stop" if stopped else "length", len(kept))
+    return Generated(text_of_tokens(bundle, kept), "stop" if stopped else "length", len(kept))

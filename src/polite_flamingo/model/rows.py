@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from polite_flamingo.model.sampling import Ngrams, row_generator
+from polite_flamingo.model.sampling import Ngrams, row_generator, sampling_warpers
 from polite_flamingo.model.settings import GenerationSettings
 
 
@@ -21,6 +22,7 @@ class DecodingRow:
         images: Keys of its images, in order.
         name: Decides its random numbers.
         limit: Most tokens it may get.
+        settings: Its decoding.
     """
 
     index: int
@@ -28,12 +30,19 @@ class DecodingRow:
     images: tuple[str, ...]
     name: str
     limit: int
+    settings: GenerationSettings
     output: list[int] = field(default_factory=list)
     generator: torch.Generator | None = None
     ngrams: Ngrams | None = None
 
-    def begin(self, settings: GenerationSettings) -> None:
+    @property
+    def warpers(self) -> tuple[Any, ...]:
+        """What changes its scores before it draws; the same object for rows that draw alike."""
+        return sampling_warpers(self.settings)
+
+    def begin(self) -> None:
         """Forget what was generated."""
+        settings = self.settings
         self.output = []
         self.generator = row_generator(settings.seed, self.name) if settings.do_sample else None
         size = settings.no_repeat_ngram_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,21 +26,25 @@ def row_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
 
-def sampling_warpers(settings: GenerationSettings) -> list[Any]:
+def sampling_warpers(settings: GenerationSettings) -> tuple[Any, ...]:
     """Temperature, top-k and top-p in Hugging Face's order; none when not sampling."""
+    if not settings.do_sample:
+        return ()
+    return _warpers(settings.temperature, settings.top_k, settings.top_p, 2 if settings.num_beams > 1 else 1)
+
+
+@lru_cache(maxsize=256)
+def _warpers(temperature: float, top_k: int, top_p: float, keep: int) -> tuple[Any, ...]:
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    if not settings.do_sample:
-        return []
     chain: list[Any] = []
-    keep = 2 if settings.num_beams > 1 else 1
-    if settings.temperature != 1.0:
-        chain.append(TemperatureLogitsWarper(settings.temperature))
-    if settings.top_k:
-        chain.append(TopKLogitsWarper(settings.top_k, min_tokens_to_keep=keep))
-    if settings.top_p < 1.0:
-        chain.append(TopPLogitsWarper(settings.top_p, min_tokens_to_keep=keep))
-    return chain
+    if temperature != 1.0:
+        chain.append(TemperatureLogitsWarper(temperature))
+    if top_k:
+        chain.append(TopKLogitsWarper(top_k, min_tokens_to_keep=keep))
+    if top_p < 1.0:
+        chain.append(TopPLogitsWarper(top_p, min_tokens_to_keep=keep))
+    return tuple(chain)
 
 
 class Ngrams:

@@ -1,15 +1,15 @@
 """Continuous batching: a fixed number of slots, prompts enter as others end (greedy decoding and sampling).
 
 Every row stands at the beginning of its slot and has its own length, so a row that ends makes room at once and no row
-is padded to the length of another. What all prompts begin with (the system message) is computed once and shared, of an
-image's keys and values only those of the row's last image are kept (text attends to nothing else), and when memory runs
-out the rows in flight start again in half as many slots.
+is padded to the length of another. Each row has its own decoding. What prompts begin with (the system message) is
+computed once and shared, of an image's keys and values only those of the row's last image are kept (`model.shown`), and
+when memory runs out the rows in flight start again in half as many slots.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ import torch
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.cache import SlotCache
+from polite_flamingo.model.causal import CausalModel
 from polite_flamingo.model.rows import DecodingRow, image_slots, out_of_memory
-from polite_flamingo.model.sampling import gumbel, sampling_warpers
-from polite_flamingo.model.settings import GenerationSettings
+from polite_flamingo.model.sampling import gumbel
+from polite_flamingo.model.shown import ShownImages
 
 LOG = logging.getLogger(__name__)
 SHORTEST_PREFIX = 8  # tokens; sharing less saves nothing
@@ -30,7 +31,6 @@ COLUMNS = 64  # by which slots grow
 def decode(
     bundle: FlamingoBundle,
     rows: Sequence[DecodingRow],
-    settings: GenerationSettings,
     *,
     media: Callable[[Sequence[str]], torch.Tensor],
     slots: int,
@@ -41,8 +41,7 @@ def decode(
 
     Args:
         bundle: The model.
-        rows: Prompts, the longest first.
-        settings: Decoding, without beams.
+        rows: Prompts, the longest first; their decoding has no beams.
         media: Latents (N, n, d) of N images.
         slots: Most rows at a time.
         token_budget: Most tokens in all slots together, prompts and continuations; None: no bound.
@@ -54,11 +53,12 @@ def decode(
     waiting = list(reversed(rows))
     # Where text attends to the image after it, what stands before the first image depends on it.
     prefix = _common_prefix([r.ids for r in rows], bundle.media_token_id) if bundle.config.attend_previous else []
-    local = _local_window(bundle.model.lang_encoder.config)
+    model = CausalModel.of(bundle)
+    local = model.local_window
     if local is not None and any(len(row.ids) + row.limit > local for row in rows):
         slots = 1  # this family's local attention counts columns, so rows of different length cannot share a step
     while waiting:
-        batch = _Slots(bundle, settings, slots, prefix, media, compiled)
+        batch = Slots(model, slots, prefix, media, compiled=compiled)
         try:
             while waiting or batch.rows:
                 if batch.wants(len(waiting)):
@@ -71,11 +71,7 @@ def decode(
             lost = batch.in_flight
             slots = max(len(lost), 1) // 2
             if slots == 0:
-                raise ModelError(
-                    "the memory does not hold one prompt and its continuation",
-                    value=f"{len(lost[0].ids) if lost else 0} tokens, up to {settings.max_new_tokens} more",
-                    next_step="choose a smaller number type (runtime.dtype: bfloat16) or lower max_new_tokens",
-                ) from error
+                raise too_large(lost[0] if lost else None) from error
             LOG.warning("out of memory with %d rows at a time: going on with %d", len(lost), slots)
             waiting.extend(reversed(lost))
         finally:
@@ -84,7 +80,7 @@ def decode(
             torch.cuda.empty_cache()
 
 
-def _take(waiting: list[DecodingRow], batch: _Slots, budget: int | None) -> list[DecodingRow]:
+def _take(waiting: list[DecodingRow], batch: Slots, budget: int | None) -> list[DecodingRow]:
     """The next rows for the free slots, as many as one prefill and the token budget hold; at least one if idle."""
     entering: list[DecodingRow] = []
     spent = sum(len(row.ids) + row.limit for row in batch.rows)
@@ -112,47 +108,61 @@ def _common_prefix(prompts: Sequence[list[int]], media_token: int) -> list[int]:
     return first[:length] if length >= SHORTEST_PREFIX else []
 
 
-def _local_window(config: Any) -> int | None:
-    return int(config.window_size) if config.model_type == "gpt_neo" else None
+def too_large(row: DecodingRow | None) -> ModelError:
+    """The error of a row that does not fit into memory even alone."""
+    size = (0, 0) if row is None else (len(row.ids), row.limit)
+    return ModelError(
+        "the memory does not hold one prompt and its continuation",
+        value=f"{size[0]} tokens, up to {size[1]} more",
+        next_step="choose a smaller number type (runtime.dtype: bfloat16) or lower max_new_tokens",
+    )
 
 
-class _Slots:
-    """The rows in flight, the first `len(rows)` slots, with their keys and values."""
+class Slots:
+    """The rows in flight, the first `len(rows)` slots, with their keys and values.
+
+    Args:
+        model: The model.
+        slots: Most rows.
+        prefix: Tokens that are computed once for all prompts that begin with them; the others do without.
+        media: Latents (N, n, d) of N images.
+        compiled: Decode with `torch.compile`.
+    """
 
     def __init__(
         self,
-        bundle: FlamingoBundle,
-        settings: GenerationSettings,
+        model: CausalModel,
         slots: int,
-        prefix: list[int],
-        media: Callable[[Sequence[str]], torch.Tensor],
-        compiled: bool,
+        prefix: Sequence[int] = (),
+        media: Callable[[Sequence[str]], torch.Tensor] | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self.rows: list[DecodingRow] = []
         self.in_flight: list[DecodingRow] = []
-        self._bundle, self._settings, self._media = bundle, settings, media
-        self._lm = bundle.model.lang_encoder
+        self._model, self._lm, self._media = model, model.lm, media
         self._slots = slots
-        self._prefix = prefix
+        self._prefix = list(prefix)
         self._cache = SlotCache(slots, COLUMNS)
-        device = bundle.device
+        self._images = None if model.bundle is None else ShownImages(model.bundle, slots)
+        device = model.device
         self._lengths = torch.zeros(slots, dtype=torch.long, device=device)  # tokens in the cache
         self._current = torch.zeros(slots, dtype=torch.long, device=device)  # the token to be read next
-        self._never = torch.tensor([bundle.media_token_id, bundle.tokenizer.pad_token_id], device=device)
-        self._warpers = sampling_warpers(settings)
-        self._end = bundle.tokenizer.eos_token_id
+        self._never = torch.tensor(model.never, dtype=torch.long, device=device)
         config = self._lm.config
         self._boolean = config._attn_implementation == "sdpa"
         self._window = getattr(config, "sliding_window", None)
-        self._attentions = [block.attn for block in self._lm.gated_cross_attn_layers if block is not None]
-        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []  # per attention: keys, values of the last image
-        self._blind = torch.ones(slots, dtype=torch.bool, device=device)  # rows without an image
         self._read = self._compile() if compiled else self._lm.base_model
 
     @property
     def free(self) -> int:
         """Slots without a row."""
         return self._slots - len(self.rows)
+
+    @property
+    def columns(self) -> int:
+        """Tokens that every slot has memory for."""
+        return self._cache.columns
 
     def wants(self, waiting: int) -> bool:
         """True when enough slots are free that reading new prompts pays."""
@@ -163,16 +173,33 @@ class _Slots:
         if not rows:
             return
         self.in_flight = [*self.rows, *rows]
+        ended: list[DecodingRow] = []
         with torch.inference_mode():
             if self._prefix and not self._cache.prefix_length:
                 self._read_prefix()
             for row in rows:
-                row.begin(self._settings)
-            logits = self._read_prompts(rows)
-            start = len(self.rows)
-            self.rows.extend(rows)
-            ended = self._choose(logits, start)
+                row.begin()
+            for past, some in self._by_prefix(rows):
+                logits = self._read_prompts(some, past)
+                start = len(self.rows)
+                self.rows.extend(some)
+                ended += self._choose(logits, start)
         yield from ended
+
+    def _by_prefix(self, rows: list[DecodingRow]) -> Iterator[tuple[int, list[DecodingRow]]]:
+        """Rows by how many of their tokens are shared."""
+        length = len(self._prefix)
+        sharing: list[DecodingRow] = []
+        others: list[DecodingRow] = []
+        for row in rows:
+            shares = length and len(row.ids) > length and row.ids[:length] == self._prefix
+            (sharing if shares else others).append(row)
+        yield from ((past, some) for past, some in ((length, sharing), (0, others)) if some)
+
+    def remove(self, rows: Iterable[DecodingRow]) -> None:
+        """Take rows out before they end."""
+        out = {id(row) for row in rows}
+        self._leave([slot for slot, row in enumerate(self.rows) if id(row) in out])
 
     def step(self) -> Iterator[DecodingRow]:
         """One token for every row; yields rows that end with it."""
@@ -180,8 +207,8 @@ class _Slots:
         with torch.inference_mode():
             lengths = self._lengths[:count]
             width = max(len(row.ids) + len(row.output) for row in self.rows)
-            for attention, (key, value) in zip(self._attentions, self._seen, strict=True):
-                attention.pin(key[:count], value[:count], self._blind[:count])
+            if self._images is not None:
+                self._images.pin(count)
             columns = torch.arange(width, device=lengths.device)
             mask = columns <= lengths[:, None]
             if self._window:
@@ -200,9 +227,9 @@ class _Slots:
 
     def close(self) -> None:
         """Leave the model without images and free the slots."""
-        self._lm.clear_conditioned_layers()
+        if self._images is not None:
+            self._images.close()
         self._cache.clear()
-        self._seen = []
 
     def _compile(self) -> Any:
         return torch.compile(self._lm.base_model, dynamic=True)
@@ -210,44 +237,39 @@ class _Slots:
     def _mask(self, visible: torch.Tensor) -> torch.Tensor:
         if self._boolean:
             return visible
-        dtype = self._bundle.dtype
+        dtype = self._model.dtype
         return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
             ~visible, torch.finfo(dtype).min
         )
 
     def _read_prefix(self) -> None:
-        config = self._bundle.config.perceiver
-        width = self._bundle.tower.size[1]
-        media = torch.zeros(1, 1, config.num_latents, width, device=self._bundle.device, dtype=self._bundle.dtype)
-        ids = torch.tensor([self._prefix], device=self._bundle.device)
+        ids = torch.tensor([self._prefix], device=self._model.device)
         self._cache.read_prefix()
-        self._forward(ids, media, 0)
+        self._forward(ids, None if self._images is None else self._images.none(), 0)
 
-    def _read_prompts(self, rows: list[DecodingRow]) -> torch.Tensor:
+    def _read_prompts(self, rows: list[DecodingRow], past: int) -> torch.Tensor:
         """Logits after the last token of each new row (m, V); its keys and values go to the next free slots."""
-        past, start, count = len(self._prefix), len(self.rows), len(rows)
-        device = self._bundle.device
+        start, count = len(self.rows), len(rows)
+        device = self._model.device
         tails = [row.ids[past:] for row in rows]
         width = max(map(len, tails))
-        pad = self._bundle.tokenizer.pad_token_id
-        ids = torch.tensor([[*tail, *[pad] * (width - len(tail))] for tail in tails], device=device)
-        media, counts = image_slots(rows, self._media)
-        self._cache.read(start, count, past + width)
+        ids = torch.tensor([[*tail, *[self._model.pad] * (width - len(tail))] for tail in tails], device=device)
+        self._cache.read(start, count, past, past + width)
+        media = counts = None
+        if self._images is not None and self._media is not None:
+            media, counts = image_slots(rows, self._media)
         hidden = self._forward(ids, media, past)
         last = torch.tensor([len(tail) - 1 for tail in tails], device=device)
         self._lengths[start : start + count] = last + 1 + past
-        self._keep_last_image(counts, start)
+        if self._images is not None and counts is not None:
+            self._images.keep(counts, start)
         return self._lm.get_output_embeddings()(hidden[torch.arange(count, device=device), last])
 
-    def _forward(self, ids: torch.Tensor, media: torch.Tensor, past: int) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, media: torch.Tensor | None, past: int) -> torch.Tensor:
         """Hidden states (m, q, D) of tokens that follow the prefix; padding stands on the right."""
         width = ids.shape[1]
-        for layer in self._lm._get_decoder_layers():
-            layer.condition_vis_x(media)
-            layer.condition_media_locations(ids == self._bundle.media_token_id)
-            layer.condition_use_cached_media(False)
-        for attention in self._attentions:
-            attention.forget()
+        if self._images is not None and media is not None:
+            self._images.show(ids, media)
         rows = torch.arange(past, past + width, device=ids.device)[:, None]
         columns = torch.arange(past + width, device=ids.device)
         mask = columns <= rows
@@ -261,23 +283,6 @@ class _Slots:
             use_cache=True,
         ).last_hidden_state
 
-    def _keep_last_image(self, counts: torch.Tensor, start: int) -> None:
-        """Store keys and values of the last image of the rows just read."""
-        count = len(counts)
-        for number, attention in enumerate(self._attentions):
-            key, value = attention.kept()
-            latents = self._bundle.config.perceiver.num_latents
-            last = (counts - 1).clamp_min(0)
-            row = torch.arange(count, device=counts.device)
-            pair = [x.unflatten(2, (-1, latents))[row, :, last] for x in (key, value)]
-            if number == len(self._seen):
-                self._seen.append((pair[0].new_zeros(self._slots, *pair[0].shape[1:]),) * 2)
-                self._seen[number] = (self._seen[number][0], self._seen[number][0].clone())
-            for store, new in zip(self._seen[number], pair, strict=True):
-                store[start : start + count] = new
-        blind = counts == 0 if self._bundle.config.attend_previous else torch.ones_like(counts, dtype=torch.bool)
-        self._blind[start : start + count] = blind
-
     def _choose(self, logits: torch.Tensor, start: int) -> list[DecodingRow]:
         """Append the next token of the rows from `start` on; takes the ended rows out and returns them."""
         rows = self.rows[start:]
@@ -286,11 +291,9 @@ class _Slots:
         if banned:
             at = torch.tensor(banned, device=scores.device)
             scores[at[:, 0], at[:, 1]] = -torch.inf
-        scores[:, self._never] = -torch.inf
-        if self._settings.do_sample:
-            for warper in self._warpers:
-                scores = warper(None, scores)
-            scores = scores.log_softmax(dim=-1) + gumbel([r.generator for r in rows if r.generator], scores)
+        if len(self._never):
+            scores[:, self._never] = -torch.inf
+        self._draw(scores, rows)
         chosen = scores.argmax(dim=-1)
         self._current[start : start + len(rows)] = chosen
         ended: list[int] = []
@@ -298,9 +301,22 @@ class _Slots:
             row.output.append(token)
             if row.ngrams is not None:
                 row.ngrams.add(token)
-            if token == self._end or len(row.output) >= row.limit:
+            if token in self._model.ends or len(row.output) >= row.limit:
                 ended.append(slot)
         return self._leave(ended)
+
+    def _draw(self, scores: torch.Tensor, rows: Sequence[DecodingRow]) -> None:
+        """Put noise upon the scores of the rows that sample, in place: their largest is then a draw."""
+        alike: dict[int, list[int]] = {}  # rows of one decoding are warped together
+        for place, row in enumerate(rows):
+            if row.generator is not None:
+                alike.setdefault(id(row.warpers), []).append(place)
+        for places in alike.values():
+            some = scores[places]
+            for warper in rows[places[0]].warpers:
+                some = warper(None, some)
+            noise = gumbel([g for place in places if (g := rows[place].generator) is not None], some)
+            scores[places] = some.log_softmax(dim=-1) + noise
 
     def _leave(self, ended: list[int]) -> list[DecodingRow]:
         """Take rows out; the last rows move into the holes."""
@@ -316,8 +332,10 @@ class _Slots:
             source = torch.tensor(movers, device=self._lengths.device)
             width = max(len(self.rows[slot].ids) + len(self.rows[slot].output) for slot in movers)
             self._cache.move(source, to, width)
-            for store in (self._lengths, self._current, self._blind, *(x for pair in self._seen for x in pair)):
+            for store in (self._lengths, self._current):
                 store[to] = store[source]
+            if self._images is not None:
+                self._images.move(source, to)
             for hole, mover in zip(holes, movers, strict=True):
                 self.rows[hole] = self.rows[mover]
         del self.rows[left:]

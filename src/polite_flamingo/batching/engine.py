@@ -1,0 +1,346 @@
+"""The engine: one thread that owns a model and runs its continuous batch, fed with requests while it runs.
+
+A request's text does not depend on what shares the batch: greedy, it is that of `model.generate.generate` for it alone;
+sampled, it depends on its seed and key. Requests join as others end, clients in turn. A request that was cancelled or
+has taken too long leaves after the step that runs. When memory runs out the rows in flight start again in half as many
+slots, and no piece of text is told twice. Not implemented: beams, and swapping rows out of memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from polite_flamingo.batching.models import BatchModel, PreparedImage, pixels_of
+from polite_flamingo.batching.text import TextStream
+from polite_flamingo.batching.tickets import (
+    Completion,
+    EngineClosedError,
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+    RequestCancelledError,
+    RequestTimeoutError,
+    Ticket,
+)
+from polite_flamingo.batching.turns import FairQueue
+from polite_flamingo.errors import DataError, ModelError, PoliteFlamingoError
+from polite_flamingo.model.rows import DecodingRow, out_of_memory
+from polite_flamingo.model.slots import PREFILL_TOKENS, Slots, too_large
+
+if TYPE_CHECKING:
+    import torch
+
+LOG = logging.getLogger(__name__)
+SLOTS, QUEUE = 32, 256
+PATIENCE = 60  # most seconds a client is told to wait
+WEIGHT = 0.1  # of the last request in the average of how long they take
+ROOM = 1024  # columns beyond which an idle batch gives its memory back
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What an engine is doing.
+
+    Args:
+        running: Rows in flight.
+        waiting: Requests in the queue.
+        slots: Most rows at a time.
+        steps: Steps of decoding so far.
+        prompt_tokens: Tokens read so far.
+        tokens: Tokens generated so far.
+        out_of_memory: How often memory ran out.
+    """
+
+    running: int
+    waiting: int
+    slots: int
+    steps: int
+    prompt_tokens: int
+    tokens: int
+    out_of_memory: int
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A request with its row."""
+
+    ticket: Ticket
+    row: DecodingRow
+    images: tuple[PreparedImage, ...]
+    stream: TextStream
+    seen: int = 0  # tokens that went to the stream
+
+
+class Engine:
+    """Continuous batching of requests.
+
+    Args:
+        model: What continues them; the engine must be its only user.
+        slots: Most requests at a time.
+        queue: Most requests waiting.
+    """
+
+    def __init__(self, model: BatchModel, *, slots: int = SLOTS, queue: int = QUEUE) -> None:
+        self.model = model
+        local = model.causal.local_window
+        self._most = slots if local is None else 1  # local attention that counts columns: no shared steps
+        self._now = self._most  # fewer after memory ran out
+        self._queue = queue
+        self._waiting: FairQueue[_Job] = FairQueue()
+        self._running: dict[int, _Job] = {}
+        self._batch: Slots | None = None
+        self._changed = threading.Condition()
+        self._closing = self._abandoned = False
+        self._number = 0
+        self._took = 1.0  # seconds, of late requests
+        self._counts = {"steps": 0, "prompt_tokens": 0, "tokens": 0, "out_of_memory": 0}
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: GenerationRequest, notify: Callable[[], None] | None = None) -> Ticket:
+        """Queue a request.
+
+        Args:
+            request: What to continue.
+            notify: Called, in the engine's thread, whenever the ticket has something new.
+
+        Raises:
+            QueueFullError: the queue is full.
+            EngineClosedError: no more requests are taken.
+            PromptTooLongError: no room is left to answer.
+            DataError: the prompt does not show its images, or asks for beams.
+        """
+        if request.settings.num_beams > 1:
+            raise DataError("the engine decodes without beams", value=request.settings.num_beams)
+        self._admit()  # before the work of preparing it
+        ids, images = self.model.encode(request.prompt, request.images)
+        room = self.model.context - len(ids)
+        if room < 1:
+            raise PromptTooLongError(
+                "the prompt fills the model's context",
+                value=f"{len(ids)} tokens of {self.model.context}",
+                next_step="send less text, or fewer turns",
+            )
+        ticket = Ticket(request, len(ids), notify)
+        limit = min(request.settings.max_new_tokens, room)
+        stream = TextStream(self.model.tokenizer, self.model.decode, request.stop)
+        with self._changed:
+            self._admit()
+            self._number += 1
+            keys = tuple(image.key for image in images)
+            row = DecodingRow(self._number, ids, keys, request.key, limit, request.settings)
+            self._waiting.put(request.client, _Job(ticket, row, images, stream))
+            self._changed.notify_all()
+        return ticket
+
+    @property
+    def state(self) -> EngineState:
+        """What it is doing now."""
+        with self._changed:
+            return EngineState(len(self._running), len(self._waiting), self._now, **self._counts)
+
+    @property
+    def alive(self) -> bool:
+        """True while its thread runs and takes requests."""
+        return self._thread.is_alive() and not self._closing
+
+    def close(self, finish: bool = True, timeout: float | None = None) -> None:
+        """Take no more requests and end.
+
+        Args:
+            finish: True: what was taken is finished first; False: it fails with `EngineClosedError`.
+            timeout: Seconds after which what is left fails too; None: no bound.
+        """
+        with self._changed:
+            self._closing = True
+            self._abandoned = self._abandoned or not finish
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            with self._changed:
+                self._abandoned = True
+                self._changed.notify_all()
+            self._thread.join(PATIENCE)
+
+    def _admit(self) -> None:
+        if self._closing or not self._thread.is_alive():
+            raise EngineClosedError("the server is stopping", next_step="ask again when it is back")
+        if len(self._waiting) >= self._queue:
+            rounds = math.ceil(len(self._waiting) / self._most)
+            raise QueueFullError(len(self._waiting), min(PATIENCE, max(1, math.ceil(rounds * self._took))))
+
+    def _run(self) -> None:
+        try:
+            with self.model.running():
+                while self._await_work():
+                    self._turn()
+        except BaseException:
+            LOG.exception("the engine stopped")
+            raise
+        finally:
+            with self._changed:
+                self._closing = True
+                left = [*self._running.values(), *self._waiting.drop(lambda _: True)]
+                self._running.clear()
+            self._fail(left, EngineClosedError("the server stopped before the text was whole"))
+            if self._batch is not None:
+                self._batch.close()
+
+    def _await_work(self) -> bool:
+        """Wait until there is something to do; False: it is over."""
+        with self._changed:
+            while not self._running and not self._waiting and not self._closing:
+                self._now = self._most
+                self._changed.wait()
+            return not self._abandoned and bool(self._running or len(self._waiting))
+
+    def _turn(self) -> None:
+        """Let requests go and come, then one token for each."""
+        self._let_go()
+        try:
+            batch = self._slots()
+            entering = self._next(batch)
+            if entering:
+                rows = [job.row for job in entering]
+                self._counts["prompt_tokens"] += sum(len(row.ids) for row in rows)
+                self._told(list(batch.enter(rows)))
+            if batch.rows:
+                ended = list(batch.step())
+                self._counts["steps"] += 1
+                self._told(ended)
+        except (RuntimeError, MemoryError) as error:
+            if out_of_memory(error):
+                self._start_again(error)
+            else:
+                self._give_up(error)
+        except Exception as error:
+            self._give_up(error)
+
+    def _slots(self) -> Slots:
+        if self._batch is not None and not self._batch.rows and self._batch.columns > ROOM:
+            self._batch.close()
+            self._batch = None
+        if self._batch is None:
+            self._batch = Slots(self.model.causal, self._now, self.model.prefix, self._latents)
+        return self._batch
+
+    def _latents(self, keys: Sequence[str]) -> torch.Tensor:
+        pixels = pixels_of([image for job in self._running.values() for image in job.images])
+        return self.model.latents(keys, pixels)
+
+    def _let_go(self) -> None:
+        """Take out what was cancelled or has taken too long."""
+        now = time.monotonic()
+
+        def over(job: _Job) -> bool:
+            deadline = job.ticket.deadline
+            return job.ticket.cancelled or (deadline is not None and now > deadline)
+
+        with self._changed:
+            gone = self._waiting.drop(over)
+        leaving = [job for job in self._running.values() if over(job)]
+        if leaving and self._batch is not None:
+            self._batch.remove(job.row for job in leaving)
+        for job in [*gone, *leaving]:
+            self._running.pop(job.row.index, None)
+            if job.ticket.cancelled:
+                job.ticket.finish(RequestCancelledError("whoever asked has left"))
+            else:
+                late = f"more than {job.ticket.request.timeout:g} seconds"
+                job.ticket.finish(
+                    RequestTimeoutError("the request took too long", value=late, next_step="ask for fewer tokens")
+                )
+
+    def _next(self, batch: Slots) -> list[_Job]:
+        """The requests that enter now."""
+        entering: list[_Job] = []
+        longest = 0
+        with self._changed:
+            if not batch.wants(len(self._waiting)):
+                return []
+            while len(entering) < batch.free and (job := self._waiting.first()) is not None:
+                longest = max(longest, len(job.row.ids))
+                if (entering or batch.rows) and longest * (len(entering) + 1) > PREFILL_TOKENS:
+                    break
+                entering.append(self._waiting.take())
+            self._running.update((job.row.index, job) for job in entering)
+        return entering
+
+    def _told(self, ended: Sequence[DecodingRow]) -> None:
+        """Hand out the text of the tokens that came; rows that ended, or came to a stop text, are done."""
+        over = {row.index for row in ended}
+        now = time.monotonic()
+        stopped = []
+        for job in list(self._running.values()):
+            new = job.row.output[job.seen :]
+            if not new:
+                continue
+            job.seen += len(new)
+            self._counts["tokens"] += len(new)
+            job.ticket.first_token = job.ticket.first_token or now
+            if job.row.index in over:
+                self._finish(job)
+                continue
+            job.ticket.add(job.stream.push(new))
+            if job.stream.stopped:
+                stopped.append(job)
+        if stopped and self._batch is not None:
+            self._batch.remove(job.row for job in stopped)
+        for job in stopped:
+            self._finish(job)
+
+    def _finish(self, job: _Job) -> None:
+        tokens = job.row.output
+        ended = bool(tokens) and tokens[-1] in self.model.causal.ends
+        kept = tokens[:-1] if ended else tokens
+        text, rest = job.stream.close(kept)
+        reason = "stop" if ended or job.stream.stopped else "length"
+        self._running.pop(job.row.index, None)
+        self._took += WEIGHT * (time.monotonic() - job.ticket.submitted - self._took)
+        job.ticket.add(rest)
+        job.ticket.finish(Completion(text, reason, len(job.row.ids), len(kept)))
+
+    def _start_again(self, error: BaseException) -> None:
+        """Memory ran out: what is in flight waits again, before all others, for half as many slots."""
+        import torch
+
+        jobs = sorted(self._running.values(), key=lambda job: job.row.index)
+        self._drop_batch()
+        self._counts["out_of_memory"] += 1
+        if len(jobs) <= 1:
+            self._fail(jobs, too_large(jobs[0].row if jobs else None))
+        else:
+            self._now = max(1, len(jobs) // 2)
+            LOG.warning("out of memory with %d requests at a time: going on with %d", len(jobs), self._now)
+            with self._changed:
+                for job in reversed(jobs):
+                    job.seen = 0
+                    job.row.output = []
+                    job.stream.restart()
+                    self._waiting.put_back(job.ticket.request.client, job)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _give_up(self, error: Exception) -> None:
+        """An error that is nobody's request's: what is in flight fails, the engine goes on."""
+        LOG.error("requests in flight failed", exc_info=error)
+        jobs = list(self._running.values())
+        self._drop_batch()
+        unknown = ModelError("the model failed", value=type(error).__name__)
+        self._fail(jobs, error if isinstance(error, PoliteFlamingoError) else unknown)
+
+    def _drop_batch(self) -> None:
+        if self._batch is not None:
+            self._batch.close()
+        self._batch = None
+        self._running.clear()
+
+    def _fail(self, jobs: Sequence[_Job], error: PoliteFlamingoError) -> None:
+        for job in jobs:
+            job.ticket.finish(error)

@@ -1,0 +1,184 @@
+"""What is asked of the engine, and the ticket that its text comes back on, piece by piece or whole."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from polite_flamingo.errors import PoliteFlamingoError
+from polite_flamingo.model.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+GREEDY = GenerationSettings(num_beams=1, do_sample=False, no_repeat_ngram_size=0)
+
+
+class QueueFullError(PoliteFlamingoError):
+    """The queue is full.
+
+    Args:
+        waiting: Requests in the queue.
+        retry_after: Seconds after which there may be room.
+    """
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(
+            "too many requests are waiting", value=waiting, next_step=f"ask again in {retry_after} seconds"
+        )
+        self.retry_after = retry_after
+
+
+class EngineClosedError(PoliteFlamingoError):
+    """The engine takes no requests any more."""
+
+
+class RequestTimeoutError(PoliteFlamingoError):
+    """A request took longer than it may."""
+
+
+class RequestCancelledError(PoliteFlamingoError):
+    """Whoever asked wants no answer any more."""
+
+
+class PromptTooLongError(PoliteFlamingoError):
+    """A prompt leaves the model no room to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """A prompt to continue.
+
+    Args:
+        prompt: The text, with one ``<image>`` per image.
+        images: Decoded images in order.
+        settings: Decoding, without beams.
+        stop: Texts before which the continuation ends.
+        key: Decides, with the settings' seed, the random numbers.
+        client: Whose request it is; clients take turns.
+        timeout: Seconds it may take, waiting included; None: no bound.
+    """
+
+    prompt: str
+    images: tuple[PILImage, ...] = ()
+    settings: GenerationSettings = GREEDY
+    stop: tuple[str, ...] = ()
+    key: str = ""
+    client: str = ""
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A continuation.
+
+    Args:
+        text: The text, stripped.
+        finish_reason: "stop" (it ended, or a stop text came) or "length".
+        prompt_tokens: Tokens of the prompt.
+        tokens: Tokens generated, the end excluded.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    tokens: int
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request on its way. Iterating it gives pieces of the text as they come; `result` the whole.
+
+    Args:
+        request: What was asked.
+        prompt_tokens: Tokens of the prompt.
+        notify: Called, in the engine's thread, whenever there is something new.
+    """
+
+    request: GenerationRequest
+    prompt_tokens: int
+    notify: Callable[[], None] | None = None
+    submitted: float = field(default_factory=time.monotonic)
+    first_token: float | None = None  # when it came, of the same clock
+    cancelled: bool = False
+    _pieces: list[str] = field(default_factory=list)
+    _outcome: Completion | PoliteFlamingoError | None = None
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def deadline(self) -> float | None:
+        """When it has taken too long."""
+        return None if self.request.timeout is None else self.submitted + self.request.timeout
+
+    @property
+    def done(self) -> bool:
+        """True once the text is whole, or the request failed."""
+        return self._outcome is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """Pieces of the text as they come; together they are the text of `result`.
+
+        Raises:
+            PoliteFlamingoError: the request failed.
+        """
+        taken = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._outcome is not None or len(self._pieces) > taken)  # noqa: B023
+            pieces = self.pieces(taken)
+            taken += len(pieces)
+            yield from pieces
+            if not pieces:
+                self.result()
+                return
+
+    def pieces(self, start: int = 0) -> list[str]:
+        """The pieces so far, from number `start` on; never waits."""
+        return self._pieces[start:]
+
+    def result(self, timeout: float | None = None) -> Completion:
+        """Wait for the whole text.
+
+        Args:
+            timeout: Seconds to wait; None: until it is there.
+
+        Raises:
+            PoliteFlamingoError: the request failed (`RequestTimeoutError`, `RequestCancelledError`,
+                `EngineClosedError`, or the model's error).
+            TimeoutError: it is not there yet.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._outcome is not None, timeout):
+                raise TimeoutError("the text is not whole yet")
+        if isinstance(self._outcome, Completion):
+            return self._outcome
+        assert self._outcome is not None
+        raise self._outcome
+
+    def cancel(self) -> None:
+        """Give the request up; its slot is free after the step that runs."""
+        self.cancelled = True
+
+    def add(self, piece: str) -> None:
+        """Of the engine: a piece of text came."""
+        if piece:
+            with self._changed:
+                self._pieces.append(piece)
+                self._changed.notify_all()
+            self._tell()
+
+    def finish(self, outcome: Completion | PoliteFlamingoError) -> None:
+        """Of the engine: the text is whole, or the request failed; only the first outcome counts."""
+        with self._changed:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+            self._changed.notify_all()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.notify is not None:
+            self.notify()
