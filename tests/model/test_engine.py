@@ -20,7 +20,7 @@ from polite_flamingo.batching.models import FlamingoModel, TextModel
 from polite_flamingo.batching.text import TextStream
 from polite_flamingo.batching.tickets import (
     EngineClosedError,
-    GenerationRequest,
+    EngineRequest,
     PromptTooLongError,
     QueueFullError,
     RequestCancelledError,
@@ -57,7 +57,7 @@ def running(bundle, **sizes):
         engine.close(finish=False)
 
 
-def some_request(rng: Random, number: int) -> tuple[GenerationRequest, tuple[str, ...]]:
+def some_request(rng: Random, number: int) -> tuple[EngineRequest, tuple[str, ...]]:
     names = tuple(f"{rng.randrange(6)}.png" for _ in range(rng.choice([0, 1, 1, 2])))
     head = SYSTEM_MESSAGE + "\n" if rng.random() < 0.7 else ""
     text = f"{head}### Human: {IMG * len(names)}{' '.join(rng.choices(WORDS, k=rng.randint(1, 14)))} ?"
@@ -71,7 +71,7 @@ def some_request(rng: Random, number: int) -> tuple[GenerationRequest, tuple[str
         no_repeat_ngram_size=rng.choice([0, 2, 3]),
         seed=rng.randrange(3),
     )
-    return GenerationRequest(f"{text}\n### Assistant: ", settings=settings, key=f"key {number}"), names
+    return EngineRequest(f"{text}\n### Assistant: ", settings=settings, key=f"key {number}"), names
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def wait_until(true, seconds=20.0):
 
 def test_a_full_queue_says_when_to_come_back_and_clients_take_turns(micro, monkeypatch):
     gate, order = Gate(monkeypatch), []
-    request = GenerationRequest("### Human: a\n### Assistant: ", settings=LONG.model_copy(update={"max_new_tokens": 3}))
+    request = EngineRequest("### Human: a\n### Assistant: ", settings=LONG.model_copy(update={"max_new_tokens": 3}))
     with running(micro, slots=1, queue=4) as engine:
         first = engine.submit(request)
         wait_until(lambda: engine.state.running == 1)
@@ -194,7 +194,7 @@ def test_a_full_queue_says_when_to_come_back_and_clients_take_turns(micro, monke
 
 def test_a_late_request_and_one_whose_client_left_give_their_slots_back(micro, monkeypatch):
     gate = Gate(monkeypatch)
-    request = GenerationRequest("### Human: a\n### Assistant: ", settings=LONG)
+    request = EngineRequest("### Human: a\n### Assistant: ", settings=LONG)
     with running(micro, slots=1) as engine:
         late = engine.submit(replace(request, timeout=0.05))
         waiting = engine.submit(replace(request, timeout=0.05))
@@ -212,9 +212,7 @@ def test_a_late_request_and_one_whose_client_left_give_their_slots_back(micro, m
 
 
 def test_closing_finishes_what_was_taken_and_refuses_the_rest(micro):
-    request = GenerationRequest(
-        "### Human: a\n### Assistant: ", settings=LONG.model_copy(update={"max_new_tokens": 40})
-    )
+    request = EngineRequest("### Human: a\n### Assistant: ", settings=LONG.model_copy(update={"max_new_tokens": 40}))
     engine = Engine(FlamingoModel(micro), slots=1)
     taken = [engine.submit(request) for _ in range(3)]
     closing = threading.Thread(target=engine.close)
@@ -235,18 +233,18 @@ def test_closing_finishes_what_was_taken_and_refuses_the_rest(micro):
 def test_what_cannot_be_asked_is_said_at_once(micro):
     with running(micro) as engine:
         with pytest.raises(PromptTooLongError):
-            engine.submit(GenerationRequest("a red star " * 400))
+            engine.submit(EngineRequest("a red star " * 400))
         with pytest.raises(DataError, match="shows 1 images and has 0"):
-            engine.submit(GenerationRequest(f"{IMG}what ?"))
+            engine.submit(EngineRequest(f"{IMG}what ?"))
         with pytest.raises(DataError, match="without beams"):
-            engine.submit(GenerationRequest("a", settings=GenerationSettings(num_beams=3)))
+            engine.submit(EngineRequest("a", settings=GenerationSettings(num_beams=3)))
 
 
 def test_an_image_is_known_by_its_pixels_and_the_kept_ones_keep_to_their_bound(micro):
     one = 4 * 32 * 4  # bytes of an image's latents
     model = FlamingoModel(micro, image_bytes=2 * one)
     engine = Engine(model)
-    request = GenerationRequest(f"{IMG}what ?", settings=LONG.model_copy(update={"max_new_tokens": 12}))
+    request = EngineRequest(f"{IMG}what ?", settings=LONG.model_copy(update={"max_new_tokens": 12}))
     colours = [(i * 40, 255 - i * 40, 90) for i in range(6)]
     try:
         texts = {}
@@ -288,10 +286,10 @@ def test_a_chat_model_of_text_is_batched_too():
     engine = Engine(model, slots=4)
     try:
         settings = LONG.model_copy(update={"max_new_tokens": 20})
-        tickets = [engine.submit(GenerationRequest(prompt, settings=settings)) for prompt in prompts]
+        tickets = [engine.submit(EngineRequest(prompt, settings=settings)) for prompt in prompts]
         assert [ticket.result(60).text for ticket in tickets] == expected
         with pytest.raises(DataError, match="text alone"):
-            engine.submit(GenerationRequest("what", images=(Image.new("RGB", (4, 4)),)))
+            engine.submit(EngineRequest("what", images=(Image.new("RGB", (4, 4)),)))
     finally:
         engine.close(finish=False)
 

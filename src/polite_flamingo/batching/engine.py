@@ -21,7 +21,7 @@ from polite_flamingo.batching.text import TextStream
 from polite_flamingo.batching.tickets import (
     Completion,
     EngineClosedError,
-    GenerationRequest,
+    EngineRequest,
     PromptTooLongError,
     QueueFullError,
     RequestCancelledError,
@@ -103,7 +103,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, request: GenerationRequest, notify: Callable[[], None] | None = None) -> Ticket:
+    def submit(self, request: EngineRequest, notify: Callable[[], None] | None = None) -> Ticket:
         """Queue a request.
 
         Args:

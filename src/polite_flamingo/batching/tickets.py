@@ -49,7 +49,7 @@ class PromptTooLongError(PoliteFlamingoError):
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationRequest:
+class EngineRequest:
     """A prompt to continue.
 
     Args:
@@ -98,7 +98,7 @@ class Ticket:
         notify: Called, in the engine's thread, whenever there is something new.
     """
 
-    request: GenerationRequest
+    request: EngineRequest
     prompt_tokens: int
     notify: Callable[[], None] | None = None
     submitted: float = field(default_factory=time.monotonic)
