@@ -10,6 +10,7 @@ PIPELINE_VARIABLE = "POLITE_FLAMINGO_PIPELINE"  # name of the pipeline run a sta
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 DEVICE_VARIABLE = "POLITE_FLAMINGO_DEVICE"  # replaces runtime.device of the profile
 FAILURE_VARIABLE = "POLITE_FLAMINGO_FAILURE"  # file that gets the error a process ends with
+BY_DVC = "DVC_STAGE"  # DVC sets it for what it runs
 
 TELEMETRY_OFF = {
     "DO_NOT_TRACK": "true",  # MLflow accepts only the word

@@ -12,14 +12,15 @@ from polite_flamingo.pipeline import BY_NAME
 
 @verb("run", "--profile tiny", "--until check_pf1m")
 @click.option("--until", type=click.Choice(list(BY_NAME)), metavar="STAGE", help="last stage to run (default: all)")
+@click.option("--end-other", is_flag=True, help="end another run of this profile first, instead of refusing")
 @click.pass_obj
-def run(options: CommonOptions, until: str | None) -> int:
+def run(options: CommonOptions, until: str | None, end_other: bool) -> int:
     """Run the pipeline of a profile with DVC, then report."""
     from polite_flamingo.launch.pipeline_run import run_pipeline
     from polite_flamingo.reports.headline import build_report, render_report
 
     params = options.load()
-    code = run_pipeline(params, until=until, data_root=options.data_root, device=options.device)
+    code = run_pipeline(params, until=until, data_root=options.data_root, device=options.device, end_other=end_other)
     if code == 0:
         print(render_report(build_report(params)))
     return code

@@ -27,7 +27,12 @@ TRACK_OUTPUTS = (sys.executable, "-m", "polite_flamingo", "track-outputs")
 
 
 def run_pipeline(
-    params: Params, *, until: str | None = None, data_root: str | None = None, device: str | None = None
+    params: Params,
+    *,
+    until: str | None = None,
+    data_root: str | None = None,
+    device: str | None = None,
+    end_other: bool = False,
 ) -> int:
     """Run the pipeline of a profile with DVC on this terminal, then record the md5 of what was written.
 
@@ -38,6 +43,7 @@ def run_pipeline(
         until: Last stage; None runs all.
         data_root: Where the real files lie, instead of the profile's ``data_root``.
         device: Instead of the profile's ``runtime.device``.
+        end_other: End another run of this profile instead of refusing.
 
     Returns:
         Exit status of DVC.
@@ -50,7 +56,7 @@ def run_pipeline(
     require_runnable(params, until)
     require_endpoints(params, until)
     environment = pipeline_environment(params.profile, data_root=data_root, device=device)
-    with project_of(params.profile) as project, terminated_as_exit():
+    with project_of(params.profile, end_other=end_other) as project, terminated_as_exit():
         code = 0
         for command in repro_commands(params, [until] if until else []):
             code = code or call(command, cwd=project, env=environment)

@@ -16,7 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from polite_flamingo.tracking.owner import Owner, is_dvc
+
 GRACE_SECONDS = 10.0
+LOOK_SECONDS = 0.5  # between two looks at whether DVC is there
 PROGRESS = re.compile(r"\[\d+:\d\d[^\]]*\]\s*$")  # how the line of a progress bar ends
 
 
@@ -26,7 +29,8 @@ GUARD = 'read -r line || kill -s KILL -- "-$1"'  # end of file: whoever held the
 class Command(subprocess.Popen[str]):
     """A running command, leader of its own process group; the group is killed when this process dies, even by SIGKILL.
 
-    A small shell in a session of its own waits at a pipe whose other end only this process holds.
+    A small shell in a session of its own waits at a pipe whose other end only this process holds. What a command that
+    was killed has left running is killed too.
     """
 
     def __init__(self, command: Sequence[str], **options: Any) -> None:
@@ -42,22 +46,23 @@ class Command(subprocess.Popen[str]):
     def wait(self, timeout: float | None = None) -> int:
         """Exit status, once the command has ended."""
         code = super().wait(timeout)
-        self._dismiss()
+        self._dismiss(code)
         return code
 
     def poll(self) -> int | None:
         """Exit status, None while the command runs."""
         code = super().poll()
         if code is not None:
-            self._dismiss()
+            self._dismiss(code)
         return code
 
-    def _dismiss(self) -> None:
+    def _dismiss(self, code: int) -> None:
         with self._dismissing:
             if self._lifeline >= 0:
                 lifeline, self._lifeline = self._lifeline, -1
-                with suppress(BrokenPipeError):
-                    os.write(lifeline, b"\n")
+                if code >= 0:  # not killed: the group is left alone
+                    with suppress(BrokenPipeError):
+                        os.write(lifeline, b"\n")
                 os.close(lifeline)
                 self._guard.wait()
 
@@ -178,6 +183,27 @@ def call(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, s
     finally:
         if process.poll() is None:
             stop(process)
+
+
+def end_with_dvc() -> None:
+    """Have this process, a stage, end when the DVC that runs it is gone, however that ended; nothing else would do it.
+
+    A stage without DVC would write outputs that nobody takes, beside those of the next run.
+    """
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        dvc = next((process for process in psutil.Process().parents() if is_dvc(process.cmdline())), None)
+        if dvc is not None:
+            threading.Thread(target=_end_after, args=(Owner.of(dvc.pid),), name="end-with-dvc", daemon=True).start()
+
+
+def _end_after(other: Owner) -> None:
+    while other.lives():
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from polite_flamingo.errors import BusyError, ConfigError
 from polite_flamingo.io import locked, write_atomic
+from polite_flamingo.launch.holders import at_work, describe, end, holder_of, runs_dvc
 from polite_flamingo.launch.pipeline_file import serves, write_pipeline
 from polite_flamingo.params import load_params
 
@@ -38,25 +39,34 @@ _CONFIG = """\
 
 
 @contextmanager
-def project_of(profile: str, root: Path = Path(), *, wait: Callable[[], None] | None = None) -> Iterator[Path]:
+def project_of(
+    profile: str, root: Path = Path(), *, wait: Callable[[], None] | None = None, end_other: bool = False
+) -> Iterator[Path]:
     """Folder in which DVC runs `profile`, held for the time of the block.
 
     Args:
         profile: Name of the profile.
         root: Top folder of the project.
         wait: Called while another run has the profile, before each further try; None: there is no other try.
+        end_other: End another run instead of refusing.
 
     Raises:
         ConfigError: params.yaml has no line ``profile: …``.
-        BusyError: another run of this profile is going on, and `wait` is None.
+        BusyError: another run of this profile is going on, and `wait` is None. It may be one that nothing of ours
+            started: DVC by hand, or a stage whose DVC was killed.
     """
     root = root.resolve()
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(locked(root / FOLDER / f"{profile}.lock", where=f"profile {profile}"))
+                held.enter_context(_turn(profile, root))
                 break
             except BusyError:
+                if end_other:
+                    lock, end_other = root / FOLDER / f"{profile}.lock", False
+                    holder = holder_of(lock)
+                    end([*([] if holder is None else [holder]), *at_work(folder_of(profile, root))])
+                    continue
                 if wait is None:
                     raise
             wait()
@@ -67,6 +77,30 @@ def project_of(profile: str, root: Path = Path(), *, wait: Callable[[], None] | 
         write_pipeline(load_params(root / "params.yaml", profile), root, folder)
         _remove_torn_lock(folder)
         yield folder
+
+
+@contextmanager
+def _turn(profile: str, root: Path) -> Iterator[None]:
+    """Hold a profile.
+
+    Raises:
+        BusyError: another run does, or works without holding it.
+    """
+    step = f"wait for it, or end it: `polite-flamingo run --profile {profile} --end-other`"
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(root / FOLDER / f"{profile}.lock"))
+        except BusyError as error:
+            raise BusyError(
+                "another run of this profile is going on", value=error.value, where=f"profile {profile}", next_step=step
+            ) from None
+        others = at_work(folder_of(profile, root))
+        if others:
+            raise BusyError(
+                "the pipeline of this profile is already at work", value=describe(others)[0],
+                where=f"profile {profile}", next_step=step,
+            )  # fmt: skip
+        yield
 
 
 def folder_of(profile: str, root: Path) -> Path:
@@ -176,14 +210,22 @@ def _remove_torn_state(path: Path) -> None:
 
 
 def _remove_torn_lock(folder: Path) -> None:
-    """Remove DVC's file of locks where a kill has torn it: DVC would refuse to work for ever."""
+    """Remove DVC's file of locks where a kill has torn it: DVC would refuse to work for ever.
+
+    Also where it names none but processes that are gone, whose numbers may be those of others by now.
+    """
     path = folder / ".dvc" / "tmp" / "rwlock"
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        locks = json.loads(path.read_text(encoding="utf-8"))
+        writers, readers = locks.get("write", {}).values(), locks.get("read", {}).values()
+        named = {entry["pid"] for entry in (*writers, *(entry for entries in readers for entry in entries))}
     except FileNotFoundError:
         return
-    except ValueError:
+    except (ValueError, TypeError, KeyError, AttributeError):
         LOG.warning("%s was torn by a killed run and is removed", path)
+        path.unlink(missing_ok=True)
+        return
+    if named and not any(map(runs_dvc, named)):
         path.unlink(missing_ok=True)
 
 

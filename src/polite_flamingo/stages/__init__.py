@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.environment import pin_instructions, stay_offline
+from polite_flamingo.environment import BY_DVC, pin_instructions, stay_offline
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import set_aside
+from polite_flamingo.launch.processes import end_with_dvc
 from polite_flamingo.params import Params
 from polite_flamingo.pipeline import Stage
 from polite_flamingo.tracking.outputs import damaged, output_hashes
-
-BY_DVC = "DVC_STAGE"  # set in the environment of what DVC runs
 
 
 def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
@@ -26,6 +25,8 @@ def run_stage(stage: Stage, params: Params) -> dict[str, Any]:
     """
     from polite_flamingo.recording import inputs_of, recorded
 
+    if os.environ.get(BY_DVC):
+        end_with_dvc()
     models = [*params.backbones.model_dump().values(), params.distortion_backend, params.rewriter_backend]
     models += [adapters.start_from or "" for adapters in (params.rewriter.lora, params.tune.common.lora)]
     stay_offline(params.runtime.threads, models)

@@ -96,7 +96,7 @@ def pipeline_run() -> PipelineRun:
             words[ancestor.pid] = tuple(ancestor.cmdline())
         except psutil.Error:
             continue
-        if dvc is None and ancestor.pid != process.pid and _is_dvc(words[ancestor.pid]):
+        if dvc is None and ancestor.pid != process.pid and is_dvc(words[ancestor.pid]):
             dvc = ancestor.pid
     named = os.environ.get(PIPELINE_VARIABLE)
     if named:
@@ -115,7 +115,8 @@ def readable(command: Sequence[str]) -> str:
     return " ".join([Path(words[0]).name, *words[1:]]) if words else ""
 
 
-def _is_dvc(words: Sequence[str]) -> bool:
+def is_dvc(words: Sequence[str]) -> bool:
+    """Whether a command is DVC running stages."""
     return any(Path(word).name == "dvc" for word in words) and bool({"repro", "exp"} & set(words))
 
 

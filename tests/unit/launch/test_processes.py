@@ -105,6 +105,31 @@ def test_the_end_of_this_process_however_it_comes_ends_what_it_started(number: s
     assert _gone(sleeper)
 
 
+def test_what_a_command_that_was_killed_has_left_running_is_killed() -> None:
+    process = start(PARENT_OF_A_SLEEPER, piped=True)
+    assert process.stdout is not None
+    sleeper = int(process.stdout.readline())
+    process.kill()
+    assert process.wait() == -9
+    assert _gone(sleeper)
+    process.stdout.close()
+
+
+def test_a_stage_ends_when_its_dvc_is_killed() -> None:
+    stage = "import time; from polite_flamingo.launch.processes import end_with_dvc; end_with_dvc()\n"
+    stage += "print('works', flush=True); time.sleep(60)"
+    dvc = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[3]])\n"
+    dvc += "print(p.pid, flush=True); p.wait()"
+    process = start([sys.executable, "-c", dvc, "dvc", "repro", stage], piped=True)
+    assert process.stdout is not None
+    said = {process.stdout.readline().strip() for _ in range(2)}
+    pid = int(next(line for line in said if line.isdecimal()))
+    os.kill(process.pid, signal.SIGKILL)
+    assert _gone(pid)
+    process.wait()
+    process.stdout.close()
+
+
 def test_a_command_that_ended_leaves_nothing_behind() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
