@@ -69,7 +69,15 @@ def publishing(folder: Path) -> Iterator[Path]:
 
     So `folder` is as it was before or complete, or (killed between two renames) absent, but never half there; what a
     killed run left of an earlier attempt is removed first. On return it survives a power cut, if its files do.
+
+    Raises:
+        BusyError: another process publishes the same folder.
     """
+    with locked(folder.with_name(f".{folder.name}.lock"), where=folder):
+        yield from _publishing(folder)
+
+
+def _publishing(folder: Path) -> Iterator[Path]:
     staging, old = (folder.with_name(f".{folder.name}.{state}") for state in ("publishing", "old"))
     for left in (staging, old):
         shutil.rmtree(left, ignore_errors=True)

@@ -74,6 +74,14 @@ def made(work: Callable[[list[int]], list[Row]], tmp_path: Path) -> int:
     return resumable(range(12), work, out=tmp_path / "out", key="k", work_root=tmp_path / "work", chunk_size=4)
 
 
+def test_two_that_publish_the_same_folder_never_mix_their_files(tmp_path: Path) -> None:
+    with publishing(tmp_path / "out") as staging:
+        (staging / "a").touch()
+        with pytest.raises(BusyError, match="another process is writing"), publishing(tmp_path / "out"):
+            pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
+
+
 def test_a_bit_flipped_in_a_finished_part_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if killed before the work goes

@@ -13,7 +13,7 @@ from polite_flamingo.export.images import carried
 from polite_flamingo.export.jsonfile import JsonWriter
 from polite_flamingo.export.kept import read_kept
 from polite_flamingo.export.provenance import Provenance
-from polite_flamingo.io import locked, publishing, read_json, write_atomic, write_json
+from polite_flamingo.io import publishing, read_json, write_atomic, write_json
 
 CARD = "README.md"
 SUMMARY = "export.json"  # marks a folder that a later export may replace
@@ -57,7 +57,7 @@ def export(
     form = FORMATS[name]
     report = read_json(filters)
     out = out.absolute()
-    with locked(out.with_name(f".{out.name}.lock"), where=out), publishing(out) as staging:
+    with publishing(out) as staging:
         carry = with_images and not form.embeds
         contents = _write(form, staging, image_root, pf1m, permissive_only, carry)
         write_atomic(staging / CARD, render_card(form, contents, report, provenance, permissive_only, with_images))

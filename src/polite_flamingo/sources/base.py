@@ -11,6 +11,10 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn, cleaned
 
 T = TypeVar("T")
+OTHER_MEDIA = ("video", "videos", "audio", "audios")  # keys of what no model here sees
+OTHER_MEDIA_SUFFIXES = frozenset(
+    ["avi", "flac", "m4a", "mkv", "mov", "mp3", "mp4", "mpeg", "ogg", "opus", "wav", "webm"]
+)
 VALUE_LENGTH = 200  # characters of an offending value kept in quarantine
 
 
@@ -105,6 +109,17 @@ def single_turn(
         images=tuple(images),
         extras={} if extras is None else extras,
     )
+
+
+def reject_other_media(record: object) -> None:
+    """Refuse a record that shows what no model here sees; its text would be about nothing.
+
+    Raises:
+        DataError: says under which key.
+    """
+    for media in OTHER_MEDIA:
+        if isinstance(record, dict) and record.get(media):
+            raise DataError(f"record has {media}, which is not read", value=record[media])
 
 
 def need(row: object, key: str, kind: type[T]) -> T:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.unit.cases import case
 
+from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import PLAIN
 from polite_flamingo.records import Task, Turn
@@ -339,3 +340,36 @@ def test_a_record_with_media_that_nobody_reads_is_rejected(root) -> None:
         assert (len(kept), [r.reason for r in rejects]) == (1, [f"record has {media}, which is not read"])
     root.json("set/a.json", [{"conversations": [], "image": "a.png"}])
     assert [r.reason for r in root.read("llava_json", "set", "all")[1]] == ["record has no turns"]
+
+
+def test_so_do_the_readers_of_public_instruction_data_and_of_tar_files(root) -> None:
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A cat."}]
+    for reader, name, record in (
+        ("llava_instruct", "detail_23k.json", {"image": "7.jpg", "conversations": turns}),
+        ("sharegpt", "sg_90k_part1.json", {"conversations": turns}),
+        ("alpaca", "alpaca_data.json", {"instruction": "Say.", "output": "A cat."}),
+        ("ultrachat", "ultrachat_release.json", {"data": ["What?", "A cat."]}),
+    ):
+        with root.case(reader):
+            records = [{"id": "1", **record}, {"id": "2", **record, "videos": ["a.mp4"]}]
+            if reader == "ultrachat":
+                root.lines(f"{reader}/{name}", *records)
+            else:
+                root.json(f"{reader}/{name}", records)
+            kept, rejects = root.read(reader, reader, "train")
+            assert (len(kept), [r.reason for r in rejects]) == (1, ["record has videos, which is not read"])
+    tar(root, "own/0.tar", ("1.jpg", PNG), ("1.txt", b"A cat."), ("1.mp4", b"?"), ("2.jpg", PNG), ("2.txt", b"A dog."))
+    kept, rejects = root.read("webdataset", "own", "all")
+    assert [sample.response for sample in kept] == ["A dog."]
+    assert [r.reason for r in rejects] == ["sample has a member 'mp4', which is not read"]
+
+
+def test_a_read_that_rejects_every_row_ends_with_a_status_of_its_own(root, tmp_path: Path, capsys) -> None:
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A cat."}]
+    words = ["read", "llava_json", str(root.path / "set"), "--out", str(tmp_path / "looked"), "--split", "all"]
+    root.json("set/a.json", [{"conversations": turns, "video": "a.mp4"}] * 2)
+    assert main(words) == 2
+    assert "none of 2 rows could be read" in capsys.readouterr().err
+    assert (tmp_path / "looked" / "quarantine.jsonl").read_text().count("record has video") == 2
+    root.json("set/a.json", [{"conversations": turns, "video": "a.mp4"}, {"conversations": turns}])
+    assert main(words) == 0

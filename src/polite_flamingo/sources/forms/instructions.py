@@ -6,7 +6,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Sample, Task
-from polite_flamingo.sources.base import Licensed, need, single_turn
+from polite_flamingo.sources.base import Licensed, need, reject_other_media, single_turn
 
 NO_INPUT = frozenset({"", "<noinput>", "noinput", "no input", "n/a"})
 
@@ -21,6 +21,7 @@ def instruction_sample(source: Licensed, split: str, row_id: str, record: Any, a
         record: The row.
         answers: Keys the answer may have, first wins.
     """
+    reject_other_media(record)
     instruction = need(record, "instruction", str)
     addition = record.get("input") or ""
     if not isinstance(addition, str):

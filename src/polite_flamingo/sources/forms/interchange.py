@@ -17,14 +17,13 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import PLAIN, draw_request
 from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt
+from polite_flamingo.sources.base import attempt, reject_other_media
 from polite_flamingo.sources.forms.conversations import hear, is_ours, read_utterances, restore
 from polite_flamingo.sources.forms.files import find_all, relative
 from polite_flamingo.sources.forms.pictures import Pictures
 from polite_flamingo.sources.forms.rows import read_rows
 
 ALL = "all"  # the split that means every record
-OTHER_MEDIA = ("video", "videos", "audio", "audios")  # keys of what no model here sees
 NOT_RECORDS = ("dataset_info.json", "left_out.jsonl", "export.json")  # lie beside the records of an export
 
 
@@ -80,9 +79,7 @@ class Interchange(ABC):
     ) -> Sample:
         if not isinstance(record, dict):
             raise DataError("record is not an object", value=record)
-        for media in OTHER_MEDIA:
-            if record.get(media):
-                raise DataError(f"record has {media}, which is not read", value=record[media])
+        reject_other_media(record)
         ours = is_ours(record)
         content = self._parse(record)
         images = tuple(pictures.locate(value, from_root=ours) for value in content.images)

@@ -9,7 +9,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need
+from polite_flamingo.sources.base import attempt, need, reject_other_media
 from polite_flamingo.sources.forms.coco import find_image, image_number, read_context
 from polite_flamingo.sources.forms.detection import Box
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
@@ -74,6 +74,7 @@ class LlavaInstruct:
         seen: Counter[str],
         context: Context,
     ) -> Sample:
+        reject_other_media(record)
         official = need(record, "id", str)
         seen[official] += 1  # ids repeat within a file
         suffix = f"-{seen[official]}" if seen[official] > 1 else ""

@@ -9,7 +9,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import draw_request
 from polite_flamingo.records import Reject, Sample, Task
-from polite_flamingo.sources.base import attempt, need, single_turn
+from polite_flamingo.sources.base import attempt, need, reject_other_media, single_turn
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
 from polite_flamingo.sources.forms.interchange import as_list
 from polite_flamingo.sources.forms.pictures import Pictures, from_base64
@@ -59,6 +59,7 @@ class M3it:
     def _sample(
         self, pictures: Pictures, split: str, sample_id: str, wordings: Sequence[str], record: Any, seed: int
     ) -> Sample:
+        reject_other_media(record)
         outputs = record.get("outputs") if isinstance(record, dict) else None
         answer = need(
             {**record, "outputs": outputs[0]} if isinstance(outputs, list) and outputs else record, "outputs", str

@@ -9,7 +9,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need
+from polite_flamingo.sources.base import attempt, need, reject_other_media
 from polite_flamingo.sources.forms.files import find_all, read_items, relative
 from polite_flamingo.sources.forms.markup import is_html, to_markdown
 
@@ -50,6 +50,7 @@ class Sharegpt:
                 yield attempt(self.name, where, row, self._sample, split, stem, record, raw, seen)
 
     def _sample(self, split: str, stem: str, record: Any, raw: bool, seen: Counter[str]) -> Sample:
+        reject_other_media(record)
         official = need(record, "id", str)
         seen[official] += 1  # ids repeat within a file
         suffix = f"-{seen[official]}" if seen[official] > 1 else ""

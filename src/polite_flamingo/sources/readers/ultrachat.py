@@ -9,7 +9,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, need
+from polite_flamingo.sources.base import attempt, need, reject_other_media
 from polite_flamingo.sources.forms.files import find_all, read_lines, relative
 
 PATTERNS = ("ultrachat_*.json", "ultrachat_*.jsonl", "ultrachat_*.gz", "train_[0-9].jsonl", "train_[0-9].jsonl.gz")
@@ -38,6 +38,7 @@ class Ultrachat:
                     yield attempt(self.name, where, row, self._sample, split, part, record)
 
     def _sample(self, split: str, part: str, record: Any) -> Sample:
+        reject_other_media(record)
         texts = need(record, "data", list)
         texts = texts[: len(texts) - len(texts) % 2]
         if not texts:

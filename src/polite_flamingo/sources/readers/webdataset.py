@@ -15,7 +15,7 @@ from typing import IO, Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import MAX_IMAGE_BYTES
 from polite_flamingo.records import Reject, Task, Turn
-from polite_flamingo.sources.base import VALUE_LENGTH
+from polite_flamingo.sources.base import OTHER_MEDIA_SUFFIXES, VALUE_LENGTH
 from polite_flamingo.sources.forms.files import open_file, relative, unreadable
 from polite_flamingo.sources.forms.interchange import Content, Interchange, parse_conversations
 from polite_flamingo.sources.forms.pictures import EXTENSIONS
@@ -69,6 +69,9 @@ def _samples(key: str, members: dict[str, bytes]) -> Iterator[tuple[str, dict[st
 def _record(members: dict[str, bytes]) -> dict[str, Any] | str:
     """One record of the members of a sample, or why there is none."""
     pictures = {name: data for name, data in members.items() if name.rpartition(".")[2].lower() in SUFFIXES}
+    unread = sorted(name for name in members if name.rpartition(".")[2] in OTHER_MEDIA_SUFFIXES)
+    if unread:
+        return f"sample has a member {unread[0]!r}, which is not read"
     try:
         record = json.loads(members.get("json", b"{}"))
         caption = members["txt"].decode() if "txt" in members else None
