@@ -233,6 +233,8 @@ class Params(Paper, Profile):
         if "evaluate" in self.stages:
             missing = [name for name in JUDGES if getattr(self.backbones, name) == NONE]
             problems += [f"the evaluation needs backbones.{name} (or set tuning: false)" for name in missing]
+            files = [model.file for model in self.evaluate.others if model.file is not None]
+            problems += [f"evaluate.models: no such file of answers: {file}" for file in files if not file.exists()]
         if self.profile in self.second_generation and not (self.trains_rewriter and self.tunes):
             problems.append("second_generation needs a trained rewriter and a tuned assistant")
         return problems

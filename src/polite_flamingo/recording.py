@@ -162,7 +162,7 @@ def _log_results(
         if path.is_file():
             tracker.shown(path)
     if stage.name == "evaluate":
-        tracker.table(ANSWERS, answers(params.data / "answers", params.evaluate.models))
+        tracker.table(ANSWERS, answers(params.data / "answers", params.evaluate.names))
 
 
 def answers(folder: Path, models: Sequence[str]) -> list[dict[str, str]]:

@@ -6,62 +6,22 @@ whose image is missing or broken are left out and counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.benchmarks.items import QuestionSet, canonical
+from polite_flamingo.benchmarks.questions import AskedQuestion, ask_backend
 from polite_flamingo.doctor.survey import list_images
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import write_jsonl
-from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executor
-from polite_flamingo.jobs.backends.text import TEXTS, Message, as_it_is
-from polite_flamingo.jobs.engine import Job, run
+from polite_flamingo.jobs.backends.load import BackendOptions
 from polite_flamingo.prompts.requests import ELABORATE
-from polite_flamingo.prompts.templates import assistant_prompt
-from polite_flamingo.records import Turn
 
 if TYPE_CHECKING:
     from polite_flamingo.model.settings import GenerationSettings
 
 SHOWN = 5  # missing images in a message
-
-
-@dataclass(frozen=True, slots=True)
-class AskedQuestion:
-    """A question of a set as backends take it.
-
-    Args:
-        key: Number of the question.
-        text: Its words.
-        images: Path of its image below the image root; empty where the set names none.
-        attempt: 0; there is no other.
-    """
-
-    key: str
-    text: str
-    images: tuple[str, ...] = ()
-    attempt: int = 0
-
-    @property
-    def size(self) -> int:
-        """Characters of the question."""
-        return len(self.text)
-
-    def content(self) -> Any:
-        """The words: all that an answer depends on besides image and backend."""
-        return [self.text]
-
-    def messages(self) -> Sequence[Message]:
-        """One message of the user, the image before the words."""
-        parts = [*({"type": "image"} for _ in self.images), {"type": "text", "text": self.text}]
-        return [{"role": "user", "content": parts}]
-
-    def prompt(self, plain: Callable[[str], str]) -> str:
-        """The assistant's prompt (appendix A)."""
-        return assistant_prompt([Turn("human", plain(self.text), tuple(range(len(self.images))))])
 
 
 def ask_questions(
@@ -90,13 +50,11 @@ def ask_questions(
         ModelError: the backend answers nothing any more.
     """
     questions, missing = _questions(own, options.image_root)
-    job = Job(TEXTS, journal, options.image_root, len(questions), "answers", options.machine.threads)
-    with closing(open_text_executor(backend, settings, options, as_it_is)) as executor:
-        run(job, questions, executor)
+    outcomes = ask_backend(questions, backend, settings, options, journal)
     answered = [0]
 
     def rows() -> Iterator[dict[str, Any]]:
-        for question, outcome in zip(questions, job.outcomes(), strict=True):
+        for question, outcome in zip(questions, outcomes, strict=True):
             if outcome.answer is not None:
                 answered[0] += 1
                 item = own.items[int(question.key)]

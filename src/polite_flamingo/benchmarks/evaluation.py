@@ -15,8 +15,7 @@ from polite_flamingo.benchmarks.answer_files import AnswerFile
 from polite_flamingo.benchmarks.disagreements import Disagreements
 from polite_flamingo.benchmarks.items import BenchmarkItem, QuestionSet
 from polite_flamingo.benchmarks.judges import BATCH, KeptJudge, judged
-from polite_flamingo.benchmarks.matching import UNKNOWN, Counts, Matched, QuestionIndex, match
-from polite_flamingo.benchmarks.records import Broken
+from polite_flamingo.benchmarks.matching import UNKNOWN, Counts, Matched, QuestionIndex, answers_of, match
 from polite_flamingo.benchmarks.scoring import score
 from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.evaluate.sets import Kind
@@ -110,13 +109,6 @@ def evaluate(
                 _count_missing(answered)
             done.answered.setdefault(sets[number].name, []).append(answered)
     return done
-
-
-def answers_of(file: AnswerFile, matched: Matched) -> Iterator[tuple[int, int, str]]:
-    """Set, place and text of each answer that counts."""
-    for (number, place), answer in zip(matched.places.tolist(), file.answers(Broken()), strict=True):
-        if number != UNKNOWN and answer.text is not None:
-            yield number, place, answer.text
 
 
 def _batches(

@@ -208,6 +208,13 @@ def match(file: AnswerFile, index: QuestionIndex) -> Matched:
     return _finished(places, counts, index, odd, broken)
 
 
+def answers_of(file: AnswerFile, matched: Matched) -> Iterator[tuple[int, int, str]]:
+    """Set, place and text of each answer that counts."""
+    for (number, place), answer in zip(matched.places.tolist(), file.answers(Broken()), strict=True):
+        if number != UNKNOWN and answer.text is not None:
+            yield number, place, answer.text
+
+
 def _finished(
     places: Sequence[Place], counts: Counts, index: QuestionIndex, odd: dict[str, list[str]], broken: Broken
 ) -> Matched:

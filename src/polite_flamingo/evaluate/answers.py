@@ -20,6 +20,7 @@ from polite_flamingo.evaluate.bootstrap import Figure
 from polite_flamingo.evaluate.captioning import best_rouge_l, best_sts, object_scores, references
 from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.evaluate.multi_image import change_reference
+from polite_flamingo.evaluate.politeness import WinRates, win_rates
 from polite_flamingo.evaluate.sets import Kind, kind_of, measure, set_of
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
@@ -42,6 +43,7 @@ ANNOTATION = "annotation"  # the raw annotation itself as an answer
 BLIND_MODEL = "stage3"
 BLIND_ANSWERS = f"{BLIND_MODEL}_{BLIND}"  # the same model asked without the images
 
+ENOUGH = 0.9  # ours: share of the samples that a compared model has answered
 LOWER_BOUND = "lower_bound"  # the annotation of another sample of the same set
 
 DEFINITIONS = {
@@ -224,6 +226,22 @@ def measure_all(
             qa_in_domain_without_image_exact=unseen["qa_in_domain_exact"],
         )
     return models
+
+
+def compare_all(answers: Mapping[str, Sequence[Rewrite]], total: int, *, resamples: int, seed: int) -> WinRates | None:
+    """Who beats whom on the samples that all answered; None where there is nobody.
+
+    A model that left out more than a tenth of the samples is not compared: it would narrow everybody's comparison to
+    what it answered.
+
+    Args:
+        answers: Scored answers by model.
+        total: Samples asked.
+        resamples: As in `measure`.
+        seed: Likewise.
+    """
+    rewards = {name: rewards_by_id(own) for name, own in answers.items() if len(own) >= ENOUGH * total}
+    return win_rates(rewards, list(rewards), resamples=resamples, seed=seed) if rewards else None
 
 
 def measurable(samples: Iterable[Sample]) -> list[Sample]:

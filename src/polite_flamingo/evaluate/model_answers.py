@@ -78,7 +78,18 @@ class ModelAnswers:
         Args:
             requested: Names of models, `ANNOTATION` and `BLIND_ANSWERS`; no other one answers.
             in_domain: What is asked without images.
+
+        Raises:
+            ModelError: a tuned model is missing.
         """
+        wanted = {*requested, *([BLIND_MODEL] if BLIND_ANSWERS in requested else [])}
+        for name in MODELS:
+            if name in wanted and not (self.models / name).is_dir():
+                raise ModelError(
+                    "tuned model is missing",
+                    where=self.models / name,
+                    next_step=f"run `polite-flamingo tune_{name}` first",
+                )
         answers = {ANNOTATION: self.of_annotation(ANNOTATION)} if ANNOTATION in requested else {}
         answers |= {model: self.of_model(model) for model in MODELS if model in requested}
         if BLIND_ANSWERS not in requested:
@@ -93,6 +104,15 @@ class ModelAnswers:
         """What the lower bound of Table 2 answers, judged; none where no question is about several images."""
         found = neighbours(self.samples)
         return self._answers(LOWER_BOUND, found, list) if found else []
+
+    def of_answers(self, name: str, answers: Sequence[Rewrite]) -> list[Rewrite]:
+        """Answers that another model has given, judged.
+
+        Args:
+            name: Of the model, and of the folder of its answers.
+            answers: Unscored.
+        """
+        return self._answers(name, answers, list, [answer.to_row() for answer in answers])
 
     def of_responses(self, samples: Sequence[Sample]) -> list[Rewrite]:
         """The first responses of instruction samples, with their reward alone."""

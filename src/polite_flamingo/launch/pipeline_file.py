@@ -115,7 +115,10 @@ def _stages(stages: Mapping[str, Mapping[str, Any]], params: Params, root: Path)
     absent += [_path(out) for name, stage in stages.items() if name not in own for out in _outs(stage)]
     profile = Path("configs", "profiles", f"{params.profile}.yaml")
     style = template_file(params.rewriting.style)
-    template = [] if style is None or params.asks_flamingo else [style]
+    more = {
+        "rewrite": [] if style is None or params.asks_flamingo else [style],
+        "evaluate": [str(model.file) for model in params.evaluate.others if model.file is not None],
+    }
     clone = _is_clone(root)  # its params.yaml is whole: a test says so
     values = {
         str(profile): read_yaml(root / profile),
@@ -132,7 +135,7 @@ def _stages(stages: Mapping[str, Mapping[str, Any]], params: Params, root: Path)
     def chosen(name: str, stage: Mapping[str, Any]) -> dict[str, Any]:
         read = list(_params(stage.get("params", ()), values, params.profile))
         code = [] if clone else [{str(CODE): [name]}]
-        deps = [*filter(there, stage.get("deps", ())), *(template if name == "rewrite" else ())]
+        deps = [*filter(there, stage.get("deps", ())), *more.get(name, ())]
         own = {"deps": deps, "params": [*read, *code]}
         return {key: value for key, value in {**stage, **own}.items() if value or key not in own}
 

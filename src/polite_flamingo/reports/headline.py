@@ -158,7 +158,8 @@ def _pf1m_lines(report: Figures) -> list[str]:
 
 def _tune_lines(tune: Mapping[str, Figures]) -> list[str]:
     lines = ["", _line("tuned on", _row(COLUMNS.values()))]
-    for model in ("annotation", *TUNED):
+    others = [name for name in tune if name not in ("annotation", "win_rate", *TUNED)]
+    for model in ("annotation", *TUNED, *others):
         if model in tune:
             label = {"annotation": "(annotations)", "raw": "raw annotations"}.get(model, model)
             lines.append(_line(label, _row(_number(tune[model].get(name)) for name in COLUMNS)))

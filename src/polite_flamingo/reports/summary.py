@@ -33,6 +33,7 @@ FIGURES = {  # group -> figure -> stage and place in its report
 }
 STAGES = ("train_rewriter", "filter", "evaluate")  # whose reports are read
 MODELS = ("raw", "stage1", "stage2", "stage3")
+ANNOTATION = "annotation"  # has a reward alone
 WITH_INTERVAL = ("qa_in_domain", "reward")  # the two axes of the U
 MEANS = ("qa_in_domain_without_image", "qa_out_of_domain", "caption_rouge_l")
 RIVAL = "raw"
@@ -68,8 +69,9 @@ def _models(evaluated: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     groups: dict[str, dict[str, float | None]] = {}
     wins = evaluated.get("win_rate") or {}
     order = wins.get("order", [])
-    for model in MODELS:
-        measured = evaluated.get("models", {}).get(model, {})
+    models = evaluated.get("models", {})
+    for model in dict.fromkeys((*MODELS, *(name for name in models if name != ANNOTATION))):
+        measured = models.get(model, {})
         groups[model] = {}
         for name in WITH_INTERVAL:
             groups[model] |= _interval(name, measured.get(name, {}))

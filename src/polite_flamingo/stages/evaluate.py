@@ -1,6 +1,6 @@
 """Stage `evaluate` (section 5): every model answers every evaluation sample; figures with intervals, win rates, PNGs.
 
-`evaluate.models` says which models; an ablation measures only those it is about.
+`evaluate.models` says which models, also others than ours; an ablation measures only those it is about.
 
 Reads  : data/P/samples/evaluation, models/P/{raw,stage1,stage2,stage3}, models/P/backbones; for Figure 6 also
          data/P/samples/instruction, data/P/pf1m/kept and data/P/scored where they exist; the world's ground truth
@@ -11,16 +11,19 @@ Writes : data/P/answers/<model>/ (scored answers), reports/P/evaluate.json, repo
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from polite_flamingo.errors import ConfigError, ModelError
+from polite_flamingo.benchmarks.other_models import answers_of_others
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.evaluate import answers as scored
 from polite_flamingo.evaluate.figures import draw_all
 from polite_flamingo.evaluate.model_answers import JUDGES, ModelAnswers
-from polite_flamingo.evaluate.politeness import win_rates
 from polite_flamingo.evaluate.responses import draw_responses, response_rewards, summarise
 from polite_flamingo.evaluate.sets import Kind, is_in_domain, kind_of, measure_sets, set_of
 from polite_flamingo.io import read_shards, write_json
+from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.records import Sample
@@ -46,43 +49,40 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
         DataError: there is nothing to evaluate.
     """
     _check(params)
-    aside = {(spec.name, spec.split) for spec in params.sources if spec.reward_only}
-    everything = [Sample.from_row(row) for row in read_shards(params.data / "samples" / "evaluation")]
-    samples = scored.measurable(sample for sample in everything if (sample.source, sample.split) not in aside)
-    others = [sample for sample in everything if (sample.source, sample.split) in aside]
+    samples, aside = _samples(params)
     seen = params.trained_on
     in_domain = [s for s in samples if _is_question(s) and is_in_domain(set_of(s.source, s.split), seen)]
+    decoding = GenerationSettings.of(params.generation, params.evaluate, seed=params.seed)
     collected = ModelAnswers(
         samples,
         params.data / "answers",
         params.models,
         params.image_root,
-        GenerationSettings.of(params.generation, params.evaluate, seed=params.seed),
+        decoding,
         params.runtime.generation_batch_size,
         params.runtime.device,
         params.runtime.dtype,
     )
     answers, blind = collected.collect(params.evaluate.models, in_domain)
+    options = backend_options(params.runtime, params.image_root, params.models)
+    unscored, others_told = answers_of_others(
+        params.evaluate.others, samples, decoding, options, Path(".work") / f"evaluate-{params.profile}"
+    )
+    answers |= {name: collected.of_answers(name, own) for name, own in unscored.items()}
     draws = {"resamples": params.evaluate.bootstrap_samples, "seed": params.seed}
     models = scored.measure_all(answers, blind, seen_sources=seen, **draws)
-    rates = (
-        win_rates({n: scored.rewards_by_id(a) for n, a in answers.items()}, list(answers), **draws) if answers else None
-    )
-    kept, rewrites = params.data / "pf1m" / "kept", params.data / "scored"
-    responses = draw_responses(params.data / "samples" / "instruction", others, params.seed)
-    rewards = response_rewards(collected.of_responses(responses), kept, rewrites)
+    rates = scored.compare_all(answers, len(samples), **draws)
+    responses = draw_responses(params.data / "samples" / "instruction", aside, params.seed)
+    rewards = response_rewards(collected.of_responses(responses), params.data / "pf1m" / "kept", params.data / "scored")
     report: dict[str, Any] = {
         "models": models,
         "sets": measure_sets({scored.LOWER_BOUND: collected.of_neighbours(), **answers}, seen_sources=seen, **draws),
         "win_rate": None if rates is None else rates.to_json(),
         "responses": summarise(rewards, **draws),
+        "others": others_told,
         "judges": collected.judges_report(params.backbones.model_dump()),
         "definitions": scored.DEFINITIONS,
-        "samples": {
-            "all": len(samples),
-            "in_domain_questions": len(in_domain),
-            **{str(task): sum(s.task is task for s in samples) for task in sorted({s.task for s in samples})},
-        },
+        "samples": {"all": len(samples), "in_domain_questions": len(in_domain), **_tasks(samples)},
     }
     write_json(params.reports / "evaluate.json", report)
     tracker.params({f"judge.{name}": source for name, source in report["judges"].items()})
@@ -91,23 +91,24 @@ def run(params: Params, tracker: Tracker) -> dict[str, Any]:
     return report
 
 
+def _samples(params: Params) -> tuple[list[Sample], list[Sample]]:
+    """What the models are asked, and what is there for its own responses' reward alone."""
+    aside = {(spec.name, spec.split) for spec in params.sources if spec.reward_only}
+    everything = [Sample.from_row(row) for row in read_shards(params.data / "samples" / "evaluation")]
+    samples = scored.measurable(sample for sample in everything if (sample.source, sample.split) not in aside)
+    return samples, [sample for sample in everything if (sample.source, sample.split) in aside]
+
+
+def _tasks(samples: list[Sample]) -> Counter[str]:
+    return Counter(sorted(str(sample.task) for sample in samples))
+
+
 def _is_question(sample: Sample) -> bool:
     return kind_of(scored.as_answer(sample, "")) is Kind.QUESTION
 
 
 def _check(params: Params) -> None:
-    """Refuse an evaluation without one of its models or judges."""
-    requested = params.evaluate.models
-    for name in [
-        *(name for name in scored.MODELS if name in requested),
-        *([scored.BLIND_MODEL] if scored.BLIND_ANSWERS in requested else []),
-    ]:
-        if not (params.models / name).is_dir():
-            raise ModelError(
-                "tuned model is missing",
-                where=params.models / name,
-                next_step=f"run `polite-flamingo tune_{name}` first",
-            )
+    """Refuse an evaluation without one of its judges."""
     for name in JUDGES:
         if getattr(params.backbones, name) == ABSENT:
             raise ConfigError(

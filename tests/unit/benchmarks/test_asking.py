@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image as PILImage
 from tests.unit.jobs.backends.faulty_server import serving
 from tests.unit.jobs.machine import machine
 
@@ -14,9 +15,12 @@ from polite_flamingo.benchmarks.answer_files import parse_files
 from polite_flamingo.benchmarks.asking import ask_questions
 from polite_flamingo.benchmarks.data import read_data
 from polite_flamingo.benchmarks.evaluation import evaluate
+from polite_flamingo.benchmarks.other_models import answers_of_others
 from polite_flamingo.errors import DataError
+from polite_flamingo.evaluate.settings import OtherModel
 from polite_flamingo.jobs.backends.load import BackendOptions
 from polite_flamingo.model.settings import GenerationSettings
+from polite_flamingo.records import Image, Sample, Task, Turn
 
 GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)
 
@@ -25,7 +29,7 @@ GREEDY = GenerationSettings(max_new_tokens=9, num_beams=1, do_sample=False)
 def data(tmp_path: Path) -> Path:
     (tmp_path / "images").mkdir()
     for i in (1, 2):
-        Image.new("RGB", (40, 20), "red").save(tmp_path / "images" / f"COCO_val2014_{i:012}.jpg")
+        PILImage.new("RGB", (40, 20), "red").save(tmp_path / "images" / f"COCO_val2014_{i:012}.jpg")
     path = tmp_path / "questions.jsonl"
     rows = [{"question_id": i, "image": f"{i}.jpg", "question": f"<record {i}>", "answer": "yes"} for i in (1, 2, 3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -58,3 +62,19 @@ def test_a_set_whose_images_are_elsewhere_is_refused(data: Path, tmp_path: Path)
             tmp_path / "o",
             tmp_path,
         )
+
+
+def test_an_endpoint_answers_the_samples_of_a_pipeline(data: Path, tmp_path: Path) -> None:
+    first = Turn("human", "What is <record 1>?", (0,))
+    here = Sample("s/test/1", "s", "test", "x", Task.VQA, (first, Turn("assistant", "a")), (Image("images/1.png"),))
+    gone = replace(here, id="s/test/2", images=(Image("images/none.png"),))
+    PILImage.new("RGB", (40, 20), "red").save(tmp_path / "images" / "1.png")
+    options = BackendOptions(tmp_path, machine())
+    with serving(lambda record, number: None) as server:
+        model = OtherModel.parse(f"theirs=openai:{server.url}#m")
+        answers, told = answers_of_others([model], [here, gone], GREEDY, options, tmp_path / "work")
+    assert [(one.id, one.raw_answer, one.rewritten) for one in answers["theirs"]] == [
+        ("s/test/1", "a", "answer to record 1")
+    ]
+    (reason,) = told["theirs"]["reasons"]
+    assert "none.png" in reason

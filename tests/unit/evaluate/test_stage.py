@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 from PIL import Image as PILImage
+from pydantic import ValidationError
 
 from polite_flamingo.errors import ConfigError, DataError, ImageError, ModelError
 from polite_flamingo.evaluate import model_answers
 from polite_flamingo.evaluate.answers import MODELS, Judges, as_answer
+from polite_flamingo.evaluate.settings import EvaluateSettings, OtherModel
 from polite_flamingo.io import count_shards, read_shards, write_jsonl, write_shards
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
@@ -122,6 +125,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, di
     """An evaluation that has run once, with its report, in its folder."""
     with pytest.MonkeyPatch.context() as patch:
         run = Run(tmp_path_factory.mktemp("evaluation"), patch)
+        whole = [{"question_id": sample.id, "text": "It is a red circle."} for sample in SAMPLES]
+        write_jsonl(Path("answers", "whole.jsonl"), [*whole, {"question_id": "nobody's", "text": "x"}])
+        write_jsonl(Path("answers", "part.jsonl"), whole[:2])
+        others = ["mine=answers/whole.jsonl", "answers/part.jsonl"]
+        chosen = EvaluateSettings(models=[*run.params.evaluate.models, *others])
+        run.params = run.params.model_copy(update={"evaluate": chosen})
         yield run, run()
 
 
@@ -140,6 +149,8 @@ def test_every_model_answers_everything_and_stage_3_also_blind(finished: tuple[R
         "stage3": 7,
         "stage3_without_image": 3,
         "responses": 1,
+        "mine": 7,
+        "part": 2,
     }
     rows = list(map(Rewrite.from_row, read_shards(answers / "stage2")))
     assert [r.id for r in rows] == [s.id for s in SAMPLES]
@@ -173,10 +184,20 @@ def test_what_a_profile_names_for_its_reward_alone_is_asked_of_no_model(finished
     assert report["samples"]["all"] == len(SAMPLES)
 
 
+def test_files_of_other_models_stand_in_the_same_tables(finished: tuple[Run, dict[str, Any]]) -> None:
+    _, report = finished
+    assert report["models"]["mine"]["qa_in_domain"]["value"] == 1.0
+    assert report["sets"]["coco"]["models"]["mine"]["rouge_l"]["n"] == 1
+    assert report["others"]["mine"]["unmatched"] == 1
+    told = report["others"]["part"]
+    assert (told["from"], told["asked"], told["answered"], told["missing"]) == ("answers/part.jsonl", 7, 2, 1)
+    assert report["models"]["part"]["qa_in_domain"]["n"] == 2
+
+
 def test_the_win_rate_compares_the_annotation_and_all_models(finished: tuple[Run, dict[str, Any]]) -> None:
     rates = finished[1]["win_rate"]
     order = rates["order"]
-    assert order == ["annotation", "raw", "stage1", "stage2", "stage3"]
+    assert order == ["annotation", "raw", "stage1", "stage2", "stage3", "mine"]
     assert rates["matrix"][order.index("stage3")][order.index("raw")] == 1.0
     assert rates["matrix"][order.index("stage2")][order.index("stage3")] == 0.5
 
@@ -223,3 +244,32 @@ def test_a_profile_without_a_judge_is_told_which(run: Run) -> None:
     run.params = run.params.model_copy(update={"backbones": backbones})
     with pytest.raises(ConfigError, match=r"backbones\.reward"):
         run()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "is_file"),
+    [
+        ("hf:llava-hf/llava-1.5-7b-hf@0123abc", "llava-1.5-7b-hf", False),
+        ("openai:http://localhost:8000/v1?a=b#org/llava 1.6", "llava-1.6", False),
+        ("theirs=openai:http://localhost:8000/v1#m", "theirs", False),
+        ("answers/llava-v1.5-13b.jsonl.gz", "llava-v1.5-13b", True),
+        ("before=data/other/answers/stage3", "before", True),
+    ],
+)
+def test_another_model_has_a_name_and_a_place(text: str, name: str, is_file: bool) -> None:
+    model = OtherModel.parse(text)
+    assert (model.name, model.file is not None) == (name, is_file)
+
+
+@pytest.mark.parametrize(
+    ("models", "word"),
+    [
+        (["stage4"], "did you mean 'stage3'"),
+        (["openai:http://x/v1"], "openai:<base url>#<model>"),
+        (["raw=a.jsonl"], "no name for a model"),
+        (["a/x.jsonl", "b/x.json"], "models of the same name: x"),
+    ],
+)
+def test_a_model_that_is_none_is_refused(models: list[str], word: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(word)):
+        EvaluateSettings(models=models)

@@ -150,6 +150,21 @@ def test_a_state_that_a_kill_has_torn_is_removed_but_never_the_projects_own(root
         assert (root / "dvc.lock").read_text() == "of tiny"
 
 
+def test_dvc_watches_files_of_answers(tmp_path: Path) -> None:
+    (tmp_path / "configs" / "profiles").mkdir(parents=True)
+    roles = ("instruction", "evaluation", "annotation")
+    sources = ", ".join(f"{{name: table, folder: ., role: {role}, split: all}}" for role in roles)
+    judges = ", ".join(f"{name}: laptop" for name in ("flamingo", "nli", "reward", "sts"))
+    (tmp_path / "configs" / "profiles" / "mine.yaml").write_text(
+        f"sources: [{sources}]\nbackbones: {{{judges}}}\noverrides: {{evaluate: {{models: [stage3, a.jsonl]}}}}\n"
+    )
+    (tmp_path / "params.yaml").write_text("profile: mine\n")
+    params = load_params(tmp_path / "params.yaml")
+    write_pipeline(params, tmp_path, tmp_path)
+    assert "a.jsonl" in read_stages(tmp_path / "dvc.yaml")["evaluate"]["deps"]
+    assert "evaluate.models: no such file of answers: a.jsonl" in params.contradictions()
+
+
 def test_dvc_watches_the_template_of_the_rewriting(tmp_path: Path) -> None:
     (tmp_path / "configs" / "profiles").mkdir(parents=True)
     (tmp_path / "params.yaml").write_text("profile: mine\n")

@@ -54,6 +54,17 @@ def ours(run: ProfileRun, what: str) -> str:
     return f"**ours** (`{run.profile}`), {what}"
 
 
+def row_of(run: ProfileRun, model: str) -> str:
+    """What the row of a model is called, ours or another's that was asked the same."""
+    return ours(run, NAMES[model]) if model in NAMES else f"{name_of(model)} on the sets of `{run.profile}`"
+
+
+def name_of(model: str) -> str:
+    """What a model of the evaluation is called; one of another's has its own name."""
+    return NAMES.get(model, f"`{model}`")
+
+
 def tuned(run: ProfileRun) -> list[str]:
-    """The tuned models that a run has evaluated."""
-    return [model for model in TUNED if model in run.evaluation.get("models", {})]
+    """The models that a run has evaluated: the tuned ones, then those of others."""
+    models = run.evaluation.get("models", {})
+    return [*(model for model in TUNED if model in models), *(model for model in models if model not in NAMES)]

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polite_flamingo.reports.over_seeds import RECIPE
-from polite_flamingo.reports.results.cells import NAMES, NO_SET, TUNED, measured, number, ours, table, tuned, written
+from polite_flamingo.reports.results.cells import (
+    NO_SET,
+    TUNED,
+    measured,
+    name_of,
+    number,
+    row_of,
+    table,
+    tuned,
+    written,
+)
 from polite_flamingo.reports.results.runs import ProfileRun
 
 COLUMNS = (("qa_in_domain", "in domain, %", 1), ("qa_out_of_domain", "out of domain, %", 1), ("reward", "reward", 2))
@@ -49,7 +59,7 @@ def figure_8(paper: Mapping[str, float], runs: Sequence[ProfileRun]) -> str:
             row = order.index(winner)
             for column, other in enumerate(order[:row]):
                 ends = {end: wins[grid][row][column] for end, grid in GRIDS.items()}
-                rows.append([ours(run, NAMES[winner]), NAMES[other], measured(ends, 1, 100.0)])
+                rows.append([row_of(run, winner), name_of(other), measured(ends, 1, 100.0)])
     return table(["answers of", "beat those of", "% of the samples"], rows)
 
 
@@ -86,7 +96,7 @@ def figure_11(paper: Mapping[str, float], runs: Sequence[ProfileRun]) -> str:
         heads += [f"true, {domain} domain, %", f"NLI, {domain} domain, %", f"Rouge-L, {domain} domain"]
     for run in runs:
         for model in tuned(run):
-            row = [ours(run, TUNED[model])]
+            row = [row_of(run, model)]
             for domain in ("qa_in_domain", "qa_out_of_domain"):
                 figures = run.evaluation["models"][model]
                 row += [measured(figures.get(name), 1, 100.0) for name in (f"{domain}_exact", domain)]

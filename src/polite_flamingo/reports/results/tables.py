@@ -7,12 +7,12 @@ from typing import Any
 
 from polite_flamingo.reports.results.cells import (
     LOWER_BOUND,
-    NAMES,
     NO_SET,
-    TUNED,
     measured,
+    name_of,
     number,
     ours,
+    row_of,
     table,
     tuned,
 )
@@ -42,7 +42,7 @@ def table_1(paper: Mapping[str, Any], runs: Sequence[ProfileRun]) -> str:
     sets, scores = paper["sets"], paper["scores"]
     rows = [[name, *(number(value, 1) for value in values)] for name, values in paper["models"].items()]
     rows += [
-        [ours(run, TUNED[m]), *(measured(run.on_set(name, m, scores[name]), 1, 100.0, NO_SET) for name in sets)]
+        [row_of(run, m), *(measured(run.on_set(name, m, scores[name]), 1, 100.0, NO_SET) for name in sets)]
         for run in runs
         for m in tuned(run)
     ]
@@ -58,7 +58,7 @@ def table_2(paper: Mapping[str, Any], runs: Sequence[ProfileRun]) -> str:
     ]
     for run in runs:
         for model in (LOWER_BOUND, *tuned(run)):
-            row = [ours(run, NAMES[model])]
+            row = [row_of(run, model)]
             for name in sets:
                 row.append(measured(run.on_set(name, model, "sts"), 1, 100.0, NO_SET))
                 row.append(measured(run.on_set(name, model, "rouge_l"), 3, 1.0, NO_SET))
@@ -103,4 +103,4 @@ def sets_table(run: ProfileRun) -> str:
                 domain = "in domain" if row["in_domain"] else "out of domain"
                 cells = [measured(figure, digits, scale) for figure in figures]
                 rows.append([name, row["kind"], domain, str(row["n"]), heading, *cells])
-    return table([f"set of `{run.profile}`", "asks for", "", "n", "", *(TUNED[model] for model in models)], rows)
+    return table([f"set of `{run.profile}`", "asks for", "", "n", "", *map(name_of, models)], rows)
