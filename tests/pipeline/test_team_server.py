@@ -24,9 +24,9 @@ from tests.pipeline.pretence import PROJECT, STAND_IN, Copy
 from polite_flamingo.errors import BusyError, ConfigError, DataError
 from polite_flamingo.io import hash_file, locked, write_json
 from polite_flamingo.launch.processes import Command, start, stop
-from polite_flamingo.launch.team.backup import check, database, free_port
+from polite_flamingo.launch.team.backup import back_up, check, database, free_port, restore
 from polite_flamingo.launch.team.folder import ADMIN, DATABASES, TeamFolder, write_secret
-from polite_flamingo.launch.team.migrate import carry_over
+from polite_flamingo.launch.team.migrate import carry_over, migrate
 from polite_flamingo.launch.team.postgres import Postgres, programs
 
 PROFILES = ("tiny", "laptop")
@@ -107,12 +107,6 @@ def until(holds: Callable[[], object], log: Path) -> None:
         time.sleep(0.3)
 
 
-def verb(*words: str) -> str:
-    done = subprocess.run([*VERB, *words], env=environment(), cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def ask(url: str, query: Mapping[str, Any] | None = None) -> Any:
     """What a server says; nothing while its database is away."""
     data = None if query is None else json.dumps(query).encode()
@@ -174,6 +168,7 @@ def test_a_crash_of_the_database_loses_nothing_and_a_backup_holds_all(place: Pat
     with serving(folder.root, ports):
         assert_secrets_are_kept(folder)
         assert ask(f"http://127.0.0.1:{ports['prefect']}/ui-settings")["api_url"] == "/api"  # where its pages ask
+        assert_foreign_pages_are_refused(ports)
         flows = pipelines(place, folder)
         log = place / "tiny.log"
         until(
@@ -192,12 +187,12 @@ def test_a_crash_of_the_database_loses_nothing_and_a_backup_holds_all(place: Pat
             assert runs[f"{profile} pipeline"]["status"] == "FINISHED"
             for name in STAGES:
                 assert runs[f"{profile} {name}"] == {**stage, "files": ["outs.json"]}
-        verb("team-backup", str(place / "backup"), "--folder", str(folder.root))
+        back_up(folder, place / "backup")
         with pytest.raises(BusyError, match="another process"), locked(folder.root / "lock"):
             pass
     assert "is started again" in folder.root.with_suffix(".log").read_text()
-    assert "flow runs" in verb("team-restore", str(place / "backup"), "--folder", str(place / "second"))
-    verb("team-migrate", "--folder", str(place / "second"))
+    assert restore(place / "backup", TeamFolder(place / "second"))["rows"]["prefect"]["flow_run"] == 2
+    migrate(TeamFolder(place / "second"))
     with serving(place / "second", ports):
         assert recorded(ports) == runs
         assert ran(ports) == done
@@ -268,6 +263,18 @@ def test_a_file_altered_in_a_backup_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow.dump").write_text("rowz")
     with pytest.raises(DataError, match="altered"):
         check(tmp_path)
+
+
+def assert_foreign_pages_are_refused(ports: Mapping[str, int]) -> None:
+    """Neither another host name nor another origin reads or makes anything."""
+    asked = {"mlflow": "api/2.0/mlflow/experiments/create", "prefect": "api/flows/"}
+    for name, path in asked.items():
+        url = f"http://127.0.0.1:{ports[name]}/{path}"
+        for header in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
+            headers = {"content-type": "application/json", **header}
+            request = urllib.request.Request(url, data=b'{"name": "foreign"}', headers=headers)
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(request, timeout=20)
 
 
 def assert_secrets_are_kept(folder: TeamFolder) -> None:

@@ -21,7 +21,10 @@ in_folder = click.option("--folder", type=FILE, default=FOLDER, metavar="DIR", h
 @click.option("--mlflow-port", type=positive, default=5000, metavar="N", help="default: 5000")
 @click.option("--prefect-port", type=positive, default=4200, metavar="N", help="default: 4200")
 @click.option("--worker", is_flag=True, help="also run deployments of the work pool `local` here")
-def team_server(folder: Path, postgres_port: int, mlflow_port: int, prefect_port: int, worker: bool) -> int:
+@click.option("--public", multiple=True, metavar="NAME", help="a name that a proxy in front of the servers has")
+def team_server(
+    folder: Path, postgres_port: int, mlflow_port: int, prefect_port: int, worker: bool, public: tuple[str, ...]
+) -> int:
     """Serve MLflow and Prefect on a PostgreSQL of their own, on localhost.
 
     The first time the databases are made, with passwords that lie in files only you can read. `source DIR/client.env`
@@ -31,7 +34,8 @@ def team_server(folder: Path, postgres_port: int, mlflow_port: int, prefect_port
     from polite_flamingo.launch.team.folder import TeamFolder
     from polite_flamingo.launch.team.servers import Ports, serve_team
 
-    return serve_team(TeamFolder(folder), Ports(postgres_port, mlflow_port, prefect_port), click.echo, worker=worker)
+    ports = Ports(postgres_port, mlflow_port, prefect_port)
+    return serve_team(TeamFolder(folder), ports, click.echo, worker=worker, public=public)
 
 
 @verb("team-backup", "backups/2026-05-01", "backups/2026-05-01 --folder /srv/flamingo")

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polite_flamingo.errors import BusyError
+from polite_flamingo.launch import guard
+from polite_flamingo.launch.guard import mlflow_hosts
 from polite_flamingo.launch.processes import start, stop, terminated_as_exit
 from polite_flamingo.tracking.mlflow import runs_page
 from polite_flamingo.tracking.store import artifact_folder, tracking_uri
@@ -44,8 +46,9 @@ def serve_interfaces(docs: Path, *, mlflow_port: int, prefect_port: int) -> int:
         "1",
         "--artifacts-destination",
         str(files or ""),
+        *mlflow_hosts(),
     ]
-    prefect = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    prefect = [sys.executable, "-m", guard.__name__]
 
     servers = {"MLflow": (mlflow_port, [*mlflow, "--port", str(mlflow_port)])} if files is not None else {}
     return serve_commands(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from polite_flamingo.errors import BusyError, StorageError
 from polite_flamingo.io import locked, write_atomic, write_json
+from polite_flamingo.launch import guard
 from polite_flamingo.launch.processes import Command, start, stop, terminated_as_exit
 from polite_flamingo.launch.team.folder import HOST, TeamFolder, client_environment, exports
 from polite_flamingo.launch.team.postgres import Postgres, account, driver, shut
@@ -119,7 +120,14 @@ class Server:
             self.process = None
 
 
-def serve_team(folder: TeamFolder, ports: Ports, say: Callable[[str], object], *, worker: bool = False) -> int:
+def serve_team(
+    folder: TeamFolder,
+    ports: Ports,
+    say: Callable[[str], object],
+    *,
+    worker: bool = False,
+    public: Sequence[str] = (),
+) -> int:
     """Serve a team until Ctrl-C or SIGTERM; the same folder goes on with the same data.
 
     Args:
@@ -127,6 +135,7 @@ def serve_team(folder: TeamFolder, ports: Ports, say: Callable[[str], object], *
         ports: Ports on localhost.
         say: Tells where the servers are, once they are healthy.
         worker: Start a Prefect worker as well, which runs deployments of the pool ``local`` on this machine.
+        public: Names by which browsers reach the servers through a proxy, beside those of this machine.
 
     Returns:
         0 after Ctrl-C.
@@ -143,8 +152,8 @@ def serve_team(folder: TeamFolder, ports: Ports, say: Callable[[str], object], *
         database.initialise()
         postgres, *others = servers = [
             _postgres(folder, database),
-            _mlflow(folder, ports),
-            _prefect(folder, ports),
+            _mlflow(folder, ports, public),
+            _prefect(folder, ports, public),
             *([_worker(folder, ports)] if worker else []),
         ]
         write_json(folder.root / "ports.json", {"postgres": ports.postgres})
@@ -176,19 +185,19 @@ def _postgres(folder: TeamFolder, database: Postgres) -> Server:
     return Server("PostgreSQL", database.command(), None, log, database.ready, shut, account(), Path("/"))
 
 
-def _mlflow(folder: TeamFolder, ports: Ports) -> Server:
+def _mlflow(folder: TeamFolder, ports: Ports, public: Sequence[str]) -> Server:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "2"]
     command += ["--serve-artifacts", "--artifacts-destination", str(folder.artifacts.resolve())]
-    command += ["--allowed-hosts", f"{HOST}:*,localhost:*"]  # any port: that of a tunnel
+    command += guard.mlflow_hosts(public=public)
     command += ["--uvicorn-opts", "--no-access-log --limit-concurrency 200"]
     environment = folder.environment("mlflow", ports.postgres)
     return Server("MLflow", command, environment, folder.log("MLflow"), answers(f"http://{HOST}:{ports.mlflow}/health"))
 
 
-def _prefect(folder: TeamFolder, ports: Ports) -> Server:
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(ports.prefect)]
-    pages = f"http://{HOST}:{ports.prefect},http://localhost:{ports.prefect}"  # by default any page may call the API
-    environment = {**folder.environment("prefect", ports.postgres), "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": pages}
+def _prefect(folder: TeamFolder, ports: Ports, public: Sequence[str]) -> Server:
+    command = [sys.executable, "-m", guard.__name__, "--host", HOST, "--port", str(ports.prefect)]
+    command += [word for name in public for word in ("--public", name)]
+    environment = folder.environment("prefect", ports.postgres)
     health = answers(f"http://{HOST}:{ports.prefect}/api/ready")
     return Server("Prefect", command, environment, folder.log("Prefect"), health)
 
