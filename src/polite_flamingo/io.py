@@ -6,6 +6,7 @@ A folder of shards holds ``part-000000.parquet``, ``part-000001.parquet`` …; t
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import logging
@@ -36,6 +37,7 @@ MADE_AGAIN = "delete it; `polite-flamingo run` makes it again"
 T = TypeVar("T")
 OTHER_BYTES = "its bytes are not those that were written"
 SEAL = "sha256.json"  # hashes of a sealed folder's files
+_OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _SHARD = re.compile(r"part-\d{6,}\.parquet")
 _HASH = b"polite_flamingo.sha256"  # of a checked shard's values, in its footer
 
@@ -54,11 +56,12 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        yield tmp
-        if durable:
-            with open(tmp, "rb") as file:
-                os.fsync(file.fileno())
-        os.replace(tmp, path)
+        with _naming(path):
+            yield tmp
+            if durable:
+                with open(tmp, "rb") as file:
+                    os.fsync(file.fileno())
+            os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
 
@@ -83,17 +86,29 @@ def _publishing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(left, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        yield staging
-        if folder.is_dir():
-            os.replace(folder, old)
-        sync_folder(staging)
-        os.replace(staging, folder)
-        sync_folder(folder.parent)
+        with _naming(folder):
+            yield staging
+            if folder.is_dir():
+                os.replace(folder, old)
+            sync_folder(staging)
+            os.replace(staging, folder)
+            sync_folder(folder.parent)
     finally:
         if old.is_dir() and not folder.exists():
             os.replace(old, folder)
         for left in (staging, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have an error of a write, which knows no name, say what was written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_DISKS and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from threading import Barrier
 
 import pytest
 
-from polite_flamingo.errors import BusyError, DataError
+from polite_flamingo.errors import BusyError, DataError, refusal
 from polite_flamingo.io import (
     SEAL,
     Row,
@@ -25,6 +26,9 @@ from polite_flamingo.io import (
     replacing,
     resumable,
     seal,
+    write_csv,
+    write_json,
+    write_jsonl,
     write_shard,
 )
 from polite_flamingo.records import Image, Sample, Task, Turn
@@ -72,6 +76,35 @@ def row_of(chunk: list[int]) -> list[Row]:
 
 def made(work: Callable[[list[int]], list[Row]], tmp_path: Path) -> int:
     return resumable(range(12), work, out=tmp_path / "out", key="k", work_root=tmp_path / "work", chunk_size=4)
+
+
+def test_whatever_is_written_a_refusal_of_the_kernel_names_it_and_spares_what_was_there(tmp_path: Path) -> None:
+    text = "".join(map(str, range(20_000)))
+    rows = [{"text": text[place : place + 900]} for place in range(0, 90_000, 900)]
+
+    def publish(folder: Path) -> None:
+        with publishing(folder) as staging:
+            (staging / "a").write_text(text)
+
+    writes: dict[str, Callable[[Path], object]] = {
+        "b.json": lambda path: write_json(path, text),
+        "c.jsonl": lambda path: write_jsonl(path, rows),
+        "d.csv": lambda path: write_csv(path, ["text"], [[text]]),
+        "e.parquet": lambda path: write_shard(path, rows),
+        "folder": publish,
+    }
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name, write in writes.items():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        try:
+            with pytest.raises(OSError) as refused:
+                write(tmp_path / name)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        told = refusal(refused.value)
+        assert told is not None
+        assert (told.what, told.where) == ("the file would grow above the limit", str(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_that_publish_the_same_folder_never_mix_their_files(tmp_path: Path) -> None:

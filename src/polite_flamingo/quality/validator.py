@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Validator:
     def _open(self) -> Any:
         import great_expectations as gx
 
+        logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # what it cannot do it raises as well
         if self._context is None:
             if self._site is None:
                 self._context = gx.get_context(mode="ephemeral")

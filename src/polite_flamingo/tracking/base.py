@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from polite_flamingo.errors import SHOWN
+
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -111,7 +113,8 @@ def guarded(what: str, action: Callable[[], T]) -> T | None:
     try:
         return action()
     except Exception as error:
-        LOG.warning("MLflow: %s was not recorded (%s: %s)", what, type(error).__name__, error)
+        said = str(error).partition("\n")[0][:SHOWN]  # a database's goes on with its whole statement
+        LOG.warning("MLflow: %s was not recorded (%s: %s)", what, type(error).__name__, said)
         return None
 
 
