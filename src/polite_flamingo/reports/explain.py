@@ -47,7 +47,7 @@ def explain(params: Params, name: str) -> str:
         extras = json.loads(row["extras"])
         lines += [f"  {name:<14} {_value(extras[name])}" for name in ("prompt", "repair") if name in extras] + [""]
     for row in _rows(data / "scored", "id", record):
-        lines += [*_scores(json.loads(row["scores"])), ""]
+        lines += [*score_lines(json.loads(row["scores"])), ""]
         if probe := json.loads(row["extras"]).get("probe"):
             lines += [f"INJECTED to measure the filters ({probe}): judged like all others, never part of PF-1M", ""]
     for fate in ("kept", "rejected"):
@@ -79,7 +79,7 @@ def _pair(row: Row) -> list[str]:
     return [*lines, *_text("drafted", row["drafted"]), *_text("revised", row["revised"]), ""]
 
 
-def _scores(scores: Mapping[str, Any]) -> list[str]:
+def score_lines(scores: Mapping[str, Any]) -> list[str]:
     """One line per score that applies, with what it becomes when the lowest paragraphs are cut."""
     lines = ["SCORES"]
     for name, value in sorted(scores.items()):
@@ -101,16 +101,22 @@ def _decision(data: Path, row: Row, fate: str) -> list[str]:
     lines, reason = [], ""
     if decision is not None:
         cut, reason = decision["cut"], decision["reason"]
-        lines = _verdicts(decision, len(cut))
+        lines = verdict_lines(decision, len(cut))
         lines += [f"  cut (CLIP {_value(logit)}): {_shorten(paragraph)}" for logit, paragraph in cut]
     if fate == "kept":
         return [*lines, "", "KEPT in PF-1M", *_text("final", row["rewritten"]), ""]
     return [*lines, "", f"REJECTED  {reason}", ""]
 
 
-def _verdicts(decision: Mapping[str, Any], cut: int) -> list[str]:
+def verdict_lines(decision: Mapping[str, Any], cut: int) -> list[str]:
+    """What every filter measured, compared with and said, a line each.
+
+    Args:
+        decision: A row of the decision table, thresholds parsed; filters that it lacks are left out.
+        cut: Number of paragraphs cut from the text.
+    """
     lines = [f"FILTERS{'':<24}score  threshold"]
-    for name in ALL:
+    for name in (name for name in ALL if name in decision):
         score, threshold, passed = (decision[name][part] for part in ("score", "threshold", "passed"))
         applies = not passed or score is not None or name == "unfinished"
         if not passed:

@@ -7,22 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from polite_flamingo.errors import DataError, ImageError, ModelError, did_you_mean
+from polite_flamingo.errors import DataError, ImageError, ModelError
 from polite_flamingo.io import chunked
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
-from polite_flamingo.records import Generated, Image, Sample, Task, Turn
+from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.question import RewriteQuestion, question_of
 from polite_flamingo.rewrite.repair import RepairingBackend, RepairPolicy
 from polite_flamingo.talk.decoding import Decoding
 from polite_flamingo.talk.generation import GenerationRequest, Speaker
-from polite_flamingo.talk.images import Source, own_image
+from polite_flamingo.talk.images import Source
+from polite_flamingo.talk.judging import Judge, Judgement
 from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
+from polite_flamingo.talk.raw_answers import GENERAL, RawAnswer, checked_answer, names_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-GENERAL = "general"  # no task in particular: that of the answer's length
 COLUMNS = ("question", "answer", "images", "task")  # of a batch of `map`
 
 
@@ -60,12 +61,21 @@ class Rewriter:
         place: Where it came from.
         style: How a chat model is asked: polite, concise, stepwise, or a template file; a Flamingo knows none.
         repair: When an answer is generated again.
+        scorers: Who scores for `judge`, see `talk.judging.Judge.of`.
     """
 
     def __init__(
-        self, speaker: Speaker, place: ModelPlace, style: str = DEFAULT, repair: RepairPolicy | None = None
+        self,
+        speaker: Speaker,
+        place: ModelPlace,
+        *,
+        style: str = DEFAULT,
+        repair: RepairPolicy | None = None,
+        scorers: str | Mapping[str, str] | None = None,
     ) -> None:
         self.speaker, self.place = speaker, place
+        self._scorers = scorers
+        self._judge: Judge | None = None
         self.repair = RepairPolicy() if repair is None else repair
         self._prompts = None if speaker.is_flamingo else load_prompts(style)
 
@@ -81,6 +91,7 @@ class Rewriter:
         dtype: str | None = None,
         style: str = DEFAULT,
         repair: RepairPolicy | None = None,
+        scorers: str | Mapping[str, str] | None = None,
     ) -> Self:
         """Load a rewriter.
 
@@ -94,13 +105,16 @@ class Rewriter:
             dtype: ``float32``, ``bfloat16`` or ``float16``; None: the profile's, else float32.
             style: See the class.
             repair: See the class; None: two more tries.
+            scorers: See the class; None: those beside the model's base.
 
         Raises:
             ConfigError: there is no such model or style, or it is an assistant.
             ModelError: its weights cannot be used.
         """
         place = find_model(name, "rewriter", base=base, profile=profile, params=params)
-        return cls(Speaker(load_model(place, device=device, dtype=dtype)), place, style, repair)
+        return cls(
+            Speaker(load_model(place, device=device, dtype=dtype)), place, style=style, repair=repair, scorers=scorers
+        )
 
     def rewrite(
         self,
@@ -128,7 +142,7 @@ class Rewriter:
             DataError: a text is empty or fills the context, or there is no such task.
         """
         item = {"question": question, "answer": answer, "images": images, "task": task, "key": key}
-        (said,) = self._together([_checked(item)], self.place.decoding.but(decoding))
+        (said,) = self._together([checked_answer(item)], self.place.decoding.but(decoding))
         return said
 
     def rewrite_all(
@@ -143,10 +157,10 @@ class Rewriter:
         """
         chosen = self.place.decoding.but(decoding)
         for chunk in chunked(items, self.speaker.batch_size):
-            checked: list[_Item | DataError] = [self._usable(item, rejects) for item in chunk]
-            said = iter(self._together([item for item in checked if isinstance(item, _Item)], chosen))
+            checked: list[RawAnswer | DataError] = [self._usable(item, rejects) for item in chunk]
+            said = iter(self._together([item for item in checked if isinstance(item, RawAnswer)], chosen))
             for item, given in zip(checked, chunk, strict=True):
-                yield next(said) if isinstance(item, _Item) else _lost(given, item)
+                yield next(said) if isinstance(item, RawAnswer) else _lost(given, item)
 
     def map(self, batch: Any, **decoding: Any) -> Any:
         """Rewrite a table; for a `pandas.DataFrame`, or for ``Dataset.map(rewriter.map, batched=True)``.
@@ -183,11 +197,39 @@ class Rewriter:
         self, question: str, answer: str, images: Sequence[Source] = (), task: str = GENERAL, **decoding: Any
     ) -> Iterator[str]:
         """Pieces of the first try as they come, without repair; the arguments are those of `rewrite`."""
-        item = _checked({"question": question, "answer": answer, "images": images, "task": task})
+        item = checked_answer({"question": question, "answer": answer, "images": images, "task": task})
         backend = _Backend(self.speaker, self.place.decoding.but(decoding), {})
         for piece in self.speaker.stream(backend.request(self._question(item, 0, backend.images))):
             if isinstance(piece, str):
                 yield piece
+
+    def judge(
+        self,
+        question: str,
+        answer: str,
+        polite: str | PoliteAnswer,
+        images: Sequence[Source] = (),
+        task: str = GENERAL,
+    ) -> Judgement:
+        """What the filters would say of a rewrite: every score and verdict (section 4.2, Figure 10).
+
+        Args:
+            question: What the answer responds to.
+            answer: The terse answer.
+            polite: What `rewrite` gave, or any text.
+            images: As of `rewrite`.
+            task: As of `rewrite`.
+
+        Raises:
+            ImageError: an image cannot be used.
+            ModelError: a scorer cannot be used; one that is not there is named in `Judgement.missing`.
+        """
+        item = checked_answer({"question": question, "answer": answer, "images": images, "task": task})
+        said = polite if isinstance(polite, PoliteAnswer) else PoliteAnswer(polite, answer, "stop")
+        if self._judge is None:
+            device = self.speaker.model.device if self.speaker.is_flamingo else self.speaker.model.model.device
+            self._judge = Judge.of(self.place, self._scorers, device=str(device))
+        return self._judge.judge(item, said.text, said.finish_reason)
 
     def close(self) -> None:
         """Let go of the model."""
@@ -199,7 +241,7 @@ class Rewriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _together(self, items: Sequence[_Item], decoding: Decoding) -> list[PoliteAnswer]:
+    def _together(self, items: Sequence[RawAnswer], decoding: Decoding) -> list[PoliteAnswer]:
         backend = _Backend(self.speaker, decoding, {})
         questions = [self._question(item, number, backend.images) for number, item in enumerate(items)]
         answers = RepairingBackend(backend, self.repair).answer(questions)
@@ -220,14 +262,14 @@ class Rewriter:
             )
         return said
 
-    def _question(self, item: _Item, number: int, images: dict[str, PILImage]) -> RewriteQuestion:
-        names = tuple(f"{number}/{name}" for name in _names(item.pictures))
+    def _question(self, item: RawAnswer, number: int, images: dict[str, PILImage]) -> RewriteQuestion:
+        names = tuple(f"{number}/{name}" for name in names_of(item.pictures))
         images.update(zip(names, item.pictures, strict=True))
         return replace(question_of(item.sample, self._prompts), images=names, key=item.sample.id)
 
-    def _usable(self, item: Mapping[str, Any], rejects: bool) -> _Item | DataError:
+    def _usable(self, item: Mapping[str, Any], rejects: bool) -> RawAnswer | DataError:
         try:
-            checked = _checked(item)
+            checked = checked_answer(item)
             backend = _Backend(self.speaker, self.place.decoding, {})
             self.speaker.count(backend.request(self._question(checked, 0, backend.images)))
         except DataError as error:
@@ -235,14 +277,6 @@ class Rewriter:
                 raise
             return error
         return checked
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A checked item: its record, whose images are names, and the images."""
-
-    sample: Sample
-    pictures: tuple[PILImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,33 +306,6 @@ class _Backend:
 
     def close(self) -> None:
         """Nothing: the speaker is not this one's."""
-
-
-def _checked(item: Mapping[str, Any]) -> _Item:
-    texts = {}
-    for name in ("question", "answer"):
-        text = item.get(name)
-        if not isinstance(text, str) or not text.strip():
-            raise DataError(f"the {name} is empty", value=text, next_step="give a text")
-        texts[name] = text
-    pictures = tuple(own_image(image) for image in item.get("images") or ())
-    turns = (Turn("human", texts["question"], tuple(range(len(pictures)))), Turn("assistant", texts["answer"]))
-    names = tuple(map(Image, _names(pictures)))
-    task = _task(str(item.get("task") or GENERAL), bool(pictures))
-    return _Item(Sample(str(item.get("key") or "") or "one", "talk", "one", "unknown", task, turns, names), pictures)
-
-
-def _names(pictures: Sequence[PILImage]) -> list[str]:
-    return [f"{number}.png" for number in range(len(pictures))]
-
-
-def _task(name: str, seen: bool) -> Task:
-    if name == GENERAL:
-        return Task.VQA if seen else Task.TEXT
-    try:
-        return Task(name)
-    except ValueError:
-        raise DataError("no such task", value=name, next_step=did_you_mean(name, [*Task, GENERAL])) from None
 
 
 def _with_images(item: dict[str, Any]) -> dict[str, Any]:
