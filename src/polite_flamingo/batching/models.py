@@ -74,7 +74,9 @@ class FlamingoModel:
         self.tokenizer = bundle.tokenizer
         self.context = context_length(bundle.model.lang_encoder)
         # Where text attends to the image after it, what stands before the first image depends on it.
-        self.prefix = begin(self.tokenizer) + piece(self.tokenizer, SYSTEM) if bundle.config.attend_previous else []
+        self.prefix: Sequence[int] = (
+            begin(self.tokenizer) + piece(self.tokenizer, SYSTEM) if bundle.config.attend_previous else []
+        )
 
     def encode(self, prompt: str, images: Sequence[PILImage]) -> tuple[list[int], tuple[PreparedImage, ...]]:
         """Token ids and prepared images of a prompt.

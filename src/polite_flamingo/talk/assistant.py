@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from polite_flamingo.batching.tickets import Completion, EngineRequest, PromptTooLongError
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.templates import assistant_prompt
-from polite_flamingo.records import Generated, Turn
-from polite_flamingo.talk.generation import GenerationRequest, Speaker
+from polite_flamingo.records import Turn
+from polite_flamingo.talk.generation import Speaker
 from polite_flamingo.talk.images import Source, own_image
 from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
 
@@ -141,7 +142,8 @@ class Assistant:
 
         Raises:
             ImageError: an image cannot be used.
-            DataError: the question is empty, or fills the context.
+            DataError: the question is empty.
+            PromptTooLongError: it fills the context.
         """
         return self.chat([{"role": "user", "content": question, "images": images}], **decoding)
 
@@ -154,41 +156,33 @@ class Assistant:
 
         Raises:
             ImageError: an image cannot be used.
-            DataError: the turns are none of a dialogue, or fill the context.
+            DataError: the turns are none of a dialogue.
+            PromptTooLongError: they fill the context.
         """
-        request = self.request(turns, **decoding)
-        prompt_tokens = self.speaker.count(request)
-        (said,) = self.speaker.answer([request])
-        return AssistantAnswer(said.text, said.finish_reason, prompt_tokens, said.tokens)
+        (said,) = self.speaker.answer([self.request(turns, **decoding)])
+        return _answer(said)
 
     def stream(self, turns: Sequence[Mapping[str, Any]], **decoding: Any) -> Generator[str, None, AssistantAnswer]:
         """Pieces of the answer to the last turn as they come; `chat` describes the turns.
 
         The generator's return value (of ``yield from``) is the whole as an `AssistantAnswer`.
         """
-        request = self.request(turns, **decoding)
-        prompt_tokens = self.speaker.count(request)
-        said = Generated("", "stop", 0)
-        for piece in self.speaker.stream(request):
-            if isinstance(piece, Generated):
-                said = piece
-            else:
-                yield piece
-        return AssistantAnswer(said.text, said.finish_reason, prompt_tokens, said.tokens)
+        ticket = self.speaker.submit(self.request(turns, **decoding))
+        try:
+            yield from ticket
+            return _answer(ticket.result())
+        finally:
+            ticket.cancel()  # where nobody listens any more
 
-    def ask_all(self, questions: Sequence[tuple[str, Sequence[Source]]], **decoding: Any) -> list[AssistantAnswer]:
+    def ask_all(self, questions: Iterable[tuple[str, Sequence[Source]]], **decoding: Any) -> list[AssistantAnswer]:
         """Answer many questions together, each with its images."""
         requests = [
             self.request([{"role": "user", "content": question, "images": images}], **decoding)
             for question, images in questions
         ]
-        counts = [self.speaker.count(request) for request in requests]
-        said = self.speaker.answer(requests)
-        return [
-            AssistantAnswer(s.text, s.finish_reason, count, s.tokens) for s, count in zip(said, counts, strict=True)
-        ]
+        return [_answer(said) for said in self.speaker.answer(requests)]
 
-    def request(self, turns: Sequence[Mapping[str, Any]], *, key: str = "", **decoding: Any) -> GenerationRequest:
+    def request(self, turns: Sequence[Mapping[str, Any]], *, key: str = "", **decoding: Any) -> EngineRequest:
         """What the model is to continue for a dialogue; `chat` describes it.
 
         Args:
@@ -199,7 +193,7 @@ class Assistant:
         end = self.speaker.model.tokenizer.eos_token if self.speaker.is_flamingo else ""
         dialogue = dialogue_of(turns, end=end)
         chosen = self.place.decoding.but(decoding)
-        return GenerationRequest(self.speaker.prompt(dialogue), dialogue.pictures, chosen, key)
+        return chosen.request(self.speaker.prompt(dialogue), dialogue.pictures, key)
 
     def close(self) -> None:
         """Let go of the model."""
@@ -249,6 +243,12 @@ def dialogue_of(turns: Sequence[Mapping[str, Any]], *, end: str = "") -> Dialogu
             "a dialogue ends with what the user asks", value=len(checked), next_step="add a turn of the user"
         )
     return Dialogue(tuple(checked), tuple(pictures), end=end, system=system)
+
+
+def _answer(said: Completion | PromptTooLongError) -> AssistantAnswer:
+    if isinstance(said, PromptTooLongError):
+        raise said
+    return AssistantAnswer(said.text, said.finish_reason, said.prompt_tokens, said.tokens)
 
 
 def _text(turn: Mapping[str, Any], number: int) -> str:

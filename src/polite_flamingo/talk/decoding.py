@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from polite_flamingo.batching.tickets import EngineRequest
 from polite_flamingo.errors import DataError
 from polite_flamingo.model.settings import DecodingSettings, GenerationSettings
 from polite_flamingo.settings import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
 
 
 class Decoding(Settings):
@@ -83,10 +87,15 @@ class Decoding(Settings):
             seed=self.seed,
         )
 
-    def cut(self, text: str) -> tuple[str, bool]:
-        """`text` up to the first of the `stop` texts, and whether there was one."""
-        found = [place for stop in self.stop if (place := text.find(stop)) >= 0]
-        return (text[: min(found)], True) if found else (text, False)
+    def request(self, prompt: str, images: tuple[PILImage, ...], key: str = "") -> EngineRequest:
+        """A prompt that is to be continued so.
+
+        Args:
+            prompt: The text, with its image tokens.
+            images: In order.
+            key: Decides, with the seed, the random numbers.
+        """
+        return EngineRequest(prompt, images, self.generation, self.stop, key)
 
 
 GREEDY = Decoding()

@@ -1,58 +1,48 @@
-"""What a loaded model says: prompts and images in, texts out, piece by piece or many at once."""
+"""A loaded model that answers: a Flamingo and a chat model of text by the engine of continuous batching, a chat model
+that sees one request at a time.
+"""
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections import deque
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.records import Generated
-from polite_flamingo.talk.decoding import GREEDY, Decoding
+from polite_flamingo.batching.engine import Engine
+from polite_flamingo.batching.models import FlamingoModel, TextModel
+from polite_flamingo.batching.text import TextStream
+from polite_flamingo.batching.tickets import (
+    Completion,
+    EngineClosedError,
+    EngineRequest,
+    PromptTooLongError,
+    RequestCancelledError,
+    Ticket,
+)
+from polite_flamingo.errors import ModelError, PoliteFlamingoError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as PILImage
-
     from polite_flamingo.jobs.backends.chat_model import ChatModel
     from polite_flamingo.jobs.backends.text import TextQuestion
     from polite_flamingo.model.bundle import FlamingoBundle
 
-BATCH = 16
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """What to continue.
-
-    Args:
-        text: The prompt, with one image token per image.
-        images: In order.
-        decoding: How.
-        key: Names it; decides, with the seed, its random numbers. Empty: the prompt does.
-    """
-
-    text: str
-    images: tuple[PILImage, ...] = ()
-    decoding: Decoding = GREEDY
-    key: str = ""
+SLOTS = 16
 
 
 class Speaker:
-    """A loaded model; calls from several threads take turns.
+    """A loaded model; threads may share it.
 
     Args:
         model: A Flamingo or a chat model.
-        batch_size: Requests decoded together.
+        slots: Most requests decoded together.
     """
 
-    def __init__(self, model: FlamingoBundle | ChatModel, batch_size: int = BATCH) -> None:
+    def __init__(self, model: FlamingoBundle | ChatModel, slots: int = SLOTS) -> None:
         self.model: Any = model
-        self.batch_size = batch_size
-        self._turn = threading.Lock()
+        self.slots = slots
 
     @property
     def is_flamingo(self) -> bool:
@@ -64,8 +54,27 @@ class Speaker:
         """Whether it takes images."""
         return self.is_flamingo or self.model.sees
 
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return str(self.model.device if self.is_flamingo else self.model.model.device)
+
+    @cached_property
+    def engine(self) -> Engine | OneByOne:
+        """What its requests go to; it starts when it is first asked for, and is the model's only user from then on."""
+        if self.is_flamingo:
+            return Engine(FlamingoModel(self.model), slots=self.slots)
+        try:
+            return Engine(TextModel(self.model), slots=self.slots)
+        except ModelError:  # it sees, or its layers do not all attend to everything
+            return OneByOne(self.model)
+
     def prompt(self, question: TextQuestion) -> str:
-        """The text that the model continues; special tokens within the question are taken apart."""
+        """The text that the model continues; special tokens within the question are taken apart.
+
+        Raises:
+            ModelError: there are images, and the model reads text alone.
+        """
         from polite_flamingo.model.tokens import plain
 
         if self.is_flamingo:
@@ -78,100 +87,172 @@ class Speaker:
             )
         return str(self.model.prompt(question))
 
-    def count(self, request: GenerationRequest) -> int:
-        """Tokens of a prompt, images as the model counts them.
+    def submit(self, request: EngineRequest) -> Ticket:
+        """Queue a request; its ticket gives the text piece by piece, or whole.
 
         Raises:
-            DataError: they leave no room for an answer.
+            PromptTooLongError: no room is left to answer.
         """
-        if self.is_flamingo:
-            from polite_flamingo.model.tokens import encode
+        return self.engine.submit(request)
 
-            config = self.model.model.lang_encoder.config
-            room = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None) or 1 << 30
-            length = len(encode(self.model.tokenizer, request.text))
-        else:
-            room = self.model.context
-            length = self.model.inputs([request.text], [request.images]).input_ids.shape[1]
-        if length >= room:
-            raise DataError(
-                "the prompt fills the model's context",
-                value=f"{length} tokens of {room}",
-                next_step="ask for less at a time, or begin a new dialogue",
-            )
-        return length
-
-    def answer(self, requests: Sequence[GenerationRequest]) -> list[Generated]:
-        """Continue every prompt; results in order."""
-        with self._turn:
-            said = self._flamingo(requests) if self.is_flamingo else [self._chat(request) for request in requests]
-        return [_cut(request, generated) for request, generated in zip(requests, said, strict=True)]
-
-    def stream(self, request: GenerationRequest) -> Iterator[str | Generated]:
-        """Pieces of the text as they come; at last the whole."""
-        (generated,) = self.answer([request])
-        if generated.text:
-            yield generated.text
-        yield generated
+    def answer(self, requests: Sequence[EngineRequest]) -> list[Completion | PromptTooLongError]:
+        """Continue every prompt; results in order, an error where a prompt leaves no room."""
+        results: list[Completion | PromptTooLongError] = []
+        waiting: deque[Ticket | PromptTooLongError] = deque()
+        try:
+            for request in requests:
+                if len(waiting) >= 2 * self.slots:
+                    results.append(_result(waiting.popleft()))
+                try:
+                    waiting.append(self.submit(request))
+                except PromptTooLongError as error:
+                    waiting.append(error)
+            while waiting:
+                results.append(_result(waiting.popleft()))
+        finally:
+            for left in waiting:  # whoever asked was interrupted
+                if isinstance(left, Ticket):
+                    left.cancel()
+        return results
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Let go of the model; what is still asked fails."""
+        if "engine" in self.__dict__:
+            self.engine.close(finish=False)
 
-    def _flamingo(self, requests: Sequence[GenerationRequest]) -> list[Generated]:
-        from polite_flamingo.model.generate import Prompt, generate
 
-        said: dict[int, Generated] = {}
-        with tempfile.TemporaryDirectory(prefix="polite-flamingo-") as scratch:
-            prompts = []
-            for number, request in enumerate(requests):
-                names = tuple(f"{number}-{position}.png" for position in range(len(request.images)))
-                for name, image in zip(names, request.images, strict=True):
-                    image.save(Path(scratch) / name, compress_level=1)
-                prompts.append(Prompt(request.text, names, key=request.key or request.text))
-            try:
-                for decoding in dict.fromkeys(request.decoding for request in requests):
-                    positions = [n for n, request in enumerate(requests) if request.decoding == decoding]
-                    generated = generate(
-                        self.model,
-                        [prompts[n] for n in positions],
-                        decoding.generation,
-                        image_root=Path(scratch),
-                        batch_size=self.batch_size,
-                    )
-                    said.update(zip(positions, generated, strict=True))
-            finally:
-                self.model.clear_cache()  # images of this call are not asked about again by their names
-        return [said[number] for number in range(len(requests))]
+class OneByOne:
+    """A chat model without continuous batching: requests take turns, each in a thread of its own.
 
-    def _chat(self, request: GenerationRequest) -> Generated:
+    Args:
+        chat: The model.
+    """
+
+    def __init__(self, chat: ChatModel) -> None:
+        self._chat = chat
+        self._turn = threading.Lock()
+        self._closed = False
+
+    def submit(self, request: EngineRequest) -> Ticket:
+        """Queue a request.
+
+        Raises:
+            EngineClosedError: no more requests are taken.
+            PromptTooLongError: no room is left to answer.
+        """
+        if self._closed:
+            raise EngineClosedError("the model was let go of")
+        inputs = self._chat.inputs([request.prompt], [request.images])
+        length = int(inputs["input_ids"].shape[1])
+        if length >= self._chat.context:
+            raise PromptTooLongError(
+                "the prompt fills the model's context",
+                value=f"{length} tokens of {self._chat.context}",
+                next_step="send less text, or fewer turns",
+            )
+        ticket = Ticket(request, length)
+        threading.Thread(target=self._run, args=(ticket, inputs), name="chat model", daemon=True).start()
+        return ticket
+
+    def close(self, finish: bool = True) -> None:
+        """Take no more requests.
+
+        Args:
+            finish: True: wait for those that were taken.
+        """
+        self._closed = True
+        if finish:
+            with self._turn:
+                pass
+
+    def _run(self, ticket: Ticket, inputs: Any) -> None:
+        try:
+            with self._turn:
+                if ticket.cancelled:
+                    raise RequestCancelledError("whoever asked has left")
+                self._generate(ticket, inputs)
+        except PoliteFlamingoError as error:
+            ticket.finish(error)
+        except Exception as error:
+            ticket.finish(ModelError("the model failed", value=f"{type(error).__name__}: {error}"))
+
+    def _generate(self, ticket: Ticket, inputs: Any) -> None:
         import torch
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-        model, decoding = self.model, request.decoding
-        inputs = model.inputs([request.text], [request.images]).to(model.model.device)
+        from polite_flamingo.jobs.backends.row_noise import RowNoise
+
+        chat, settings = self._chat, ticket.request.settings
+        inputs = inputs.to(chat.model.device)
         if "pixel_values" in inputs:
-            inputs["pixel_values"] = inputs["pixel_values"].to(model.model.dtype)
-        sampled: dict[str, Any] = {}
-        if decoding.temperature:
-            sampled = {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p}
+            inputs["pixel_values"] = inputs["pixel_values"].to(chat.model.dtype)
         config = GenerationConfig(
-            max_new_tokens=min(decoding.max_tokens, model.context - inputs["input_ids"].shape[1]),
-            do_sample=bool(sampled),
-            no_repeat_ngram_size=decoding.no_repeat_ngram_size or None,
-            pad_token_id=model.tokenizer.pad_token_id,
-            eos_token_id=sorted(model.ends),
-            **sampled,
+            max_new_tokens=min(settings.max_new_tokens, chat.context - ticket.prompt_tokens),
+            do_sample=False,
+            no_repeat_ngram_size=settings.no_repeat_ngram_size or None,
+            pad_token_id=chat.tokenizer.pad_token_id,
+            eos_token_id=sorted(chat.ends),
         )
-        with torch.inference_mode(), torch.random.fork_rng():
-            torch.manual_seed(decoding.seed)
-            output = model.model.generate(**inputs, generation_config=config)
-        ids = output[0, inputs["input_ids"].shape[1] :].tolist()
-        end = next((i for i, token in enumerate(ids) if token in model.ends), None)
-        kept = ids if end is None else ids[:end]
-        text = model.tokenizer.decode(kept, skip_special_tokens=True)
-        return Generated(text.strip(), "length" if end is None else "stop", len(kept))
+        name = f"{settings.seed}:{ticket.request.key}:generate"
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7]) if settings.do_sample else None
+        noise = RowNoise([seed], settings.temperature, settings.top_k, settings.top_p)
+        listener = _Listener(ticket, chat)
+        with torch.inference_mode():
+            chat.model.generate(
+                **inputs,
+                generation_config=config,
+                logits_processor=LogitsProcessorList([noise]),
+                stopping_criteria=StoppingCriteriaList([listener.over]),
+                streamer=listener,
+            )
+        listener.finish()
 
 
-def _cut(request: GenerationRequest, generated: Generated) -> Generated:
-    text, stopped = request.decoding.cut(generated.text)
-    return Generated(text.strip(), "stop", generated.tokens) if stopped else generated
+class _Listener:
+    """Gets a generation's tokens as they come (transformers' streamer), and says when it is over."""
+
+    def __init__(self, ticket: Ticket, chat: ChatModel) -> None:
+        self._ticket, self._chat = ticket, chat
+        self._stream = TextStream(chat.tokenizer, self._decode, ticket.request.stop)
+        self._tokens: list[int] | None = None  # None: the prompt comes first
+
+    def put(self, tokens: Any) -> None:
+        """The prompt, then a token at a time."""
+        if self._tokens is None:
+            self._tokens = []
+            return
+        new = [token for token in tokens.tolist() if token not in self._chat.ends]
+        self._tokens += tokens.tolist()
+        self._ticket.add(self._stream.push(new))
+
+    def end(self) -> None:
+        """No more tokens come."""
+
+    def over(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        """Whether each row has ended, beyond its own end (transformers' stopping criterion)."""
+        import torch
+
+        return torch.full((len(input_ids),), self._stream.stopped or self._ticket.cancelled, device=input_ids.device)
+
+    def finish(self) -> None:
+        """Tell the whole.
+
+        Raises:
+            RequestCancelledError: nobody wants it any more.
+        """
+        if self._ticket.cancelled:
+            raise RequestCancelledError("whoever asked has left")
+        tokens = self._tokens or []
+        ended = bool(tokens) and tokens[-1] in self._chat.ends
+        kept = tokens[:-1] if ended else tokens
+        text, rest = self._stream.close(kept)
+        reason = "stop" if ended or self._stream.stopped else "length"
+        self._ticket.add(rest)
+        self._ticket.finish(Completion(text, reason, self._ticket.prompt_tokens, len(kept)))
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(self._chat.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+
+
+def _result(waiting: Ticket | PromptTooLongError) -> Completion | PromptTooLongError:
+    return waiting if isinstance(waiting, PromptTooLongError) else waiting.result()

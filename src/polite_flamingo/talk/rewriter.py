@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from polite_flamingo.errors import DataError, ImageError, ModelError
+from polite_flamingo.batching.tickets import Completion, EngineRequest
+from polite_flamingo.errors import DataError, ImageError
 from polite_flamingo.io import chunked
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
@@ -15,7 +16,7 @@ from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.question import RewriteQuestion, question_of
 from polite_flamingo.rewrite.repair import RepairingBackend, RepairPolicy
 from polite_flamingo.talk.decoding import Decoding
-from polite_flamingo.talk.generation import GenerationRequest, Speaker
+from polite_flamingo.talk.generation import Speaker
 from polite_flamingo.talk.images import Source
 from polite_flamingo.talk.judging import Judge, Judgement
 from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
@@ -24,6 +25,7 @@ from polite_flamingo.talk.raw_answers import GENERAL, RawAnswer, checked_answer,
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
+REJECTS = "mend it, or say rejects=True, which gives an answer with its error"
 COLUMNS = ("question", "answer", "images", "task")  # of a batch of `map`
 
 
@@ -143,6 +145,8 @@ class Rewriter:
         """
         item = {"question": question, "answer": answer, "images": images, "task": task, "key": key}
         (said,) = self._together([checked_answer(item)], self.place.decoding.but(decoding))
+        if said.error:
+            raise DataError(said.error, value=question, next_step="ask for less at a time")
         return said
 
     def rewrite_all(
@@ -156,11 +160,14 @@ class Rewriter:
             decoding: As of `rewrite`.
         """
         chosen = self.place.decoding.but(decoding)
-        for chunk in chunked(items, self.speaker.batch_size):
-            checked: list[RawAnswer | DataError] = [self._usable(item, rejects) for item in chunk]
+        for chunk in chunked(items, self.speaker.slots):
+            checked = [_usable(item, rejects) for item in chunk]
             said = iter(self._together([item for item in checked if isinstance(item, RawAnswer)], chosen))
             for item, given in zip(checked, chunk, strict=True):
-                yield next(said) if isinstance(item, RawAnswer) else _lost(given, item)
+                answer = next(said) if isinstance(item, RawAnswer) else _lost(given, item)
+                if answer.error and not rejects:
+                    raise DataError(answer.error, value=given.get("question"), next_step=REJECTS)
+                yield answer
 
     def map(self, batch: Any, **decoding: Any) -> Any:
         """Rewrite a table; for a `pandas.DataFrame`, or for ``Dataset.map(rewriter.map, batched=True)``.
@@ -199,9 +206,11 @@ class Rewriter:
         """Pieces of the first try as they come, without repair; the arguments are those of `rewrite`."""
         item = checked_answer({"question": question, "answer": answer, "images": images, "task": task})
         backend = _Backend(self.speaker, self.place.decoding.but(decoding), {})
-        for piece in self.speaker.stream(backend.request(self._question(item, 0, backend.images))):
-            if isinstance(piece, str):
-                yield piece
+        ticket = self.speaker.submit(backend.request(self._question(item, 0, backend.images)))
+        try:
+            yield from ticket
+        finally:
+            ticket.cancel()  # where nobody listens any more
 
     def judge(
         self,
@@ -227,8 +236,7 @@ class Rewriter:
         item = checked_answer({"question": question, "answer": answer, "images": images, "task": task})
         said = polite if isinstance(polite, PoliteAnswer) else PoliteAnswer(polite, answer, "stop")
         if self._judge is None:
-            device = self.speaker.model.device if self.speaker.is_flamingo else self.speaker.model.model.device
-            self._judge = Judge.of(self.place, self._scorers, device=str(device))
+            self._judge = Judge.of(self.place, self._scorers, device=self.speaker.device)
         return self._judge.judge(item, said.text, said.finish_reason)
 
     def close(self) -> None:
@@ -248,7 +256,9 @@ class Rewriter:
         said = []
         for item, answer in zip(items, answers, strict=True):
             if isinstance(answer, Failure):
-                raise ModelError("the model gives no answer", value=answer.reason)
+                raw = item.sample.response
+                said.append(PoliteAnswer(raw, raw, "error", kept_raw=True, error=answer.reason))
+                continue
             said.append(
                 PoliteAnswer(
                     text=answer.text,
@@ -267,17 +277,6 @@ class Rewriter:
         images.update(zip(names, item.pictures, strict=True))
         return replace(question_of(item.sample, self._prompts), images=names, key=item.sample.id)
 
-    def _usable(self, item: Mapping[str, Any], rejects: bool) -> RawAnswer | DataError:
-        try:
-            checked = checked_answer(item)
-            backend = _Backend(self.speaker, self.place.decoding, {})
-            self.speaker.count(backend.request(self._question(checked, 0, backend.images)))
-        except DataError as error:
-            if not rejects:
-                raise
-            return error
-        return checked
-
 
 @dataclass(frozen=True, slots=True)
 class _Backend:
@@ -290,19 +289,25 @@ class _Backend:
 
     @property
     def batch_size(self) -> int:
-        return self.speaker.batch_size
+        return self.speaker.slots
 
-    def request(self, question: RewriteQuestion) -> GenerationRequest:
+    def request(self, question: RewriteQuestion) -> EngineRequest:
         """What the model is to continue."""
         again = question.attempt > 0
         key = f"{question.key}!{question.attempt}" if again else question.key
         decoding = self.decoding.sampled if again else self.decoding
         pictures = tuple(self.images[name] for name in question.images)
-        return GenerationRequest(self.speaker.prompt(question), pictures, decoding, key)
+        return decoding.request(self.speaker.prompt(question), pictures, key)
 
     def answer(self, questions: Sequence[RewriteQuestion]) -> list[Generated | Failure]:
         """Continue every prompt."""
-        return list(self.speaker.answer([self.request(question) for question in questions]))
+        said = self.speaker.answer([self.request(question) for question in questions])
+        return [
+            Generated(one.text, one.finish_reason, one.tokens)
+            if isinstance(one, Completion)
+            else Failure(f"{one.what}: {one.value}")
+            for one in said
+        ]
 
     def close(self) -> None:
         """Nothing: the speaker is not this one's."""
@@ -323,6 +328,15 @@ def _embedded(image: Any) -> Any:
     if found is None:
         raise ImageError("an image of the table has neither bytes nor a path", value=sorted(image))
     return found
+
+
+def _usable(item: Mapping[str, Any], rejects: bool) -> RawAnswer | DataError:
+    try:
+        return checked_answer(item)
+    except DataError as error:
+        if not rejects:
+            raise
+        return error
 
 
 def _lost(given: Mapping[str, Any], error: DataError) -> PoliteAnswer:
