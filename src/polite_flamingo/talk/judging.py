@@ -48,7 +48,7 @@ OF_LAPTOP = FilterSettings.model_validate(  # calibrated for the small judges of
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class RewriteJudgement:
     """What the filters say of a rewrite.
 
     Args:
@@ -96,7 +96,7 @@ class Judgement:
 
 
 @dataclass
-class Judge:
+class RewriteJudge:
     """Scorers and filters for one record at a time; calls from several threads take turns.
 
     Args:
@@ -119,7 +119,9 @@ class Judge:
         self._scorers: dict[str, Scorer] = {}
 
     @classmethod
-    def of(cls, place: ModelPlace, scorers: str | Mapping[str, str] | None = None, *, device: str = "auto") -> Judge:
+    def of(
+        cls, place: ModelPlace, scorers: str | Mapping[str, str] | None = None, *, device: str = "auto"
+    ) -> RewriteJudge:
         """The judge of what a model says.
 
         Args:
@@ -155,7 +157,7 @@ class Judge:
         missing = {name: why for name in SCORERS if name not in folders}
         return cls(folders, missing, filters, mode, DeviceSettings(device=device))
 
-    def judge(self, raw: RawAnswer, text: str, finish_reason: str = "stop") -> Judgement:
+    def judge(self, raw: RawAnswer, text: str, finish_reason: str = "stop") -> RewriteJudgement:
         """Score and judge a rewrite.
 
         Args:
@@ -185,7 +187,7 @@ class Judge:
                 for name in set(names):
                     (root / name).unlink()
         (pair,) = decide(batch_of([scored]), self.filters).on([scored])
-        return Judgement(pair[1], scored, self.missing)
+        return RewriteJudgement(pair[1], scored, self.missing)
 
     def _score(self, rewrite: Rewrite, root: Path) -> Rewrite:
         values: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from polite_flamingo.rewrite.repair import RepairingBackend, RepairPolicy
 from polite_flamingo.talk.decoding import Decoding
 from polite_flamingo.talk.generation import Speaker
 from polite_flamingo.talk.images import Source
-from polite_flamingo.talk.judging import Judge, Judgement
+from polite_flamingo.talk.judging import RewriteJudge, RewriteJudgement
 from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
 from polite_flamingo.talk.raw_answers import GENERAL, RawAnswer, checked_answer, names_of
 
@@ -63,7 +63,7 @@ class Rewriter:
         place: Where it came from.
         style: How a chat model is asked: polite, concise, stepwise, or a template file; a Flamingo knows none.
         repair: When an answer is generated again.
-        scorers: Who scores for `judge`, see `talk.judging.Judge.of`.
+        scorers: Who scores for `judge`, see `talk.judging.RewriteJudge.of`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Rewriter:
     ) -> None:
         self.speaker, self.place = speaker, place
         self._scorers = scorers
-        self._judge: Judge | None = None
+        self._judge: RewriteJudge | None = None
         self.repair = RepairPolicy() if repair is None else repair
         self._prompts = None if speaker.is_flamingo else load_prompts(style)
 
@@ -219,7 +219,7 @@ class Rewriter:
         polite: str | PoliteAnswer,
         images: Sequence[Source] = (),
         task: str = GENERAL,
-    ) -> Judgement:
+    ) -> RewriteJudgement:
         """What the filters would say of a rewrite: every score and verdict (section 4.2, Figure 10).
 
         Args:
@@ -231,12 +231,12 @@ class Rewriter:
 
         Raises:
             ImageError: an image cannot be used.
-            ModelError: a scorer cannot be used; one that is not there is named in `Judgement.missing`.
+            ModelError: a scorer cannot be used; one that is not there is named in `RewriteJudgement.missing`.
         """
         item = checked_answer({"question": question, "answer": answer, "images": images, "task": task})
         said = polite if isinstance(polite, PoliteAnswer) else PoliteAnswer(polite, answer, "stop")
         if self._judge is None:
-            self._judge = Judge.of(self.place, self._scorers, device=self.speaker.device)
+            self._judge = RewriteJudge.of(self.place, self._scorers, device=self.speaker.device)
         return self._judge.judge(item, said.text, said.finish_reason)
 
     def close(self) -> None:
