@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from polite_flamingo.batching.models import BatchModel, PreparedImage, pixels_of
@@ -127,7 +127,7 @@ class Engine:
                 value=f"{len(ids)} tokens of {self.model.context}",
                 next_step="send less text, or fewer turns",
             )
-        ticket = Ticket(request, len(ids), notify)
+        ticket = Ticket(replace(request, images=()), len(ids), notify)  # decoded images are large
         limit = min(request.settings.max_new_tokens, room)
         stream = TextStream(self.model.tokenizer, self.model.decode, request.stop)
         with self._changed:

@@ -33,6 +33,7 @@ from polite_flamingo.cli import (
     rescore,
     results,
     run,
+    serve,
     stages,
     study,
     team,
@@ -87,6 +88,7 @@ for _verb in (
     study.study,
     ablations.ablations, baseline.accept_baseline, run.track_outputs, with_dvc.gc, with_dvc.plots,
     *team.VERBS,
+    serve.serve,
 ):  # fmt: skip
     VERBS.add_command(_verb)
 

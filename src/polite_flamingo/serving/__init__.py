@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server for rewriters and assistants (docs/serving.md)."""
