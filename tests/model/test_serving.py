@@ -77,15 +77,15 @@ class Served:
 
 @pytest.fixture(scope="module")
 def bundle(loaded_micro):
-    return loaded_micro
+    return deepcopy(loaded_micro)
 
 
 @pytest.fixture(scope="module")
-def models(bundle):
+def models(bundle, loaded_micro):
     decoding = Decoding(max_tokens=12)
     places = [
         (ModelPlace("assistant", "assistant", "flamingo", "", decoding=decoding), bundle),
-        (ModelPlace("rewriter", "rewriter", "flamingo", "", decoding=decoding), deepcopy(bundle)),
+        (ModelPlace("rewriter", "rewriter", "flamingo", "", decoding=decoding), deepcopy(loaded_micro)),
     ]
     models = served_models(places, SETTINGS)
     yield models
