@@ -24,7 +24,7 @@ from polite_flamingo.batching.tickets import Completion, Ticket
 from polite_flamingo.errors import PoliteFlamingoError
 from polite_flamingo.serving.faults import CLIENT_LEFT, RefusedError, refused
 from polite_flamingo.serving.following import Following, until_left
-from polite_flamingo.serving.limits import Guard
+from polite_flamingo.serving.limits import RequestGuard
 from polite_flamingo.serving.metrics import ServingMetrics
 from polite_flamingo.serving.schema import ChatBody, RequestBody, RewriteBody, parse
 from polite_flamingo.serving.service import Service
@@ -240,7 +240,7 @@ class _Stream(StreamingResponse):
             self._ended()
 
 
-def build_app(service: Service, settings: ServingSettings, keys: Sequence[str] = ()) -> tuple[Guard, Routes]:
+def build_app(service: Service, settings: ServingSettings, keys: Sequence[str] = ()) -> tuple[RequestGuard, Routes]:
     """The application, guarded, and its routes.
 
     Args:
@@ -275,7 +275,7 @@ def build_app(service: Service, settings: ServingSettings, keys: Sequence[str] =
         shape = RefusedError(error.status_code, str(error.detail).lower(), code="unknown_url").shape
         return JSONResponse(shape, error.status_code, headers=error.headers)
 
-    return Guard(app, settings, keys), routes
+    return RequestGuard(app, settings, keys), routes
 
 
 def _described(shape: type[RequestBody]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
 
 
-class Guard:
+class RequestGuard:
     """Refuses what no route should see.
 
     Args:
@@ -146,7 +146,7 @@ class Guard:
 class _Held:
     """The bytes of one body, of all that a guard holds."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: RequestGuard) -> None:
         self._guard, self._bytes = guard, 0
 
     def grow(self, count: int) -> None:
