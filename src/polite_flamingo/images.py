@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 MAX_PIXELS = 200_000_000  # above this an image is refused as a decompression bomb
+MAX_TOWER = 8192  # pixels per side that a tower may ask for
 MAX_IMAGE_BYTES = 200 * 1024 * 1024
 IMAGE_FORMATS = {
     ".jpg": {"JPEG", "MPO"},
@@ -129,6 +130,9 @@ class ImagePreprocessor:
             crop = None
             if config.get("do_center_crop", "crop_size" in config):
                 crop = _pair(config["crop_size"])
+            sides = (*(size if isinstance(size, tuple) else (size or 1,)), *(crop or ()))
+            if not all(0 < side <= MAX_TOWER for side in sides):
+                raise ValueError(f"sides from 1 to {MAX_TOWER} pixels are taken")
             normalise = config.get("do_normalize", True)
             return cls(
                 size=size,

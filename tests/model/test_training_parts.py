@@ -125,7 +125,7 @@ def test_trainables_that_match_nothing_are_refused(micro_flamingo_folder, tmp_pa
     bundle = load_flamingo(micro_flamingo_folder)
     inject_lora(bundle, LORA)
     save_trainables(bundle, tmp_path)
-    save_file({"nothing": torch.zeros(1)}, tmp_path / "trainables.safetensors")
+    save_file({"nothing": torch.zeros(LORA.r)}, tmp_path / "trainables.safetensors")
     with pytest.raises(ModelError, match="0 of 1"):
         load_flamingo(micro_flamingo_folder, trainables=tmp_path)
 

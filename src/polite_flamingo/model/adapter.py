@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.layouts import canonical, read_tensors, spellings
+from polite_flamingo.model.vetting import read_adapter
 
 LOG = logging.getLogger(__name__)
 CONFIG = "adapter_config.json"
@@ -98,9 +98,7 @@ def alpha_of(path: Path) -> int:
 
 
 def _plain_config(path: Path) -> dict[str, Any]:
-    config = read_json(path)
-    if not isinstance(config, dict) or config.get("peft_type", "LORA") != "LORA":
-        raise ModelError("the adapter is no LoRA", value=config, where=path)
+    config = read_adapter(path)
     odd = {key: config[key] for key, plain in PLAIN.items() if config.get(key, plain) not in (plain, None, {}, [])}
     if odd:
         raise ModelError("the adapter uses a variant of LoRA that is not implemented", value=odd, where=path)

@@ -17,7 +17,7 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import publishing, read_json
+from polite_flamingo.io import publishing
 from polite_flamingo.model.bases import CHECKPOINTS
 from polite_flamingo.model.bundle import FlamingoBundle, build_flamingo, named_tensors
 from polite_flamingo.model.config import FlamingoConfig, Perceiver
@@ -26,6 +26,7 @@ from polite_flamingo.model.layouts import read_tensors
 from polite_flamingo.model.original import infer_config, load_original
 from polite_flamingo.model.origins import find_checkpoint, materialise
 from polite_flamingo.model.tower import read_tower
+from polite_flamingo.model.vetting import check_finite, check_loaded, loading, vet
 
 OLD_MASKS, SKIP_UNKNOWN = "attend_previous=false", "skip_unknown=true"
 OPTIONS = (OLD_MASKS, SKIP_UNKNOWN)
@@ -144,24 +145,22 @@ def _attends_previous(named: Parts) -> bool:
 
 def load_language_model(folder: Path) -> tuple[Any, Any]:
     """A causal LM and its tokenizer of a folder; GGUF weights are de-quantised into a plain model."""
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    described = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if "auto_map" in described and described.get("model_type") not in CONFIG_MAPPING:
-        raise ModelError(
-            "this language model needs code from its own repository, which is never run",
-            value=described.get("model_type"),
-            where="backbones.flamingo",
-            next_step="choose one that transformers has itself (docs/checkpoints.md)",
-        )
+    vet(folder)
     gguf = sorted(folder.glob("*.gguf"))
-    if not gguf:
-        return (
-            AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True),
-            AutoTokenizer.from_pretrained(folder),
+    with loading("language model", folder):
+        if not gguf:
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            return check_loaded(model, found, folder), tokenizer
+        quantised = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=gguf[0].name, dtype=torch.float32, trust_remote_code=False
         )
-    quantised = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf[0].name, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf[0].name)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf[0].name, trust_remote_code=False)
+    check_finite(quantised.named_parameters(), folder)
     values = quantised.config.to_dict()
     values.pop("quantization_config", None)
     plain = type(quantised)(type(quantised.config).from_dict(values))

@@ -22,7 +22,9 @@ from polite_flamingo.model.card import render_card
 from polite_flamingo.model.freezing import GROUPS, group_of
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import LoraSettings
+from polite_flamingo.model.vetting import read_safetensors
 
+MAX_PIXELS = 4096  # per side
 WEIGHTS, CONFIG, TRAINING, CARD = "trainables.safetensors", "config.json", "training.json", "README.md"
 
 
@@ -93,21 +95,15 @@ def load_trainables(bundle: FlamingoBundle, folder: Path) -> int:
     Raises:
         ModelError: the folder is incomplete, belongs to another base, or matches no or only some tensors.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise ModelError(
                 "trained weights are missing", value=name, where=folder, next_step="`polite-flamingo run` trains them"
             )
-    config = read_json(folder / CONFIG)
+    config = _config(folder / CONFIG)
     _check_base(bundle, config, folder)
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise ModelError("trained weights cannot be read", value=str(error), where=folder / WEIGHTS) from error
-    _match_lora(bundle, config["lora"], folder)
+    tensors = read_safetensors(folder / WEIGHTS)
+    _match_lora(bundle, config.get("lora"), tensors, folder)
     known = named_tensors(bundle.model)
     fitting = [name for name in tensors if name in known and known[name].shape == tensors[name].shape]
     if not fitting or len(fitting) != len(tensors):
@@ -143,9 +139,21 @@ def _check_base(bundle: FlamingoBundle, config: Mapping[str, Any], folder: Path)
         )
 
 
-def _match_lora(bundle: FlamingoBundle, stored: Mapping[str, Any] | None, folder: Path) -> None:
+def _config(path: Path) -> Mapping[str, Any]:
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise ModelError("the description of trained weights is no object", value=type(config).__name__, where=path)
+    return config
+
+
+def _match_lora(bundle: FlamingoBundle, stored: Any, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Give the model the LoRA that was trained, or check that it has it."""
-    lora = None if stored is None else LoraSettings(**stored)
+    try:
+        lora = None if stored is None else LoraSettings.model_validate(stored)
+    except ValueError as error:
+        raise ModelError("trained weights name no usable LoRA", value=str(error), where=folder / CONFIG) from None
+    if lora is not None and not any(lora.r in tensor.shape for tensor in tensors.values()):
+        raise ModelError("no trained tensor has the rank of the LoRA", value=lora.r, where=folder / CONFIG)
     if lora is not None and bundle.lora is None:
         inject_lora(bundle, lora)
     elif lora is not None and bundle.lora != lora:
@@ -160,5 +168,7 @@ def _match_lora(bundle: FlamingoBundle, stored: Mapping[str, Any] | None, folder
 def trained_resolution(folder: Path) -> int | None:
     """Resolution in pixels that a training's images had, where it is not the tower's own."""
     path = folder / CONFIG
-    value = read_json(path).get("resolution") if path.is_file() else None
-    return None if value is None else int(value)
+    value = _config(path).get("resolution") if path.is_file() else None
+    if value is not None and (type(value) is not int or not 0 < value <= MAX_PIXELS):
+        raise ModelError("trained weights name no usable resolution", value=value, where=path)
+    return value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from polite_flamingo.errors import ModelError, did_you_mean
@@ -17,6 +18,8 @@ DECODER_LAYERS = {  # model type -> attribute path of the decoder blocks
     "opt": "model.decoder.layers",
     "mpt": "transformer.blocks",
 }
+LARGEST = 4096  # of a size of perceiver and cross-attention
+_ATTRIBUTES = re.compile(r"[a-z]\w*(\.[a-z]\w*)*")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 
 
@@ -86,6 +89,22 @@ class FlamingoConfig:
                     "unknown key in a Flamingo's config", value=key, where=where, next_step=did_you_mean(key, known)
                 )
         try:
-            return cls(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})
-        except TypeError as error:
+            config = cls(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})
+            config.check()
+        except (TypeError, ValueError) as error:
             raise ModelError("a Flamingo's config cannot be used", value=str(error), where=where) from error
+        return config
+
+    def check(self) -> None:
+        """Compare every value with what a model can have.
+
+        Raises:
+            ValueError: one is of another type, or absurd.
+        """
+        sizes = {**asdict(self.perceiver), **asdict(self.xattn), "every": self.cross_attn_every_n_layers}
+        sizes["grid"] = 1 if self.vision_tokens.grid is None else self.vision_tokens.grid
+        for name, size in sizes.items():
+            if type(size) is not int or not 0 < size <= LARGEST:
+                raise ValueError(f"{name}: {size!r} is no size from 1 to {LARGEST}")
+        if not isinstance(self.decoder_layers, str) or not _ATTRIBUTES.fullmatch(self.decoder_layers):
+            raise ValueError(f"decoder_layers: {self.decoder_layers!r} is no path of attributes")

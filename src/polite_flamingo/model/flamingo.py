@@ -30,6 +30,7 @@ from polite_flamingo.model.config import ATTENTIONS, FlamingoConfig
 from polite_flamingo.model.lora import merge_lora
 from polite_flamingo.model.quantize import quantize_decoder
 from polite_flamingo.model.tower import read_tower, resize_vision
+from polite_flamingo.model.vetting import check_loaded, loading, read_safetensors, vet
 
 PARTS = ("config.json", "connector.safetensors", "lm", "vision")
 
@@ -112,8 +113,6 @@ def load_flamingo(
 
 def _load_base(folder: Path, resolution: int | None, attention: str) -> FlamingoBundle:
     """The folder's model on the CPU in float32, its tower made to take images of `resolution`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     for name in PARTS:
@@ -125,18 +124,20 @@ def _load_base(folder: Path, resolution: int | None, attention: str) -> Flamingo
                 next_step="`polite-flamingo run --until backbones`, or give a folder written by save_flamingo",
             )
     config = FlamingoConfig.from_dict(read_json(folder / "config.json"), where=folder / "config.json")
-    try:
-        lm = AutoModelForCausalLM.from_pretrained(
+    with loading("model folder", folder):
+        vet(folder)
+        lm, found = AutoModelForCausalLM.from_pretrained(
             folder / "lm",
             dtype=torch.float32,
             attn_implementation=_attention_of(folder / "lm", attention),
             use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder / "lm")
+        check_loaded(lm, found, folder / "lm")
+        tokenizer = AutoTokenizer.from_pretrained(folder / "lm", trust_remote_code=False)
         vision = read_tower(folder / "vision")
-        connector = load_file(folder / "connector.safetensors")
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelError("model folder cannot be loaded", value=str(error), where=folder) from error
+    connector = read_safetensors(folder / "connector.safetensors")
     processor = ImagePreprocessor.from_folder(folder / "vision")
     native = vision.config.image_size
     if resolution is not None and resolution != native:
@@ -155,7 +156,7 @@ def _attention_of(folder: Path, wanted: str) -> str:
     """`wanted`, or "eager" instead of "sdpa" where the family has no other: MPT adds its ALiBi to the scores."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
-    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(AutoConfig.from_pretrained(folder)), None)
+    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(AutoConfig.from_pretrained(folder, trust_remote_code=False)), None)
     return "eager" if wanted == "sdpa" and family is not None and not family._supports_sdpa else wanted
 
 

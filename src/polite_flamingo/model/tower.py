@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json
 from polite_flamingo.model.config import VisionTokens
+from polite_flamingo.model.vetting import check_loaded
 
 RECOMPUTED = 8
 
@@ -67,7 +68,10 @@ def tower_class(described: Mapping[str, Any]) -> Any:
 def read_tower(folder: Path) -> Any:
     """The tower in a folder of Hugging Face's form, in float32; a CLIP gives its vision part."""
     described = read_json(folder / "config.json")
-    return tower_class(described).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    tower, found = tower_class(described).from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    return check_loaded(tower, found, folder)
 
 
 def resize_vision(vision: Any, pixels: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError
+from polite_flamingo.model.vetting import check_loaded, loading, vet
 from polite_flamingo.scorers.batching import ROWS, Batches, area_on
 
 Pair = tuple[str, str]
@@ -77,17 +78,18 @@ def load_classifier(
 
     check_folder(folder)
     device = pick_device(device)
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+    with loading("sequence classifier", folder):
+        vet(folder)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             dtype=pick_dtype(dtype, device),
+            output_loading_info=True,
         )
+        check_loaded(model, found, folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError("sequence classifier cannot be loaded", value=str(error), where=folder) from error
     return PairClassifier(model.to(device).eval(), tokenizer, device, batch_size)
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.devices import pick_device
-from polite_flamingo.errors import ConfigError, ModelError
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.images import ImagePreprocessor, open_image
+from polite_flamingo.model.vetting import check_loaded, loading, vet
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS, ScoreQuestion, score_records
 from polite_flamingo.scorers.batching import ROWS, Batches, area_on
@@ -196,15 +197,17 @@ def load_clip(
     device = pick_device(device)
     weights = pick_dtype(dtype, device)
     joined = (folder / CONFIG).is_file()
-    try:
+    with loading("CLIP model", folder):
         if joined:
             model: Any = load_image_text(folder, weights)
         else:
-            model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=weights)
+            vet(folder)
+            model, found = CLIPModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=weights, output_loading_info=True
+            )
+            check_loaded(model, found, folder)
         texts = folder / TEXT if joined else folder
         tokenizer = AutoTokenizer.from_pretrained(texts, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError("CLIP model cannot be loaded", value=str(error), where=folder) from error
     return ClipScorer(
         model.to(device).eval(),
         tokenizer,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.devices import pick_device
-from polite_flamingo.errors import ModelError
+from polite_flamingo.model.vetting import check_finite, loading, vet
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS, ScoreQuestion, score_records
 from polite_flamingo.scorers.batching import ROWS, Batches, area_on
@@ -79,7 +79,8 @@ def load_sts(folder: Path, *, device: str = "auto", batch_size: int = ROWS, dtyp
 
     check_folder(folder)
     device = pick_device(device)
-    try:
+    with loading("sentence-transformer", folder):
+        vet(folder)
         model = SentenceTransformer(
             str(folder),
             device=device,
@@ -87,6 +88,5 @@ def load_sts(folder: Path, *, device: str = "auto", batch_size: int = ROWS, dtyp
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True, "dtype": pick_dtype(dtype, device)},
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError("sentence-transformer cannot be loaded", value=str(error), where=folder) from error
+        check_finite(model.named_parameters(), folder)
     return StsScorer(model.eval(), batch_size)

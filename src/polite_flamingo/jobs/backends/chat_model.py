@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, ModelError
+from polite_flamingo.jobs.backends.templates import TEMPLATES
 from polite_flamingo.jobs.backends.text import TextQuestion
+from polite_flamingo.model.origins import BLOBS
+from polite_flamingo.model.vetting import check_loaded, vet
 from polite_flamingo.prompts.rewriting import plain_dialogue, text_of
 
 
@@ -42,11 +45,14 @@ class ChatModel:
                     next_step="put a chat_template.jinja into a local copy of its folder",
                 )
             return plain_dialogue(messages)
-        ended = messages[-1]["role"] != "assistant"
-        return str(
-            self.processor.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=ended, continue_final_message=not ended
-            )
+        template = self.processor.chat_template
+        if isinstance(template, dict):  # several, by name
+            template = template.get("default") or next(iter(template.values()))
+        return TEMPLATES.render(
+            template,
+            [{name: value for name, value in message.items() if value is not None} for message in messages],
+            continued=messages[-1]["role"] == "assistant",
+            variables=self.tokenizer.special_tokens_map,
         )
 
     def _content(self, content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
@@ -106,14 +112,23 @@ def load_chat_model(name: str, device: str, dtype: str) -> ChatModel:
 
     target, origin = locate(name)
     try:
+        _vet(target, origin)
         config = AutoConfig.from_pretrained(target, trust_remote_code=False, **origin)
         sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         read, build = (AutoProcessor, AutoModelForImageTextToText) if sees else (AutoTokenizer, AutoModelForCausalLM)
         processor = read.from_pretrained(target, trust_remote_code=False, **origin)
-        model = build.from_pretrained(
-            target, trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype), **origin
+        model, found = build.from_pretrained(
+            target,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+            **origin,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        check_loaded(model, found, Path(target))
+    except ModelError:
+        raise
+    except Exception as error:  # a folder of a stranger makes readers fail in every way there is
         raise unloadable(name, error) from error
     tokenizer = processor.tokenizer if sees else processor
     tokenizer.padding_side = "left"
@@ -123,6 +138,18 @@ def load_chat_model(name: str, device: str, dtype: str) -> ChatModel:
     ends = frozenset(end if isinstance(end, list) else [end]) - {None} or frozenset([tokenizer.eos_token_id])
     context = getattr(config.get_text_config(), "max_position_embeddings", None) or tokenizer.model_max_length
     return ChatModel(model.to(device).eval(), processor, tokenizer, sees, ends, int(context))
+
+
+def _vet(target: str, origin: dict[str, Any]) -> None:
+    """Look at a model's files; of the hub's, those that are no weights, which are fetched first."""
+    folder = Path(target)
+    if folder.is_dir():
+        vet(folder)
+        return
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(target, allow_patterns=["*.json", "*.jinja"], **origin))
+    vet(folder, files=folder.parent.parent / BLOBS)
 
 
 def unloadable(name: str, error: Exception) -> ModelError:
