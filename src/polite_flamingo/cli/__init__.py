@@ -36,6 +36,7 @@ from polite_flamingo.cli import (
     serve,
     stages,
     study,
+    talk,
     team,
     with_dvc,
 )
@@ -53,6 +54,7 @@ KEPT = {  # verb -> what is there after Ctrl-C, and how to go on
     **dict.fromkeys(("run", *BY_NAME), "finished stages and answers are kept, and the same command goes on from there"),
     "init": "nothing was written; --yes asks nothing",
     "preview": "nothing was recorded; answers of an endpoint are kept, and the same command does not buy them again",
+    **dict.fromkeys(("rewrite-one", "ask", "chat"), "nothing was kept"),
     "study": "every click is in the study's file; the same command goes on",
     "export": "an earlier export is as it was; the same command begins anew",
     "publish": "the hub has all of it or what it had before; the same command sends what is missing",
@@ -86,6 +88,7 @@ for _verb in (
     models.export_model, models.import_model, registry.models, params.params, plan.plan, run.ui, doctor.doctor,
     calibrate.calibrate,
     study.study,
+    talk.rewrite_one, talk.ask, talk.chat,
     ablations.ablations, baseline.accept_baseline, run.track_outputs, with_dvc.gc, with_dvc.plots,
     *team.VERBS,
     serve.serve,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +14,7 @@ from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
 from polite_flamingo.records import Generated
 from polite_flamingo.rewrite.question import RewriteQuestion, question_of
-from polite_flamingo.rewrite.repair import RepairingBackend, RepairPolicy
+from polite_flamingo.rewrite.repair import RepairingBackend, RepairPolicy, RewriteAnswer
 from polite_flamingo.talk.decoding import Decoding
 from polite_flamingo.talk.generation import Speaker
 from polite_flamingo.talk.images import Source
@@ -202,15 +202,24 @@ class Rewriter:
 
     def stream(
         self, question: str, answer: str, images: Sequence[Source] = (), task: str = GENERAL, **decoding: Any
-    ) -> Iterator[str]:
-        """Pieces of the first try as they come, without repair; the arguments are those of `rewrite`."""
+    ) -> Generator[str, None, PoliteAnswer]:
+        """Pieces of the first try as they come; the arguments are those of `rewrite`.
+
+        The generator's return value (of ``yield from``) is what `rewrite` returns: the first try, or where that shows
+        a fault what repair made of it.
+        """
         item = checked_answer({"question": question, "answer": answer, "images": images, "task": task})
         backend = _Backend(self.speaker, self.place.decoding.but(decoding), {})
-        ticket = self.speaker.submit(backend.request(self._question(item, 0, backend.images)))
+        asked = self._question(item, 0, backend.images)
+        ticket = self.speaker.submit(backend.request(asked))
         try:
             yield from ticket
+            first = ticket.result()
         finally:
             ticket.cancel()  # where nobody listens any more
+        said = Generated(first.text, first.finish_reason, first.tokens)
+        (whole,) = RepairingBackend(replace(backend, first=said), self.repair).answer([asked])
+        return _polite(item, whole)
 
     def judge(
         self,
@@ -253,24 +262,7 @@ class Rewriter:
         backend = _Backend(self.speaker, decoding, {})
         questions = [self._question(item, number, backend.images) for number, item in enumerate(items)]
         answers = RepairingBackend(backend, self.repair).answer(questions)
-        said = []
-        for item, answer in zip(items, answers, strict=True):
-            if isinstance(answer, Failure):
-                raw = item.sample.response
-                said.append(PoliteAnswer(raw, raw, "error", kept_raw=True, error=answer.reason))
-                continue
-            said.append(
-                PoliteAnswer(
-                    text=answer.text,
-                    raw=item.sample.response,
-                    finish_reason=answer.finish_reason,
-                    tokens=answer.tokens,
-                    attempts=answer.attempts,
-                    fault=answer.fault,
-                    kept_raw=answer.raw,
-                )
-            )
-        return said
+        return [_polite(item, answer) for item, answer in zip(items, answers, strict=True)]
 
     def _question(self, item: RawAnswer, number: int, images: dict[str, PILImage]) -> RewriteQuestion:
         names = tuple(f"{number}/{name}" for name in names_of(item.pictures))
@@ -285,6 +277,7 @@ class _Backend:
     speaker: Speaker
     decoding: Decoding
     images: dict[str, PILImage]
+    first: Generated | None = None  # the first try, where it was made already
     identity: str = "talk"
 
     @property
@@ -301,6 +294,8 @@ class _Backend:
 
     def answer(self, questions: Sequence[RewriteQuestion]) -> list[Generated | Failure]:
         """Continue every prompt."""
+        if self.first is not None and not any(question.attempt for question in questions):
+            return [self.first]
         said = self.speaker.answer([self.request(question) for question in questions])
         return [
             Generated(one.text, one.finish_reason, one.tokens)
@@ -328,6 +323,21 @@ def _embedded(image: Any) -> Any:
     if found is None:
         raise ImageError("an image of the table has neither bytes nor a path", value=sorted(image))
     return found
+
+
+def _polite(item: RawAnswer, answer: RewriteAnswer | Failure) -> PoliteAnswer:
+    raw = item.sample.response
+    if isinstance(answer, Failure):
+        return PoliteAnswer(raw, raw, "error", kept_raw=True, error=answer.reason)
+    return PoliteAnswer(
+        text=answer.text,
+        raw=raw,
+        finish_reason=answer.finish_reason,
+        tokens=answer.tokens,
+        attempts=answer.attempts,
+        fault=answer.fault,
+        kept_raw=answer.raw,
+    )
 
 
 def _usable(item: Mapping[str, Any], rejects: bool) -> RawAnswer | DataError:
