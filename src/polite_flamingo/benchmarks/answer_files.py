@@ -1,11 +1,13 @@
 """Files of answers in the forms they are published in: which question each record answers, and with what words.
 
 JSON Lines with ``id`` or ``question_id`` and ``answer`` or ``text`` (LLaVA, OwlEval, POPE), sample logs of lmms-eval,
-COCO's and VQA's lists of results, MM-Vet's object of answers, ScienceQA's results, a table, answers of this pipeline.
+COCO's and VQA's lists of results, MM-Vet's objects of answers and of grades, ScienceQA's results, a table, answers of
+this pipeline.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +46,12 @@ NAMED = (
     "image_id",
     "image",
     "imgname",
+    "index",
     "doc_id",
 )
 ASKED = ("question", "prompt", "query", "instruction", "input")
 TRUTH = ("target", "gt_answers", "gt_answer", "ground_truth", "answers", "gt", "label")
+GRADED = re.compile(r"_[^_]+-grade-\d+runs$")  # how MM-Vet's evaluator names its files
 PICTURED = ("image", "image_id", "img_id", "imgname", "image_file", "image_path")
 
 
@@ -60,8 +64,9 @@ class SaidAnswer:
         text: What the model said; None: the record holds no answer.
         question: The words it was asked with, if the record has them.
         image: Name of its image, if any.
-        group: Category that the record tells.
+        group: Category that the record tells, or MM-Vet's capabilities, comma between them.
         truth: Annotated answers that the record has beside the model's.
+        grades: Marks from 0 to 1 that the record has of each grading, as MM-Vet's evaluator and lmms-eval write them.
     """
 
     ids: tuple[str, ...]
@@ -70,6 +75,12 @@ class SaidAnswer:
     image: str = ""
     group: str = ""
     truth: tuple[str, ...] = ()
+    grades: tuple[float, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the record holds neither an answer nor a grade."""
+        return self.text is None and not self.grades
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +127,9 @@ def said(name: str, record: Any) -> SaidAnswer:
         text=next((text for key in SAID if key in record and (text := _text(record[key])) is not None), None),
         question=next((text for key in ASKED if (text := _question(whole.get(key)))), ""),
         image=next((str(whole[key]) for key in PICTURED if isinstance(whole.get(key), str | int)), ""),
-        group=str(whole["category"]) if isinstance(whole.get("category"), str) else "",
+        group=next((_group(value) for key in ("category", "capability") if (value := whole.get(key))), ""),
         truth=next((texts(whole[key]) for key in TRUTH if isinstance(whole.get(key), str | int | float | list)), ()),
+        grades=_grades(record.get("score")) or _grades(_nested(record.get("gpt_eval_score")).get("score")),
     )
 
 
@@ -135,10 +147,10 @@ def parse_files(given: Sequence[str]) -> list[AnswerFile]:
         if not Path(path).exists():
             raise ConfigError("file of answers does not exist", value=path, where="FILE", next_step="check the path")
         files.append(AnswerFile(model or _name(Path(path)), Path(path)))
-    names = [file.model for file in files]
+    names = [file.model for file in files if not _is_graded(file.path)]
     return [
         AnswerFile(f"{file.path.parent.name}/{file.model}", file.path)
-        if names.count(file.model) > 1 and f"{file.model}={file.path}" not in given
+        if names.count(file.model) > 1 and not _is_graded(file.path) and f"{file.model}={file.path}" not in given
         else file
         for file in files
     ]
@@ -148,7 +160,29 @@ def _name(path: Path) -> str:
     stem = path.name
     for ending in (".gz", ".jsonl", ".json", ".csv", ".tsv"):
         stem = stem.removesuffix(ending)
-    return stem
+    return GRADED.sub("", stem)
+
+
+def _is_graded(path: Path) -> bool:
+    """Whether a file is one of MM-Vet's grades, by its name; its model's answers may stand beside it."""
+    return GRADED.search(path.name.split(".json")[0]) is not None
+
+
+def _group(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _nested(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _grades(value: Any) -> tuple[float, ...]:
+    """Marks of a list of them, or of one; none where one is no number from 0 to 1."""
+    try:
+        marks = tuple(float(one) for one in (value if isinstance(value, list) else [value]))
+    except (TypeError, ValueError):
+        return ()
+    return marks if all(0.0 <= mark <= 1.0 for mark in marks) else ()
 
 
 def _text(value: Any) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.benchmarks.answer_files import AnswerFile
-from polite_flamingo.benchmarks.forms import FORMS, YES_NO, Form, form_of, named, texts
+from polite_flamingo.benchmarks.forms import FORMS, YES_NO, Form, alternatives, capabilities, form_of, named, texts
 from polite_flamingo.benchmarks.items import BenchmarkItem, Metric, QuestionSet, bare, canonical
 from polite_flamingo.benchmarks.records import Broken, is_object_file, read_pairs
 from polite_flamingo.errors import DataError
@@ -80,7 +80,10 @@ def data_of(files: Sequence[AnswerFile]) -> list[QuestionSet]:
             name = answer.ids[0] if answer.ids else f"{file.path.name}:{place}"
             if name not in known:
                 known.add(name)
-                own.items.append(BenchmarkItem(name, answer.question, answer.image, answer.truth))
+                is_graded = own.metric is Metric.GRADE
+                truth = tuple(chain.from_iterable(map(alternatives, answer.truth))) if is_graded else answer.truth
+                groups = capabilities(answer.group) if is_graded else ()
+                own.items.append(BenchmarkItem(name, answer.question, answer.image, truth, groups=groups))
     return [one for one in _joined(list(sets.values())) if one.items]
 
 
@@ -90,6 +93,7 @@ def _metric_of(name: str, default: Metric) -> Metric:
         (Metric.TEXTVQA, ("textvqa",)),
         (Metric.VQA, ("vqav2", "okvqa", "ok_vqa", "vizwiz")),
         (Metric.RELAXED, ("chartqa",)),
+        (Metric.GRADE, ("mmvet", "mm-vet", "mm_vet")),
     )
     return next((metric for metric, names in known if any(part in name.lower() for part in names)), default)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from polite_flamingo.benchmarks.answer_files import AnswerFile
+from polite_flamingo.benchmarks.answer_files import AnswerFile, SaidAnswer
 from polite_flamingo.benchmarks.disagreements import Disagreements
-from polite_flamingo.benchmarks.items import BenchmarkItem, QuestionSet
+from polite_flamingo.benchmarks.items import BenchmarkItem, Metric, QuestionSet
 from polite_flamingo.benchmarks.judges import BATCH, KeptJudge, judged
 from polite_flamingo.benchmarks.matching import UNKNOWN, Counts, Matched, QuestionIndex, answers_of, match
 from polite_flamingo.benchmarks.scoring import score
@@ -22,6 +22,7 @@ from polite_flamingo.evaluate.sets import Kind
 from polite_flamingo.io import chunked
 
 Column = np.ndarray[Any, np.dtype[np.float32]]
+GRADING = "grading "  # and its number: column of one of several gradings
 WRONG = (
     "right",
     "right_text",
@@ -99,25 +100,71 @@ def evaluate(
         }
         for number, part in _batches(file, sets, matched):
             own = sets[number]
-            extra = judged(judges or {}, own, [(item, text) for _, item, text in part])
-            for (place, item, text), more in zip(part, extra, strict=True):
-                columns = {**score(item, own, text, ciders.get(own.name)), **more}
+            said = [(place, item, answer.text) for place, item, answer in part if answer.text is not None]
+            extra = judged(judges or {}, own, [(item, text) for _, item, text in said])
+            grades = {place: graded(own, answer) for place, _, answer in part}
+            for (place, item, text), more in zip(said, extra, strict=True):
+                columns = {**score(item, own, text, ciders.get(own.name)), **more, **grades[place]}
                 its[number].set(place, columns, len(own.items))
                 done.disagreements.add(file.model, own, item, text, columns)
+            for place, _, answer in part:
+                if answer.text is None:
+                    its[number].set(place, grades[place], len(own.items))
         for number, answered in its.items():
             if sets[number].missing_is_wrong:
                 _count_missing(answered)
-            done.answered.setdefault(sets[number].name, []).append(answered)
+            if answered.columns:
+                done.answered.setdefault(sets[number].name, []).append(answered)
+    for own in sets:
+        if own.metric is Metric.GRADE and own.name in done.answered:
+            done.answered[own.name] = with_grades(own, done.answered[own.name])
     return done
 
 
 def _batches(
     file: AnswerFile, sets: Sequence[QuestionSet], matched: Matched
-) -> Iterator[tuple[int, list[tuple[int, BenchmarkItem, str]]]]:
+) -> Iterator[tuple[int, list[tuple[int, BenchmarkItem, SaidAnswer]]]]:
     """Answers in batches of one set each."""
     for chunk in chunked(answers_of(file, matched), BATCH):
         for wanted in sorted({number for number, _, _ in chunk}):
-            yield wanted, [(i, sets[wanted].items[i], text) for number, i, text in chunk if number == wanted]
+            yield wanted, [(i, sets[wanted].items[i], answer) for number, i, answer in chunk if number == wanted]
+
+
+def graded(own: QuestionSet, answer: SaidAnswer) -> dict[str, float]:
+    """Grades of an answer as columns: their mean, and each grading's where there are several.
+
+    Args:
+        own: The set; only MM-Vet's is measured by grades.
+        answer: The record.
+    """
+    if own.metric is not Metric.GRADE or not answer.grades:
+        return {}
+    each = {f"{GRADING}{i}": mark for i, mark in enumerate(answer.grades, 1)} if len(answer.grades) > 1 else {}
+    return {"right": sum(answer.grades) / len(answer.grades), **each}
+
+
+def with_grades(own: QuestionSet, answered: list[AnswerColumns]) -> list[AnswerColumns]:
+    """Hand the grades of files that hold nothing else to the same model's answers; what several gradings gave is noted.
+
+    Args:
+        own: The set; gets the notes.
+        answered: Its files, in order.
+    """
+    kept = [one for one in answered if "words" in one.columns]
+    for alone in answered:
+        if "words" not in alone.columns:
+            ungraded = (one for one in kept if one.model == alone.model and "right" not in one.columns)
+            partner = next(ungraded, None)
+            if partner is None:
+                kept.append(alone)
+            else:
+                partner.columns |= alone.columns
+    for one in kept:
+        totals = [100 * float(np.nanmean(column)) for name, column in one.columns.items() if name.startswith(GRADING)]
+        if totals:
+            told = ", ".join(f"{total:.1f}" for total in totals)
+            own.notes.append(f"{one.model}: {len(totals)} gradings, {told}; standard deviation {np.std(totals):.1f}")
+    return kept
 
 
 def _count_missing(answered: AnswerColumns) -> None:

@@ -40,7 +40,8 @@ Columns = Mapping[str, Any]
 Figures = dict[tuple[str, str], DrawnFigure]  # model and name -> figure
 
 DEFINITIONS = {
-    "official": "the set's own metric: VQA accuracy, accuracy of choices, of yes and no, relaxed accuracy, exact match",
+    "official": "the set's own: VQA accuracy, accuracy of choices, of yes and no, relaxed accuracy, exact match "
+    "or MM-Vet's grades",
     "choice_or_text": "ours: a choice also counts when it is told by its text or by a letter in brackets",
     "direct_answer_accuracy": "A-OKVQA: share of three annotators who gave this direct answer, at most 1",
     "contained": "contrast: the annotated answer stands among the words of the answer (LVLM-eHub)",
@@ -253,7 +254,7 @@ def _differences(done: Evaluation, drawn: Mapping[str, Figures], draws: Draws) -
 
 def _on_shared(own: QuestionSet, answered: Sequence[AnswerColumns], figures: Figures, draws: Draws) -> Figures:
     """Figures of two models on the questions that all their files answered."""
-    there = np.stack([~np.isnan(one.columns["words"]) for one in answered])
+    there = np.stack([~np.isnan(one.columns["words" if "words" in one.columns else "right"]) for one in answered])
     if own.missing_is_wrong or (there == there[0]).all():
         return figures
     return _measured(own, answered, draws, there.all(axis=0))[0]

@@ -94,14 +94,28 @@ def _scienceqa(name: str, record: Record) -> BenchmarkItem:
     )
 
 
+def alternatives(answer: str) -> tuple[str, ...]:
+    """Annotated answers of MM-Vet, any of which is right."""
+    return tuple(part.replace("<AND>", " and ").strip() for part in answer.split("<OR>"))
+
+
+def capabilities(told: Any) -> tuple[str, ...]:
+    """Parts of MM-Vet that a question is of: each capability it asks for, and all of them together.
+
+    >>> capabilities("rec,ocr"), capabilities(["ocr"])
+    (('ocr', 'rec', 'ocr + rec'), ('ocr', 'ocr alone'))
+    """
+    names = sorted({str(one).strip() for one in (told.split(",") if isinstance(told, str) else told)} - {""})
+    return (*names, " + ".join(names) if len(names) > 1 else f"{names[0]} alone") if names else ()
+
+
 def _mm_vet(name: str, record: Record) -> BenchmarkItem:
-    alternatives = [part.replace("<AND>", " and ").strip() for part in str(record["answer"]).split("<OR>")]
     return BenchmarkItem(
         id=name,
         question=str(record["question"]),
         image=str(record.get("imagename", name)),
-        answers=tuple(alternatives),
-        groups=tuple(str(one) for one in record["capability"]),
+        answers=alternatives(str(record["answer"])),
+        groups=capabilities(record["capability"]),
         aliases=(name.rpartition("_")[2],),
     )
 

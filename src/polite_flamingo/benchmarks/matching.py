@@ -176,7 +176,7 @@ def match(file: AnswerFile, index: QuestionIndex) -> Matched:
     echoes = 0
     for answer in file.answers(broken):
         counts.records += 1
-        if answer.text is None:
+        if answer.is_empty:
             counts.unanswered += 1
             odd.setdefault("without an answer", []).append(_named(answer, counts.records))
             places.append((UNKNOWN, UNKNOWN))
@@ -198,7 +198,7 @@ def match(file: AnswerFile, index: QuestionIndex) -> Matched:
             places[used[place]] = (UNKNOWN, UNKNOWN)
         used[place] = len(places)
         places.append(place)
-        counts.empty += not answer.text.strip()
+        counts.empty += answer.text is not None and not answer.text.strip()
         echoes += bool(answer.text) and answer.text == index.sets[place[0]].items[place[1]].question
     counts.broken = broken.count
     odd_ones = counts.other_question + counts.reworded + counts.unmatched
@@ -208,11 +208,11 @@ def match(file: AnswerFile, index: QuestionIndex) -> Matched:
     return _finished(places, counts, index, odd, broken)
 
 
-def answers_of(file: AnswerFile, matched: Matched) -> Iterator[tuple[int, int, str]]:
-    """Set, place and text of each answer that counts."""
+def answers_of(file: AnswerFile, matched: Matched) -> Iterator[tuple[int, int, SaidAnswer]]:
+    """Set, place and record of each answer that counts."""
     for (number, place), answer in zip(matched.places.tolist(), file.answers(Broken()), strict=True):
-        if number != UNKNOWN and answer.text is not None:
-            yield number, place, answer.text
+        if number != UNKNOWN and not answer.is_empty:
+            yield number, place, answer
 
 
 def _finished(

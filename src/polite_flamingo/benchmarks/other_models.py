@@ -80,7 +80,11 @@ def _sets(samples: Sequence[Sample]) -> list[QuestionSet]:
 
 def _from_file(file: AnswerFile, index: QuestionIndex) -> tuple[dict[str, tuple[str, str]], dict[str, Any]]:
     matched = match(file, index)
-    found = {index.sets[number].items[place].id: (text, "stop") for number, place, text in answers_of(file, matched)}
+    found = {
+        index.sets[number].items[place].id: (answer.text, "stop")
+        for number, place, answer in answers_of(file, matched)
+        if answer.text is not None
+    }
     counts = {name: value for name, value in matched.counts.to_json().items() if value and name != "notes"}
     return found, {**counts, "notes": matched.counts.notes}
 

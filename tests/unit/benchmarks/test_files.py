@@ -210,6 +210,48 @@ def test_mm_vet_and_owleval_answers_find_their_questions() -> None:
     assert [counts[name] for name in ("matched", "reworded", "other_question", "missing")] == [3, 1, 1, 2]
 
 
+def test_mm_vets_grades_are_averaged_by_capability_over_gradings() -> None:
+    asked = {"v1_0": ["ocr", "math"], "v1_1": ["rec"], "v1_2": ["ocr"]}
+    data = whole(
+        "mm-vet.json",
+        {k: {"imagename": f"{k}.png", "question": "x?", "answer": "1", "capability": c} for k, c in asked.items()},
+    )
+    whole("llava.json", dict.fromkeys(asked, "It is 1."))
+    marks = {"v1_0": [0.5, 0.7], "v1_1": [1.0, 0.8], "v1_2": [0.0, 0.0]}
+    judge = "gpt-4-0613"
+    content = {k: {"model": [judge] * 2, "content": [str(m) for m in two], "score": two} for k, two in marks.items()}
+    whole(f"llava_{judge}-grade-2runs.json", content)
+    own = measured(f"llava_{judge}-grade-2runs.json", "llava.json", data=[data])["sets"]["mm-vet"]
+    assert own["models"]["llava"]["official"]["value"] == 0.5  # (0.6 + 0.9 + 0) / 3
+    assert {name: its["llava"]["official"]["value"] for name, its in own["groups"].items()} == pytest.approx(
+        {"math": 0.6, "math + ocr": 0.6, "ocr": 0.3, "ocr alone": 0.0, "rec": 0.9, "rec alone": 0.9}
+    )
+    assert own["models"]["llava"]["words"]["value"] == 3.0
+    assert own["seeds"] == {"llava": 1}
+    assert own["notes"] == ["llava: 2 gradings, 50.0, 50.0; standard deviation 0.0"]
+    (alone,) = measured(f"theirs=llava_{judge}-grade-2runs.json", data=[data])["sets"]["mm-vet"]["models"].values()
+    assert set(alone) == {"official"}
+
+
+def test_a_sample_log_of_mm_vet_brings_its_grades() -> None:
+    graded = {"question_id": "v1_0", "question": "x?", "gt_answer": "1<OR>one", "pred_answer": "One."}
+    lines(
+        "20240601_samples_mmvet.jsonl",
+        {
+            "doc_id": 0,
+            "doc": {"question_id": "v1_0", "question": "x?", "answer": "1<OR>one", "capability": "ocr,math"},
+            "target": "1<OR>one",
+            "filtered_resps": ["One."],
+            "gpt_eval_score": {**graded, "capabilities": "ocr,math", "score": 0.9},
+        },
+    )
+    files = parse_files(["20240601_samples_mmvet.jsonl"])
+    (own,) = report(evaluate(files, data_of(files)), Draws(50))["sets"].values()
+    ((figures),) = own["models"].values()
+    assert (figures["official"]["value"], figures["unchanged"]["value"]) == (pytest.approx(0.9), 1.0)
+    assert "math + ocr" in own["groups"]
+
+
 def vqa() -> list[Path]:
     return [
         whole(
