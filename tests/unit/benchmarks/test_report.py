@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from polite_flamingo.benchmarks.contamination import (
 from polite_flamingo.benchmarks.data import read_data
 from polite_flamingo.benchmarks.evaluation import Evaluation, evaluate
 from polite_flamingo.benchmarks.figures import Draws, report
-from polite_flamingo.benchmarks.judges import KeptJudge
+from polite_flamingo.benchmarks.judges import BATCH, KeptJudge
 from polite_flamingo.benchmarks.plots import tax_points
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.reports.answers.page import write_page
@@ -33,7 +36,7 @@ EVIL = "<script>alert(1)</script> & more"
 
 
 class Judging:
-    """A judge whose model is `len` of the second text, and dies after some calls."""
+    """A judge whose model is `len` of the second text, and whose process is killed after some calls."""
 
     def __init__(self, folder: Path, name: str, lives: int = 100) -> None:
         self.judge = KeptJudge(name, folder, folder)
@@ -42,7 +45,7 @@ class Judging:
 
     def score(self, pairs: list[tuple[str, str]]) -> list[Any]:
         if self.lives == 0:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGKILL)
         self.lives -= 1
         self.judged += len(pairs)
         return [[0.0, 1.0, 0.5] if self.judge.name == "nli" else float(len(said)) for _, said in pairs]
@@ -70,12 +73,15 @@ def judged(tmp_path: Path, data: Path, given: list[str], *judges: Judging) -> Ev
 
 def test_judging_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     data, given = question_files(tmp_path)
-    first = Judging(tmp_path, "reward", lives=2)
-    with pytest.raises(KeyboardInterrupt):
-        judged(tmp_path, data, given, first)
+    child = os.fork()
+    if child == 0:
+        with suppress(Exception):
+            judged(tmp_path, data, given, Judging(tmp_path, "reward", lives=2))
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
     second = Judging(tmp_path, "reward")
     judged(tmp_path, data, given, second)
-    assert (first.judged, first.judged + second.judged) == (512, 1200)
+    assert second.judged == 1200 - 2 * BATCH  # asked twice at most: the batch that the kill met
     third = Judging(tmp_path, "reward")
     judged(tmp_path, data, given, third)
     assert third.judged == 0
