@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEVEL = 0.95
-_DRAWS_AT_ONCE = 4_000_000  # index draws held in memory at a time
+_DRAWS_AT_ONCE = 500_000  # index draws held in memory at a time, four arrays of them
 
 
 class Figure(TypedDict):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
@@ -20,7 +21,7 @@ from functools import cached_property, lru_cache
 LONGEST = 4  # words of an n-gram
 SIGMA = 6.0  # of the penalty for another length, in words
 SCALE = 10.0
-REMEMBERED = 8192  # texts whose n-grams are kept at hand: references meet one answer of each model
+REMEMBERED = 2048  # references whose weights are kept at hand: they meet one answer of each model
 
 _TOKEN = re.compile(r"\b[od]'\w{2,}|\w+?(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|\w+(?:(?:[-./]|(?<=\d)[,:](?=\d))\w+)*")
 
@@ -35,12 +36,17 @@ class Cider:
     """
 
     def __init__(self, references: Iterable[Sequence[str]]) -> None:
+        import numpy as np
+
         self._images = 0
-        self._seen_in: Counter[NGram] = Counter()
         self._vectors = lru_cache(REMEMBERED)(self._weighed)
+        hashes = array("q")  # most n-grams are in one image alone, as if unseen: what is kept are the others
         for texts in references:
             self._images += 1
-            self._seen_in.update({ngram for text in texts for ngram in _ngrams(text)})
+            hashes.extend({hash(ngram) for text in texts for ngram in _ngrams(text)})
+        known, counts = np.unique(np.array(hashes), return_counts=True)
+        several = counts > 1
+        self._seen_in: dict[int, int] = dict(zip(known[several].tolist(), counts[several].tolist(), strict=True))
 
     def score(self, text: str, references: Sequence[str]) -> float:
         """CIDEr-D of `text`, 0 to 10; 0.0 without references.
@@ -51,7 +57,7 @@ class Cider:
         """
         if not references:
             return 0.0
-        ours = self._vectors(text)
+        ours = self._weighed(text)
         total = sum(_similarity(ours, self._vectors(reference)) for reference in references)
         return SCALE * total / (LONGEST * len(references))
 
@@ -60,7 +66,7 @@ class Cider:
         weights: list[dict[NGram, float]] = [{} for _ in range(LONGEST)]
         counts = _ngrams(text)
         for ngram, count in counts.items():
-            weights[len(ngram) - 1][ngram] = count * (most - math.log(max(1, self._seen_in[ngram])))
+            weights[len(ngram) - 1][ngram] = count * (most - math.log(self._seen_in.get(hash(ngram), 1)))
         return _Vectors(weights, sum(count for ngram, count in counts.items() if len(ngram) == 2))
 
 
@@ -81,7 +87,6 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text.lower())
 
 
-@lru_cache(REMEMBERED)
 def _ngrams(text: str) -> Counter[NGram]:
     words = tokens(text)
     return Counter(

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 
 ENOUGH = 3  # annotators that make an answer right
-KEPT = 8192  # texts whose processed form is remembered
+KEPT = 2048  # texts whose processed form is remembered
 _MARKS = (";", "/", "[", "]", '"', "{", "}", "(", ")", "=", "+", "\\", "_", "-", ">", "<", "@", "`", ",", "?", "!")
 _PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")  # as published: the first group is meant as "not behind a digit" and is not
 _COMMA = re.compile(r"(\d)(,)(\d)")
