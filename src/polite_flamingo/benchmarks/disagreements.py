@@ -66,5 +66,6 @@ def _why(own: QuestionSet, item: BenchmarkItem, scores: dict[str, float]) -> str
         judged, told = ("entailed", "wrong") if scores["nli"] else ("not entailed", "right")
         return f"{judged} by the NLI judge, {told} by {own.metric}{polite}"
     if own.kind is Kind.CAPTION and scores.get("chair_s") and scores.get("sts", 0.0) >= CLOSE:
-        return f"similar to a caption ({scores['sts']:.2f}) and names {scores['invented']:.0f} invented objects{polite}"
+        objects = f"{scores['invented']:.0f} invented object{'s' * (scores['invented'] != 1)}"
+        return f"similar to a caption ({scores['sts']:.2f}) and names {objects}{polite}"
     return None

@@ -72,7 +72,7 @@ def tax_plot(points: Mapping[str, Any]) -> Figure:
     Args:
         points: Model -> ``understanding`` and ``politeness`` with intervals.
     """
-    figure, axes = canvas(8.6, 5.6)
+    figure, axes = canvas(10.2, 5.6)
     for i, (name, point) in enumerate(points.items()):
         x, y = point["politeness"], point["understanding"]
         axes.errorbar(
@@ -87,7 +87,6 @@ def tax_plot(points: Mapping[str, Any]) -> Figure:
             linewidth=1.2,
             label=_short(name),
         )
-        axes.annotate(_short(name), (x["value"], y["value"]), xytext=(7, 7), textcoords="offset points", fontsize=9)
     stages = [points[name] for name in STAGES if name in points]
     for line, style in ((stages, "-"), ([points[RAW], stages[-1]] if RAW in points and stages else [], "--")):
         if len(line) > 1:
@@ -95,7 +94,8 @@ def tax_plot(points: Mapping[str, Any]) -> Figure:
             axes.plot(*places, color=GREY, linewidth=1.2, linestyle=style, zorder=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(color=GRID)
-    axes.margins(0.18)
+    axes.margins(0.1)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # near points overlap no names
     axes.set(
         title="Understanding against politeness (95 % intervals)",
         xlabel="politeness: mean reward (no unit)",
@@ -126,6 +126,7 @@ def forest_plot(differences: Sequence[Mapping[str, Any]]) -> Figure:
         told = true_minus(row["value"] * (100 if share else 1), "+.1f" if share else "+.2f")
         labels.append(f"{_short(row['first'])} - {_short(row['second'])}, {row['set']}, {row['figure']}: {told}")
     axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_ylim(-0.8, len(rows) - 0.2)
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=GRID)

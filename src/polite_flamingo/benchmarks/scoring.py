@@ -21,7 +21,7 @@ from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.evaluate.sets import Kind
 
 AnswerScores = dict[str, float]
-KEPT = 8192  # captions whose objects are remembered
+KEPT = 2048  # captions whose objects are remembered
 _SENTENCE = re.compile(r"[.!?…][\"')\]]*$")
 
 
@@ -71,8 +71,9 @@ def _official(item: BenchmarkItem, metric: Metric, text: str) -> AnswerScores:
                 yes = says_yes(text)
             return _yes_no(yes, item.label == 1)
         case Metric.CHOICE:
+            told = len(item.answers) > 1 and exact(text, item.choices[item.label])  # A-OKVQA's compares the text
             scores = {
-                "right": float(chosen_by_letter(text, item.choices) == item.label),
+                "right": float(told or chosen_by_letter(text, item.choices) == item.label),
                 "right_text": float(chosen(text, item.choices) == item.label),
             }
             return {**scores, "right_direct": direct_accuracy(text, item.answers)} if len(item.answers) > 1 else scores

@@ -30,6 +30,7 @@ TITLES = {
     "stage2": "stage 2",
     "stage3": "stage 3",
 }
+LONGEST = 15  # characters of a model's name that fit below its column
 ACCURACIES = (("qa_in_domain", BLUE, "in domain"), ("qa_out_of_domain", ORANGE, "out of domain"))
 
 
@@ -120,7 +121,10 @@ def win_rate_map(rates: WinRates) -> Figure:
         axes.axvline(edge, color="white", linewidth=1)
     labels = [TITLES.get(name, name) for name in rates.order]
     axes.set_yticks(range(size), labels)
-    axes.set_xticks(range(size), [label.replace(" ", "\n", 1) for label in labels])
+    if max(map(len, labels), default=0) > LONGEST:
+        axes.set_xticks(range(size), labels, rotation=30, ha="right")
+    else:
+        axes.set_xticks(range(size), [label.replace(" ", "\n", 1) for label in labels])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(title=f"Row beats column by reward (n = {rates.n}, 95 % intervals)")

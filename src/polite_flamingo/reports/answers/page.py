@@ -17,6 +17,7 @@ from polite_flamingo.io import write_atomic
 from polite_flamingo.reports.filtering.examples import Gallery
 from polite_flamingo.reports.filtering.page import PageTable
 
+ALWAYS = ("records", "matched", "missing")
 IMAGE_BYTES = 6_000_000
 COUNTED = (
     "records",
@@ -56,10 +57,7 @@ def write_page(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     ).get_template("page.html")
     content = {
-        "files": PageTable(
-            ["model", "file", *COUNTED],
-            [[f["model"], f["file"], *(f"{f[n]:,}" for n in COUNTED)] for f in report["files"]],
-        ),
+        "files": _files(report["files"]),
         "notes": [f"{file['model']}: {note}" for file in report["files"] for note in file["notes"]],
         "sets": [_set(name, own) for name, own in report["sets"].items()] + _means(report),
         "differences": _differences(report["differences"]),
@@ -78,6 +76,13 @@ def write_page(
         sections=_sections(content, drawn),
     )
     write_atomic(out, page)
+
+
+def _files(files: Sequence[Mapping[str, Any]]) -> PageTable:
+    """What became of the records of each file; counts that are 0 in all of them are left out."""
+    told = [name for name in COUNTED if name in ALWAYS or any(file[name] for file in files)]
+    rows = [[file["model"], file["file"], *(f"{file[name]:,}" for name in told)] for file in files]
+    return PageTable(["model", "file", *(name.replace("_", " ") for name in told)], rows)
 
 
 def _summary(report: Mapping[str, Any]) -> str:
@@ -102,8 +107,9 @@ def _sections(content: Mapping[str, Any], drawn: Mapping[str, str]) -> list[tupl
 
 def _set(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
     means = f" Figures are means over {', '.join(own['groups'])}." if own["mean_over_groups"] else ""
+    metric = "no official metric" if own["metric"] == "none" else f"official metric {own['metric']}"
     return {
-        "title": f"{name}: {own['n']:,} questions on {own['images']:,} images, official metric {own['metric']}.{means}",
+        "title": f"{name}: {own['n']:,} questions on {own['images']:,} images, {metric}.{means}",
         "notes": own["notes"],
         "table": _figures(own["models"]),
         "groups": [{"title": group, "table": _figures(its)} for group, its in own["groups"].items()],
