@@ -23,7 +23,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui team-server backbones laptop-models laptop-judges clean bench-answers
+.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui demo-page team-server backbones laptop-models laptop-judges clean bench-answers
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -87,6 +87,9 @@ results: $(STAMP)  ## put our figures beside the paper's tables in docs/results.
 
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui
+
+demo-page: $(STAMP)  ## open the demo's page on localhost: rewrite, and talk to all tuned assistants (after make demo); Ctrl-C stops
+	@$(BIN)/polite-flamingo demo
 
 team-server: $(STAMP)  ## serve MLflow and Prefect to a team on PostgreSQL (docs/operations.md); Ctrl-C stops all
 	@$(BIN)/polite-flamingo team-server

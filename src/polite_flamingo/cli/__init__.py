@@ -20,6 +20,7 @@ from polite_flamingo.cli import (
     baseline,
     calibrate,
     datasets,
+    demo,
     doctor,
     export,
     filtering,
@@ -56,6 +57,7 @@ KEPT = {  # verb -> what is there after Ctrl-C, and how to go on
     "preview": "nothing was recorded; answers of an endpoint are kept, and the same command does not buy them again",
     **dict.fromkeys(("rewrite-one", "ask", "chat"), "nothing was kept"),
     "study": "every click is in the study's file; the same command goes on",
+    "demo": "nothing was kept of what was asked or uploaded",
     "export": "an earlier export is as it was; the same command begins anew",
     "publish": "the hub has all of it or what it had before; the same command sends what is missing",
 }
@@ -89,6 +91,7 @@ for _verb in (
     calibrate.calibrate,
     study.study,
     talk.rewrite_one, talk.ask, talk.chat,
+    demo.demo,
     ablations.ablations, baseline.accept_baseline, run.track_outputs, with_dvc.gc, with_dvc.plots,
     *team.VERBS,
     serve.serve,

@@ -1,0 +1,1 @@
+"""The demo's page: the rewriter and the assistants in a browser, beside each other."""

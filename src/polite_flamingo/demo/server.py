@@ -1,0 +1,109 @@
+"""The page's server, on this machine alone: Gradio behind its guard, and a folder for what is uploaded."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp
+
+from polite_flamingo.demo.guard import MAX_UPLOAD, Guard
+from polite_flamingo.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+HOST = "127.0.0.1"
+PORT = 8791
+NAMES = ("127.0.0.1", "localhost")  # that the server answers to
+GRACE = 2  # seconds that open connections have when the server stops
+UPLOADS = "GRADIO_TEMP_DIR"
+PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SHARE": "False", "GRADIO_MCP_SERVER": "False"}
+
+
+@contextmanager
+def uploads() -> Iterator[Path]:
+    """A new folder for this server's uploads, gone when it ends. Enter it before Gradio is imported.
+
+    Raises:
+        ConfigError: Gradio is not installed.
+    """
+    if find_spec("gradio") is None:
+        raise ConfigError("the page needs Gradio", next_step="pip install 'polite-flamingo[demo]'")
+    with tempfile.TemporaryDirectory(prefix="polite-flamingo-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        os.environ.update(PRIVATE, **{UPLOADS: str(folder)})
+        yield folder
+
+
+def application(page: gr.Blocks, folder: Path) -> ASGIApp:
+    """The page as a web application.
+
+    Args:
+        page: What `DemoPage.blocks` made.
+        folder: Of the uploads.
+    """
+    import gradio
+    from fastapi import FastAPI
+
+    from polite_flamingo.demo.render import CSS
+
+    app = FastAPI(openapi_url=None)
+    gradio.mount_gradio_app(
+        app, page, "/", css=CSS, theme=gradio.themes.Default(), footer_links=[], run_history=False, show_error=False,
+        allowed_paths=[], blocked_paths=_blocked(folder), max_file_size=MAX_UPLOAD, ssr_mode=False, pwa=False,
+        enable_monitoring=False, mcp_server=False,
+    )  # fmt: skip
+    page.app = app.routes[-1].app  # type: ignore[attr-defined]  # whose open requests `close` ends
+    page.has_launched = True  # else a mounted page takes the path of any file as that of an upload
+    return TrustedHostMiddleware(Guard(app, folder), allowed_hosts=list(NAMES), www_redirect=False)
+
+
+def listen(port: int) -> socket.socket:
+    """A socket of this machine; port 0 is any free one.
+
+    Raises:
+        ConfigError: the port is taken, or is none.
+    """
+    try:
+        return socket.create_server((HOST, port))
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            "the port cannot be listened on", value=port, where="--port", next_step="another one"
+        ) from error
+
+
+class PageServer(uvicorn.Server):
+    """Serves a page; told to stop, it ends what is open with it.
+
+    Args:
+        app: What `application` made of the page.
+        page: The page.
+    """
+
+    def __init__(self, app: ASGIApp, page: gr.Blocks) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, access_log=False, server_header=False, log_level="warning", timeout_graceful_shutdown=GRACE
+            )
+        )
+        self._page = page
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop."""
+        self._page.close(verbose=False)
+        super().handle_exit(sig, frame)
+
+
+def _blocked(folder: Path) -> list[str]:
+    """This project and the home folder, unless the uploads lie in them."""
+    return [str(path) for path in (Path.cwd(), Path.home()) if not folder.is_relative_to(path)]
