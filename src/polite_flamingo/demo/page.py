@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import gradio as gr
 
 from polite_flamingo.demo.examples import DemoExample
 from polite_flamingo.demo.guard import MAX_UPLOAD
-from polite_flamingo.demo.render import Card, asked, cards, note, table
+from polite_flamingo.demo.judged import judged
+from polite_flamingo.demo.render import Card, asked, cards, note
 from polite_flamingo.distort.text_noise import add_noise
-from polite_flamingo.errors import DataError, PoliteFlamingoError
+from polite_flamingo.errors import SHOWN, DataError, PoliteFlamingoError
 from polite_flamingo.talk.images import ImageLimits, checked_image
 
 if TYPE_CHECKING:
@@ -172,24 +174,27 @@ class DemoPage:
     def rewrite(self, photos: Any, question: str, answer: str, kind: str) -> Iterator[str]:
         """What is shown of a terse answer while it is rewritten, distorted and judged."""
         model = self._parts.rewriter
+        shown = ""
         try:
-            files = _files(photos)
-            question, answer = _text(question, "question"), _text(answer, "answer")
-            images, task = [_opened(file) for file in files], KINDS.get(kind, "general")
-            yield note(f"{'Rewriting' if model.loaded else f'Loading the {model.title}'} …")
-            rewriter = model.get()
-            polite = rewriter.rewrite(question=question, answer=answer, images=images, task=task)
-            noisy = distorted(polite.text, self._parts.seed)
-            first = [Card("Raw annotation", answer), Card("Rewritten", polite.text, polite.fault or "")]
-            yield cards([*first, Card("The rewrite, distorted", noisy)]) + note("Undoing the noise, judging …")
-            again = rewriter.rewrite(question=question, answer=noisy, images=images, task=task)
-            shown = cards([*first, Card("The rewrite, distorted", noisy, NOISE), Card("Rewritten again", again.text)])
-            yield shown + note("Judging …")
-            yield shown + _judged(
-                rewriter.judge(question=question, answer=answer, rewritten=polite.text, images=images, task=task)
-            )
+            images = [_opened(file) for file in _files(photos)]
+            asked_for = {
+                "question": _text(question, "question"),
+                "images": images,
+                "task": KINDS.get(kind, KINDS[OTHER]),
+            }
+            answer = _text(answer, "terse answer")
+            yield note("rewrites …" if model.loaded else f"the {model.title} is being loaded …")
+            polite = model.get().rewrite(answer=answer, **asked_for)
+            raw, good = Card("Raw annotation", answer), Card("Rewritten", polite.text, _repaired(polite))
+            noisy = Card("The rewrite, distorted", distorted(polite.text, self._parts.seed), NOISE)
+            shown = cards([raw, good, noisy])
+            yield shown + note("the noise is undone …")
+            again = model.get().rewrite(answer=noisy.text, **asked_for)
+            shown = cards([raw, good, noisy, Card("Rewritten again", again.text)])
+            yield shown + note("the filters judge; the first time their models are loaded …")
+            yield shown + judged(model.get().judge(answer=answer, polite=polite, **asked_for))
         except PoliteFlamingoError as error:
-            yield note(str(error))
+            yield shown + note(str(error))
 
     def talk(self, photos: Any, question: str, rounds: tuple[TalkRound, ...]) -> Iterator[tuple[Any, ...]]:
         """What is shown while one assistant after the other answers; at last the rounds, and an empty field."""
@@ -250,6 +255,7 @@ def _pictures(examples: Sequence[DemoExample]) -> tuple[gr.Gallery, gr.Gallery]:
         [str(example.images[0]) for example in examples], label="Photos of the data", object_fit="cover", height=230,
         allow_preview=False, interactive=False, elem_classes="pf-drawn", **look,
     )  # fmt: skip
+    drawn.keep_in_cache.update(str(image) for example in examples for image in example.images)  # uploads are not
     photos = gr.Gallery(
         label="Photos of the question", type="filepath", sources=["upload"], height=180, object_fit="contain",
         fit_columns=False, interactive=True, elem_classes="pf-photos", **look | {"columns": 3},
@@ -281,7 +287,11 @@ def _annotated_fields(example: DemoExample) -> list[Any]:
 
 
 def _asked_fields(example: DemoExample) -> list[Any]:
-    return [[str(image) for image in example.images], example.question, note(f"Annotated: {example.answer}")]
+    return [
+        [str(image) for image in example.images],
+        example.question,
+        note(f"Annotated: {shorten(example.answer, SHOWN, placeholder=' …')}"),
+    ]
 
 
 def _files(photos: Any) -> list[str]:
@@ -303,6 +313,13 @@ def _text(text: Any, name: str) -> str:
     return text.strip()
 
 
+def _repaired(polite: Any) -> str:
+    """What happened before this was the answer."""
+    if polite.kept_raw:
+        return f"the raw answer: no try was without a fault ({polite.fault})"
+    return f"try {polite.attempts + 1}; the first was {polite.fault}" if polite.attempts else ""
+
+
 def _conversation(rounds: Sequence[TalkRound]) -> str:
     """All rounds, each with the answers side by side."""
     shown = []
@@ -311,8 +328,3 @@ def _conversation(rounds: Sequence[TalkRound]) -> str:
         pictures = f" (with {count} photo{'' if count == 1 else 's'})" if count else ""
         shown.append(asked(one.question + pictures) + cards(list(one.said.values())))
     return "".join(shown)
-
-
-def _judged(judgement: Any) -> str:
-    head = ("filter", "score", "threshold", "verdict")
-    return table(head, [], "What the filters say", {"dropped": "pf-dropped"})

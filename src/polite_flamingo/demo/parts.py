@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.demo.examples import DemoExample, draw_examples
+from polite_flamingo.demo.examples import draw_examples
 from polite_flamingo.demo.page import DemoParts, OnFirstUse
 from polite_flamingo.errors import DataError, ModelError
 from polite_flamingo.params import Params
@@ -37,27 +37,30 @@ def parts_of(
     """
     where: dict[str, Any] = {"profile": params.profile, "params": params_file}
     on: dict[str, Any] = {**where, "device": params.runtime.device}
-    annotated: list[DemoExample] = []
-    asked: list[DemoExample] = []
-    try:
-        annotated, asked = (
-            draw_examples(params.data / "samples" / role, params.image_root, copies, number=number, seed=seed)
-            for role in ("annotation", "evaluation")
-        )
-    except DataError as error:
-        try:
-            find_model(rewriter, "rewriter", **where)
-        except ModelError:
-            raise error from None
+    drawn = {
+        role: draw_examples(params.data / "samples" / role, params.image_root, copies, number=number, seed=seed)
+        for role in ("annotation", "evaluation")
+    }
+    if not any(drawn.values()):
+        _check_anything(params, rewriter, where)
     return DemoParts(
         about=f"Profile {params.profile}. Models are loaded when they are first asked, and answer greedily.",
         rewriter=OnFirstUse("rewriter", partial(Rewriter.load, rewriter, **on)),
         assistants=[OnFirstUse(TITLES.get(name, name), partial(Assistant.load, name, **on)) for name in assistants],
         reward=OnFirstUse("politeness reward", partial(_reward, params)),
-        annotated=annotated,
-        asked=asked,
+        annotated=drawn["annotation"],
+        asked=drawn["evaluation"] or drawn["annotation"],
         seed=seed,
     )
+
+
+def _check_anything(params: Params, rewriter: str, where: dict[str, Any]) -> None:
+    """An error where there are no records, and no rewriter either."""
+    try:
+        find_model(rewriter, "rewriter", **where)
+    except ModelError as error:
+        step = "run `polite-flamingo run`, or `make demo` in a clone"
+        raise DataError("nothing to show yet", where=params.data, next_step=step) from error
 
 
 def _reward(params: Params) -> Any:

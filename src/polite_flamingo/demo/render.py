@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -15,12 +15,16 @@ CSS = """
 .pf-asked { margin: 1rem 0 .5rem; font-weight: 600; white-space: pre-wrap; overflow-wrap: anywhere; }
 .pf-wide { overflow-x: auto; margin-top: 1rem; }
 .pf-wide table { border-collapse: collapse; width: 100%; margin: 0; font-size: .85rem; }
-.pf-wide th, .pf-wide td {
-  text-align: left; padding: .2rem .6rem; border: 0; border-bottom: 1px solid var(--border-color-primary);
-}
-.pf-dropped { color: var(--error-text-color, #b91c1c); font-weight: 600; }
+.pf-wide table, .pf-wide tr, .pf-wide th, .pf-wide td { border: 0 !important; }
+.pf-wide th, .pf-wide td { text-align: left; padding: .2rem .5rem .2rem 0; }
+.pf-wide tbody tr { border-top: 1px solid var(--border-color-primary) !important; }
+.pf-bad, .pf-bad td { color: #b91c1c; font-weight: 600; }
+.dark .pf-bad, .dark .pf-bad td { color: #fca5a5; }
 .pf-drawn .grid-container { grid-template-columns: repeat(auto-fill, minmax(4.5rem, 1fr)); grid-template-rows: none; }
 """
+
+
+MARK = ' class="pf-bad"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +47,19 @@ def cards(shown: Sequence[Card]) -> str:
     return f'<div class="pf-cards">{"".join(map(_card, shown))}</div>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str, marked: Mapping[str, str]) -> str:
-    """A table; cells that are `marked` have that class."""
-    cells = "".join(
-        f"<tr>{''.join(f'<td class={quoted_class(cell, marked)}>{escape(cell)}</td>' for cell in row)}</tr>"
-        for row in rows
-    )
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[int]) -> str:
+    """A table; rows with the numbers in `marked` stand out."""
     names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    return (
-        f'<div class="pf-wide" role="region" tabindex="0" aria-label="{escape(title)}"><table>'
-        f"<thead><tr>{names}</tr></thead><tbody>{cells}</tbody></table></div>"
+    lines = "".join(
+        f"<tr{MARK if number in marked else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        for number, row in enumerate(rows)
     )
+    return f'<div class="pf-wide"><table><thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
-def quoted_class(cell: str, marked: Mapping[str, str]) -> str:
-    """The class of a cell, as an attribute's value."""
-    return f'"{marked.get(cell, "")}"'
+def verdict(text: str, good: bool) -> str:
+    """A line that says how it ended."""
+    return f'<p class="pf-asked{"" if good else " pf-bad"}" role="status">{escape(text)}</p>'
 
 
 def note(text: str) -> str:

@@ -52,14 +52,14 @@ def application(page: gr.Blocks, folder: Path) -> ASGIApp:
         page: What `DemoPage.blocks` made.
         folder: Of the uploads.
     """
-    import gradio
+    import gradio as gr
     from fastapi import FastAPI
 
     from polite_flamingo.demo.render import CSS
 
     app = FastAPI(openapi_url=None)
-    gradio.mount_gradio_app(
-        app, page, "/", css=CSS, theme=gradio.themes.Default(), footer_links=[], run_history=False, show_error=False,
+    gr.mount_gradio_app(
+        app, page, "/", css=CSS, theme=_theme(), footer_links=[], run_history=False, show_error=False,
         allowed_paths=[], blocked_paths=_blocked(folder), max_file_size=MAX_UPLOAD, ssr_mode=False, pwa=False,
         enable_monitoring=False, mcp_server=False,
     )  # fmt: skip
@@ -102,6 +102,16 @@ class PageServer(uvicorn.Server):
         """Stop."""
         self._page.close(verbose=False)
         super().handle_exit(sig, frame)
+
+
+def _theme() -> gr.themes.Default:
+    """The plain theme in the fonts of the machine: none is fetched."""
+    import gradio as gr
+    from gradio.themes.utils.fonts import Font
+
+    return gr.themes.Default(
+        font=[Font("system-ui"), Font("sans-serif")], font_mono=[Font("ui-monospace"), Font("monospace")]
+    )
 
 
 def _blocked(folder: Path) -> list[str]:

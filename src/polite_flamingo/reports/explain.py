@@ -115,7 +115,15 @@ def verdict_lines(decision: Mapping[str, Any], cut: int) -> list[str]:
         decision: A row of the decision table, thresholds parsed; filters that it lacks are left out.
         cut: Number of paragraphs cut from the text.
     """
-    lines = [f"FILTERS{'':<24}score  threshold"]
+    rows = (
+        f"  {state:<10} {name:<19} {number:>8}  {limit}" for state, name, number, limit in verdict_rows(decision, cut)
+    )
+    return [f"FILTERS{'':<24}score  threshold", *rows]
+
+
+def verdict_rows(decision: Mapping[str, Any], cut: int) -> list[tuple[str, str, str, str]]:
+    """What every filter said, its name, measure and threshold; the arguments are those of `verdict_lines`."""
+    rows = []
     for name in (name for name in ALL if name in decision):
         score, threshold, passed = (decision[name][part] for part in ("score", "threshold", "passed"))
         applies = not passed or score is not None or name == "unfinished"
@@ -126,9 +134,8 @@ def verdict_lines(decision: Mapping[str, Any], cut: int) -> list[str]:
         else:
             state = "off" if threshold is None else f"cuts {cut}" if name == "paragraphs" and cut else "passed"
         number = "" if score is None else f"{score:.0f}" if score == int(score) else _value(score)
-        limit = _threshold(name, threshold) if applies else "does not apply"
-        lines.append(f"  {state:<10} {name:<19} {number:>8}  {limit}")
-    return lines
+        rows.append((state, name, number, _threshold(name, threshold) if applies else "does not apply"))
+    return rows
 
 
 def _threshold(name: str, value: Any) -> str:

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,23 +21,36 @@ import pytest
 from PIL import Image as PILModule
 from tests.unit.cases import case
 
+from polite_flamingo import cli
 from polite_flamingo.errors import ModelError
+from polite_flamingo.filter.chain import Decision, FilterResult
 from polite_flamingo.io import write_shards
 from polite_flamingo.records import Image, Sample, Task, Turn
+from polite_flamingo.talk.judging import Judgement
+from polite_flamingo.talk.rewriter import PoliteAnswer
 
 pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e '.[dev]')")
 SYSTEM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ROOT = Path(__file__).parents[3]
 HOSTILE = "<img src=x onerror=window.hit=1> **bold** [a](http://evil.test/) ${window.hit=2} {{value}} <b>b</b>"
 
 
 class StubRewriter:
-    """Says the answer politely."""
+    """Says the answer politely; a filter drops it."""
 
-    def rewrite(self, *, question: str, answer: str, images: Any = (), task: str = "general") -> Any:
-        return SimpleNamespace(text=f"Politely: {answer} ({len(images)}, {task})", fault=None)
+    def rewrite(self, *, question: str, answer: str, images: Any = (), task: str = "general") -> PoliteAnswer:
+        return PoliteAnswer(f"Politely: {answer} ({len(images)}, {task})", answer, "stop", fault="", attempts=0)
 
-    def judge(self, **_: Any) -> Any:
-        return None
+    def judge(self, *, question: str, answer: str, polite: PoliteAnswer, images: Any, task: str) -> Judgement:
+        sample = Sample("s/one", "s", "val", "none", Task.VQA, (Turn("human", question), Turn("assistant", answer)))
+        verdicts = {
+            "length": FilterResult(3.0, [1, 256], True),
+            "nli": FilterResult(0.0, ["contradiction"], False),
+            "unfinished": FilterResult(None, None, True),
+            "numbers": FilterResult(None, None, True),
+        }
+        rewrite = sample.to_rewrite(polite.text).with_scores(reward=0.7, reward_raw=-1.2)
+        return Judgement(Decision(f"nli: {HOSTILE}", verdicts, rewrite, ()), rewrite, {"clip": "none <here>"})
 
 
 class StubReward:
@@ -84,7 +96,7 @@ class Served:
             drawn,
             1,
         )
-        page = DemoPage(parts).blocks()
+        self.page = page = DemoPage(parts).blocks()
         self._listening = server.listen(0)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._server = server.PageServer(server.application(page, uploads), page)
@@ -158,6 +170,14 @@ def test_both_tabs_at_the_width_of_a_desk_and_of_a_phone(browser: Any, served: S
         ["Raw annotation", "Rewritten", "The rewrite, distorted", "Rewritten again"]
     )
     expect(shown.locator(".pf-text").nth(1)).to_have_text("Politely: teal (1, vqa)")
+    rows = [
+        " | ".join(row.all_inner_texts()) for cells in shown.locator("tbody tr").all() if (row := cells.locator("td"))
+    ]
+    assert rows[:2] == ["Length | 3 | 1 to 256 | passes it", "NLI | 0 | rejects contradiction | drops it"]
+    expect(shown).to_contain_text(f"Dropped: nli: {HOSTILE}")
+    expect(shown).to_contain_text("politeness: raw -1.20, rewritten +0.70")
+    expect(shown).to_contain_text("not here: clip (none <here>)")
+    assert shown.locator("b, img, a").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.get_by_role("tab", name="Talk").click()
     begin("Ask all")
@@ -200,12 +220,16 @@ def _large_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + b"\0\0\0\0IDAT"
 
 
-def test_uploads_are_checked_before_they_are_decoded(served: Served) -> None:
+def test_uploads_are_checked_before_they_are_decoded_and_do_not_stay(served: Served) -> None:
+    from gradio.route_utils import delete_files_created_by_app
+
     good = _upload(served, (served.root / "images" / "a.png").read_bytes(), "<b>.png")
     assert Path(good).is_relative_to(served.uploads)
     assert "Politely" in _shown(served, good)
     assert "too many pixels" in _shown(served, _upload(served, _large_png(9_000, 9_000), "large.png"))
     assert "is not an image" in _shown(served, _upload(served, b"<svg/>", "drawn.svg"))
+    delete_files_created_by_app(served.page, age=None)  # as Gradio does to what is an hour old
+    assert not Path(good).exists() and list(served.uploads.rglob("image.png"))
 
 
 def test_no_other_file_address_or_route_is_answered(served: Served) -> None:
@@ -265,3 +289,26 @@ def test_other_sites_names_and_endless_bodies_are_refused(served: Served) -> Non
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_it_says_what_to_do_without_gradio_without_a_demo_and_when_the_port_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from polite_flamingo.demo import server
+
+    for name in ("params.yaml", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    for name in (server.UPLOADS, *server.PRIVATE):
+        monkeypatch.setenv(name, "")  # and so given back
+
+    def said(port: int) -> str:
+        assert cli.main(["demo", "--port", str(port)]) == cli.USER_ERROR
+        return capsys.readouterr().err
+
+    with server.listen(0) as taken:
+        port = taken.getsockname()[1]
+        assert str(port) in said(port)
+    assert "make demo" in said(port)
+    monkeypatch.setattr(server, "find_spec", lambda name: None)
+    assert "pip install 'polite-flamingo[demo]'" in said(port)
