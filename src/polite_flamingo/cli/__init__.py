@@ -57,7 +57,6 @@ KEPT = {  # verb -> what is there after Ctrl-C, and how to go on
     "preview": "nothing was recorded; answers of an endpoint are kept, and the same command does not buy them again",
     **dict.fromkeys(("rewrite-one", "ask", "chat"), "nothing was kept"),
     "study": "every click is in the study's file; the same command goes on",
-    "demo": "nothing was kept of what was asked or uploaded",
     "export": "an earlier export is as it was; the same command begins anew",
     "publish": "the hub has all of it or what it had before; the same command sends what is missing",
 }

@@ -5,14 +5,14 @@ from __future__ import annotations
 from polite_flamingo.demo.render import note, table, verdict
 from polite_flamingo.filter.sets import LABELS
 from polite_flamingo.reports.explain import verdict_rows
-from polite_flamingo.talk.judging import Judgement
+from polite_flamingo.talk.judging import RewriteJudgement
 
 STATES = {"FAILED": "drops it", "failed too": "drops it, too", "passed": "passes it", "-": "does not apply"}
 DROPS = ("FAILED", "failed too")
 HEAD = ("filter", "score", "threshold", "verdict")
 
 
-def judged(judgement: Judgement) -> str:
+def judged(judgement: RewriteJudgement) -> str:
     """The decision, a row per filter that is on, and whatever was not judged."""
     decision = judgement.decision
     said = {
@@ -35,10 +35,10 @@ def judged(judgement: Judgement) -> str:
     notes += [f"cut: {text}" for _, text in decision.cut]
     notes += [f"not here: {name} ({why})" for name, why in judgement.missing.items()]
     notes += [f"off in this profile: {', '.join(off)}"] if off else []
-    kept = "Kept in PF-1M" if decision.kept else f"Dropped: {decision.reason}"
+    kept = "Kept: every filter passes it" if decision.kept else f"Dropped: {decision.reason}"
     return verdict(kept, decision.kept) + table(HEAD, rows, dropping) + "".join(map(note, notes))
 
 
-def _rewards(judgement: Judgement) -> tuple[float | None, float | None]:
+def _rewards(judgement: RewriteJudgement) -> tuple[float | None, float | None]:
     scores = judgement.scored.scores
     return scores.get("reward_raw"), scores.get("reward")

@@ -99,9 +99,10 @@ class PageServer(uvicorn.Server):
         self._page = page
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop."""
+        """Stop, and return to the caller, who has uploads to remove; uvicorn's own would die by the signal."""
         self._page.close(verbose=False)
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def _theme() -> gr.themes.Default:

@@ -26,7 +26,7 @@ from polite_flamingo.errors import ModelError
 from polite_flamingo.filter.chain import Decision, FilterResult
 from polite_flamingo.io import write_shards
 from polite_flamingo.records import Image, Sample, Task, Turn
-from polite_flamingo.talk.judging import Judgement
+from polite_flamingo.talk.judging import RewriteJudgement
 from polite_flamingo.talk.rewriter import PoliteAnswer
 
 pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e '.[dev]')")
@@ -41,7 +41,7 @@ class StubRewriter:
     def rewrite(self, *, question: str, answer: str, images: Any = (), task: str = "general") -> PoliteAnswer:
         return PoliteAnswer(f"Politely: {answer} ({len(images)}, {task})", answer, "stop", fault="", attempts=0)
 
-    def judge(self, *, question: str, answer: str, polite: PoliteAnswer, images: Any, task: str) -> Judgement:
+    def judge(self, *, question: str, answer: str, polite: PoliteAnswer, images: Any, task: str) -> RewriteJudgement:
         sample = Sample("s/one", "s", "val", "none", Task.VQA, (Turn("human", question), Turn("assistant", answer)))
         verdicts = {
             "length": FilterResult(3.0, [1, 256], True),
@@ -50,7 +50,7 @@ class StubRewriter:
             "numbers": FilterResult(None, None, True),
         }
         rewrite = sample.to_rewrite(polite.text).with_scores(reward=0.7, reward_raw=-1.2)
-        return Judgement(Decision(f"nli: {HOSTILE}", verdicts, rewrite, ()), rewrite, {"clip": "none <here>"})
+        return RewriteJudgement(Decision(f"nli: {HOSTILE}", verdicts, rewrite, ()), rewrite, {"clip": "none <here>"})
 
 
 class StubReward:
