@@ -1,8 +1,8 @@
-"""What reaches Gradio: the few requests of our own page, made by that page, and no path but an upload's.
+"""What reaches Gradio: the few requests of our own page, and no path but an upload's.
 
 Gradio answers much more than a page needs: it fetches URLs, runs functions beside the queue, keeps histories, and an
 app that is mounted takes any path as an uploaded image (its check waits for `launch`). So whatever is not listed here
-is refused before Gradio sees it. ``Host`` is checked by Starlette.
+is refused before Gradio sees it. Names, origins and other sites are checked before (`launch.guard`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HEADERS = {
 }
 
 
-class RefusedError(Exception):
+class PageRefusedError(Exception):
     """A request that is not answered.
 
     Args:
@@ -49,7 +49,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-class Guard:
+class PageGuard:
     """The middleware before Gradio.
 
     Args:
@@ -74,7 +74,7 @@ class Guard:
 
         try:
             receive = await self._admit(scope, receive)
-        except RefusedError as refused:
+        except PageRefusedError as refused:
             await JSONResponse({"error": str(refused)}, refused.status)(scope, receive, with_headers)
             return
         await self._app(scope, receive, with_headers)
@@ -82,18 +82,16 @@ class Guard:
     async def _admit(self, scope: Scope, receive: Receive) -> Receive:
         """What Gradio reads the request's body from."""
         if scope["type"] != "http":
-            raise RefusedError(404, "there is no such page")
+            raise PageRefusedError(404, "there is no such page")
         path, method, headers = scope["path"], scope["method"], Headers(scope=scope)
         if method in ("GET", "HEAD"):
             if path.startswith(FILE):
                 self._check(path.removeprefix(FILE))
             elif path not in PAGES and not path.startswith(FOLDERS):
-                raise RefusedError(404, "there is no such page")
+                raise PageRefusedError(404, "there is no such page")
             return receive
         if method != "POST" or path not in (*CALLS, UPLOAD):
-            raise RefusedError(404, "there is no such page")
-        if not _same_origin(headers):
-            raise RefusedError(403, "the request comes from another site")
+            raise PageRefusedError(404, "there is no such page")
         if path == UPLOAD:
             return _bounded(receive, headers, MAX_UPLOAD + FORM)
         body = await _read(_bounded(receive, headers, MAX_JSON))
@@ -107,7 +105,7 @@ class Guard:
                 if "path" in part or "url" in part:
                     self._check(part.get("path"))
         except (ValueError, RecursionError):
-            raise RefusedError(400, "the call is not understood") from None
+            raise PageRefusedError(400, "the call is not understood") from None
 
     def _check(self, path: Any) -> None:
         try:
@@ -117,22 +115,16 @@ class Guard:
                     return
         except (OSError, RuntimeError, ValueError):
             pass
-        raise RefusedError(403, "only uploaded images are read")
-
-
-def _same_origin(headers: Headers) -> bool:
-    """False where a browser says that another site sends this; what is no browser says neither."""
-    host = headers.get("host", "")
-    return headers.get("origin") in (None, f"http://{host}") and headers.get("sec-fetch-site") in (None, "same-origin")
+        raise PageRefusedError(403, "only uploaded images are read")
 
 
 def _bounded(receive: Receive, headers: Headers, most: int) -> Receive:
-    """Raises `RefusedError` where the body is, or would be, larger."""
+    """Raises `PageRefusedError` where the body is, or would be, larger."""
     length = headers.get("content-length", "")
     if not length.isdecimal():
-        raise RefusedError(411, "the request does not say how long it is")
+        raise PageRefusedError(411, "the request does not say how long it is")
     if int(length) > most:  # a server reads no more than is said
-        raise RefusedError(413, f"a request has at most {most:,} bytes")
+        raise PageRefusedError(413, f"a request has at most {most:,} bytes")
     return receive
 
 
@@ -141,7 +133,7 @@ async def _read(receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RefusedError(400, "the request ended early")
+            raise PageRefusedError(400, "the request ended early")
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return bytes(body)

@@ -13,18 +13,17 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
-from polite_flamingo.demo.guard import MAX_UPLOAD, Guard
+from polite_flamingo.demo.guard import MAX_UPLOAD, PageGuard
 from polite_flamingo.errors import ConfigError
+from polite_flamingo.launch.guard import Guard
 
 if TYPE_CHECKING:
     import gradio as gr
 
 HOST = "127.0.0.1"
 PORT = 8791
-NAMES = ("127.0.0.1", "localhost")  # that the server answers to
 GRACE = 2  # seconds that open connections have when the server stops
 UPLOADS = "GRADIO_TEMP_DIR"
 PRIVATE = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SHARE": "False", "GRADIO_MCP_SERVER": "False"}
@@ -65,7 +64,7 @@ def application(page: gr.Blocks, folder: Path) -> ASGIApp:
     )  # fmt: skip
     page.app = app.routes[-1].app  # type: ignore[attr-defined]  # whose open requests `close` ends
     page.has_launched = True  # else a mounted page takes the path of any file as that of an upload
-    return TrustedHostMiddleware(Guard(app, folder), allowed_hosts=list(NAMES), www_redirect=False)
+    return Guard(PageGuard(app, folder))
 
 
 def listen(port: int) -> socket.socket:
