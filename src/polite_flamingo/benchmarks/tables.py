@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_ODD = re.compile(r"[^\w\-. /]", re.ASCII)  # in a name of a metric
 SHOWN = (
     "official", "choice_or_text", "direct_answer_accuracy", "precision", "recall", "f1", "yes", "nli", "contained",
     "rouge_l", "sts", "cider", "chair_s", "chair_i", "objects", "reward", "words", "sentences", "unchanged",
@@ -32,6 +34,22 @@ def render(report: Mapping[str, Any]) -> str:
     if report["differences"]:
         parts.append(_differences(report["differences"]))
     return "\n\n".join(parts)
+
+
+def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row per set, model and figure, with its interval."""
+    return [
+        {"set": name, "model": model, "figure": figure, **one}
+        for name, own in report["sets"].items()
+        for model, its in own["models"].items()
+        for figure, one in its.items()
+    ]
+
+
+def metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """``set.model.figure`` -> value, under names that MLflow takes."""
+    named = {f"{row['set']}.{row['model']}.{row['figure']}": row["value"] for row in rows(report)}
+    return {_ODD.sub("_", name): value for name, value in named.items() if value is not None}
 
 
 def files_table(files: Sequence[Mapping[str, Any]]) -> str:

@@ -192,6 +192,7 @@ def _write(
 ) -> None:
     """Report, plots and page; the same figures to MLflow, if a store is named."""
     from polite_flamingo.benchmarks.plots import draw_all, tax_points
+    from polite_flamingo.benchmarks.tables import metrics, rows
     from polite_flamingo.io import read_json, write_json
     from polite_flamingo.reports.answers.page import write_page
     from polite_flamingo.tracking import start_tracker
@@ -203,15 +204,8 @@ def _write(
     write_page(out / "page.html", told, pictures, worst, images)
     kind = "mlflow" if os.environ.get(TRACKING_VARIABLE) else "none"
     with start_tracker(kind, Work("evaluate_answers", "answers", {"judges": told["judges"]})) as tracker:
-        tracker.metrics(
-            {
-                f"{name}.{model}.{figure}": one["value"]
-                for name, own in told["sets"].items()
-                for model, its in own["models"].items()
-                for figure, one in its.items()
-                if one["value"] is not None
-            }
-        )
+        tracker.metrics(metrics(told))
+        tracker.table("figures.json", rows(told))
         for path in (out / "report.json", out / "page.html", *pictures.values()):
             tracker.artifact(path)
 

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from polite_flamingo.cli import main
 from polite_flamingo.environment import PIPELINE_VARIABLE
+from polite_flamingo.io import write_jsonl
 from polite_flamingo.tracking import mlflow as tracking
 from polite_flamingo.tracking import start_tracker
 from polite_flamingo.tracking.base import NullTracker, Work
@@ -208,6 +210,22 @@ def test_stages_of_one_dvc_process_belong_together(tmp_path: Path) -> None:
     assert first.startswith("dvc-")
     alone = subprocess.run([sys.executable, "-c", key], **run).stdout  # type: ignore[call-overload]
     assert alone.startswith("stage-")
+
+
+def test_an_evaluation_of_answers_is_recorded_with_its_figures_table_and_page(client: Any) -> None:
+    asked = [{"question_id": i, "image": f"{i}.jpg", "question": f"What {i}?", "answer": "dog"} for i in range(4)]
+    write_jsonl(Path("q.jsonl"), asked)
+    write_jsonl(Path("a.jsonl"), [{"question_id": i, "answer": "dog"} for i in range(4)])
+    write_jsonl(Path("b.jsonl"), [{"question_id": i, "answer": "A cat."} for i in range(3)])
+    given = ["a.jsonl", "other (7b)=b.jsonl", "--data", "q.jsonl", "--resamples", "20", "--out", "out"]
+    assert main(["evaluate-answers", *given]) == 0
+    names = {"experiment_ids": [client.get_experiment_by_name(EXPERIMENT).experiment_id]}
+    runs = [run for run in client.search_runs(**names) if "q.a.official" in run.data.metrics]
+    (run,) = runs
+    assert (run.data.metrics["q.a.official"], run.data.metrics["q.other _7b_.official"]) == (1.0, 0.0)
+    parent = run.data.tags["mlflow.parentRunId"]
+    files = {one.path for own in (run.info.run_id, parent) for one in client.list_artifacts(own)}
+    assert {"page.html", "report.json", "forest.png", "figures.json"} <= files
 
 
 def test_tracking_may_be_switched_off() -> None:
