@@ -58,8 +58,12 @@ class Seen:
         self.records += 1
         names = [canonical(image) for image in images]
         self.images.update(names)
-        for words in map(bare, texts):
-            self.questions.update((name, words) for name in names)
+        for text in texts:
+            words = bare(text)
+            asked = {words, *map(bare, text.splitlines())} - {
+                ""
+            }  # instructions and OCR tokens stand in lines of their own
+            self.questions.update((name, one) for name in names for one in asked)
             if len(words.split()) >= LONG:
                 self.texts.add(words)
 
@@ -103,12 +107,14 @@ def find_seen(sets: Sequence[QuestionSet], seen: Seen) -> dict[str, dict[str, np
     found = {}
     for own in sets:
         keys = [canonical(item.image) for item in own.items]
-        words = [bare(item.question) for item in own.items]
+        words = [{bare(item.question), bare(item.question.split("\n")[0])} - {""} for item in own.items]
         found[own.name] = {
             NAME: np.array(
                 [bool(item.image) and key in seen.images for key, item in zip(keys, own.items, strict=True)]
             ),
-            QUESTION: np.array([(key, asked) in seen.questions for key, asked in zip(keys, words, strict=True)]),
+            QUESTION: np.array(
+                [any((key, one) in seen.questions for one in own) for key, own in zip(keys, words, strict=True)]
+            ),
             TEXT: _near_texts(own.items, known),
         }
     return found

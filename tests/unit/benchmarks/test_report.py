@@ -122,6 +122,28 @@ def test_what_was_seen_in_training_is_told_beside_the_figures(tmp_path: Path) ->
     assert told["contamination"]["models"]["m"]["rouge_l"]["not seen"]["n"] == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        ("What is it?", True),
+        ("what is it", True),
+        ("What is it?\nAnswer with the option's letter.", True),
+        ("What is he doing?", False),
+        ("Who is there?\nAnswer the question using a single word or phrase.", False),
+    ],
+)
+def test_a_question_is_seen_where_its_image_was_asked_the_same_in_any_prompt(
+    tmp_path: Path, asked: str, seen: bool
+) -> None:
+    prompt = "<image>\nWhat is it?\nAnswer the question using a single word or phrase."
+    train = {"image": "coco/train2017/000000000007.jpg", "conversations": [{"from": "human", "value": prompt}]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(train) + "\n" + json.dumps({**train, "image": "9.jpg"}) + "\n")
+    items = [{"question_id": i, "image": f"COCO_val2014_{i:012}.jpg", "question": asked} for i in (7, 8)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    found = find_seen(read_data([tmp_path / "q.jsonl"]), read_training([tmp_path / "train.jsonl"]))["q"]
+    assert (found[QUESTION].tolist(), found[NAME].tolist()) == ([seen, False], [True, False])
+
+
 def test_pictures_of_the_training_are_found_by_bytes_and_likeness(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir(), theirs.mkdir()
