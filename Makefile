@@ -23,7 +23,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui demo-page team-server backbones laptop-models laptop-judges clean bench-answers
+.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui demo-page team-server backbones laptop-models laptop-judges clean bench-answers serve bench-serve
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -91,6 +91,9 @@ ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 demo-page: $(STAMP)  ## open the demo's page on localhost: rewrite, and talk to all tuned assistants (after make demo); Ctrl-C stops
 	@$(BIN)/polite-flamingo demo
 
+serve: $(STAMP)  ## serve rewriter and assistant on localhost:8000 (docs/serving.md), after make demo; Ctrl-C stops
+	@$(BIN)/polite-flamingo serve
+
 team-server: $(STAMP)  ## serve MLflow and Prefect to a team on PostgreSQL (docs/operations.md); Ctrl-C stops all
 	@$(BIN)/polite-flamingo team-server
 
@@ -129,6 +132,9 @@ bench-scale: $(STAMP)  ## curation with stubs at 10,000, 100,000 and 1,000,000 r
 
 bench-answers: $(STAMP)  ## 100,000 answers of five models, and published files (make bench-answers DATA_ROOT=folder)
 	$(BIN)/python -m bench.bench_answers $(if $(wildcard $(DATA_ROOT)/photos),--data-root "$(DATA_ROOT)" --page docs/evaluation.md)
+
+bench-serve: $(STAMP)  ## the server at 1, 8 and 32 clients beside one at a time and transformers serve (make bench-serve SOAK=3600: soak)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m bench.bench_serve $(if $(SOAK),--soak $(SOAK),--smollm2)
 
 bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (make bench-train DATA_ROOT=folder for real texts)
 	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_train $(if $(wildcard $(DATA_ROOT)),--data-root "$(DATA_ROOT)")
