@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ import click
 
 from polite_flamingo.cli.command import CommonOptions, positive, verb
 from polite_flamingo.cli.options import FILE, as_json
-from polite_flamingo.environment import DEVICE_VARIABLE
+from polite_flamingo.environment import DEVICE_VARIABLE, stay_offline
 from polite_flamingo.errors import ConfigError, PoliteFlamingoError, printable
 
 if TYPE_CHECKING:
@@ -97,11 +98,10 @@ def rewrite_one(
 
     To a terminal the first try is written while it is made; one with a visible fault is tried again, as in a run.
     """
-    from polite_flamingo.talk.images import checked_image
+    pictures = _opened(images)  # what is wrong with them is told before a library is loaded
+    where, decoding = _split(options, model)
     from polite_flamingo.talk.rewriter import Rewriter
 
-    pictures = [checked_image(path) for path in images]
-    where, decoding = _split(options, model)
     with Rewriter.load(**where, style=style, scorers=scorers) as rewriter:
         streamed = not as_json and sys.stdout.isatty()
         if streamed:
@@ -135,12 +135,11 @@ def rewrite_one(
 @click.pass_obj
 def ask(options: CommonOptions, question: str, images: tuple[Path, ...], as_json: bool, **model: Any) -> None:
     """Ask an assistant about images, or about none."""
-    from polite_flamingo.talk.assistant import Assistant
-    from polite_flamingo.talk.images import checked_image
-
-    pictures = [checked_image(path) for path in images]
+    pictures = _opened(images)
     asked = sys.stdin.read().strip() if question == STDIN else question
     where, decoding = _split(options, model)
+    from polite_flamingo.talk.assistant import Assistant
+
     with Assistant.load(**where) as assistant:
         _say(assistant, [{"role": "user", "content": asked, "images": pictures}], decoding, as_json)
 
@@ -155,11 +154,10 @@ def chat(options: CommonOptions, images: tuple[Path, ...], as_json: bool, **mode
 
     Lines may come through a pipe; then the answers alone are written, one after the other, and the first error ends it.
     """
-    from polite_flamingo.talk.assistant import Assistant
-    from polite_flamingo.talk.images import checked_image
-
-    shown = [checked_image(path) for path in images]
+    shown = _opened(images)
     where, decoding = _split(options, model)
+    from polite_flamingo.talk.assistant import Assistant
+
     with Assistant.load(**where) as assistant:
         typed = sys.stdin.isatty()
         if typed:
@@ -219,11 +217,9 @@ class Chat:
         return True
 
     def _show(self, path: str) -> None:
-        from polite_flamingo.talk.images import checked_image
-
         if not path:
             raise ConfigError("no image is named", where="/image", next_step="write /image FILE")
-        self._shown = [*self._shown, checked_image(Path(path).expanduser())]
+        self._shown = [*self._shown, *_opened([Path(path).expanduser()])]
 
     def _retry(self) -> None:
         if not self._turns:
@@ -237,6 +233,12 @@ class Chat:
         self._shown = []
 
 
+def _opened(paths: Iterable[Path]) -> list[Any]:
+    from polite_flamingo.talk.images import checked_image
+
+    return [checked_image(path) for path in paths]
+
+
 def _split(options: CommonOptions, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What loads the model, and how it decodes."""
     where = {
@@ -247,11 +249,13 @@ def _split(options: CommonOptions, given: dict[str, Any]) -> tuple[dict[str, Any
         "params": options.params_file,
         "device": options.device or os.environ.get(DEVICE_VARIABLE) or "auto",
     }
-    if not str(where["name"]).startswith("hf:"):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from transformers.utils import logging as bars
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    stay_offline(os.cpu_count() or 1, [str(where["name"])])
+    from transformers.utils import logging as chatter
 
-    bars.disable_progress_bar()
+    chatter.disable_progress_bar()
+    chatter.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries, to their authors
     return where, {**given, "stop": given["stop"] or None}
 
 

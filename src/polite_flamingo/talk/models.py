@@ -167,14 +167,18 @@ def _of_profile(name: str, profile: str | None, params: Path) -> ModelPlace:
     top = known.models if known is not None else Path("models") / (profile or DEFAULT_PROFILE)
     folder, base = top / name, top / "backbones" / "flamingo"
     chosen = top.name
-    for part, until in ((folder, f"{'train_rewriter' if name == 'rewriter' else f'tune_{name}'}"), (base, "backbones")):
+    until = "train_rewriter" if name == "rewriter" else f"tune_{name}"
+    for part in (folder, base):
         if not part.is_dir():
             here = "" if params.is_file() else ", at the top of a project,"
+            trains = known is None or until in known.stages
+            step = (
+                f"`polite-flamingo run --profile {chosen} --until {until}`{here} trains it; --profile names another one"
+            )
             raise ModelError(
-                f"the profile {chosen} has no model {name} here",
+                f"the profile {chosen} {'has' if trains else 'trains'} no model {name}{' here' if trains else ''}",
                 where=part,
-                next_step=f"`polite-flamingo run --profile {chosen} --until {until}`{here} trains it; --profile names "
-                f"another one; --model takes {FORMS}",
+                next_step=f"{step if trains else 'name another --profile'}; --model takes {FORMS}",
             )
     return ModelPlace(name, TRAINED[name], "flamingo", str(base), folder, _decoding(known, TRAINED[name]), known)
 
