@@ -9,8 +9,8 @@ from polite_flamingo.cli.command import CommonOptions, SeveralValues, count, pos
 ASSISTANTS = ("stage1", "stage2", "stage3", "raw")
 
 
-@verb("demo", "", "--profile packaged --model laptop", "--assistants stage3 raw hf:models/mine --port 9000")
-@click.option("--model", default="rewriter", metavar="NAME", help="the rewriter (default: rewriter, the profile's)")
+@verb("demo", "", "--profile packaged", "--assistants stage3 raw hf:models/mine --port 9000")
+@click.option("--model", metavar="NAME", help="the rewriter (default: the profile's)")
 @click.option(
     "--assistants", cls=SeveralValues, default=ASSISTANTS, metavar="NAME",
     help="who is asked (default: stage1 stage2 stage3 raw)",
@@ -20,7 +20,7 @@ ASSISTANTS = ("stage1", "stage2", "stage3", "raw")
 @click.option("--port", type=positive, default=8791, metavar="PORT", help="(default: 8791)")
 @click.pass_obj
 def demo(
-    options: CommonOptions, model: str, assistants: tuple[str, ...], examples: int, seed: int | None, port: int
+    options: CommonOptions, model: str | None, assistants: tuple[str, ...], examples: int, seed: int | None, port: int
 ) -> None:
     """Open a page to rewrite terse answers, and to talk to all tuned assistants at once; Ctrl-C stops.
 

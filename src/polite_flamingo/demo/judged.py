@@ -7,7 +7,7 @@ from polite_flamingo.filter.sets import LABELS
 from polite_flamingo.reports.explain import verdict_rows
 from polite_flamingo.talk.judging import RewriteJudgement
 
-STATES = {"FAILED": "drops it", "failed too": "drops it, too", "passed": "passes it", "-": "does not apply"}
+STATES = {"FAILED": "drops it", "failed too": "drops it too", "passed": "passes", "-": "–"}  # –: does not apply
 DROPS = ("FAILED", "failed too")
 HEAD = ("filter", "score", "threshold", "verdict")
 
@@ -23,7 +23,7 @@ def judged(judgement: RewriteJudgement) -> str:
     for state, name, number, limit in verdict_rows({**said, "failed": decision.failed}, len(decision.cut)):
         title = LABELS[name][0]
         if name in judgement.unjudged:
-            rows.append((title, "", "", "has no scorer"))
+            rows.append((title, "", "", "no scorer"))
         elif said[name]["threshold"] is None and name != "unfinished":
             off.append(title)
         else:

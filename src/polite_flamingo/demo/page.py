@@ -265,7 +265,15 @@ def _pictures(examples: Sequence[DemoExample]) -> tuple[gr.Gallery, gr.Gallery]:
 
 def _on(button: gr.Button, do: Callable[..., Any], given: list[Any], shown: list[Any]) -> None:
     """What a click does, after the clicks before it."""
-    button.click(do, given, shown, concurrency_id=BUSY, show_progress="hidden", api_visibility="private")
+    button.click(
+        do,
+        given,
+        shown,
+        concurrency_id=BUSY,
+        show_progress="minimal",
+        show_progress_on=shown[0],
+        api_visibility="private",
+    )
 
 
 def _fill(

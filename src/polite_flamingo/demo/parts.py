@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.demo.examples import draw_examples
 from polite_flamingo.demo.page import DemoParts, OnFirstUse
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.params import Params
+from polite_flamingo.params import TRAINED, Params
 from polite_flamingo.talk.assistant import Assistant
 from polite_flamingo.talk.models import find_model
 from polite_flamingo.talk.rewriter import Rewriter
@@ -19,14 +19,21 @@ TITLES = {"stage1": "stage 1", "stage2": "stage 2", "stage3": "stage 3", "raw": 
 
 
 def parts_of(
-    params: Params, params_file: Path, rewriter: str, assistants: Sequence[str], *, copies: Path, number: int, seed: int
+    params: Params,
+    params_file: Path,
+    rewriter: str | None,
+    assistants: Sequence[str],
+    *,
+    copies: Path,
+    number: int,
+    seed: int,
 ) -> DemoParts:
     """What the page of a profile is made of.
 
     Args:
         params: The profile's.
         params_file: Where they came from.
-        rewriter: Name of a model (`talk.models`).
+        rewriter: Name of a model (`talk.models`); None: the profile's.
         assistants: Names of models.
         copies: Folder that images of the data are copied to.
         number: Records to begin with.
@@ -35,6 +42,7 @@ def parts_of(
     Raises:
         DataError: there are no records, and no such rewriter either.
     """
+    rewriter = rewriter or {TRAINED: "rewriter"}.get(params.rewriter_backend, params.rewriter_backend)
     where: dict[str, Any] = {"profile": params.profile, "params": params_file}
     on: dict[str, Any] = {**where, "device": params.runtime.device}
     drawn = {

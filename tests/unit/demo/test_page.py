@@ -173,7 +173,7 @@ def test_both_tabs_at_the_width_of_a_desk_and_of_a_phone(browser: Any, served: S
     rows = [
         " | ".join(row.all_inner_texts()) for cells in shown.locator("tbody tr").all() if (row := cells.locator("td"))
     ]
-    assert rows[:2] == ["Length | 3 | 1 to 256 | passes it", "NLI | 0 | rejects contradiction | drops it"]
+    assert rows[:2] == ["Length | 3 | 1 to 256 | passes", "NLI | 0 | rejects contradiction | drops it"]
     expect(shown).to_contain_text(f"Dropped: nli: {HOSTILE}")
     expect(shown).to_contain_text("politeness: raw -1.20, rewritten +0.70")
     expect(shown).to_contain_text("not here: clip (none <here>)")
