@@ -275,7 +275,7 @@ def _refuse(
             "the file answers other questions under the same ids",
             value=odd.get("another question", [])[:SHOWN],
             where=file.path,
-            next_step="give the --data that it answers",
+            next_step="name the questions that it answers",
         )
     if not matched:
         asked = [own.items[i].id for own in index.sets for i in range(min(2, len(own.items)))]
@@ -286,7 +286,7 @@ def _refuse(
             what,
             value=f"its ids: {', '.join(given[:SHOWN])}; asked: {', '.join(asked[:SHOWN])}",
             where=file.path,
-            next_step="give the --data that it answers, and ids in the same form",
+            next_step="name the questions that it answers, and ids in the same form",
         )
 
 

@@ -46,7 +46,7 @@ study.short_help = "Ask people: draw samples, judge them on a web page, report"
     "--answers",
     cls=SeveralValues,
     metavar="NAME[=PATH]",
-    help="up to 9 models: a folder of data/PROFILE/answers, NAME=FOLDER like it, or NAME=FILE.jsonl with id and answer",
+    help="up to 9 models: a folder of data/PROFILE/answers, NAME=FOLDER like it, NAME=FILE as for evaluate-answers",
 )
 @click.option("--annotators", cls=SeveralValues, metavar="NAME", required=True, help="who judges")
 @click.option("--samples", type=positive, default=600, metavar="N", help="how many (default: 600, the paper's)")
@@ -160,11 +160,12 @@ def report(
 
     params = options.load()
     existing_file(file, "FILE")
-    measured, results = reports.measure(StudyFile(file), resamples=params.evaluate.bootstrap_samples, seed=params.seed)
+    opened = StudyFile(file)
+    measured, results = reports.measure(opened, resamples=params.evaluate.bootstrap_samples, seed=params.seed)
     held = least is None or reports.gate(measured, least)
     folder = out or params.reports / "study" / file.stem
     with start_tracker(params.runtime.tracking, Work("study", params.profile, {"study": measured["title"]})) as tracker:
-        files = reports.write(measured, results, folder, labels)
+        files = reports.write(opened, measured, results, folder, labels)
         if "kept" in measured.get("rewrites", {}):
             write_json(params.reports / "people.json", reports.for_the_card(measured))
         for path in files:
@@ -250,8 +251,8 @@ def _created(report: dict[str, Any]) -> str:
     if report["short_of"]:
         lines.append(f"  sets that are not there, their share went to the others: {', '.join(report['short_of'])}")
     for model, own in report.get("models", {}).items():
-        if own["of_unknown_samples"] or own["missing"]:
-            lines.append(f"  {model}: {own['missing']} answers missing, {own['of_unknown_samples']} of unknown samples")
+        odd = [f"{name.replace('_', ' ')} {number}" for name, number in own.items() if number and name != "answers"]
+        lines += [f"  {model}: {own['answers']} answers, {', '.join(odd)}"] if odd else []
     if report["left_out_for_their_images"]:
         broken = report["left_out_for_their_images"]
         lines.append(f"  {len(broken)} left out for their images, e.g. {broken[0]}")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from polite_flamingo.benchmarks.answer_files import AnswerFile
+from polite_flamingo.benchmarks.data import add_asked
+from polite_flamingo.benchmarks.items import BenchmarkItem, Metric, QuestionSet
+from polite_flamingo.benchmarks.matching import QuestionIndex, answers_of, match
 from polite_flamingo.draws import key
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.evaluate import vqa
-from polite_flamingo.evaluate.sets import set_of
+from polite_flamingo.evaluate.sets import Kind, set_of
 from polite_flamingo.filter.decisions import STATES, read_decided, read_decisions
-from polite_flamingo.io import read_jsonl, read_shards
+from polite_flamingo.io import read_shards
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.scorers.nli import nli_label
@@ -27,7 +31,6 @@ REWRITE = "rewrite"  # who answers in a study of rewrites
 SCORES = ("entailed", "rouge_l", "reward", "sts", "exact", "learned")  # of an answer that the report looks at
 STRATIFIED_BY = ("learned", "nli", "sts", "change")  # the first of these filters that scored a rewrite
 THIRDS = ("low", "middle", "high")
-SHOWN_IDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def of_answers(
     """Evaluation samples that every model has answered, by evaluation set.
 
     Args:
-        sources: Model -> folder of scored answers (as `evaluate` writes them) or JSON Lines of ``id`` and ``answer``.
+        sources: Model -> folder of scored answers (as `evaluate` writes them) or a file of answers in any known form.
         samples: Folder of evaluation samples, read where no source is a folder of answers.
         judge: Scores the drawn answers that have no scores; None: they go without.
 
@@ -64,34 +67,32 @@ def of_answers(
     if not 1 <= len(sources) <= MAX_MODELS:
         raise ConfigError("a study compares 1 to 9 models", value=len(sources), where="--answers")
     asked: dict[str, Rewrite] = {}
-    answers: dict[str, dict[str, StudyAnswer]] = {}
+    answers: dict[str, dict[str, StudyAnswer]] = {model: {} for model in sources}
+    told: dict[str, dict[str, int]] = {}
     for model, path in sources.items():
         if path.is_dir():
             own = [Rewrite.from_row(row) for row in read_shards(path)]
             asked |= {answer.id: answer for answer in own if answer.id not in asked}
             answers[model] = {one.id: StudyAnswer(model, one.rewritten, _scores(one)) for one in own}
-        else:
-            answers[model] = {
-                name: StudyAnswer(model, text) for name, text in read_answers(path, where=f"--answers {model}").items()
-            }
+            told[model] = {"answers": len(own), "of_unknown_samples": 0}
     if not asked:
         asked = {one.id: one.to_rewrite("") for one in map(Sample.from_row, read_shards(samples))}
-    common = [name for name in asked if all(name in own for own in answers.values())]
-    told = {
-        model: {
-            "answers": len(own),
-            "of_unknown_samples": len(own.keys() - asked.keys()),
-            "missing": len(asked.keys() - own.keys()),
-        }
-        for model, own in answers.items()
-    }
+    sets: dict[str, QuestionSet] = {}
+    add_asked(asked.values(), sets)
+    index = QuestionIndex(list(sets.values()))
+    for model, path in sources.items():
+        if not path.is_dir():
+            texts, told[model] = read_answers(model, path, index)
+            answers[model] = {name: StudyAnswer(model, text) for name, text in texts.items()}
+    for model, by_id in answers.items():
+        told[model]["missing"] = len(asked.keys() - by_id.keys())
+    common = [name for name in asked if all(name in by_id for by_id in answers.values())]
     if not common:
-        unknown = {model: [name for name in own if name not in asked][:SHOWN_IDS] for model, own in answers.items()}
         raise DataError(
             "no sample was answered by every model",
-            value=unknown,
+            value={model: len(by_id) for model, by_id in answers.items()},
             where=", ".join(map(str, sources.values())),
-            next_step="ids are those of data/PROFILE/samples/evaluation: source/split/official-id",
+            next_step="give answers to the same samples",
         )
     groups: dict[str, list[str]] = {}
     for name in common:
@@ -124,14 +125,22 @@ def of_filtering(pf1m: Path, states: Sequence[str] = STATES, others: Mapping[str
     Args:
         pf1m: The folder of the filtering.
         states: ``kept``, ``rejected`` or both.
-        others: Model -> JSON Lines with other rewrites of the same records, to be judged beside.
+        others: Model -> file of other rewrites of the same records, to be judged beside; named by the records' ids.
 
     Raises:
         DataError: there is no filtering, or no record that all have rewritten.
     """
-    texts = {model: read_answers(path, where=f"--answers {model}") for model, path in (others or {}).items()}
-    if len(texts) + 1 > MAX_MODELS:
-        raise ConfigError("a study compares 1 to 9 models", value=len(texts) + 1, where="--answers")
+    given = others or {}
+    if len(given) + 1 > MAX_MODELS:
+        raise ConfigError("a study compares 1 to 9 models", value=len(given) + 1, where="--answers")
+    texts: dict[str, dict[str, str]] = {}
+    told: dict[str, dict[str, int]] = {}
+    if given:
+        items = [BenchmarkItem(row["id"]) for state in states for row in read_decisions(pf1m, state, ["id"])]
+        index = QuestionIndex([QuestionSet(REWRITE, Metric.NONE, Kind.QUESTION, items)])
+        for model, path in given.items():
+            texts[model], told[model] = read_answers(model, path, index)
+            told[model]["missing"] = len(items) - len(texts[model])
     groups: dict[str, list[str]] = {}
     for state in states:
         scored: dict[str, list[tuple[float, str]]] = {}
@@ -159,7 +168,7 @@ def of_filtering(pf1m: Path, states: Sequence[str] = STATES, others: Mapping[str
                     found[rewrite.id] = _item(rewrite, strata[rewrite.id], own)
         return found
 
-    return Pool(groups, read, {"rewrites": {group: len(names) for group, names in groups.items()}})
+    return Pool(groups, read, {"rewrites": {group: len(names) for group, names in groups.items()}, "models": told})
 
 
 def stratum_weights(pool: Pool) -> dict[str, float]:
@@ -174,38 +183,32 @@ def stratum_weights(pool: Pool) -> dict[str, float]:
     return {group: size / states[group.partition(" ")[0]] for group, size in sizes.items()}
 
 
-def read_answers(path: Path, *, where: str) -> dict[str, str]:
-    """Answers by id of a JSON Lines file with ``id`` (or ``question_id``) and ``answer`` (or ``text``).
+def read_answers(model: str, path: Path, index: QuestionIndex) -> tuple[dict[str, str], dict[str, int]]:
+    """Answers by id of a file in any of the forms that `evaluate-answers` reads, and what became of its records.
+
+    Args:
+        model: Its name.
+        path: The file.
+        index: What was asked.
 
     Raises:
-        DataError: a line is none, or an id is there twice.
+        DataError: the file cannot be read, or answers something else.
     """
-    if not path.is_file():
-        raise DataError(
-            "answers do not exist",
-            value=str(path),
-            where=where,
-            next_step="give NAME (of data/PROFILE/answers), NAME=FOLDER or NAME=FILE.jsonl",
-        )
-    answers: dict[str, str] = {}
-    for number, row in _lines(path):
-        name = row.get("id", row.get("question_id")) if isinstance(row, dict) else None
-        text = row.get("answer", row.get("text")) if isinstance(row, dict) else None
-        if not isinstance(name, str | int) or not isinstance(text, str):
-            raise DataError("a line needs an id and an answer", value=str(row)[:80], where=f"{path}:{number}")
-        if str(name) in answers:
-            raise DataError("an id is there twice", value=str(name), where=f"{path}:{number}")
-        answers[str(name)] = text
-    if not answers:
-        raise DataError("the file holds no answer", where=path)
-    return answers
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        yield from enumerate(read_jsonl(path), 1)
-    except UnicodeDecodeError as error:
-        raise DataError("file is not UTF-8", value=str(error), where=path) from None
+    file = AnswerFile(model, path)
+    matched = match(file, index)
+    found = {
+        index.sets[number].items[place].id: answer.text
+        for number, place, answer in answers_of(file, matched)
+        if answer.text is not None
+    }
+    told = matched.counts
+    odd = {"doubled": told.doubled, "without_an_answer": told.unanswered, "broken_lines": told.broken}
+    unknown = told.unmatched + told.other_question
+    return found, {
+        "answers": told.records,
+        "of_unknown_samples": unknown,
+        **{name: count for name, count in odd.items() if count},
+    }
 
 
 def _item(record: Rewrite, group: str, answers: Iterable[StudyAnswer]) -> StudyItem:

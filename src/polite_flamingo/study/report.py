@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, ORANGE, canvas, styled
 from polite_flamingo.io import write_atomic, write_csv, write_json
+from polite_flamingo.study.disagreements import write_disagreements
 from polite_flamingo.study.forms import ANSWERS, LABEL, LABELS, REWRITES, form_of
 from polite_flamingo.study.judgements import Standing
 from polite_flamingo.study.results import JUDGES, StudyResults
@@ -74,7 +75,8 @@ def measure(study: StudyFile, *, resamples: int, seed: int) -> tuple[dict[str, A
             "order_tau": results.orders(models),
             "nli": results.nli(),
         }
-        report |= {"disagreements": results.disagreements(SHOWN_DISAGREEMENTS)}
+        differ = results.disagreements()
+        report |= {"disagreements": differ[:SHOWN_DISAGREEMENTS], "disagreements_in_all": len(differ)}
     else:
         report["rewrites"] = results.rewrites()
     if about["ranking"]:
@@ -103,10 +105,13 @@ def gate(report: dict[str, Any], least: float) -> bool:
     return bool(report["gate"]["held"])
 
 
-def write(report: Mapping[str, Any], results: StudyResults, folder: Path, labels: Path | None) -> list[Path]:
-    """Write ``study.json``, ``study.md`` and ``study.png``, and for rewrites the labels that `calibrate` takes.
+def write(
+    study: StudyFile, report: Mapping[str, Any], results: StudyResults, folder: Path, labels: Path | None
+) -> list[Path]:
+    """Write ``study.json``, ``study.md`` and ``study.png``, of answers ``disagreements.html``, of rewrites the labels.
 
     Args:
+        study: The file, which holds the images.
         report: Of `measure`.
         results: Likewise.
         folder: Gets the files.
@@ -125,7 +130,11 @@ def write(report: Mapping[str, Any], results: StudyResults, folder: Path, labels
     write_json(folder / "study.json", report)
     write_atomic(folder / "study.md", render(report))
     draw(folder / "study.png", report)
-    return [folder / name for name in ("study.json", "study.md", "study.png")]
+    written = [folder / name for name in ("study.json", "study.md", "study.png")]
+    if report.get("disagreements"):
+        written.append(folder / "disagreements.html")
+        write_disagreements(written[-1], report, study)
+    return written
 
 
 def render(report: Mapping[str, Any]) -> str:

@@ -13,7 +13,18 @@ from typing import Any
 
 from polite_flamingo.evaluate.bootstrap import LEVEL, NOTHING, Interval, mean_over_sets
 from polite_flamingo.study.agreement import cohen_kappas, kendall, krippendorff_alpha, rank_agreement, ranks
-from polite_flamingo.study.forms import CORRECT, GROUNDED, LABEL, MATCHED, NO, POLITE, REWRITE_CRITERIA, RIGHT, YES
+from polite_flamingo.study.forms import (
+    CORRECT,
+    FAILED,
+    GROUNDED,
+    LABEL,
+    MATCHED,
+    NO,
+    POLITE,
+    REWRITE_CRITERIA,
+    RIGHT,
+    YES,
+)
 from polite_flamingo.study.judgements import Standing
 from polite_flamingo.study.pool import CUT, REWRITE
 from polite_flamingo.study.store import StudyItem
@@ -174,17 +185,30 @@ class StudyResults:
                     rows.append((item.id, "corrupted" if NO in said else "clean"))
         return sorted(rows), left
 
-    def disagreements(self, most: int) -> list[dict[str, Any]]:
-        """Answers that are matched for people and not entailed for the judge, or failed and entailed."""
+    def disagreements(self) -> list[dict[str, Any]]:
+        """Answers that are matched for people and not entailed for the judge, or not matched and entailed.
+
+        Those that people call failed and the judge entailed come first.
+        """
         found = []
         for item in self._items:
             for slot, answer in enumerate(item.answers):
                 label = self._standing.agreed(item.id, (slot, LABEL))
                 entailed = answer.scores.get("entailed")
                 if entailed is not None and label is not None and (label == MATCHED) is not bool(entailed):
-                    found.append({"id": item.id, "model": answer.model, "question": item.question, "truth": item.truth,
-                                  "answer": answer.text, "people": label, "entailed": bool(entailed)})  # fmt: skip
-        return found[:most]
+                    found.append(
+                        {
+                            "id": item.id,
+                            "model": answer.model,
+                            "question": item.question,
+                            "truth": item.truth,
+                            "answer": answer.text,
+                            "people": label,
+                            "entailed": bool(entailed),
+                            "images": list(item.images),
+                        }
+                    )
+        return sorted(found, key=lambda one: one["people"] != FAILED)
 
     def undecided(self) -> dict[str, int]:
         """Answers on which people differ still, and those nobody labelled, by criterion."""

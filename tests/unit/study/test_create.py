@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -12,15 +13,16 @@ import pytest
 from PIL import Image
 from tests.unit.study.studies import ANNOTATORS, judge_all, label, pool, study
 
-from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import write_jsonl, write_shards
+from polite_flamingo.errors import ConfigError, DataError, refusal
+from polite_flamingo.io import write_json, write_jsonl, write_shards
 from polite_flamingo.records import Image as Picture
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
+from polite_flamingo.study import store
 from polite_flamingo.study.create import StudyPlan, create, embedded
 from polite_flamingo.study.drawing import PAPER_QUOTAS, allocate, assign, draw, parse_quotas
 from polite_flamingo.study.forms import ANSWERS
 from polite_flamingo.study.judgements import Standing
-from polite_flamingo.study.pool import of_answers, parse_sources, read_answers
+from polite_flamingo.study.pool import of_answers, parse_sources
 from polite_flamingo.study.report import standing_of
 from polite_flamingo.study.store import StudyFile
 
@@ -104,6 +106,22 @@ def test_a_plan_that_cannot_be_is_an_error(tmp_path: Path, change: dict, message
     assert not (tmp_path / "s.sqlite").exists()
 
 
+def test_a_full_disk_leaves_no_half_study_and_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = store._connect
+
+    def small(path: Path) -> sqlite3.Connection:
+        db = connect(path)
+        db.execute("PRAGMA max_page_count=14")  # room for the tables alone
+        return db
+
+    monkeypatch.setattr(store, "_connect", small)
+    with pytest.raises(sqlite3.OperationalError) as error:
+        study(tmp_path, 200)
+    refused = refusal(error.value, tmp_path)
+    assert refused is not None and "disk is full" in str(refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
 def test_a_sample_without_its_image_gives_way_to_the_next_and_is_counted(tmp_path: Path) -> None:
     names = [f"images/{n}.png" for n in range(4)]
     (tmp_path / "images").mkdir()
@@ -136,7 +154,7 @@ def test_unknown_doubled_and_missing_answers_are_told(tmp_path: Path) -> None:
     assert found.groups == {"vsr": ["vsr/test/1"]}
     assert found.told["models"]["b"] == {"answers": 3, "of_unknown_samples": 1, "missing": 1}
     write_jsonl(tmp_path / "c.jsonl", [{"id": 7, "answer": "x"}])
-    with pytest.raises(DataError, match="no sample was answered by every model"):
+    with pytest.raises(DataError, match="none of the questions"):
         of_answers({"c": tmp_path / "c.jsonl"}, tmp_path / "evaluation")
 
 
@@ -155,17 +173,31 @@ def test_answers_of_files_are_scored_where_a_judge_is_given(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ('{"id": "a", "answer": "x"}\n{"id": "a", "answer": "y"}\n', "there twice"),
-        ('{"id": "a", "ans', "not valid JSON"),
-        ('{"id": "a"}\n', "needs an id and an answer"),
-        ("[1]\n", "needs an id and an answer"),
-        ("", "no answer"),
+        ('{"id": "vsr/test/0"}\n', "holds no answers"),
+        ("[1]\n", "none of the questions"),
+        ('{"id": "vsr/te', "not valid JSON"),
+        ("", "no record"),
+        ('{"id": "vsr/test/0", "question": "Who?", "answer": "x"}\n', "other questions"),
     ],
 )
-def test_half_and_wrong_answer_files_are_an_error_with_their_line(tmp_path: Path, lines: str, message: str) -> None:
+def test_a_file_that_answers_nothing_is_an_error(tmp_path: Path, lines: str, message: str) -> None:
+    _samples(tmp_path / "evaluation", ["0.png"])
     (tmp_path / "a.jsonl").write_text(lines)
     with pytest.raises(DataError, match=message):
-        read_answers(tmp_path / "a.jsonl", where="--answers")
+        of_answers({"a": tmp_path / "a.jsonl"}, tmp_path / "evaluation")
+
+
+def test_answers_come_in_the_forms_that_are_published(tmp_path: Path) -> None:
+    _samples(tmp_path / "evaluation", [f"{n}.png" for n in range(2)])
+    write_json(tmp_path / "whole.json", {"vsr/test/0": "A", "vsr/test/1": "B"})
+    (tmp_path / "table.csv").write_text("question_id,prediction\n0,A\n1,B\n1,C\n")
+    log = [{"doc_id": 9, "doc": {"question_id": n}, "filtered_resps": ["D"], "target": "x"} for n in range(2)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log) + '{"doc_id"')
+    files = {name: tmp_path / f"{name}.{end}" for name, end in (("whole", "json"), ("table", "csv"), ("log", "jsonl"))}
+    found = of_answers(files, tmp_path / "evaluation")
+    assert [one.text for one in found.read(["vsr/test/1"])["vsr/test/1"].answers] == ["B", "C", "D"]
+    assert found.told["models"]["table"] == {"answers": 3, "of_unknown_samples": 0, "doubled": 1, "missing": 0}
+    assert found.told["models"]["log"]["broken_lines"] == 1
 
 
 def test_names_of_models_lead_to_answers(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from polite_flamingo.study import report
 from polite_flamingo.study.agreement import cohen_kappas, krippendorff_alpha
 from polite_flamingo.study.forms import LABELS, REWRITES
 from polite_flamingo.study.results import wilson
+from polite_flamingo.study.store import StudyFile
 
 DRAWS = {"resamples": 200, "seed": 3}
 TRUTH = dict(zip(LABELS, (0.4, 0.15, 0.4, 0.05), strict=True))
@@ -111,12 +112,16 @@ def test_reward_beside_people_leaves_their_ties_out(tmp_path: Path) -> None:
 
 
 def test_the_report_is_written_as_json_markdown_and_plot(tmp_path: Path) -> None:
-    own = study(tmp_path, 3)
+    own = study(tmp_path, 3, own=pool(3, entailed=True))
     for name in ("Anna", "Ben"):
         judge_all(own, name, ["matched", "failed", "correct"] * 3)
     measured, results = report.measure(own, **DRAWS)
-    files = report.write(measured, results, tmp_path / "out", None)
-    assert [file.name for file in files] == ["study.json", "study.md", "study.png"]
+    files = report.write(own, measured, results, tmp_path / "out", None)
+    assert [file.name for file in files] == ["study.json", "study.md", "study.png", "disagreements.html"]
+    page = files[3].read_text()
+    assert page.count("data:image/jpeg") == page.count("judge: entailed") == 6
+    assert page.index("people: failed") < page.index("people: correct")
+    assert "&lt;b&gt;" in page and "<b>" not in page
     text = files[1].read_text()
     assert "3 of 3 samples are judged" in text and "| three | 3 |" in text
     assert report.metrics(measured)["one.matched"] == pytest.approx(measured["models"]["one"]["matched"]["value"])
@@ -139,7 +144,7 @@ def test_the_gate_holds_where_the_lower_end_is_high_enough(tmp_path: Path) -> No
     assert figure["value"] == pytest.approx(58 / 60) and 0.85 < figure["low"] < 0.92
     assert report.gate(measured, 0.85) and not report.gate(measured, 0.95)
     assert report.for_the_card(measured)["gate"] == {"least": 0.95, "low": figure["low"], "held": False}
-    report.write(measured, results, tmp_path / "out", tmp_path / "labels.csv")
+    report.write(StudyFile(tmp_path / "study.sqlite"), measured, results, tmp_path / "out", tmp_path / "labels.csv")
     lines = (tmp_path / "labels.csv").read_text().splitlines()
     assert lines[0] == "id,label" and len(lines) == 61 and sum(line.endswith(",corrupted") for line in lines) == 2
 
@@ -158,4 +163,4 @@ def test_a_study_without_a_label_has_no_report_and_one_of_answers_no_gate(tmp_pa
     with pytest.raises(DataError, match="no kept rewrite"):
         report.gate(measured, 0.9)
     with pytest.raises(DataError, match="only a study of rewrites"):
-        report.write(measured, results, tmp_path, tmp_path / "labels.csv")
+        report.write(own, measured, results, tmp_path, tmp_path / "labels.csv")
