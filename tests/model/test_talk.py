@@ -24,6 +24,7 @@ from polite_flamingo.talk.generation import Speaker
 from polite_flamingo.talk.models import find_model
 from polite_flamingo.train.dialogue import encode_samples, opening
 
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "talk.ipynb"
 LENGTH = 12
 GREEDY = GenerationSettings(max_new_tokens=LENGTH, num_beams=1, do_sample=False, no_repeat_ngram_size=0)
 NO_REPAIR = RepairPolicy(attempts=0)
@@ -85,7 +86,6 @@ def test_a_fault_is_tried_again_and_then_the_raw_answer_stays(models: Path, rewr
 
 
 def test_tables_go_in_and_come_out(rewriter: Any, image_root: Path) -> None:
-    import datasets
     import pandas as pd
 
     rows = {"question": ["what ?", "what ?", "what ?"], "answer": ["a star", "", "a star"]}
@@ -94,10 +94,8 @@ def test_tables_go_in_and_come_out(rewriter: Any, image_root: Path) -> None:
     assert list(frame["error"]) == ["", "the answer is empty", "no such image"]
     assert list(frame["polite"])[1:] == ["", "a star"]
     pictures = [{"bytes": (image_root / "0.png").read_bytes(), "path": None}] * 3
-    features = {name: datasets.Value("string") for name in rows} | {"images": datasets.Image()}
-    table = datasets.Dataset.from_dict({**rows, "images": pictures}, features=datasets.Features(features))
-    mapped = table.map(rewriter.map, batched=True, fn_kwargs={"max_tokens": 4}, load_from_cache_file=False)
-    assert mapped["polite"][0] == frame["polite"][0]
+    columns = rewriter.map({**rows, "images": pictures}, max_tokens=4)  # as `datasets` gives them, undecoded
+    assert columns["polite"][0] == frame["polite"][0]
     with pytest.raises(DataError, match="the answer is empty"):
         list(rewriter.rewrite_all([{"question": "what ?", "answer": " "}]))
 
@@ -215,6 +213,15 @@ def test_the_command_line_says_what_python_says(
     assert main([*asked, "--check"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("a star\n") and "FILTERS" in out and "No scorer: clip" in out
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # away from the models of a demo
+    names: dict[str, Any] = {"__name__": "notebook"}
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), names)
+    assert names["mapped"].num_rows == 2
 
 
 def test_texts_are_paths_to_python_alone(assistant: Any) -> None:
