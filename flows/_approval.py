@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, State
 from pydantic import Field
 
+from polite_flamingo.markdown import code, escaped
 from polite_flamingo.reports.summary import read_reports, summarise
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def ask(job: Job, seconds: float) -> State | None:
 def cost_page(job: Job) -> str:
     """What there is to tune on, and what it will take, as Markdown."""
     figures = summarise(read_reports(job.reports))
-    known = [f"- {group}.{name} {value}" for group, values in figures.items() for name, value in values.items()]
-    head, tail = f"# Tune profile {job.profile}?", "`tune_raw` repeats stages 1 and 2 on raw annotations."
+    known = [
+        f"- {escaped(f'{group}.{name} {value}')}" for group, values in figures.items() for name, value in values.items()
+    ]
+    head, tail = f"# Tune profile {escaped(job.profile)}?", "`tune_raw` repeats stages 1 and 2 on raw annotations."
     return "\n".join([head, "", *known, "", *_costs(job), "", f"{tail} Nothing is lost if this run is cancelled."])
 
 
@@ -76,14 +79,19 @@ def _costs(job: Job) -> list[str]:
     try:
         plan = json.loads(done.stdout)
     except ValueError:
-        return ["`polite-flamingo plan` could not say what it costs:", "", done.stderr]
+        return ["`polite-flamingo plan` could not say what it costs:", "", code(done.stderr)]
     lines = ["| training | steps | tokens | hours | GB per device |", "| --- | --- | --- | --- | --- |"]
     for name, needs in plan["trainings"].items():
         if name != "rewriter":
             hours = "not known" if needs["hours"] is None else f"{needs['hours']:.1f}"
             memory = needs["memory"]["total"] / GB
             lines.append(f"| {name} | {needs['steps']:,} | {needs['tokens']:,} | {hours} | {memory:.1f} |")
-    return [*lines, "", f"{plan['processes']} process(es) at a time.", *(f"- {line}" for line in plan["warnings"])]
+    return [
+        *lines,
+        "",
+        f"{plan['processes']} process(es) at a time.",
+        *(f"- {escaped(line)}" for line in plan["warnings"]),
+    ]
 
 
 def _cancelled(message: str) -> State:

@@ -20,9 +20,11 @@ from prefect.artifacts import (
 )
 
 from polite_flamingo.io import read_json
+from polite_flamingo.markdown import code, escaped
 from polite_flamingo.quality.findings import read_findings
 from polite_flamingo.reports.summary import summarise
 
+ADDRESS = re.compile(r"https?://[^\s<>|]+")
 PERCENT = re.compile(r"(\d+)%\|")  # in the line of a progress bar
 MOST_FIGURES = 40  # of a stage's report where it has no headline figures
 ENDS = ("_low", "_high")  # of an interval
@@ -124,9 +126,10 @@ def record_places(profile: str, places: Mapping[str, str]) -> None:
         places: What -> an address, or a path on the worker's machine.
     """
     lines = [
-        f"| {what} | {f'[{where}]({where})' if '://' in where else f'`{where}`'} |" for what, where in places.items()
+        f"| {escaped(what)} | {f'<{where}>' if ADDRESS.fullmatch(where) else code(where)} |"
+        for what, where in places.items()
     ]
-    page = "\n".join([f"# Where to look: {profile}", "", "| what | where |", "| --- | --- |", *lines])
+    page = "\n".join([f"# Where to look: {escaped(profile)}", "", "| what | where |", "| --- | --- |", *lines])
     recorded(
         "places", lambda: create_markdown_artifact(page, key=key_of(profile, "places"), description="Where to look")
     )

@@ -203,13 +203,13 @@ def refusal(error: BaseException, where: object = None) -> StorageError | None:
     return None
 
 
-_UNSEEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_UNSEEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _STEERING = re.compile(f"[{_UNSEEN}]")  # of a terminal, or of the direction of text
 
 
 def printable(text: str) -> str:
-    """A text for a terminal: what would steer it is shown as an escape."""
-    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """A text for a terminal or a page: what would steer it is shown as an escape, which is one of JSON too."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -38,6 +38,7 @@ T = TypeVar("T")
 OTHER_BYTES = "its bytes are not those that were written"
 SEAL = "sha256.json"  # hashes of a sealed folder's files
 _OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@]|[\t\n])")  # how a cell begins that a spreadsheet computes
 _SHARD = re.compile(r"part-\d{6,}\.parquet")
 _HASH = b"polite_flamingo.sha256"  # of a checked shard's values, in its footer
 
@@ -188,11 +189,26 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a small table with a line of column names, atomically; None is an empty cell."""
+    """Write a small table with a line of column names, atomically; None is an empty cell.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it (`from_cell` takes it away).
+    """
     with replacing(path) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns)
-        table.writerows(rows)
+        table.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # a bare one would end the line unquoted
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_cell(text: str) -> str:
+    """A text as it was before `write_csv` wrote it."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -53,6 +53,7 @@ SHORT_WORDS = 3  # of an answer in a dialogue that is checked and rewritten like
 _PARTICULAR = re.compile(r"(?<!\S)(?<!HTTP )\S*[\d/]\S*")  # of one record: numbers, paths; not an HTTP status
 _SEEN = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]*")
 _STEERING = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u202a-\u202e\u2066-\u2069]")
+_STEERED = re.compile(r"\\u00[01]|[\x7f\u202a-\u202e\u2066-\u2069]")  # the same in JSON; may find too much
 _SPACES = re.compile(r"[\x0b\x0c\x1c-\x1f]")
 MAX_NAME = 255  # bytes a file system takes for one part of a path
 MAX_PATH = 3072  # bytes of all of it, which leaves a thousand for the data root
@@ -314,10 +315,42 @@ class Generated:
     finish_reason: str
     tokens: int
 
+    def __post_init__(self) -> None:
+        if self.text != (seen := cleaned(self.text)):
+            object.__setattr__(self, "text", seen)
+
 
 def cleaned(text: str) -> str:
     """Text from outside without what only steers terminals or turns the direction of what follows."""
     return text if _SEEN.fullmatch(text) else _SPACES.sub(" ", _STEERING.sub("", text))
+
+
+def cleaned_sample(sample: Sample) -> Sample:
+    """The sample with every text `cleaned`; the same where there was nothing to clean.
+
+    Raises:
+        DataError: its id holds control characters, and cleaned might be another record's.
+    """
+    if cleaned(sample.id) != sample.id:
+        raise DataError("id holds control characters", value=ascii(sample.id))
+    texts = {name: cleaned(getattr(sample, name)) for name in ("source", "split", "licence")}
+    turns = tuple(
+        turn if (seen := cleaned(turn.text)) == turn.text else replace(turn, text=seen) for turn in sample.turns
+    )
+    new: dict[str, Any] = {**texts, "turns": turns}
+    if sample.extras and _STEERED.search(_dump(dict(sample.extras))):
+        new["extras"] = _cleaned_value(sample.extras)
+    changed = {name: value for name, value in new.items() if value != getattr(sample, name)}
+    return replace(sample, **changed) if changed else sample
+
+
+def _cleaned_value(value: Any) -> Any:
+    """A JSON value with every text in it `cleaned`, keys too."""
+    if isinstance(value, str):
+        return cleaned(value)
+    if isinstance(value, Mapping):
+        return {cleaned(key) if isinstance(key, str) else key: _cleaned_value(one) for key, one in value.items()}
+    return type(value)(map(_cleaned_value, value)) if type(value) in (list, tuple) else value
 
 
 R = TypeVar("R", Sample, RewritePair, Rewrite)

@@ -42,7 +42,7 @@ def test_what_steers_a_terminal_is_cleaned_from_texts_and_refused_in_ids() -> No
     whole = sample("Une é, 猫, \u200f and\r\n")
     assert attempt("s", "f", 1, lambda: whole) is whole
     assert attempt("s", "f", 1, lambda: sample(id="s/\x1b[31m")).reason == "id holds control characters"
-    assert printable("a\x1b[31m\u202eb\n\tc") == "a\\x1b[31m\\u202eb\n\tc"
+    assert printable("a\x1b[31m\u202eb\n\tc") == "a\\u001b[31m\\u202eb\n\tc"
 
 
 def test_a_long_or_foreign_image_path_is_fine() -> None:

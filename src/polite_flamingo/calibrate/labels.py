@@ -11,6 +11,7 @@ from random import Random
 
 from polite_flamingo.calibrate.corruptions import CORRUPTIONS, corrupt
 from polite_flamingo.errors import DataError
+from polite_flamingo.io import from_cell
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.text import cut_texts
 from polite_flamingo.world.truth import GroundTruth
@@ -81,7 +82,7 @@ def read_labels(file: Path) -> Mapping[str, bool]:
         with open(file, encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(csv.DictReader(lines), 2):
                 label = _WORDS.get(str(row.get("label") or "").strip().lower())
-                name = str(row.get("id") or "").strip()
+                name = from_cell(str(row.get("id") or "").strip())
                 if label is None or not name or name in labels:
                     problem = "row names a record twice" if name in labels else "row needs an id and a label"
                     raise DataError(

@@ -42,6 +42,7 @@ from polite_flamingo.cli import (
     with_dvc,
 )
 from polite_flamingo.cli.command import Verbs
+from polite_flamingo.cli.terminal import PrintableFormatter, printable_output
 from polite_flamingo.environment import prepare_environment
 from polite_flamingo.errors import PoliteFlamingoError, printable, refusal
 from polite_flamingo.launch.failures import leave_failure
@@ -101,12 +102,17 @@ for _verb in (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; a user's error ends with status 2 and a message, without a traceback."""
     prepare_environment()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[log])
     first = os.environ.get("RANK", "0") == "0"  # of the processes that share a training
     logging.getLogger("polite_flamingo").setLevel(logging.INFO if first else logging.ERROR)
     context = None
     try:
-        with VERBS.make_context(VERBS.name, list(sys.argv[1:] if argv is None else argv)) as context:
+        with (
+            printable_output(),
+            VERBS.make_context(VERBS.name, list(sys.argv[1:] if argv is None else argv)) as context,
+        ):
             return int(VERBS.invoke(context) or 0)
     except click.exceptions.Exit as ended:  # after --help
         return ended.exit_code

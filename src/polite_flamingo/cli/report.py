@@ -57,7 +57,6 @@ def reproduce(options: CommonOptions, against: str, as_json: bool) -> int:
 @click.pass_obj
 def explain(options: CommonOptions, record: str) -> None:
     """One record's life, from annotation to verdict."""
-    from polite_flamingo.errors import printable
     from polite_flamingo.reports.explain import explain
 
-    print(printable(explain(options.load(), record)))
+    print(explain(options.load(), record))

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from polite_flamingo.errors import printable
 from polite_flamingo.export.formats import Format
 from polite_flamingo.export.kept import KeptRecord
 from polite_flamingo.export.provenance import Provenance, as_text
+from polite_flamingo.markdown import code, escaped, table
 from polite_flamingo.sources.licences import hub_name
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -96,7 +98,7 @@ def _concerns(report: Mapping[str, Any]) -> list[str]:
     concerns = report.get("concerns") or ()
     if not concerns:
         return []
-    lines = [f"- **{_cell(one['source'])}**: {_cell(one['what'])}" for one in concerns]
+    lines = [f"- **{escaped(one['source'])}**: {escaped(one['what'])}" for one in concerns]
     return ["## To look at before use", "\n".join(lines)]
 
 
@@ -107,7 +109,7 @@ def _made(provenance: Provenance) -> list[str]:
         header = ("source", "read from", "folder", "split", "rows", "rejected", "taken")
         parts += ["Annotations:", _table(header, provenance.sources)]
     for version, text in sorted((provenance.prompts or {}).items()):
-        parts += [f"Asked with `{version}`:", "\n".join(f"    {line}" for line in text.splitlines())]
+        parts += [f"Asked with {code(version)}:", "\n".join(f"    {printable(line)}" for line in text.splitlines())]
     return parts
 
 
@@ -169,7 +171,7 @@ def _filters(report: Mapping[str, Any]) -> list[str]:
         _table(("threshold", "value"), thresholds),
     ]
     if report.get("off"):
-        parts += [f"Off, because no scorer was there for them: {', '.join(report['off'])}."]
+        parts += [f"Off, because no scorer was there for them: {', '.join(map(escaped, report['off']))}."]
     overridden = {key: values for key, values in (report.get("overridden") or {}).items() if values[0] != values[1]}
     if overridden:
         replaced = [(key, as_text(paper), as_text(own)) for key, (paper, own) in sorted(overridden.items())]
@@ -215,9 +217,4 @@ def _head(form: Format, contents: Contents, with_images: bool) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     if not rows:
         return ""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return table(header, rows)

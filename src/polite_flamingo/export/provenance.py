@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.io import read_json
+from polite_flamingo.markdown import code
 from polite_flamingo.sources.registry import catalogue
 from polite_flamingo.sources.selection import TABLE
 
@@ -75,13 +76,18 @@ def read_provenance(reports: Path, drawn: bool, **known: Any) -> Provenance:
     used = rewrite.get("prompts", {})
     texts = {version: text for version, text in rewrite.get("prompt_texts", {}).items() if version in used}
     return Provenance(
-        who.format(**{"model": "?", "distortion": "?", **rewriter}),
+        who.format(**{name: _bare(rewriter.get(name, "?")) for name in ("model", "distortion")}),
         table,
         tuple(_sources(download, drawn)),
         texts,
         None if people is None else (people["total"], people["corrupted"]),
         _read(reports / "people.json") or None,
     )
+
+
+def _bare(name: object) -> str:
+    """A name that stands in code of a sentence of Markdown."""
+    return code(name)[1:-1]
 
 
 def _repairs(rewrite: Mapping[str, Any]) -> str:
@@ -97,7 +103,7 @@ def _sources(download: Mapping[str, Any], drawn: bool) -> Iterator[tuple[Any, ..
             continue
         entry = catalogue().get(row["name"])
         if entry is None:
-            what = f"one's own reader `{row['name']}`"
+            what = f"one's own reader {row['name']}"
         elif entry.group == "own":
             what = "a table of one's own" if row["name"] == TABLE else f"one's own files: {entry.title}"
         else:

@@ -18,6 +18,7 @@ from polite_flamingo.errors import DataError, ModelError
 from polite_flamingo.images import resolve_image
 from polite_flamingo.io import fingerprint, hash_file, read_json, read_shards, write_json
 from polite_flamingo.launch.project import folder_of
+from polite_flamingo.markdown import escaped
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.registry import evidence as scores
@@ -339,7 +340,9 @@ def _licences(params: Params) -> str:
 
 def _card(kind: ModelKind, measured: Evidence, adapter: Path) -> str:
     """The model card with the figures, as MLflow shows it beside the version."""
-    figures = [f"| {name} | {mean:.4f} | {len(measured.scores[name])} |" for name, mean in measured.means().items()]
+    figures = [
+        f"| {escaped(name)} | {mean:.4f} | {len(measured.scores[name])} |" for name, mean in measured.means().items()
+    ]
     columns = [f"| {name} | {text} |" for name, text in {**kind.asked, **INPUTS}.items()]
     card = (adapter / "README.md").read_text(encoding="utf-8") if (adapter / "README.md").is_file() else ""
     return "\n".join(

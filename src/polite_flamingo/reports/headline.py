@@ -7,6 +7,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
+from polite_flamingo.markdown import escaped
 from polite_flamingo.params import Params
 from polite_flamingo.reports.over_seeds import RECIPE, read_ablations, seed_lines
 from polite_flamingo.reports.summary import read_reports
@@ -105,10 +106,10 @@ def first_records(params: Params, count: int) -> str:
     records = (record for state in ("kept", "rejected") for record in read_decided(folder, state, ("reason",)))
     parts = []
     for record, row in nsmallest(count, records, key=lambda pair: pair[0].id):
-        fate = f"dropped: {row['reason']}" if row["reason"] else "kept"
+        fate = f"dropped: {escaped(row['reason'])}" if row["reason"] else "kept"
         texts = [("asked", record.instruction), ("annotation", record.raw_answer), ("rewritten", record.rewritten)]
-        quoted = [f"- {name}: {' / '.join(line for line in text.splitlines() if line)}" for name, text in texts]
-        parts.append("\n".join([f"**{record.id}** ({fate})", "", *quoted]))
+        quoted = [f"- {name}: {' / '.join(escaped(x) for x in text.splitlines() if x)}" for name, text in texts]
+        parts.append("\n".join([f"**{escaped(record.id)}** ({fate})", "", *quoted]))
     return "\n\n".join(parts)
 
 

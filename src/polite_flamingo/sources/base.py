@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.records import Image, Reject, Sample, Task, Turn, cleaned
+from polite_flamingo.records import Image, Reject, Sample, Task, Turn, cleaned_sample
 
 T = TypeVar("T")
 OTHER_MEDIA = ("video", "videos", "audio", "audios")  # keys of what no model here sees
@@ -64,13 +63,7 @@ class Source(Protocol):
 def attempt(source: str, file: str, row: object, make: Callable[..., Sample], *args: Any) -> Sample | Reject:
     """Return ``make(*args)``, its texts `cleaned`, or the `Reject` for its row when that raises a `DataError`."""
     try:
-        sample = make(*args)
-        if cleaned(sample.id) != sample.id:
-            raise DataError("id holds control characters", value=ascii(sample.id))
-        if any(cleaned(turn.text) != turn.text for turn in sample.turns):
-            turns = tuple(dataclasses.replace(turn, text=cleaned(turn.text)) for turn in sample.turns)
-            return dataclasses.replace(sample, turns=turns)
-        return sample
+        return cleaned_sample(make(*args))
     except DataError as error:
         value = "" if error.value is None else str(error.value)[:VALUE_LENGTH]
         return Reject(source, file, str(row), error.what, value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, ORANGE, canvas, styled
 from polite_flamingo.io import write_atomic, write_csv, write_json
+from polite_flamingo.markdown import escaped, table
 from polite_flamingo.study.disagreements import write_disagreements
 from polite_flamingo.study.forms import ANSWERS, LABEL, LABELS, REWRITES, form_of
 from polite_flamingo.study.judgements import Standing
@@ -139,7 +140,7 @@ def write(
 
 def render(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
-    parts = [f"# {report['title']}", _progress(report), "## Agreement", _agreement(report["agreement"])]
+    parts = [f"# {escaped(report['title'])}", _progress(report), "## Agreement", _agreement(report["agreement"])]
     if "models" in report:
         parts += _models(report)
     if "reward" in report and report["reward"]["pairs"]:
@@ -151,7 +152,7 @@ def render(report: Mapping[str, Any]) -> str:
     if "rewrites" in report:
         names = list(next(iter(report["rewrites"].values())))
         rows = [(key, own["right"]["n"], *map(_figure, own.values())) for key, own in report["rewrites"].items()]
-        parts += ["## Rewrites", _table(("", "judged", *names), rows)]
+        parts += ["## Rewrites", table(("", "judged", *names), rows)]
     if "gate" in report:
         own = report["gate"]
         outcome = "holds" if own["held"] else "does not hold"
@@ -170,12 +171,12 @@ def _models(report: Mapping[str, Any]) -> list[str]:
     nli = [(name, _figure(own["precision"]), _figure(own["recall"])) for name, own in report["nli"].items()]
     return [
         "## Models (Figure 11)",
-        _table(("model", "answers", *labels), rows),
+        table(("model", "answers", *labels), rows),
         "Matched, by data set:",
-        _table(("set", *report["models"]), sets),
+        table(("set", *report["models"]), sets),
         "## Judges beside people",
         f"Order of the models by people (matched) and by a judge, Kendall's tau: {orders}.",
-        _table(("NLI finds", "precision", "recall"), nli),
+        table(("NLI finds", "precision", "recall"), nli),
     ]
 
 
@@ -244,7 +245,7 @@ def _progress(report: Mapping[str, Any]) -> str:
         f"{own['judged']} of {own['samples']} samples are judged by all who should, {own['settled']} are agreed on."
     ]
     lines += [
-        f"- {name}: {one['done']} of {one['samples']}; {one['open_in_second_round']} open in the second round"
+        f"- {escaped(name)}: {one['done']} of {one['samples']}; {one['open_in_second_round']} open in the second round"
         for name, one in own["annotators"].items()
     ]
     differ = report["undecided"]["differ"]
@@ -260,7 +261,7 @@ def _agreement(agreement: Mapping[str, Any]) -> str:
         kappas = "; ".join(f"{pair} {_figure(kappa)}" for pair, kappa in own["kappa"].items()) or "-"
         equal = f"{own['equal']} of {own['answers_of_several']}"
         rows.append((name, equal, _figure(own["alpha"]), kappas))
-    text = _table(
+    text = table(
         ("label" if LABEL in agreement else "question", "equal", "Krippendorff's alpha", "Cohen's kappa"), rows
     )
     if "preference_tau" in agreement:
@@ -278,9 +279,3 @@ def _figure(figure: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in (header, *rows)]
-    lines.insert(1, ["---"] * len(header))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from polite_flamingo.markdown import code, escaped
 from polite_flamingo.tracking.base import Work, flatten
 from polite_flamingo.tracking.endings import ALIVE, OWNER, milliseconds
 from polite_flamingo.tracking.outputs import Hashes
@@ -129,7 +130,7 @@ def is_number(value: object) -> bool:
 def _own_line(params: Mapping[str, str]) -> str:
     if not params:
         return "All parameters are the profile's."
-    return "Not the profile's: " + ", ".join(f"`{key}={value}`" for key, value in params.items())
+    return "Not the profile's: " + ", ".join(code(f"{key}={value}") for key, value in params.items())
 
 
 def _without_machine(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,14 +145,15 @@ def _table(title: str, old: Mapping[str, Any], new: Mapping[str, Any], *, only_c
         return []
     lines = ["", f"| {title} | before | now |", "|---|---|---|"]
     lines += [
-        f"| {key} | {_cell(before)} | {_cell(now)}{_step(before, now)} |" for key, before, now in rows[:MOST_ROWS]
+        f"| {escaped(key)} | {_cell(before)} | {_cell(now)}{_step(before, now)} |"
+        for key, before, now in rows[:MOST_ROWS]
     ]
     return [*lines, *([f"| … | | {len(rows) - MOST_ROWS} more |"] if len(rows) > MOST_ROWS else [])]
 
 
 def _cell(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")[:120]
+    return escaped(text[:120])
 
 
 def _step(before: Any, now: Any) -> str:

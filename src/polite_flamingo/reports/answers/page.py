@@ -15,7 +15,7 @@ from typing import Any
 from polite_flamingo.benchmarks.tables import PLAIN, SHOWN, cell
 from polite_flamingo.io import write_atomic
 from polite_flamingo.reports.filtering.examples import Gallery
-from polite_flamingo.reports.filtering.page import PageTable
+from polite_flamingo.reports.filtering.page import PageTable, shown
 
 ALWAYS = ("records", "matched", "missing")
 IMAGE_BYTES = 6_000_000
@@ -54,7 +54,7 @@ def write_page(
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     drawn = {name: _data_url(path) for name, path in pictures.items()}
     template = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown
     ).get_template("page.html")
     content = {
         "files": _files(report["files"]),

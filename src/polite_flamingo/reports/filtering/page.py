@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.errors import DataError
+from polite_flamingo.errors import DataError, printable
 from polite_flamingo.filter.sets import LABELS
 from polite_flamingo.io import write_atomic
 from polite_flamingo.reports.filtering import charts
@@ -137,7 +137,7 @@ def render(
     taking = [name for name in collected.filters if collected.total[name]]
     fates = [KEPT, *taking]
     page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown
     ).get_template("page.html")
     return page.render(
         charts=charts,
@@ -255,9 +255,18 @@ def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
+def shown(value: Any) -> Any:
+    """Texts of the data, at any depth, without what would turn the direction of a page; anything else as it is."""
+    if type(value) is str:  # no Markup, which is the page's own
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {key: shown(one) for key, one in value.items()}
+    return [shown(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def _json(value: object) -> str:
     """JSON that cannot end the element it stands in."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(shown(value), ensure_ascii=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
