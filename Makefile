@@ -23,7 +23,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo ui demo-page team-server backbones laptop-models laptop-judges clean bench-answers serve bench-serve
+.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo chaos ui demo-page team-server backbones laptop-models laptop-judges clean bench-answers serve bench-serve
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -141,6 +141,9 @@ bench-train: $(STAMP)  ## training speed: best fit, random fill, padded rows (ma
 
 bench-gpu: $(STAMP)  ## one GPU: the paper's shapes with random weights (docs/gpu.md); make bench-gpu DRY=1 at toy size on the CPU
 	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.bench_gpu $(if $(DRY),--dry)
+
+chaos: $(STAMP)  ## kills, bit flips, full disks, a faulty endpoint, two runs at once: 20 minutes (docs/chaos.md; after make demo)
+	HF_HUB_OFFLINE=1 TQDM_DISABLE=1 $(BIN)/python -m bench.chaos
 
 bench-demo: $(STAMP)  ## processor seconds of every stage, from MLflow (after make demo)
 	@$(BIN)/python -m bench.bench_demo

@@ -169,6 +169,7 @@ _REFUSALS = {
 }
 _SAID = {  # by libraries that raise errors of their own
     "no space left on device": errno.ENOSPC,
+    "no usable temporary directory": errno.ENOSPC,
     "disk is full": errno.ENOSPC,
     "disk quota exceeded": errno.EDQUOT,
     "file too large": errno.EFBIG,

@@ -532,21 +532,21 @@ def locked(path: Path, *, where: object = None) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with open(path, "a+", encoding="utf-8", errors="replace") as file:
+        with open(path, "ab+", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
+                holder = file.read(1000).decode(errors="replace").strip() or None
                 raise BusyError(
-                    "another process is writing this output", value=file.read(1000).strip() or None,
+                    "another process is writing this output", value=holder,
                     where=where or path, next_step="wait for it or end it",
                 ) from None  # fmt: skip
             if not _is_file_of(path, file):
                 continue  # the holder before has removed it meanwhile
             with suppress(OSError):  # on a full disk it is held without a name
                 file.truncate(0)
-                file.write(f"{_this_process()}\n")
-                file.flush()
+                file.write(f"{_this_process()}\n".encode(errors="replace"))
             try:
                 yield
             finally:
@@ -563,7 +563,7 @@ def _this_process() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}, `{' '.join(words)[:300]}`, since {since}"
 
 
-def _is_file_of(path: Path, file: IO[str]) -> bool:
+def _is_file_of(path: Path, file: IO[bytes]) -> bool:
     """Whether an open file is the one that lies at `path`."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -130,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         if (refused := refusal(error)) is not None and not isinstance(error, PermissionError):
+            if refused.where is None:
+                refused = refusal(error, f"{Path.cwd()}, or the folder for temporary files") or refused
             return _user_error(refused)
         if isinstance(error, OSError) and error.filename is not None:
             return _user_error(_about_file(error))

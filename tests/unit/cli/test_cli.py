@@ -172,7 +172,7 @@ def test_run_reports_what_dvc_has_done_and_passes_its_status_on(
     (project / "raw").mkdir()
     assert cli.main(["run", "--until", "distort", "--data-root", "raw", "--device", "cpu"]) == 0
     assert "Profile tiny" in capsys.readouterr().out
-    assert calls == [{"until": "distort", "data_root": "raw", "device": "cpu"}]
+    assert calls == [{"until": "distort", "data_root": "raw", "device": "cpu", "end_other": False}]
     assert cli.main(["run"]) == 1
     assert capsys.readouterr().out == ""
 
@@ -245,6 +245,7 @@ def test_what_the_machine_refuses_any_stage_is_one_clear_message(
     assert cli.main(["filter"]) == cli.USER_ERROR
     shown = capsys.readouterr().err
     assert words in shown
+    assert "where: " in shown
     assert "Traceback" not in shown
 
 
