@@ -129,7 +129,7 @@ def _serve(answers: TextIO) -> None:
 def _become(request: dict[str, Any]) -> None:
     """Run what is asked for, as the main module; ends this process."""
     log, written = Path(request["log"]), os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    for number, (path, flags) in enumerate([(os.devnull, os.O_RDONLY), (log, written), (_errors(log), written)]):
+    for number, (path, flags) in enumerate([(Path(os.devnull), os.O_RDONLY), (log, written), (_errors(log), written)]):
         os.dup2(os.open(path, flags, 0o644), number)
     os.environ.clear()
     os.environ.update(request["environment"])
