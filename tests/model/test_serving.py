@@ -215,6 +215,7 @@ BODIES: dict[str, tuple[bytes, int, str | None]] = {
     "a number beyond floats": (b'{"messages": [{"role": "user", "content": "a"}], "temperature": 1e999}', 400, None),
     "no JSON": (b"{", 400, "invalid_json"),
     "a list": (b"[]", 400, "invalid_json"),
+    "a sea of small values": (b"[" + b"[]," * 40_000 + b"0]", 400, "invalid_json"),
     "nested": (b"[" * 50_000 + b"]" * 50_000, 400, "invalid_json"),
     "an unknown field": (json.dumps(asked(colour="red")).encode(), 400, "unknown_parameter"),
     "a field we cannot do": (json.dumps(asked(logprobs=True)).encode(), 400, "unsupported_parameter"),

@@ -223,7 +223,8 @@ class Engine:
             self._give_up(error)
 
     def _slots(self) -> Slots:
-        if self._batch is not None and not self._batch.rows and self._batch.columns > ROOM:
+        idle = self._batch is not None and not self._batch.rows
+        if self._batch is not None and idle and (self._batch.columns > ROOM or self._batch.free != self._now):
             self._batch.close()
             self._batch = None
         if self._batch is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
 import time
 import traceback
-from asyncio import wrap_future
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, wraps
@@ -33,6 +33,7 @@ from polite_flamingo.serving.settings import ServingSettings
 LOG = logging.getLogger(__name__)
 Handler = Callable[["Routes", Request, "Trace"], Awaitable[Response]]
 STREAMED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+SLOW_READER = 30.0  # seconds that a client may take to read its stream beyond those of the answer
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -124,7 +125,8 @@ class Routes:
         if body.stream:
             trace.streams = True
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return _Stream(self._events(following, shape, usage, trace), partial(self._streamed, following, trace))
+            events = self._events(following, shape, usage, trace)
+            return _Stream(events, self._settings.seconds + SLOW_READER, partial(self._streamed, following, trace))
         try:
             results = await following.results(request)
         finally:
@@ -140,7 +142,7 @@ class Routes:
         served, speaker, work = await run_in_threadpool(self.service.rewriter, body, request.scope.get("client_id", ""))
         trace.model = served.name
         try:
-            said, judged = await until_left(request, wrap_future(served.rewrite(work)))
+            said, judged = await until_left(request, asyncio.wrap_future(served.rewrite(work)))
         finally:
             speaker.silence()
         if said.error:
@@ -227,15 +229,18 @@ class Routes:
 
 
 class _Stream(StreamingResponse):
-    """Server-sent events, with something to be done when they end, also if they never began."""
+    """Server-sent events within some seconds, and something to be done when they end, also if they never began."""
 
-    def __init__(self, events: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncIterator[bytes], seconds: float, ended: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream", headers=STREAMED)
-        self._ended = ended
+        self._seconds, self._ended = seconds, ended
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            LOG.warning("a client that does not read its stream was let go")
         finally:
             self._ended()
 

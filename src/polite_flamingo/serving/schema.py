@@ -121,7 +121,7 @@ def parse(body: bytes, shape: type[B], limits: ServingLimits) -> B:
     Raises:
         RefusedError: it is not JSON, or not of this shape.
     """
-    sent = read_json_strictly(body, limits.depth)
+    sent = read_json_strictly(body, limits.depth, limits.values)
     if not isinstance(sent, dict):
         raise RefusedError(400, "the body is no JSON object", code="invalid_json")
     known = shape.model_fields
@@ -143,12 +143,14 @@ def parse(body: bytes, shape: type[B], limits: ServingLimits) -> B:
         raise RefusedError(400, f"{where[:200]}: {problem['msg']}", param=where[:200] or None) from None
 
 
-def read_json_strictly(body: bytes, depth: int) -> Any:
-    """JSON of UTF-8 without NaN and Infinity, not nested deeper than `depth`.
+def read_json_strictly(body: bytes, depth: int, values: int) -> Any:
+    """JSON of UTF-8 without NaN and Infinity, not nested deeper than `depth`, of some `values`.
 
     Raises:
         RefusedError: it is none.
     """
+    if sum(map(body.count, (b",", b"[", b"{"))) > values:
+        raise RefusedError(400, f"the JSON has more than {values:,} values", code="invalid_json")
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:

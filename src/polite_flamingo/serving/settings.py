@@ -19,6 +19,7 @@ class ServingLimits(Settings):
     header_seconds: float = Field(10.0, gt=0, description="within which a connection must have sent a request's head")
     idle_seconds: float = Field(15.0, gt=0, description="that a connection is kept between two requests")
     depth: int = Field(32, gt=0, description="of lists and objects of the JSON within each other")
+    values: int = Field(200_000, gt=0, description="commas and brackets of the JSON: small values cost much memory")
     images: int = Field(8, ge=0, description="images of a request")
     image_bytes: int = Field(10 * MIB, gt=0, description="of one image's file")
     pixels: int = Field(25_000_000, gt=0, description="width times height of one image")
