@@ -28,6 +28,7 @@ MAX_TEXT = 4_000  # characters of a question or an answer
 MAX_PHOTOS = 10  # of one question, the paper's
 LIMITS = ImageLimits(bytes=MAX_UPLOAD, pixels=50_000_000)
 MAX_ROUNDS = 8  # of one conversation
+MAX_SESSIONS = 100  # conversations that are remembered
 MAX_WAITING = 16  # clicks in the queue
 NOISES = 8  # tries to distort a text so that it differs
 BUSY = "models"  # they answer one click at a time
@@ -98,7 +99,7 @@ class TalkRound:
 
     question: str
     files: tuple[str, ...]
-    images: tuple[PILImage, ...]
+    images: tuple[Path, ...]
     said: dict[str, Card] = field(default_factory=dict)
 
     def answer(self, title: str) -> str:
@@ -109,7 +110,7 @@ class TalkRound:
 def turns_of(rounds: Sequence[TalkRound], title: str) -> list[dict[str, Any]]:
     """A conversation up to its last question, as one assistant knows it: without rounds that it did not answer."""
     turns: list[dict[str, Any]] = []
-    images: list[PILImage] = []
+    images: list[Path] = []
     for one in rounds:
         images += one.images
         if one is rounds[-1] or one.answer(title):
@@ -138,6 +139,7 @@ class DemoPage:
                 self._rewrite_tab()
             with gr.Tab("Talk"):
                 self._talk_tab()
+        page.state_session_capacity = MAX_SESSIONS
         page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
         return page
 
@@ -204,9 +206,11 @@ class DemoPage:
                 raise DataError(f"a conversation has at most {MAX_ROUNDS} questions", next_step="begin a new one")
             files = tuple(_files(photos))
             known = rounds[-1].files if rounds else ()
-            images = () if files == known else tuple(map(_opened, files))
+            images = () if files == known else tuple(map(Path, files))
+            for image in images:
+                _opened(str(image))
         except PoliteFlamingoError as error:
-            yield _conversation(rounds) + note(str(error)), gr.skip(), gr.skip()
+            yield note(str(error)) + _conversation(rounds), gr.skip(), gr.skip()
             return
         one = TalkRound(question, files, images)
         rounds = (*rounds, one)
@@ -329,9 +333,9 @@ def _repaired(polite: Any) -> str:
 
 
 def _conversation(rounds: Sequence[TalkRound]) -> str:
-    """All rounds, each with the answers side by side."""
+    """All rounds, the newest first, each with the answers side by side."""
     shown = []
-    for one in rounds:
+    for one in reversed(rounds):
         count = len(one.images)
         pictures = f" (with {count} photo{'' if count == 1 else 's'})" if count else ""
         shown.append(asked(one.question + pictures) + cards(list(one.said.values())))

@@ -11,9 +11,7 @@ from polite_flamingo.demo.examples import draw_examples
 from polite_flamingo.demo.page import DemoParts, OnFirstUse
 from polite_flamingo.errors import DataError, ModelError
 from polite_flamingo.params import TRAINED, Params
-from polite_flamingo.talk.assistant import Assistant
 from polite_flamingo.talk.models import find_model
-from polite_flamingo.talk.rewriter import Rewriter
 
 TITLES = {"stage1": "stage 1", "stage2": "stage 2", "stage3": "stage 3", "raw": "tuned on raw annotations"}
 
@@ -53,8 +51,8 @@ def parts_of(
         _check_anything(params, rewriter, where)
     return DemoParts(
         about=f"Profile {params.profile}. Models are loaded when they are first asked, and answer greedily.",
-        rewriter=OnFirstUse("rewriter", partial(Rewriter.load, rewriter, **on)),
-        assistants=[OnFirstUse(TITLES.get(name, name), partial(Assistant.load, name, **on)) for name in assistants],
+        rewriter=OnFirstUse("rewriter", partial(_rewriter, rewriter, **on)),
+        assistants=[OnFirstUse(TITLES.get(name, name), partial(_assistant, name, **on)) for name in assistants],
         reward=OnFirstUse("politeness reward", partial(_reward, params)),
         annotated=drawn["annotation"],
         asked=drawn["evaluation"] or drawn["annotation"],
@@ -69,6 +67,18 @@ def _check_anything(params: Params, rewriter: str, where: dict[str, Any]) -> Non
     except ModelError as error:
         step = "run `polite-flamingo run`, or `make demo` in a clone"
         raise DataError("nothing to show yet", where=params.data, next_step=step) from error
+
+
+def _rewriter(name: str, **on: Any) -> Any:
+    from polite_flamingo.talk.rewriter import Rewriter
+
+    return Rewriter.load(name, **on)
+
+
+def _assistant(name: str, **on: Any) -> Any:
+    from polite_flamingo.talk.assistant import Assistant
+
+    return Assistant.load(name, **on)
 
 
 def _reward(params: Params) -> Any:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -27,7 +28,6 @@ from polite_flamingo.filter.chain import Decision, FilterResult
 from polite_flamingo.io import write_shards
 from polite_flamingo.records import Image, Sample, Task, Turn
 from polite_flamingo.talk.judging import RewriteJudgement
-from polite_flamingo.talk.rewriter import PoliteAnswer
 
 pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e '.[dev]')")
 SYSTEM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -38,10 +38,10 @@ HOSTILE = "<img src=x onerror=window.hit=1> **bold** [a](http://evil.test/) ${wi
 class StubRewriter:
     """Says the answer politely; a filter drops it."""
 
-    def rewrite(self, *, question: str, answer: str, images: Any = (), task: str = "general") -> PoliteAnswer:
-        return PoliteAnswer(f"Politely: {answer} ({len(images)}, {task})", answer, "stop", fault="", attempts=0)
+    def rewrite(self, *, question: str, answer: str, images: Any = (), task: str = "general") -> Any:
+        return SimpleNamespace(text=f"Politely: {answer} ({len(images)}, {task})", kept_raw=False, attempts=0)
 
-    def judge(self, *, question: str, answer: str, polite: PoliteAnswer, images: Any, task: str) -> RewriteJudgement:
+    def judge(self, *, question: str, answer: str, polite: Any, images: Any, task: str) -> RewriteJudgement:
         sample = Sample("s/one", "s", "val", "none", Task.VQA, (Turn("human", question), Turn("assistant", answer)))
         verdicts = {
             "length": FilterResult(3.0, [1, 256], True),
@@ -99,11 +99,13 @@ class Served:
         self.page = page = DemoPage(parts).blocks()
         self._listening = server.listen(0)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.client = httpx.Client(base_url=self.url, verify=False, trust_env=False, timeout=20)
         self._server = server.PageServer(server.application(page, uploads), page)
         self._thread = threading.Thread(target=self._server.run, args=([self._listening],))
         self._thread.start()
 
     def close(self) -> None:
+        self.client.close()
         self._server.handle_exit(signal.SIGTERM, None)
         self._thread.join()
         self._listening.close()
@@ -152,6 +154,7 @@ def browser() -> Iterator[Any]:
 def test_both_tabs_at_the_width_of_a_desk_and_of_a_phone(browser: Any, served: Served, width: int) -> None:
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=60_000)  # on a busy machine
     phone = {"has_touch": True, "is_mobile": True} if width < 500 else {}
     context = browser.new_context(viewport={"width": width, "height": 844}, **phone)
     page, asked, wrong = context.new_page(), [], []
@@ -186,7 +189,7 @@ def test_both_tabs_at_the_width_of_a_desk_and_of_a_phone(browser: Any, served: S
     expect(said.locator(".pf-card").nth(1)).to_contain_text("`make demo` trains <it>")
     page.get_by_label("Question").locator("visible=true").fill("And now?")
     page.get_by_role("button", name="Ask all").click()
-    expect(said.locator(".pf-text").nth(7)).to_have_text("raw has 3 turns, photos [1, 0, 0]: And now?")
+    expect(said.locator(".pf-text").nth(3)).to_have_text("raw has 3 turns, photos [1, 0, 0]: And now?")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate("window.hit") is None and said.locator("b, img, a").count() == 0
     assert [url for url in asked if not url.startswith((served.url, "data:", "blob:"))] == [] and wrong == []
@@ -202,14 +205,14 @@ def _event(uploads: str, **more: Any) -> dict[str, Any]:
 
 
 def _upload(served: Served, data: bytes, name: str) -> str:
-    return httpx.post(f"{served.url}/gradio_api/upload", files={"files": (name, data)}).json()[0]
+    return served.client.post("/gradio_api/upload", files={"files": (name, data)}).json()[0]
 
 
 def _shown(served: Served, path: str) -> str:
     """What the page shows of a photo."""
     event = _event(path)
-    assert httpx.post(f"{served.url}/gradio_api/queue/join", json=event).status_code == 200
-    with httpx.stream("GET", f"{served.url}/gradio_api/queue/data?session_hash=abc", timeout=20) as stream:
+    assert served.client.post("/gradio_api/queue/join", json=event).status_code == 200
+    with served.client.stream("GET", "/gradio_api/queue/data?session_hash=abc") as stream:
         lines = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
     return json.dumps([line["output"]["data"] for line in lines if line["msg"] == "process_completed"])
 
@@ -237,52 +240,45 @@ def test_no_other_file_address_or_route_is_answered(served: Served) -> None:
     other = served.root / "images" / "a.png"
     paths = ("/etc/passwd", str(other), f"{served.uploads}/../x", str(served.uploads), "http://169.254.169.254/", "")
     before = sorted(served.uploads.rglob("*"))
-    with httpx.Client(base_url=served.url) as client:
-        assert client.get(f"/gradio_api/file={own}").status_code == 200
-        for path in (*paths, f"{own.parent}/%2e%2e/%2e%2e/{other}", "file:///etc/passwd", "%2fetc%2fpasswd", "a%00b"):
-            with case(path):
-                assert client.get(f"/gradio_api/file={path}").status_code == 403
-        for path in (
-            "gradio_api/proxy=http://127.0.0.1/", "gradio_api/info", "gradio_api/runs", "monitoring", "docs", "login",
-            "openapi.json", "gradio_api/deep_link?session_hash=abc", "gradio_api/file/etc/passwd", "manifest.json",
-            "gradio_api/stream/a/1/2/playlist-file", "gradio_api/dev/reload", "gradio_api/custom_component/x/client/a",
-        ):  # fmt: skip
-            with case(path):
-                assert client.get(f"/{path}").status_code == 404
-                assert client.post(f"/{path}", json={}).status_code == 404
-        for path in (
-            "run/rewrite",
-            "api/rewrite",
-            "call/rewrite",
-            "component_server",
-            "process_recording",
-            "vibe-edit",
-        ):
-            with case(path):
-                assert client.post(f"/gradio_api/{path}", json=_event(str(own))).status_code == 404
-        for event in (*map(_event, paths), _event(7), _event(str(own), url={"path": "/etc/passwd"})):  # type: ignore[arg-type]
-            with case(event):
-                assert client.post("/gradio_api/queue/join", json=event).status_code == 403
-        for body in (b"{", b"\xff\xfe", b"[" * 30_000):
-            with case(body[:9]):
-                assert client.post("/gradio_api/queue/join", content=body).status_code == 400
+    client = served.client
+    assert client.get(f"/gradio_api/file={own}").status_code == 200
+    for path in (*paths, f"{own.parent}/%2e%2e/%2e%2e/{other}", "file:///etc/passwd", "%2fetc%2fpasswd", "a%00b"):
+        with case(path):
+            assert client.get(f"/gradio_api/file={path}").status_code == 403
+    for path in (
+        "gradio_api/proxy=http://127.0.0.1/", "gradio_api/info", "gradio_api/runs", "monitoring", "docs", "login",
+        "openapi.json", "gradio_api/deep_link?session_hash=abc", "gradio_api/file/etc/passwd", "manifest.json",
+        "gradio_api/stream/a/1/2/playlist-file", "gradio_api/dev/reload", "gradio_api/custom_component/x/client/a",
+    ):  # fmt: skip
+        with case(path):
+            assert client.get(f"/{path}").status_code == 404
+            assert client.post(f"/{path}", json={}).status_code == 404
+    for path in ("run/rewrite", "api/rewrite", "call/rewrite", "component_server", "process_recording", "vibe-edit"):
+        with case(path):
+            assert client.post(f"/gradio_api/{path}", json=_event(str(own))).status_code == 404
+    for event in (*map(_event, paths), _event(7), _event(str(own), url={"path": "/etc/passwd"})):  # type: ignore[arg-type]
+        with case(event):
+            assert client.post("/gradio_api/queue/join", json=event).status_code == 403
+    for body in (b"{", b"\xff\xfe", b"[" * 30_000):
+        with case(body[:9]):
+            assert client.post("/gradio_api/queue/join", content=body).status_code == 400
     assert sorted(served.uploads.rglob("*")) == before
 
 
 def test_other_sites_names_and_endless_bodies_are_refused(served: Served) -> None:
     own = _event(str(next(served.uploads.rglob("image.png"))))
-    with httpx.Client(base_url=served.url) as client:
-        for name in ("evil.test", "127.0.0.1.evil.test", "169.254.169.254"):
-            assert client.get("/", headers={"Host": name}).status_code == 403, name
-        for headers in ({"Origin": "http://evil.test"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
-            for path in ("queue/join", "cancel"):
-                assert client.post(f"/gradio_api/{path}", json=own, headers=headers).status_code == 403, headers
-            assert client.post("/gradio_api/upload", files={"files": b"x"}, headers=headers).status_code == 403, headers
-        assert client.post("/gradio_api/queue/join", json=own | {"more": "x" * 70_000}).status_code == 413
-        assert client.post("/gradio_api/upload", content=iter([b"x"])).status_code == 411
-        page = client.get("/")
-        assert page.status_code == 200 and "default-src 'self'" in page.headers["Content-Security-Policy"]
-        assert client.get("/", headers={"Origin": "http://evil.test"}).status_code == 403
+    client = served.client
+    for name in ("evil.test", "127.0.0.1.evil.test", "169.254.169.254"):
+        assert client.get("/", headers={"Host": name}).status_code == 403, name
+    for headers in ({"Origin": "http://evil.test"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        for path in ("queue/join", "cancel"):
+            assert client.post(f"/gradio_api/{path}", json=own, headers=headers).status_code == 403, headers
+        assert client.post("/gradio_api/upload", files={"files": b"x"}, headers=headers).status_code == 403, headers
+    assert client.post("/gradio_api/queue/join", json=own | {"more": "x" * 70_000}).status_code == 413
+    assert client.post("/gradio_api/upload", content=iter([b"x"])).status_code == 411
+    page = client.get("/")
+    assert page.status_code == 200 and "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert client.get("/", headers={"Origin": "http://evil.test"}).status_code == 403
     connection = HTTPConnection(served.url.removeprefix("http://"))
     connection.putrequest("POST", "/gradio_api/upload")
     connection.putheader("Content-Length", str(10**9))
