@@ -42,8 +42,8 @@ def calibrate(
         part: One of `PARTS`.
         records: Scored and labelled.
         paper: Thresholds of the paper.
-        profile: Thresholds of the profile, where the search starts. They are for the profile's own scorers: `FOREIGN`
-            parts start from the paper's.
+        profile: Thresholds where the search starts: the profile's, which are for its own scorers; under others the
+            paper's.
         settings: How to measure; a prevalence of None means: natural records of the world, labels as they are,
             `REAL_PREVALENCE` for injected errors.
 
@@ -55,10 +55,9 @@ def calibrate(
     """
     if settings.prevalence is None:
         settings = replace(settings, prevalence=_prevalence(part, records))
-    start = paper if part in FOREIGN else profile
-    present = {"paper": paper} if start == paper else {"paper": paper, "profile": start}
-    present[f"{list(present)[-1]} + checks"] = start.changed(CHECKS_ON)
-    return study(LabelledTable.of(records), present, start, settings)
+    present = {"paper": paper} if profile == paper else {"paper": paper, "profile": profile}
+    present[f"{list(present)[-1]} + checks"] = profile.changed(CHECKS_ON)
+    return study(LabelledTable.of(records), present, profile, settings)
 
 
 def write_calibration(

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     metavar="P",
     help="share of corrupted records before filtering (default: as labelled; 0.1 for real)",
 )
-@click.option("--sts", metavar="MODEL", help="real: sentence encoder (default: MiniLM from PyPI)")
-@click.option("--nli", metavar="MODEL", help="real: NLI model (default: trained on DATA_ROOT/nli)")
-@click.option("--clip", metavar="MODEL", help="real: CLIP model (default: none)")
+@click.option("--sts", metavar="MODEL", help="real: sentence encoder (default: the profile's, or MiniLM from PyPI)")
+@click.option("--nli", metavar="MODEL", help="real: NLI model (default: the profile's, or trained on DATA_ROOT/nli)")
+@click.option("--clip", metavar="MODEL", help="real: image-text model (default: the profile's, or none)")
 @click.option("--learn", type=FILE, metavar="FILE", help="train the learned filter on these records and write it")
 @click.option("--page", type=FILE, metavar="FILE", help="Markdown page whose tables and plots are written anew")
 @as_json
@@ -71,8 +71,8 @@ def calibrate(
 ) -> None:
     """Measure the filters on labelled records, suggest thresholds."""
     from polite_flamingo.calibrate.page import summary
+    from polite_flamingo.calibrate.run import FOREIGN, write_calibration
     from polite_flamingo.calibrate.run import calibrate as measure
-    from polite_flamingo.calibrate.run import write_calibration
     from polite_flamingo.calibrate.study import StudySettings
     from polite_flamingo.tracking import start_tracker
     from polite_flamingo.tracking.base import Work
@@ -89,12 +89,13 @@ def calibrate(
     settings = StudySettings(max_corrupted, min_clean, prevalence, params.evaluate.bootstrap_samples, params.seed)
     stay_offline(params.runtime.threads, list(chosen.values()))
     logged = {"filter": params.filter.model_dump(mode="json"), "calibrate": chosen}
-    paper, profile = paper_thresholds(params), params.filter
+    paper = paper_thresholds(params)
     reports: dict[str, Any] = {}
     with start_tracker(params.runtime.tracking, Work("calibrate", params.profile, logged)) as tracker:
         for part in parts:
             records, provenance = _records(part, params, labels, chosen)
-            reports[part] = {**measure(part, records, paper, profile, settings), **provenance}
+            start = paper if part in FOREIGN and (chosen or _own_scorers(params) is None) else params.filter
+            reports[part] = {**measure(part, records, paper, start, settings), **provenance}
             if learn is not None:
                 reports[part]["learned"] = _learn(learn, records, reports[part]["prevalence"], min_clean)
             write_calibration(part, reports[part], params.reports / "calibration", markdown=page, tracker=tracker)
@@ -155,6 +156,14 @@ def _records(
     return list(from_world(truth, scored)), {}
 
 
+def _own_scorers(params: Params) -> dict[str, str] | None:
+    """Origins of the profile's scorers, if they are for photographs; None: it renders its images, or goes without."""
+    from polite_flamingo.calibrate.real import ABSENT, ORIGINS
+
+    origins = {name: getattr(params.backbones, name) for name in ORIGINS}
+    return origins if params.world is None and ABSENT not in origins.values() else None
+
+
 def _foreign_records(
     part: str, params: Params, chosen: Mapping[str, str]
 ) -> tuple[list[LabelledRecord], dict[str, Any]]:
@@ -170,7 +179,7 @@ def _foreign_records(
             "no data root", value=None if root == Path() else str(root), next_step="pass --data-root with real datasets"
         )
     nothing_asked = {"nli": ABSENT} if part == "described" else {}
-    origins = {**ORIGINS, **nothing_asked, **chosen}
+    origins = {**(_own_scorers(params) or ORIGINS), **nothing_asked, **chosen}
     own = params.model_copy(
         update={
             "profile": f"{params.profile}/calibration",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST = 4.0  # standard deviations that a feature counts at most
 SHOWN = 3  # features named in a reason
+SHIPPED = "laptop"  # trained with the small scorers for photographs (docs/filters.md)
+SHIPPED_FILE = Path(__file__).parent.parent / "assets" / "laptop" / "learned.json"
 
 
 def _column(name: str, task: str | None = None) -> Callable[[ScoreBatch], Floats]:
@@ -39,13 +41,14 @@ def _column(name: str, task: str | None = None) -> Callable[[ScoreBatch], Floats
     return of
 
 
-def _any(name: str) -> Callable[[ScoreBatch], Floats]:
-    """1 where a count is not 0."""
+def _any(name: str, task: str) -> Callable[[ScoreBatch], Floats]:
+    """1 where a count of the records of these tasks is not 0."""
+    count = _column(name, task)
 
     def of(batch: ScoreBatch) -> Floats:
         import numpy as np
 
-        values = batch.number(name)
+        values = count(batch)
         return np.where(np.isnan(values), np.nan, values > 0)
 
     return of
@@ -103,10 +106,15 @@ FEATURES: Mapping[str, Callable[[ScoreBatch], Floats]] = {
     "clip_lowest": _paragraphs(lowest=True),
     "clip_mean": _paragraphs(lowest=False),
     "unsupported_objects": _column("unsupported_objects"),
-    "unsupported_any": _any("unsupported_objects"),
+    "unsupported_any_caption": _any("unsupported_objects", "captions"),
+    "unsupported_any_question": _any("unsupported_objects", "questions"),
     "numbers_changed": _column("numbers_changed"),
-    "numbers_any": _any("numbers_changed"),
+    "numbers_any_caption": _any("numbers_changed", "captions"),
+    "numbers_any_question": _any("numbers_changed", "questions"),
     "yes_no_flipped": _column("yes_no_flipped"),
+    "negation_changed_caption": _column("negation_changed", "captions"),
+    "negation_changed_question": _column("negation_changed", "questions"),
+    "cut_off": _column("cut_off"),
     "judge_supported": _column("judge_supported"),
     "caption": _task("captions"),
     "question": _task("questions"),
@@ -151,7 +159,7 @@ class LearnedFilter(Settings):
     title: ClassVar[str] = "Learned"
     axis: ClassVar[str] = "Probability of an error, by a logistic model of all scores"
 
-    model: str | None = Field(None, description="ours; file that `calibrate --learn` wrote; null: off")
+    model: str | None = Field(None, description="ours; file that `calibrate --learn` wrote, or laptop; null: off")
     max_risk: Share | None = Field(None, description="ours; largest probability of an error; null: rejects nothing")
 
     def threshold(self, task: Task) -> float | None:
@@ -181,17 +189,21 @@ class LearnedFilter(Settings):
 
 
 @lru_cache(maxsize=4)
-def read_model(file: str) -> LearnedModel:
-    """A model that `calibrate --learn` wrote.
+def read_model(name: str) -> LearnedModel:
+    """A model that `calibrate --learn` wrote, or the one that comes along.
+
+    Args:
+        name: Its file, or `SHIPPED`.
 
     Raises:
         ConfigError: there is none, or it is of another version.
     """
     step = "write one: polite-flamingo calibrate real --learn FILE"
-    if not Path(file).is_file():
-        raise ConfigError("no such model of a learned filter", value=file, where="filter.learned.model", next_step=step)
+    file = SHIPPED_FILE if name == SHIPPED else Path(name)
+    if not file.is_file():
+        raise ConfigError("no such model of a learned filter", value=name, where="filter.learned.model", next_step=step)
     try:
-        model = LearnedModel(**read_json(Path(file))["model"])
+        model = LearnedModel(**read_json(file)["model"])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError("no model of a learned filter", value=str(error)[:200], where=file, next_step=step) from error
     if unknown := sorted(set(model.features) - set(FEATURES)):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from polite_flamingo.calibrate.learned import ALL
 from polite_flamingo.draws import key
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.sets import judge_sets
@@ -17,6 +18,7 @@ from polite_flamingo.goals.assistant import is_tuned, measure_assistant
 from polite_flamingo.goals.figures import Curated, Share, measure
 from polite_flamingo.goals.table import as_shares
 from polite_flamingo.io import read_json
+from polite_flamingo.laptop.adapters import share
 from polite_flamingo.model.origins import LAPTOP
 from polite_flamingo.params import Params
 from polite_flamingo.preview.work import run_preview
@@ -80,10 +82,31 @@ def figures_of(params: Params, records: Sequence[Curated], most: int, folder: Pa
     figures |= as_shares(judges["clip"]["held_out"], "clip", ("auc", "recall_at_1_of_100"))
     calibrated = params.reports / "calibration" / "real.json"
     if calibrated.is_file():
-        chain: dict[str, Any] = read_json(calibrated)["chain"]["profile"]
+        report: dict[str, Any] = read_json(calibrated)
+        chain = report["chain"].get("profile", report["chain"]["paper"])
         named = {"caught": chain["recall"], "clean_kept": chain["clean_kept"]}
         figures |= as_shares(named, "calibrate", tuple(named))
+        figures |= _learned(report.get("learned", {}).get("measured", {}))
     return figures
+
+
+def _learned(measured: dict[str, Any]) -> dict[str, Share]:
+    """What the learned filter caught: kinds of errors it was trained on, and each when it was not."""
+    if not measured:
+        return {}
+    together, unseen = measured[ALL]["seen"], [rates["unseen"] for rates in measured.values() if "unseen" in rates]
+    count = sum(rates["corrupted"] for rates in unseen)
+    caught = sum(round(rates["caught"] * rates["corrupted"]) for rates in unseen)
+    return {
+        "learned_caught": _rate(together["caught"], together["corrupted"]),
+        "learned_clean_kept": _rate(together["clean_kept"], together["clean"]),
+        "unseen_caught": _rate(caught / count, count),
+    }
+
+
+def _rate(value: float, count: int) -> Share:
+    right = round(value * count)
+    return share([True] * right + [False] * (count - right))
 
 
 def _usable(params: Params, selection: Selection) -> Iterator[Sample]:

@@ -50,10 +50,13 @@ GOALS = (
     Goal("nli_statements", "NLI judge: statements about question and answer", 0.90),
     Goal("clip_auc", "image-text scorer: true caption above another photo's (AUC)", 0.93),
     Goal("clip_recall_at_1_of_100", "image-text scorer: caption to photo, recall@1 of 100", 0.45),
-    Goal("calibrate_caught", "injected errors caught by the filters (calibrate real)", 0.80),
-    Goal("calibrate_clean_kept", "… with clean records kept", 0.90),
+    Goal("learned_caught", "injected errors caught by the learned filter (calibrate real)", 0.80),
+    Goal("learned_clean_kept", "… with clean records kept", 0.90),
 )
 BESIDE = {
+    "unseen_caught": "… of a kind it was not trained on",
+    "calibrate_caught": "injected errors caught by the profile's other filters",
+    "calibrate_clean_kept": "… with clean records kept",
     "preserved_with_reasons": "answers with reasons: answer preserved (rule)",
     "kept_answers": "kept: short answers",
     "kept_rationales": "kept: answers with reasons",

@@ -11,9 +11,12 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import read_decision
+from polite_flamingo.filter.learned import read_model
 from polite_flamingo.filter.sets import ALL
+from polite_flamingo.filter.table import batch_of
 from polite_flamingo.io import Row, read_jsonl, read_shards
 from polite_flamingo.params import Params
+from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.nli import LABELS
 
 ROLES = ("annotation", "instruction", "evaluation", "pf1m")
@@ -47,7 +50,7 @@ def explain(params: Params, name: str) -> str:
         extras = json.loads(row["extras"])
         lines += [f"  {name:<14} {_value(extras[name])}" for name in ("prompt", "repair") if name in extras] + [""]
     for row in _rows(data / "scored", "id", record):
-        lines += [*score_lines(json.loads(row["scores"])), ""]
+        lines += [*score_lines(json.loads(row["scores"])), *_risk(params, row), ""]
         if probe := json.loads(row["extras"]).get("probe"):
             lines += [f"INJECTED to measure the filters ({probe}): judged like all others, never part of PF-1M", ""]
     for fate in ("kept", "rejected"):
@@ -93,6 +96,20 @@ def score_lines(scores: Mapping[str, Any]) -> list[str]:
             lowest = "lowest paragraph" if len(cut) == 1 else f"1 to {len(cut)} lowest paragraphs"
             lines[-1] += f"  (without the {lowest}: {', '.join(map(_value, cut))})"
     return lines
+
+
+def _risk(params: Params, row: Row) -> list[str]:
+    """What each feature adds to the log-odds of an error, where there is a learned filter."""
+    if params.filter.learned.model is None:
+        return []
+    batch = batch_of([Rewrite.from_row(row)])
+    model = read_model(params.filter.learned.model)
+    parts = {name: float(part[0]) for name, part in model.parts(batch).items()}
+    lines = ["", f"RISK  {_value(float(model.risk(batch)[0]))} of an error, as its scores came; in log-odds:"]
+    lines += [f"  {'intercept':<26} {model.intercept:+.2f}"]
+    return lines + [
+        f"  {name:<26} {parts[name]:+.2f}" for name in sorted(parts, key=lambda n: -abs(parts[n])) if parts[name]
+    ]
 
 
 def _decision(data: Path, row: Row, fate: str) -> list[str]:

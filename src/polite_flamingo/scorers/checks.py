@@ -1,7 +1,8 @@
 """Columns of our own, beyond the paper, that need no model: unsupported objects, numbers changed, yes and no flipped.
 
 They are heuristics over words, in English. Their filters are off by default (`filter` in params.yaml); the columns are
-always there, so that switching one on re-decides without scoring again.
+always there, so that switching one on re-decides without scoring again. Two more, denials that come or go and a text
+that stops in mid-sentence, are for the learned filter.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+(?:\.\d+)?|[a-z]+(?:-[a-z]+)?")
 _YES, _NO = frozenset({"yes", "yeah", "yep", "correct", "true"}), frozenset({"no", "nope", "incorrect", "false"})
 _NEGATION = re.compile(r"\b(?:no|not|none|never|neither|nor|nothing|nobody|without|cannot)\b|n['’]t\b")
 _SENTENCE = re.compile(r"[.!?](?:\s|$)")
+_END = re.compile(r"[.!?…。！？।][\"'”’»)\]]*\s*\Z")
 _FIRST = re.compile(r"[a-z]+")
 
 
@@ -52,7 +54,12 @@ class Checker:
         columns = of(rewrite.rewritten)
         cuts = None if texts is None else [of(text) for text in texts]
         by_cut = {f"{name}_by_cut": None if cuts is None else [cut[name] for cut in cuts] for name in columns}
-        return {**columns, **by_cut, "yes_no_flipped": yes_no_flipped(rewrite)}
+        whole = {
+            "yes_no_flipped": yes_no_flipped(rewrite),
+            "negation_changed": negation_changed(rewrite) if applies or rewrite.task.is_vqa else None,
+            "cut_off": cut_off(rewrite.rewritten),
+        }
+        return {**columns, **by_cut, **whole}
 
     def unsupported(self, rewrite: Rewrite, text: str) -> frozenset[str]:
         """Categories that `text` names and neither instruction, annotation nor another record of its images does."""
@@ -123,11 +130,26 @@ def yes_no_flipped(rewrite: Rewrite) -> int | None:
     return None if polarity is None else int(polarity is not _says_yes(rewrite.rewritten))
 
 
+def negation_changed(rewrite: Rewrite) -> int:
+    """1 where the rewrite denies something and neither question nor annotation does, or the other way round."""
+    asked = f"{rewrite.instruction}\n{rewrite.raw_answer}"
+    return int(_denies(rewrite.rewritten) is not _denies(asked))
+
+
+def cut_off(text: str) -> int:
+    """1 where a text has no mark that ends a sentence at its end; one that closes a quotation may follow."""
+    return int(_END.search(text) is None)
+
+
+def _denies(text: str) -> bool:
+    return _NEGATION.search(text.lower()) is not None
+
+
 def _says_yes(text: str) -> bool:
     sentence = _SENTENCE.split(text.lower().strip(), maxsplit=1)[0]
     first = _FIRST.match(sentence)
     polarity = _polarity(first.group() if first else "")
-    return polarity if polarity is not None else _NEGATION.search(sentence) is None
+    return polarity if polarity is not None else not _denies(sentence)
 
 
 def _polarity(word: str) -> bool | None:

@@ -22,9 +22,11 @@ OWN: Mapping[str, Kind] = MappingProxyType(
         "clip_logits": "numbers",  # one per paragraph
         "reward": "number",
         "reward_raw": "number",
-        "unsupported_objects": "integer",  # these three: scorers/checks.py, beyond the paper
+        "unsupported_objects": "integer",  # these five: scorers/checks.py, beyond the paper
         "numbers_changed": "integer",
         "yes_no_flipped": "integer",
+        "negation_changed": "integer",  # these two: of the text before any cut; for the learned filter
+        "cut_off": "integer",
         "judge_supported": "number",  # these three: scorers/judge.py, beyond the paper; of the text before any cut
         "judge_other_answer": "integer",
         "judge_reason": "text",

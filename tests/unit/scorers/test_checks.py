@@ -118,4 +118,17 @@ def test_every_cut_of_paragraphs_has_its_own_values() -> None:
 def test_answers_that_say_more_on_purpose_are_not_checked() -> None:
     made = record("A cat could be hiding.", "-", Task.REASONING)
     found = checker_of(lambda: [made]).score(made, None)
-    assert found == dict.fromkeys(found)
+    assert found == {**dict.fromkeys(found), "cut_off": 0}
+
+
+def test_a_denial_that_comes_or_goes_and_an_end_without_a_mark_are_seen() -> None:
+    for raw, text, changed, cut in [
+        ("yes", "No, there is no dog.", 1, 0),
+        ("no", "There isn't a dog here, and the", 0, 1),
+        ("a man walks his dog", 'A man says "walk!"', 0, 0),
+        ("Answer: no. nobody is there", "A dog is there!", 1, 0),
+    ]:
+        with case(raw, text):
+            made = record(text, raw, Task.VQA, "Is there a dog?")
+            found = checker_of(lambda made=made: [made]).score(made, None)
+            assert (found["negation_changed"], found["cut_off"]) == (changed, cut)
