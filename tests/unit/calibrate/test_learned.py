@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from polite_flamingo.calibrate.learned import learn, write_learned
 from polite_flamingo.calibrate.verdicts import LabelledTable
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.filter.chain import FilterSettings, decide
-from polite_flamingo.filter.learned import LearnedFilter
+from polite_flamingo.filter.learned import LearnedFilter, read_model
 from polite_flamingo.io import write_json
 
 
@@ -32,6 +33,7 @@ def test_it_catches_kinds_of_errors_seen_and_says_what_speaks_against_a_record(t
     rates = learned["measured"]["sentence_invented"]
     assert rates["seen"]["caught"] == 1 and rates["seen"]["clean_kept"] > 0.8
     assert rates["unseen"]["caught"] < rates["seen"]["caught"]  # nothing else had told it about images
+    assert learned["measured"]["all"]["seen"]["corrupted"] == table.corrupted.sum()
 
     write_learned(tmp_path / "learned.json", learned)
     settings = FilterSettings().changed(
@@ -42,6 +44,14 @@ def test_it_catches_kinds_of_errors_seen_and_says_what_speaks_against_a_record(t
     wrong = next(i for i, record in enumerate(table.records) if record.kind == "sentence_invented")
     assert verdicts.rejected[wrong] and verdicts.score[wrong] > learned["max_risk"]
     assert "clip_lowest +" in settings.learned.reason(table.batch, wrong)
+
+
+def test_the_model_that_comes_along_knows_its_features_and_what_they_add() -> None:
+    batch = LabelledTable.of(twins(4)).batch
+    model = read_model("laptop")
+    assert sum(part[0] for part in model.parts(batch).values()) + model.intercept == pytest.approx(
+        math.log(model.risk(batch)[0] / (1 - model.risk(batch)[0]))
+    )
 
 
 def test_without_a_model_it_is_off() -> None:
