@@ -95,6 +95,13 @@ def test_a_score_that_does_not_apply_is_left_out(params: Params) -> None:
     assert "reward_raw" not in explain(params, "coco/train/17")
 
 
+def test_a_learned_filter_tells_what_each_feature_adds(params: Params) -> None:
+    changed = params.model_copy(update={"filter": params.filter.changed({"learned.model": "laptop"})})
+    life = explain(changed, "coco/train/17")
+    assert "RISK" in life and "  sts_caption  " in life and "intercept" in life
+    assert "RISK" not in explain(params, "coco/train/17")
+
+
 def test_a_kept_record_is_told_with_its_final_text(params: Params) -> None:
     told = explain(params, "coco/train/18")
     assert "FAILED" not in told and told.endswith("KEPT in PF-1M\n  final          There is a red circle.")
