@@ -85,7 +85,7 @@ def test_a_fault_is_tried_again_and_then_the_raw_answer_stays(models: Path, rewr
     assert (said.text, said.fault, said.attempts, said.kept_raw) == ("square", "unfinished", 1, True)
 
 
-def test_tables_go_in_and_come_out(rewriter: Any, image_root: Path) -> None:
+def test_tables_go_in_and_come_out(rewriter: Any, assistant: Any, image_root: Path) -> None:
     import pandas as pd
 
     rows = {"question": ["what ?", "what ?", "what ?"], "answer": ["a star", "", "a star"]}
@@ -96,6 +96,10 @@ def test_tables_go_in_and_come_out(rewriter: Any, image_root: Path) -> None:
     pictures = [{"bytes": (image_root / "0.png").read_bytes(), "path": None}] * 3
     columns = rewriter.map({**rows, "images": pictures}, max_tokens=4)  # as `datasets` gives them, undecoded
     assert columns["polite"][0] == frame["polite"][0]
+    asked = pd.DataFrame({"question": ["what ?", "star " * 2000, "what ?"], "images": pictures[:2] + ["nowhere.png"]})
+    answered = assistant.map(asked, max_tokens=4)
+    assert [bool(error) for error in answered["error"]] == [False, True, True]
+    assert answered["answer"][0] == assistant.ask("what ?", [image_root / "0.png"], max_tokens=4).text
     with pytest.raises(DataError, match="the answer is empty"):
         list(rewriter.rewrite_all([{"question": "what ?", "answer": " "}]))
 

@@ -78,7 +78,7 @@ images = click.option(
 )
 @click.option("--style", default="polite", metavar="NAME", help="polite, concise, stepwise or a template file; of hf:")
 @click.option("--check", is_flag=True, help="every filter's score and verdict, too")
-@click.option("--scorers", metavar="NAME", help="for --check: paper, laptop or none (default: those beside the model)")
+@click.option("--scorers", type=click.Choice(("paper", "laptop", "none")), help="of --check (those beside the model)")
 @model_options("rewriter", "rewriter, laptop, FOLDER, hf:<folder or id@revision>, models:/<name>@<alias>")
 @as_json
 @click.pass_obj
@@ -99,7 +99,7 @@ def rewrite_one(
     To a terminal the first try is written while it is made; one with a visible fault is tried again, as in a run.
     """
     pictures = _opened(images)  # what is wrong with them is told before a library is loaded
-    where, decoding = _split(options, model)
+    where, decoding = _split(options, model, online=scorers == "paper")
     from polite_flamingo.talk.rewriter import Rewriter
 
     with Rewriter.load(**where, style=style, scorers=scorers) as rewriter:
@@ -239,7 +239,9 @@ def _opened(paths: Iterable[Path]) -> list[Any]:
     return [checked_image(path) for path in paths]
 
 
-def _split(options: CommonOptions, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(
+    options: CommonOptions, given: dict[str, Any], *, online: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What loads the model, and how it decodes."""
     where = {
         "name": given.pop("model"),
@@ -250,7 +252,7 @@ def _split(options: CommonOptions, given: dict[str, Any]) -> tuple[dict[str, Any
         "device": options.device or os.environ.get(DEVICE_VARIABLE) or "auto",
     }
     os.environ.setdefault("TQDM_DISABLE", "1")
-    stay_offline(os.cpu_count() or 1, [str(where["name"])])
+    stay_offline(os.cpu_count() or 1, [str(where["name"]), *(["hub:"] if online else [])])
     from transformers.utils import logging as chatter
 
     chatter.disable_progress_bar()

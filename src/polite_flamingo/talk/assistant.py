@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from polite_flamingo.batching.tickets import Completion, EngineRequest, PromptTooLongError
-from polite_flamingo.errors import DataError
+from polite_flamingo.batching.tickets import Completion, EngineRequest
+from polite_flamingo.errors import DataError, PoliteFlamingoError
+from polite_flamingo.io import chunked
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Turn
 from polite_flamingo.talk.generation import Speaker
 from polite_flamingo.talk.images import Source, own_image
 from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
+from polite_flamingo.talk.tables import CHUNK, rows_of, with_columns
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -32,12 +34,14 @@ class AssistantAnswer:
         finish_reason: "stop", or "length" where it was cut off.
         prompt_tokens: Tokens of all it was shown.
         completion_tokens: Tokens of the answer.
+        error: Why there is no answer, of an item of `Assistant.ask_all`; else empty.
     """
 
     text: str
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +178,55 @@ class Assistant:
         finally:
             ticket.cancel()  # where nobody listens any more
 
-    def ask_all(self, questions: Iterable[tuple[str, Sequence[Source]]], **decoding: Any) -> list[AssistantAnswer]:
-        """Answer many questions together, each with its images."""
-        requests = [
-            self.request([{"role": "user", "content": question, "images": images}], **decoding)
-            for question, images in questions
-        ]
-        return [_answer(said) for said in self.speaker.answer(requests)]
+    def ask_all(
+        self, items: Iterable[Mapping[str, Any]], *, rejects: bool = False, **decoding: Any
+    ) -> Iterator[AssistantAnswer]:
+        """Answer many questions, a batch at a time, as an iterator asks for them; the order is kept.
+
+        Args:
+            items: ``{"question": "…", "images": […]}``; images may be left out.
+            rejects: True: an item that cannot be used gives an answer with its `error`; False: it is raised.
+            decoding: As of `ask`.
+        """
+        for chunk in chunked(items, CHUNK):
+            asked = [self._asked(item, rejects, decoding) for item in chunk]
+            said = iter(self.speaker.answer([request for request in asked if isinstance(request, EngineRequest)]))
+            for request in asked:
+                answer = next(said) if isinstance(request, EngineRequest) else request
+                if isinstance(answer, PoliteFlamingoError) and rejects:
+                    yield AssistantAnswer("", "error", 0, 0, answer.what)
+                else:
+                    yield _answer(answer)
+
+    def map(self, batch: Any, **decoding: Any) -> Any:
+        """Answer a table; for a `pandas.DataFrame`, or for ``Dataset.map(assistant.map, batched=True)``.
+
+        Args:
+            batch: Column ``question``, and where there are ``images`` (a list of images, or one).
+            decoding: As of `ask`.
+
+        Returns:
+            What was given, with the columns ``answer``, ``finish_reason`` and ``error`` besides: a new DataFrame, or a
+            mapping of the new columns.
+        """
+        said = list(self.ask_all(rows_of(batch, ("question",), ("images",)), rejects=True, **decoding))
+        columns = {
+            "answer": [answer.text for answer in said],
+            "finish_reason": [answer.finish_reason for answer in said],
+            "error": [answer.error for answer in said],
+        }
+        return with_columns(batch, columns)
+
+    def _asked(
+        self, item: Mapping[str, Any], rejects: bool, decoding: Mapping[str, Any]
+    ) -> EngineRequest | PoliteFlamingoError:
+        turn = {"role": "user", "content": item.get("question"), "images": item.get("images") or ()}
+        try:
+            return self.request([turn], **decoding)
+        except DataError as error:
+            if not rejects:
+                raise
+            return error
 
     def request(self, turns: Sequence[Mapping[str, Any]], *, key: str = "", **decoding: Any) -> EngineRequest:
         """What the model is to continue for a dialogue; `chat` describes it.
@@ -245,8 +291,8 @@ def dialogue_of(turns: Sequence[Mapping[str, Any]], *, end: str = "") -> Dialogu
     return Dialogue(tuple(checked), tuple(pictures), end=end, system=system)
 
 
-def _answer(said: Completion | PromptTooLongError) -> AssistantAnswer:
-    if isinstance(said, PromptTooLongError):
+def _answer(said: Completion | PoliteFlamingoError) -> AssistantAnswer:
+    if isinstance(said, PoliteFlamingoError):
         raise said
     return AssistantAnswer(said.text, said.finish_reason, said.prompt_tokens, said.tokens)
 

@@ -8,7 +8,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.batching.engine import Engine
@@ -43,6 +43,8 @@ class Speaker:
     def __init__(self, model: FlamingoBundle | ChatModel, slots: int = SLOTS) -> None:
         self.model: Any = model
         self.slots = slots
+        self._starting = threading.Lock()
+        self._engine: Engine | OneByOne | None = None
 
     @property
     def is_flamingo(self) -> bool:
@@ -59,9 +61,15 @@ class Speaker:
         """Where it runs."""
         return str(self.model.device if self.is_flamingo else self.model.model.device)
 
-    @cached_property
+    @property
     def engine(self) -> Engine | OneByOne:
         """What its requests go to; it starts when it is first asked for, and is the model's only user from then on."""
+        with self._starting:
+            if self._engine is None:
+                self._engine = self._start()
+            return self._engine
+
+    def _start(self) -> Engine | OneByOne:
         if self.is_flamingo:
             return Engine(FlamingoModel(self.model), slots=self.slots)
         try:
@@ -117,8 +125,8 @@ class Speaker:
 
     def close(self) -> None:
         """Let go of the model; what is still asked fails."""
-        if "engine" in self.__dict__:
-            self.engine.close(finish=False)
+        if self._engine is not None:
+            self._engine.close(finish=False)
 
 
 class OneByOne:

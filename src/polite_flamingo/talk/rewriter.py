@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from polite_flamingo.batching.tickets import Completion, EngineRequest
-from polite_flamingo.errors import DataError, ImageError
+from polite_flamingo.errors import DataError
 from polite_flamingo.io import chunked
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
@@ -21,6 +21,7 @@ from polite_flamingo.talk.images import Source
 from polite_flamingo.talk.judging import RewriteJudge, RewriteJudgement
 from polite_flamingo.talk.models import PARAMS, ModelPlace, find_model, load_model
 from polite_flamingo.talk.raw_answers import GENERAL, RawAnswer, checked_answer, names_of
+from polite_flamingo.talk.tables import CHUNK, rows_of, with_columns
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -160,7 +161,7 @@ class Rewriter:
             decoding: As of `rewrite`.
         """
         chosen = self.place.decoding.but(decoding)
-        for chunk in chunked(items, self.speaker.slots):
+        for chunk in chunked(items, CHUNK):
             checked = [_usable(item, rejects) for item in chunk]
             said = iter(self._together([item for item in checked if isinstance(item, RawAnswer)], chosen))
             for item, given in zip(checked, chunk, strict=True):
@@ -181,24 +182,15 @@ class Rewriter:
             What was given, with the columns ``polite``, ``finish_reason``, ``fault`` and ``error`` besides: a new
             DataFrame, or a mapping of the new columns.
         """
-        given = {name: list(batch[name]) for name in COLUMNS if name in batch}
-        missing = [name for name in COLUMNS[:2] if name not in given]
-        if missing:
-            raise DataError(
-                "the table lacks a column",
-                value=missing[0],
-                where=list(batch.keys()),
-                next_step="rename yours to question and answer",
-            )
-        items = (dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True))
-        said = list(self.rewrite_all(map(_with_images, items), rejects=True, **decoding))
+        items = rows_of(batch, COLUMNS[:2], COLUMNS[2:])
+        said = list(self.rewrite_all(items, rejects=True, **decoding))
         columns = {
             "polite": [answer.text for answer in said],
             "finish_reason": [answer.finish_reason for answer in said],
             "fault": [answer.fault for answer in said],
             "error": [answer.error for answer in said],
         }
-        return batch.assign(**columns) if hasattr(batch, "assign") else columns
+        return with_columns(batch, columns)
 
     def stream(
         self, question: str, answer: str, images: Sequence[Source] = (), task: str = GENERAL, **decoding: Any
@@ -306,23 +298,6 @@ class _Backend:
 
     def close(self) -> None:
         """Nothing: the speaker is not this one's."""
-
-
-def _with_images(item: dict[str, Any]) -> dict[str, Any]:
-    """An item whose images are a list: tables hold one alone, none, or what `datasets` makes of an image."""
-    given: Any = item.get("images")
-    several = list(given) if hasattr(given, "__iter__") and not isinstance(given, str | bytes | dict) else [given]
-    images = [_embedded(image) for image in several if image is not None and image == image]  # NaN: none
-    return {**item, "images": images}
-
-
-def _embedded(image: Any) -> Any:
-    if not isinstance(image, dict):
-        return image
-    found = image.get("bytes") or image.get("path")
-    if found is None:
-        raise ImageError("an image of the table has neither bytes nor a path", value=sorted(image))
-    return found
 
 
 def _polite(item: RawAnswer, answer: RewriteAnswer | Failure) -> PoliteAnswer:
