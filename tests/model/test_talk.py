@@ -96,7 +96,7 @@ def test_tables_go_in_and_come_out(rewriter: Any, assistant: Any, image_root: Pa
     pictures = [{"bytes": (image_root / "0.png").read_bytes(), "path": None}] * 3
     columns = rewriter.map({**rows, "images": pictures}, max_tokens=4)  # as `datasets` gives them, undecoded
     assert columns["polite"][0] == frame["polite"][0]
-    asked = pd.DataFrame({"question": ["what ?", "star " * 2000, "what ?"], "images": pictures[:2] + ["nowhere.png"]})
+    asked = pd.DataFrame({"question": ["what ?", "star " * 2000, "what ?"], "images": [*pictures[:2], "nowhere.png"]})
     answered = assistant.map(asked, max_tokens=4)
     assert [bool(error) for error in answered["error"]] == [False, True, True]
     assert answered["answer"][0] == assistant.ask("what ?", [image_root / "0.png"], max_tokens=4).text
