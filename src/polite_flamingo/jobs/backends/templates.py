@@ -102,6 +102,7 @@ def main(seconds: int) -> None:
     """Render what comes, a line of JSON each, until nothing comes any more; `seconds` for each."""
     import resource
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever reads the answers; then nothing comes any more
     from transformers.utils.chat_template_utils import render_jinja_template
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
