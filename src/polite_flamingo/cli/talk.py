@@ -126,7 +126,7 @@ def rewrite_one(
     "ask",
     '--image a.jpg "What is shown?"',
     '--model stage1 --json "What is a flamingo?"',
-    "--image a.jpg - < question.txt",
+    "--image a.jpg -",
 )
 @click.argument("question", metavar="QUESTION", help="the question; - reads it from the standard input")
 @images
