@@ -144,7 +144,7 @@ def ask(options: CommonOptions, question: str, images: tuple[Path, ...], as_json
         _say(assistant, [{"role": "user", "content": asked, "images": pictures}], decoding, as_json)
 
 
-@verb("chat", "--image a.jpg", "--model stage2 --temperature 0.7", "< questions.txt")
+@verb("chat", "--image a.jpg", "--model stage2 --temperature 0.7")
 @images
 @model_options("stage3", "stage1..3, raw, FOLDER, hf:<folder or id@revision>, models:/<name>@<alias>")
 @as_json
