@@ -81,7 +81,7 @@ class Pretended(Copy):
         (root / "polite_flamingo" / "__main__.py").write_text(source)
         (root / "configs" / "profiles" / "mine.yaml").write_text(MINE)
 
-    def start(self, *words: str, module: str = "") -> subprocess.Popen[bytes]:
+    def begin(self, *words: str, module: str = "") -> subprocess.Popen[bytes]:
         """Start a command in a session of its own: the real command line, or a module."""
         command = [sys.executable, "-m", module] if module else [sys.executable, "-P", "-c", RUN]
         quiet = {"DVC_NO_ANALYTICS": "1", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
@@ -139,7 +139,7 @@ def straight_run(scratch: Path) -> Pretended:
     """
     project = Pretended(scratch / "straight")
     for profile in ("tiny", "mine"):
-        process = project.start("run", "--profile", profile)
+        process = project.begin("run", "--profile", profile)
         if process.wait() != 0:
             raise SystemExit(f"the pretended pipeline does not run\n{said(process)[-2000:]}")
     return project
@@ -156,14 +156,14 @@ def kill_runs(tally: Tally, kills: int, scratch: Path, straight: Pretended) -> N
             break
         project = Pretended(scratch / f"killed-{number}")
         began = time.monotonic()
-        process = project.start("run")
+        process = project.begin("run")
         _wait(project, process, rng, whole, commit)
         _kill(process, who)
         process.wait()
         if not project.is_idle():
             tally.add(kind, LOST, f"still at work: {project.left()}")
             continue
-        last = project.start("run")
+        last = project.begin("run")
         if last.wait() != 0:
             tally.add(kind, LOST, said(last)[-600:])
             continue
@@ -220,29 +220,29 @@ def run_two(tally: Tally, scratch: Path, straight: Pretended) -> None:
 
     for number in range(2):
         project = Pretended(scratch / f"two-{number}")
-        pair = [project.start("repro", module="dvc"), project.start("repro", module="dvc")]
+        pair = [project.begin("repro", module="dvc"), project.begin("repro", module="dvc")]
         codes = [process.wait() for process in pair]
         told = "".join(said(process) for process, code in zip(pair, codes, strict=True) if code)
-        codes_after = project.start("repro", module="dvc").wait()
+        codes_after = project.begin("repro", module="dvc").wait()
         judge("two `dvc repro` at once", project, [*codes, codes_after] if codes_after else codes, told, REFUSED)
     project = Pretended(scratch / "runs")
-    first = project.start("run")
+    first = project.begin("run")
     _until_at_work(project, first)
-    second = project.start("run")
+    second = project.begin("run")
     codes = [second.wait(), first.wait()]
     judge("two `run` of one profile at once", project, codes, said(second), REFUSED)
 
     project = Pretended(scratch / "profiles")
-    pair = [project.start("run"), project.start("run", "--profile", "mine")]
+    pair = [project.begin("run"), project.begin("run", "--profile", "mine")]
     codes = [process.wait() for process in pair]
     judge("two profiles at once", project, codes, "".join(map(said, pair)), REFUSED)
     judge("two profiles at once", project, codes, "".join(map(said, pair)), REFUSED, "mine")
 
     for kind, words, module in (("run", ["run"], ""), ("`dvc repro` by hand", ["repro"], "dvc")):
         project = Pretended(scratch / f"ended-{module or 'run'}")
-        first = project.start(*words, module=module)
+        first = project.begin(*words, module=module)
         _until_at_work(project, first)
-        second = project.start("run", "--end-other")
+        second = project.begin("run", "--end-other")
         codes = [second.wait()]
         first.wait()
         judge(f"a {kind} ended by another run", project, codes, said(second), LOST)

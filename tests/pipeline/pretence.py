@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.pipeline.forks import Forks
+from tests.pipeline.forks import Fork, Forks
 
 from polite_flamingo.launch.pipeline_file import read_stages
 
@@ -102,19 +102,25 @@ class Copy:
         shutil.copytree(PROJECT / "flows", self.root / "flows", ignore=shutil.ignore_patterns("__pycache__"))
         (self.root / "flows" / "polite_flamingo").symlink_to(PROJECT / "src" / "polite_flamingo")
 
+    def start(self, *words: str, log: str) -> Fork:
+        """Start a DVC of its own."""
+        assert self.forks is not None
+        file = self.root.with_suffix(f".{log}")
+        return self.forks.start(*words, cwd=self.root, log=file, module="dvc", environment=self._environment())
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+
     def dvc(self, *words: str) -> str:
-        environment = {
-            **os.environ,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "DVC_NO_ANALYTICS": "1",
-        }
         if self.forks is not None:
-            log = self.root.with_suffix(".log")
-            process = self.forks.start(*words, cwd=self.root, log=log, module="dvc", environment=environment)
+            process = self.start(*words, log="log")
             assert process.wait(timeout=240) == 0, process.said()
-            return log.read_text()
+            return process.log.read_text()
         command = [sys.executable, "-m", "dvc", *words]
-        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=self.root, env=self._environment(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

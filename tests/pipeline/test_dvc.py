@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -236,6 +237,25 @@ def test_the_last_stages_settings_leave_the_first_ones_alone(pipeline: Copy) -> 
 def test_a_gate_that_holds_with_other_figures_re_runs_nothing_but_itself(pipeline: Copy) -> None:
     pipeline.edit("params.yaml", "min_kept_share: 0.3", "min_kept_share: 0.2")
     assert pipeline.ran() == ["check_pf1m@tiny"]
+
+
+@pytest.mark.pipeline
+def test_a_second_repro_of_what_runs_is_refused_and_leaves_the_first_alone(pipeline: Copy) -> None:
+    pipeline.edit("params.yaml", "min_kept_share: 0.3", "min_kept_share: 0.2")
+    pipeline.play(check_pf1m={"until": "go"})
+    ran = pipeline.root / "ran.txt"
+    ran.unlink(missing_ok=True)
+    first = pipeline.start("repro", log="first")
+    while not ran.exists():
+        assert first.poll() is None, first.said()
+        time.sleep(0.02)
+    second = pipeline.start("repro", log="second")
+    assert second.wait(timeout=240) != 0
+    assert "busy, it is being blocked by" in second.said()
+    (pipeline.root / "go").touch()
+    assert first.wait(timeout=240) == 0, first.said()
+    assert ran.read_text().split() == ["check_pf1m@tiny"]
+    assert pipeline.ran() == []
 
 
 @pytest.mark.pipeline
