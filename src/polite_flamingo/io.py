@@ -132,7 +132,7 @@ def set_aside(path: Path, reason: str, folder: Path | None = None) -> None:
     kept = path.with_name(path.name + DAMAGED)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / ("-".join(path.parts) + DAMAGED)
+        kept = folder / ("-".join(path.relative_to(path.anchor).parts) + DAMAGED)
     LOG.warning("%s is set aside as %s and made again: %s", path, kept, reason)
     if kept.is_dir():
         shutil.rmtree(kept)  # of an earlier time

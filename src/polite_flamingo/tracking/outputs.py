@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,7 +24,8 @@ from polite_flamingo.io import read_json, write_json
 
 WAITING = Path(".work") / "tracking"
 LOCK_FILE = Path("dvc.lock")
-CACHE = Path(".dvc") / "cache" / "files" / "md5"
+CONFIGS = (Path(".dvc") / "config", Path(".dvc") / "config.local")  # of DVC, the last word last
+CACHE = Path(".dvc") / "cache" / "files" / "md5"  # unless they name another
 Hashes = dict[str, dict[str, str]]  # stage -> path of an output -> md5
 
 
@@ -93,22 +96,44 @@ def damaged(inputs: Sequence[str], hashes: Hashes) -> Iterator[Path]:
     """Files of a stage's inputs that are not as the stages before left them, by the md5 sums DVC took then.
 
     While DVC runs a stage, every change it can see has been made good. What differs all the same has changed under an
-    unchanged size and time: the disk.
+    unchanged size and time: the disk. So may have the copy in DVC's cache, which is then named too: from there the
+    damage would come back.
 
     Args:
         inputs: Paths that the stage reads.
         hashes: What dvc.lock says.
     """
+    cache = _cache()
     for path, md5 in (item for outputs in hashes.values() for item in outputs.items()):
         for given in map(Path, inputs):
             if given == Path(path) and given.is_file():
-                yield from (given,) if _md5(given) != md5 else ()
+                yield from _damaged(given, md5, cache)
             elif given.is_relative_to(path) or Path(path).is_relative_to(given):
-                listed = CACHE / md5[:2] / md5[2:]
+                listed = cache / md5[:2] / md5[2:]
                 for entry in read_json(listed) if md5.endswith(".dir") and listed.is_file() else ():
                     file = Path(path, entry["relpath"])
-                    if file.is_relative_to(given) and file.is_file() and _md5(file) != entry["md5"]:
-                        yield file
+                    if file.is_relative_to(given) and file.is_file():
+                        yield from _damaged(file, entry["md5"], cache)
+
+
+def _damaged(file: Path, md5: str, cache: Path) -> Iterator[Path]:
+    if _md5(file) != md5:
+        kept = cache / md5[:2] / md5[2:]
+        if kept.is_file() and _md5(kept) != md5:
+            yield kept
+        yield file
+
+
+def _cache() -> Path:
+    """Where DVC keeps what it has taken; a side project shares the cache of its project."""
+    named = None
+    for path in CONFIGS:
+        parser = ConfigParser(interpolation=None, strict=False)
+        with suppress(ConfigParserError, OSError, UnicodeDecodeError):
+            parser.read_string(path.read_text(encoding="utf-8"))
+            folder = parser.get("cache", "dir", fallback="").strip("\"'")
+            named = path.parent / folder if folder else named
+    return CACHE if named is None else named / "files" / "md5"
 
 
 def _md5(path: Path) -> str:
@@ -126,7 +151,7 @@ def digest(folder: Path, hashes: Hashes) -> str:
         if folder == Path(path):
             return md5.removesuffix(".dir")
         if folder.is_relative_to(path):
-            listed = CACHE / md5[:2] / md5[2:]
+            listed = _cache() / md5[:2] / md5[2:]
             if listed.is_file():
                 return _part(read_json(listed), folder.relative_to(path).as_posix())
     files = sorted(path for path in folder.rglob("*") if path.is_file())

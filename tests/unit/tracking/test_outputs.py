@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.io import write_shards
+from polite_flamingo.io import set_aside, write_shards
 from polite_flamingo.tracking import outputs
 from polite_flamingo.tracking.data import describe
 
@@ -49,6 +49,25 @@ def test_a_file_whose_bytes_changed_on_the_disk_is_found_and_no_other_one() -> N
     for file in ("data/a/x.txt", "data/b/y.txt", "one.json"):
         Path(file).write_text("z")
     assert list(outputs.damaged(reads, hashes)) == [Path("data/a/x.txt"), Path("one.json")]
+
+
+def test_a_copy_in_the_cache_that_is_damaged_too_is_found_wherever_the_cache_is(tmp_path: Path) -> None:
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text(f'[core]\n    no_scm = true\n[cache]\n    dir = "{tmp_path}/a, b#c"\n')
+    for entry in FILES:
+        kept = tmp_path / "a, b#c" / "files" / "md5" / entry["md5"][:2] / entry["md5"][2:]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text("damaged" if entry["relpath"] == "a/x.txt" else "y")
+    (kept.parents[1] / WHOLE[:2]).mkdir(exist_ok=True)
+    (kept.parents[1] / WHOLE[:2] / WHOLE[2:]).write_text(json.dumps(FILES))
+    for name in ("a/x.txt", "b/y.txt"):
+        Path("data", name).parent.mkdir(parents=True)
+        Path("data", name).write_text("z")
+    spoilt = kept.parents[1] / FILES[0]["md5"][:2] / FILES[0]["md5"][2:]
+    found = list(outputs.damaged(["data"], {"download": {"data": WHOLE}}))
+    assert found == [spoilt, Path("data/a/x.txt"), Path("data/b/y.txt")]
+    set_aside(spoilt, "damaged", Path("kept"))
+    assert not spoilt.exists()
 
 
 def test_outside_dvc_it_changes_with_the_files() -> None:
