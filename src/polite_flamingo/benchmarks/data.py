@@ -65,6 +65,32 @@ def read_data(paths: Sequence[Path], split: str | None = None) -> list[QuestionS
     return sorted(sets, key=lambda one: one.name)
 
 
+def refuse_questions(files: Sequence[AnswerFile], data: Sequence[Path]) -> None:
+    """Refuse a file that is named for its questions as well as for its answers: what it holds is the truth.
+
+    Descriptions are an exception, whose file may have them beside their references, as HaELM's.
+
+    Args:
+        files: Of answers.
+        data: Of questions.
+
+    Raises:
+        DataError: there is such a file.
+    """
+    questions = {path.resolve() for path in data}
+    for file in files:
+        if file.path.resolve() in questions:
+            first = next(read_pairs(file.path, Broken()), ("", None))[1]
+            form = form_of(first)
+            if form is None or form.kind is not Kind.CAPTION:
+                raise DataError(
+                    "the file holds the questions, not answers",
+                    value="it is named as --data too",
+                    where=file.path,
+                    next_step="give the file that a model's answers were written to",
+                )
+
+
 def data_of(files: Sequence[AnswerFile]) -> list[QuestionSet]:
     """What files of answers say they were asked, where no other data is given: sample logs hold the truth themselves.
 

@@ -69,12 +69,13 @@ def evaluate_answers(
     MLFLOW_TRACKING_URI names a store.
     """
     from polite_flamingo.benchmarks.answer_files import parse_files
-    from polite_flamingo.benchmarks.data import data_of, read_data
+    from polite_flamingo.benchmarks.data import data_of, read_data, refuse_questions
     from polite_flamingo.benchmarks.evaluation import evaluate
     from polite_flamingo.benchmarks.figures import Draws, report
     from polite_flamingo.benchmarks.tables import render
 
     answers = parse_files(files)
+    refuse_questions(answers, data)
     sets = read_data(data, given["split"]) if data else data_of(answers)
     _mark_seen(sets, given["trained_on"], given["images"], given["trained_images"])
     judges = _judges({name: given[name] for name in JUDGES}, given["scores"], options.device or "auto")

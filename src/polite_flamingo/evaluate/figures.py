@@ -108,7 +108,7 @@ def win_rate_map(rates: WinRates) -> Figure:
 
     matrix = np.array(rates.matrix)
     size = len(rates.order)
-    figure, axes = canvas(1.1 * size + 2.6, 0.82 * size + 1.9)
+    figure, axes = canvas(max(1.1 * size + 2.6, 6.4), 0.82 * size + 1.9)  # the title needs its room
     image = axes.imshow(matrix, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
     for i in range(size):
         for j in range(size):

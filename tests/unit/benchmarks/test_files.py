@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from polite_flamingo.benchmarks.answer_files import parse_files
-from polite_flamingo.benchmarks.data import data_of, read_data
+from polite_flamingo.benchmarks.data import data_of, read_data, refuse_questions
 from polite_flamingo.benchmarks.evaluation import evaluate
 from polite_flamingo.benchmarks.figures import Draws, report
 from polite_flamingo.benchmarks.items import Metric
@@ -322,6 +323,29 @@ def test_a_file_that_answers_something_else_is_refused(records: list[Any], messa
     lines("answers.jsonl", *records)
     with pytest.raises(DataError, match=message):
         measured("answers.jsonl", data=vqa())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("half.json", b'{"1": "red",\n"2": "bl', "not valid JSON"),
+        ("half.jsonl.gz", gzip.compress(b'{"question_id": 1, "answer": "red"}\n' * 99)[:40], "cannot be read"),
+        ("page.html", b"<html>not found</html>", "holds no record"),
+        ("empty.csv", b"question_id,answer\n", "holds no answers"),
+        ("ids.jsonl", b'{"question_id": {"a": 1}, "answer": "red"}\n', "none of the questions"),
+    ],
+)
+def test_half_a_file_and_no_file_of_answers_are_refused(name: str, content: bytes, message: str) -> None:
+    Path(name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        measured(name, data=vqa())
+
+
+def test_questions_named_as_answers_too_are_refused_and_descriptions_beside_references_are_not() -> None:
+    with pytest.raises(DataError, match="holds the questions"):
+        refuse_questions(parse_files([str(vqa()[1])]), vqa())
+    described = lines("haelm.jsonl", {"id": 1, "caption": "A dog.", "references": ["A dog runs."], "labels": ["yes"]})
+    refuse_questions(parse_files([str(described)]), [described])
 
 
 def test_a_file_that_asks_nothing_known_is_refused() -> None:
