@@ -19,16 +19,18 @@ from bench.chaos_stages import FINISHED, OUTPUTS, WRITERS, ask_faulty, kill_stag
 from bench.chaos_tally import Tally
 from bench.common import machine, publish
 
-PARTS = ("bits", "endpoint", "kills", "two", "disk", "stages")
+PARTS = {"bits": 1, "endpoint": 1, "kills": 5, "two": 4, "disk": 5, "stages": 6}  # and their shares of the time
 
 
 def run_parts(parts: list[str], tally: Tally, scratch: Path, finished: Path | None, scale: float) -> dict[str, float]:
     """Run parts one after the other; returns their seconds."""
     straight = straight_run(scratch) if {"kills", "two"} & set(parts) else None
     seconds: dict[str, float] = {}
-    for part in parts:
+    end = tally.until
+    for place, part in enumerate(parts):
         print(f"{part} …", flush=True)
         began = time.monotonic()
+        tally.until = began + (end - began) * PARTS[part] / sum(PARTS[later] for later in parts[place:])
         (folder := scratch / part).mkdir()
         if part == "bits":
             flip_bits(tally, round(100 * scale), folder, finished)

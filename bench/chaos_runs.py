@@ -219,6 +219,8 @@ def run_two(tally: Tally, scratch: Path, straight: Pretended) -> None:
         tally.add(kind, ending, told[-600:])
 
     for number in range(2):
+        if not tally.has_time("two `dvc repro` at once", 30):
+            return
         project = Pretended(scratch / f"two-{number}")
         pair = [project.begin("repro", module="dvc"), project.begin("repro", module="dvc")]
         codes = [process.wait() for process in pair]
@@ -232,6 +234,8 @@ def run_two(tally: Tally, scratch: Path, straight: Pretended) -> None:
     codes = [second.wait(), first.wait()]
     judge("two `run` of one profile at once", project, codes, said(second), REFUSED)
 
+    if not tally.has_time("two profiles at once", 60):
+        return
     project = Pretended(scratch / "profiles")
     pair = [project.begin("run"), project.begin("run", "--profile", "mine")]
     codes = [process.wait() for process in pair]
@@ -239,6 +243,8 @@ def run_two(tally: Tally, scratch: Path, straight: Pretended) -> None:
     judge("two profiles at once", project, codes, "".join(map(said, pair)), REFUSED, "mine")
 
     for kind, words, module in (("run", ["run"], ""), ("`dvc repro` by hand", ["repro"], "dvc")):
+        if not tally.has_time(f"a {kind} ended by another run", 30):
+            return
         project = Pretended(scratch / f"ended-{module or 'run'}")
         first = project.begin(*words, module=module)
         _until_at_work(project, first)
