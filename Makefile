@@ -23,17 +23,22 @@ export RAY_USAGE_STATS_ENABLED := 0
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo chaos ui demo-page team-server backbones laptop-models laptop-judges clean bench-answers serve bench-serve
+.PHONY: help setup lock sbom audit demo real laptop-goals calibrate ablations results test checks bench bench-images bench-rewrite bench-decide bench-engine bench-own bench-score bench-scale bench-train bench-gpu bench-demo chaos ui demo-page team-server backbones laptop-models laptop-judges clean bench-answers serve bench-serve
 
 help:  ## list the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-setup: $(STAMP)  ## build .venv from nothing (PYTHON=python3.12 and PIP_ARGS=… if you like)
+setup: $(STAMP)  ## build .venv from nothing (PYTHON=python3.12, PIP_ARGS=…, HASHES=1: compare every file's hash)
 
 $(STAMP): requirements.lock requirements-nodeps.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in [(3, 11), (3, 12)] else f"Python 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.12")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+ifdef HASHES
+	$(BIN)/python -m pip install $(PIP_ARGS) --constraint requirements.lock "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install $(PIP_ARGS) --require-hashes --no-deps -r requirements.hashes
+else
 	$(BIN)/python -m pip install $(PIP_ARGS) -r requirements.lock
+endif
 	$(BIN)/python -m pip install $(PIP_ARGS) --no-deps -r requirements-nodeps.txt
 	$(BIN)/python -m pip install $(PIP_ARGS) --no-deps -e .
 	@touch $(STAMP)
@@ -84,6 +89,26 @@ ablations: $(STAMP)  ## train the recipe with five seeds and the variants of Fig
 
 results: $(STAMP)  ## put our figures beside the paper's tables in docs/results.md (after make demo, make ablations)
 	$(BIN)/polite-flamingo results --beside laptop --page docs/results.md
+
+TOOLS := .work/tools
+
+$(TOOLS)/.stamp:   # for releases alone, beside the project's environment
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install $(PIP_ARGS) uv==0.13.9 cyclonedx-bom==7.5.0
+	@touch $@
+
+lock: $(TOOLS)/.stamp  ## write requirements.hashes: hashes of all files of the versions in requirements.lock, from the index
+	{ echo "# Written by make lock from requirements.lock. torch is left out: any build of its version will do (make setup HASHES=1)."; \
+	  grep -v '^torch==' requirements.lock | $(TOOLS)/bin/uv pip compile --quiet --python $(BIN)/python --no-deps --no-annotate --no-header --generate-hashes -; \
+	} > requirements.hashes.new
+	mv requirements.hashes.new requirements.hashes
+
+sbom: $(STAMP) $(TOOLS)/.stamp  ## write dist/sbom.cdx.json: every installed package with version and licence (CycloneDX)
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json $(BIN)/python
+
+audit: $(STAMP)  ## known vulnerabilities of the locked versions, where an index answers (pip-audit)
+	@$(BIN)/python -m bench.audit
 
 ui: $(STAMP)  ## open MLflow and Prefect on localhost; Ctrl-C stops both
 	@$(BIN)/polite-flamingo ui
