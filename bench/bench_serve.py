@@ -117,16 +117,27 @@ def _quantile(values: Sequence[float], percent: int) -> float | None:
     return round(1000 * cuts[percent - 1], 1)
 
 
-async def load(url: str, model: str, tokens: int, clients: int, seconds: float, questions: Sequence[Any]) -> Clients:
-    """So many clients, each asking again once answered, for some seconds; what is not answered then is given up."""
-    measured = Clients(url, model, tokens)
+async def load(
+    measured: Clients,
+    clients: int,
+    questions: Sequence[Any],
+    *,
+    seconds: float | None = None,
+    rounds: int | None = None,
+) -> float:
+    """So many clients, each asking again once answered, for some rounds, or seconds after which the rest is given up.
+
+    Returns:
+        Seconds it took.
+    """
     numbers = count()
+    began = time.perf_counter()
 
     async def client(session: aiohttp.ClientSession) -> None:
-        while True:
+        for _ in count() if rounds is None else range(rounds):
             await measured.ask(session, questions[next(numbers) % len(questions)])
 
-    timeout = aiohttp.ClientTimeout(total=600)
+    timeout = aiohttp.ClientTimeout(total=1200)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         tasks = [asyncio.create_task(client(session)) for _ in range(clients)]
         await asyncio.wait(tasks, timeout=seconds)
@@ -135,7 +146,7 @@ async def load(url: str, model: str, tokens: int, clients: int, seconds: float, 
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
-    return measured
+    return time.perf_counter() - began
 
 
 @contextmanager
@@ -230,18 +241,14 @@ def compare(kind: str, model: str, options: argparse.Namespace, scratch: Path) -
         rows[server] = {}
         try:
             with serving(command, port, scratch / "log") as process:
-                asyncio.run(load(f"http://127.0.0.1:{port}", called, 8, 2, 5, contents))  # warm-up
+                url = f"http://127.0.0.1:{port}"
+                asyncio.run(load(Clients(url, called, 8), 2, contents, rounds=2))  # warm-up
                 for clients in options.clients:
-                    measuring = load(
-                        f"http://127.0.0.1:{port}",
-                        called,
-                        options.tokens or TOKENS[kind],
-                        clients,
-                        options.seconds,
-                        contents,
-                    )
+                    measured = Clients(url, called, options.tokens or TOKENS[kind])
                     before = sum(psutil.Process(process.pid).cpu_times()[:2])
-                    figures = asyncio.run(measuring).figures(options.seconds)
+                    seconds = None if options.rounds else options.seconds
+                    took = asyncio.run(load(measured, clients, contents, seconds=seconds, rounds=options.rounds))
+                    figures = measured.figures(took)
                     spent = sum(psutil.Process(process.pid).cpu_times()[:2]) - before
                     figures["cpu_ms_per_request"] = round(1000 * spent / max(1, figures["requests"]), 1)
                     rows[server][clients] = figures
@@ -295,6 +302,7 @@ async def soak(url: str, models: Sequence[str], seconds: float, rate: float, pro
                 break
             if not memory or now - memory[-1][0] > max(5.0, seconds / 120):
                 memory.append((now, process.memory_info().rss / 2**20))
+                print(f"{now:7.0f} s {memory[-1][1]:7.0f} MiB  {sum(done.values())} requests", flush=True)
             sort = rng.choices(list(SHARES), list(SHARES.values()))[0]
             task = asyncio.create_task(_one(sort, session, measured, models[-1], rng))
             tasks.add(task)
@@ -303,7 +311,8 @@ async def soak(url: str, models: Sequence[str], seconds: float, rate: float, pro
             await asyncio.sleep(max(0.0, began + (number + 1) / rate - time.monotonic()))
         await asyncio.gather(*tasks)
         async with session.get(f"{url}/metrics") as response:
-            active = next(line for line in (await response.text()).splitlines() if "requests_active " in line)
+            lines = (await response.text()).splitlines()
+    active = next(line for line in lines if line.startswith("polite_flamingo_requests_active "))
     early = next(mib for at, mib in memory if at >= seconds / 10)
     return {
         "seconds": round(seconds),
@@ -361,6 +370,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--rounds", type=int, help="so many requests of each client instead of some seconds")
     parser.add_argument("--tokens", type=int, help="most of an answer (default: 64, SmolLM2 48)")
     parser.add_argument("--only", choices=(TINY, SMOLLM2), help="one of the two models")
     parser.add_argument("--slots", type=int, default=32)
