@@ -6,6 +6,7 @@ loaded when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         if (refused := refusal(error)) is not None and not isinstance(error, PermissionError):
-            if refused.where is None:
+            if refused.where is None and refused.value != os.strerror(errno.ENOMEM):
                 refused = refusal(error, f"{Path.cwd()}, or the folder for temporary files") or refused
             return _user_error(refused)
         if isinstance(error, OSError) and error.filename is not None:

@@ -245,7 +245,7 @@ def test_what_the_machine_refuses_any_stage_is_one_clear_message(
     assert cli.main(["filter"]) == cli.USER_ERROR
     shown = capsys.readouterr().err
     assert words in shown
-    assert "where: " in shown
+    assert ("where: " in shown) is (words != "no memory is left")
     assert "Traceback" not in shown
 
 
