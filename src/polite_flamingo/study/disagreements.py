@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from polite_flamingo.errors import printable
 from polite_flamingo.io import write_atomic
 from polite_flamingo.study.store import StudyFile
 
@@ -37,7 +38,13 @@ def write_disagreements(path: Path, report: Mapping[str, Any], study: StudyFile)
             yield {**row, "pictures": [found for name in row["images"] if (found := url(name))]}
 
     loader = FileSystemLoader(PAGE)
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("disagreements.html")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    template = environment.get_template("disagreements.html")
     style = (PAGE / "disagreements.css").read_text(encoding="utf-8")
     content = {
         "title": report["title"],
