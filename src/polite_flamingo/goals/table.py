@@ -54,7 +54,7 @@ GOALS = (
     Goal("learned_clean_kept", "… with clean records kept", 0.90),
 )
 BESIDE = {
-    "unseen_caught": "… of a kind it was not trained on",
+    "unseen_caught": "injected errors of a kind that it was not trained on: caught",
     "calibrate_caught": "injected errors caught by the profile's other filters",
     "calibrate_clean_kept": "… with clean records kept",
     "preserved_with_reasons": "answers with reasons: answer preserved (rule)",
