@@ -334,6 +334,7 @@ def test_a_file_that_answers_something_else_is_refused(records: list[Any], messa
         ("empty.csv", b"question_id,answer\n", "holds no answers"),
         ("ids.jsonl", b'{"question_id": {"a": 1}, "answer": "red"}\n', "none of the questions"),
     ],
+    ids=["half JSON", "half gz", "web page", "empty CSV", "unreadable ids"],
 )
 def test_half_a_file_and_no_file_of_answers_are_refused(name: str, content: bytes, message: str) -> None:
     Path(name).write_bytes(content)
