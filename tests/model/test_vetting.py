@@ -71,7 +71,7 @@ def test_a_folder_is_refused_before_anything_reads_it(tmp_path: Path, name: str)
 
 def test_sizes_that_no_weight_has_are_refused_and_old_paths_of_others_are_not(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(4, 4)}, tmp_path / "model.safetensors")
-    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_file": "/home/somebody/.cache/tokenizer.json"})
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_file": "/elsewhere/tokenizer.json"})
     write_json(
         tmp_path / "config.json", {"num_hidden_layers": 1, "hidden_size": 16, "model_type": "mpt", "auto_map": {}}
     )

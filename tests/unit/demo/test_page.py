@@ -6,7 +6,6 @@ Skipped where Gradio or a browser is missing: `pip install -e '.[dev]'`, `playwr
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import struct
 import threading
@@ -30,7 +29,6 @@ from polite_flamingo.records import Image, Sample, Task, Turn
 from polite_flamingo.talk.judging import RewriteJudgement
 
 pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e '.[dev]')")
-SYSTEM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<img src=x onerror=window.hit=1> **bold** [a](http://evil.test/) ${window.hit=2} {{value}} <b>b</b>"
 
@@ -136,18 +134,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         own = Served(root, folder)
         yield own
         own.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')")
-    with api.sync_playwright() as player:
-        try:
-            found = player.chromium.launch(executable_path=SYSTEM, args=["--no-sandbox"])
-        except api.Error as error:
-            pytest.skip(f"no browser here (playwright install chromium): {str(error).splitlines()[0]}")
-        yield found
-        found.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

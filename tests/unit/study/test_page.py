@@ -5,7 +5,6 @@ Skipped where there is no browser: `playwright install chromium`, or a chromium 
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -25,7 +24,6 @@ SERVER = (
     "import sys; from pathlib import Path; from polite_flamingo.study import server, store; "
     "server.serve(store.StudyFile(Path(sys.argv[1])), '127.0.0.1', int(sys.argv[2]), server.LOCAL)"
 )
-SYSTEM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Served:
@@ -51,17 +49,6 @@ class Served:
     def kill(self) -> None:
         self._process.kill()  # SIGKILL
         self._process.wait()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with api.sync_playwright() as player:
-        try:
-            found = player.chromium.launch(executable_path=SYSTEM, args=["--no-sandbox"])
-        except api.Error as error:
-            pytest.skip(f"no browser here (playwright install chromium): {str(error).splitlines()[0]}")
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
