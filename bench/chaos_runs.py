@@ -66,6 +66,12 @@ with open("ran.txt", "a") as log:
 """
 
 
+class Command(subprocess.Popen[bytes]):
+    """A command that was started, and the file it prints to."""
+
+    log: Path
+
+
 class Pretended(Copy):
     """A copy of the pipeline whose stages write what follows from what they read."""
 
@@ -81,7 +87,7 @@ class Pretended(Copy):
         (root / "polite_flamingo" / "__main__.py").write_text(source)
         (root / "configs" / "profiles" / "mine.yaml").write_text(MINE)
 
-    def begin(self, *words: str, module: str = "") -> subprocess.Popen[bytes]:
+    def begin(self, *words: str, module: str = "") -> Command:
         """Start a command in a session of its own: the real command line, or a module."""
         command = [sys.executable, "-m", module] if module else [sys.executable, "-P", "-c", RUN]
         quiet = {"DVC_NO_ANALYTICS": "1", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
@@ -89,10 +95,10 @@ class Pretended(Copy):
         environment = {**os.environ, **quiet, "PATH": path, "PYTHONPATH": str(ROOT / "src")}
         log = self.root.with_suffix(f".{time.monotonic_ns()}.log")
         with open(log, "wb") as file:
-            process = subprocess.Popen(
+            process = Command(
                 [*command, *words], cwd=self.root, env=environment, stdout=file, stderr=file, start_new_session=True
             )
-        process.log = log  # type: ignore[attr-defined]
+        process.log = log
         return process
 
     def digest(self, profile: str = "tiny") -> str:
@@ -125,10 +131,9 @@ class Pretended(Copy):
         return True
 
 
-def said(process: subprocess.Popen[bytes]) -> str:
+def said(process: Command) -> str:
     """What a command has printed."""
-    text: str = process.log.read_text(errors="replace")  # type: ignore[attr-defined]
-    return text
+    return process.log.read_text(errors="replace")
 
 
 def straight_run(scratch: Path) -> Pretended:
@@ -178,7 +183,7 @@ def kill_runs(tally: Tally, kills: int, scratch: Path, straight: Pretended) -> N
         shutil.rmtree(project.root)
 
 
-def _wait(project: Pretended, process: subprocess.Popen[bytes], rng: random.Random, whole: float, commit: bool) -> None:
+def _wait(project: Pretended, process: Command, rng: random.Random, whole: float, commit: bool) -> None:
     """Until the moment of a kill: any, or just after a stage has ended, when DVC takes its outputs."""
     log = project.root / "ran.txt"
     ended = len(log.read_text().split()) if log.exists() else 0
@@ -191,7 +196,7 @@ def _wait(project: Pretended, process: subprocess.Popen[bytes], rng: random.Rand
         time.sleep(0.005)
 
 
-def _kill(process: subprocess.Popen[bytes], who: str) -> None:
+def _kill(process: Command, who: str) -> None:
     try:
         if who == "group":
             os.killpg(process.pid, signal.SIGKILL)
@@ -254,6 +259,6 @@ def run_two(tally: Tally, scratch: Path, straight: Pretended) -> None:
         judge(f"a {kind} ended by another run", project, codes, said(second), LOST)
 
 
-def _until_at_work(project: Pretended, process: subprocess.Popen[bytes]) -> None:
+def _until_at_work(project: Pretended, process: Command) -> None:
     while not (project.root / "ran.txt").exists() and process.poll() is None:
         time.sleep(0.02)

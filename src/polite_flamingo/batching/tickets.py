@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from polite_flamingo.errors import PoliteFlamingoError
@@ -127,13 +128,16 @@ class Ticket:
         taken = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._outcome is not None or len(self._pieces) > taken)  # noqa: B023
+                self._changed.wait_for(partial(self._has_news, taken))
             pieces = self.pieces(taken)
             taken += len(pieces)
             yield from pieces
             if not pieces:
                 self.result()
                 return
+
+    def _has_news(self, taken: int) -> bool:
+        return self._outcome is not None or len(self._pieces) > taken
 
     def pieces(self, start: int = 0) -> list[str]:
         """The pieces so far, from number `start` on; never waits."""
