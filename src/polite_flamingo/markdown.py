@@ -13,7 +13,7 @@ from polite_flamingo.errors import printable
 
 _ACTIVE = re.compile(
     r"[\\`*\[\]<|~$]"  # code, emphasis, links, HTML, cells, formulas
-    r"|(?<!\w)_|_(?!\w)"  # emphasis again; within a word it is none
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis again; a single one within a word is none
     r"|&(?=#?\w+;)"
     r"|(?<=\w):(?=//)|(?<=www)\.|(?<=\w)@(?=\w)"  # addresses that are links by themselves
     r"|^(?:#|>|[-+=](?=[\s=-]|$))"  # headings, quotes, lists, rules

@@ -58,6 +58,8 @@ ANY = st.text(alphabet=st.characters(codec=None), max_size=40) | st.text(
 @example("- a")
 @example("1. a")
 @example("a\\")
+@example("__0__")
+@example("a__0__b _c_")
 @example("&#x3c;b&#x3e;")
 def test_an_escaped_text_is_read_as_that_text_and_as_nothing_else(text: str) -> None:
     shown = " ".join(printable(text).split())

@@ -173,7 +173,7 @@ def alike(signed: np.ndarray) -> list[int]:
     return best
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 120), rows=st.sampled_from([1, 3, 16, 50, 1000]))
 def test_answers_compared_in_partitions_are_as_alike_as_one_by_one(monkeypatch, seed, count, rows) -> None:
     random = np.random.default_rng(seed)
