@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
 from tests.model.micro import build_micro
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from polite_flamingo.ablations.variants import variants
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.model.checkpoint import save_trainables, trained_resolution
+from polite_flamingo.model.efficientnet import EfficientNetLiteConfig
 from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors
 from polite_flamingo.model.tower import position_code, resize_vision
+from polite_flamingo.params import load_params
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def vision(pixels=224, patch=14):
@@ -52,6 +59,14 @@ def test_the_state_of_a_224_tower_loads_at_336_and_keeps_all_but_the_positions(t
 def test_a_size_between_patches_is_refused_with_the_nearest_one():
     with pytest.raises(ModelError, match="336"):
         resize_vision(vision(), 333)
+
+
+def test_figure_9_of_a_convolutional_tower_counts_in_its_stride_which_its_file_does_not_name(tmp_path, monkeypatch):
+    params = load_params(ROOT / "params.yaml", "tiny")
+    monkeypatch.chdir(tmp_path)
+    EfficientNetLiteConfig().save_pretrained(params.models / "backbones" / "flamingo" / "vision")
+    (side,) = (v.changes["tune.common.resolution"] for v in variants(params) if v.name == "resolution")
+    assert side == 128
 
 
 def test_the_position_code_keeps_its_scale_at_another_size():

@@ -104,5 +104,12 @@ def _two_thirds(config: Path) -> int:
             next_step="run the pipeline first: `polite-flamingo run --until backbones`",
         )
     vision = read_json(config)
-    side, patch = int(vision["image_size"]), int(vision["patch_size"])
-    return max(1, side * 2 // 3 // patch) * patch
+    side, patch = int(vision["image_size"]), vision.get("patch_size") or _stride(vision)
+    return max(1, side * 2 // 3 // int(patch)) * int(patch)
+
+
+def _stride(vision: Mapping[str, Any]) -> int:
+    """Pixels per token of a convolutional tower, which its class knows and its file does not name."""
+    from polite_flamingo.model.tower import tower_class
+
+    return int(tower_class(vision).config_class.patch_size)
