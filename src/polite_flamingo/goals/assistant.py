@@ -12,15 +12,17 @@ from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.goals.figures import Share
 from polite_flamingo.io import fingerprint, read_shards, resumable
 from polite_flamingo.laptop.adapters import share
+from polite_flamingo.laptop.texts import questions
 from polite_flamingo.laptop.verbalise import preserved
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
-from polite_flamingo.records import Rewrite, Sample
+from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
 
 STAGE = "stage3"
+BESIDE = ("okvqa", "aokvqa")  # no sources of the profile's evaluation
 RESAMPLES = 1000
 
 
@@ -29,8 +31,33 @@ def is_tuned(params: Params) -> bool:
     return (params.models / STAGE).is_dir()
 
 
+def asked_beside(root: Path, most: int) -> list[Sample]:
+    """Held-out questions of `BESIDE` with their commonest answer, from the files of a data root; none where they lack.
+
+    Args:
+        root: The data root.
+        most: Questions of a set, at most.
+    """
+    asked = [question for question in questions(root) if question.part == "held_out"]
+    return [
+        Sample(
+            id=f"{name}/val/{number}",
+            source=name,
+            split="val",
+            licence="-",
+            task=Task.VQA,
+            turns=(Turn("human", question.text, (0,)), Turn("assistant", question.answer)),
+            images=(Image(str(question.image)),),
+        )
+        for name in BESIDE
+        for number, question in enumerate([one for one in asked if one.source == name][:most])
+    ]
+
+
 def measure_assistant(params: Params, samples: Sequence[Sample], folder: Path) -> dict[str, Share]:
     """Right short answers and CIDEr of captions, with the photograph, without it, and the difference.
+
+    Short answers of `BESIDE` are counted by set.
 
     Args:
         params: Of the profile, whose `STAGE` is there.
@@ -39,7 +66,7 @@ def measure_assistant(params: Params, samples: Sequence[Sample], folder: Path) -
     """
     said = {seen: _answers(params, samples, folder, with_images=seen) for seen in (True, False)}
     captions = [i for i, sample in enumerate(samples) if sample.task.is_caption]
-    short = [i for i, sample in enumerate(samples) if sample.task.is_vqa]
+    short = [i for i, sample in enumerate(samples) if sample.task.is_vqa and sample.source not in BESIDE]
     references = [[str(text) for text in samples[i].extras["captions"]] for i in captions]
     cider = Cider(references)
     figures: dict[str, Share] = {}
@@ -51,6 +78,10 @@ def measure_assistant(params: Params, samples: Sequence[Sample], folder: Path) -
         right[seen] = [preserved(samples[i].response, said[seen][i]) for i in short]
         if short:
             figures[f"short_{name}"] = share(right[seen])
+        for source in BESIDE:
+            own = [i for i, sample in enumerate(samples) if sample.source == source]
+            if own:
+                figures[f"{source}_{name}"] = share([preserved(samples[i].response, said[seen][i]) for i in own])
     gains = [float(a) - float(b) for a, b in zip(right[True], right[False], strict=True)]
     return figures | ({"gain_yes_no_and_short": _mean(gains, params.seed, "gain")} if gains else {})
 

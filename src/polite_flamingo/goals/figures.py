@@ -60,9 +60,11 @@ def measure(records: Sequence[Curated]) -> dict[str, Share]:
         "chair_kept": _of(_kept(captions), lambda one: _invents(one, one.text)),
         "sts": _of(captions, lambda one: _above(one.rewrite.scores.get("sts"), MIN_STS)),
         "kept": _of(records, lambda one: one.kept),
-        "reward": _of(records, lambda one: _above(*map(one.rewrite.scores.get, ("reward", "reward_raw")))),
+        "reward": _of(records, _politer),
     }
-    found |= {f"kept_{kind}": _of(chosen, lambda one: one.kept) for kind, chosen in by_kind.items()}
+    for kind, chosen in by_kind.items():
+        found[f"kept_{kind}"] = _of(chosen, lambda one: one.kept)
+        found[f"reward_{kind}"] = _of(chosen, _politer)
     return {name: figure for name, figure in found.items() if figure["n"]}
 
 
@@ -73,6 +75,10 @@ def _of(records: Iterable[Curated], right: Callable[[Curated], bool | None]) -> 
 
 def _kept(records: Iterable[Curated]) -> list[Curated]:
     return [one for one in records if one.kept]
+
+
+def _politer(one: Curated) -> bool | None:
+    return _above(*map(one.rewrite.scores.get, ("reward", "reward_raw")))
 
 
 def _entailed(one: Curated) -> bool | None:

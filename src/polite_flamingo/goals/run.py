@@ -14,7 +14,7 @@ from polite_flamingo.draws import key
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.sets import judge_sets
 from polite_flamingo.filter.table import FOLDER as TABLE
-from polite_flamingo.goals.assistant import is_tuned, measure_assistant
+from polite_flamingo.goals.assistant import asked_beside, is_tuned, measure_assistant
 from polite_flamingo.goals.figures import Curated, Share, measure
 from polite_flamingo.goals.table import as_shares
 from polite_flamingo.io import read_json
@@ -76,7 +76,8 @@ def figures_of(params: Params, records: Sequence[Curated], most: int, folder: Pa
     """Figures of the records, of the tuned assistant where there is one, of the judges and of the filters."""
     figures = measure(records)
     if is_tuned(params):
-        figures |= measure_assistant(params, held_out(params, "evaluation", most), folder / "assistant")
+        asked = [*held_out(params, "evaluation", most), *asked_beside(params.image_root, most)]
+        figures |= measure_assistant(params, asked, folder / "assistant")
     judges = read_json(LAPTOP / "manifest.json")["figures"]
     figures |= as_shares(judges["nli"]["held_out"], "nli", ("esnli", "statements"))
     figures |= as_shares(judges["clip"]["held_out"], "clip", ("auc", "recall_at_1_of_100"))

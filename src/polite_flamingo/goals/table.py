@@ -61,8 +61,15 @@ BESIDE = {
     "kept_answers": "kept: short answers",
     "kept_rationales": "kept: answers with reasons",
     "kept_captions": "kept: captions",
+    "reward_answers": "reward: rewritten above raw: short answers",
+    "reward_rationales": "… answers with reasons, which were sentences already",
+    "reward_captions": "… captions, which were sentences already",
     "short_with": "right short answers of the assistant with the photo",
     "short_without": "… without",
+    "okvqa_with": "right short answers, OK-VQA, which it was not tuned on: with the photo",
+    "okvqa_without": "… without",
+    "aokvqa_with": "right short answers, A-OKVQA: with the photo",
+    "aokvqa_without": "… without",
 }
 
 

@@ -35,7 +35,7 @@ def test_figures_count_what_they_say() -> None:
     assert figures["complete"] == (0.8, 5) and figures["kept"] == (0.6, 5)
     assert figures["chair"] == (0.5, 2) and figures["chair_kept"] == (0.0, 1)
     assert figures["sts"] == figures["reward"] == (0.5, 2)
-    assert figures["kept_captions"] == (0.5, 2)
+    assert figures["kept_captions"] == (0.5, 2) and figures["reward_answers"] == (0.5, 2)
 
 
 def test_the_table_has_every_goal_measured_or_not() -> None:
