@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.model.micro import micro_tokenizer
@@ -14,7 +15,9 @@ from polite_flamingo.laptop import adapters, image_text
 from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, fine_tune
 from polite_flamingo.model import origins
 from polite_flamingo.model.image_text import Projections, load_projections, save_projections
+from polite_flamingo.model.int8 import load_int8
 from polite_flamingo.model.origins import materialise
+from polite_flamingo.model.vetting import read_safetensors
 
 LABELS = ("contradiction", "entailment", "neutral")
 PAIRS = [("a red circle", "a circle", 1), ("a red circle", "no circle", 0), ("a red circle", "a dog", 2)] * 4
@@ -61,6 +64,10 @@ def test_a_killed_training_ends_as_an_unbroken_one_and_its_adapter_becomes_the_p
     judge.round()
     logits = judge.measure([(a, b) for a, b, _ in PAIRS])
     judge.save(tmp_path / "adapter", base)
+    origins.round_adapter(tmp_path / "adapter", tmp_path / "shipped")
+    kept, shipped = read_safetensors(tmp_path / "adapter" / "adapter_model.safetensors"), tmp_path / "shipped"
+    again = load_int8(shipped, origins.ADAPTER_INT8)
+    assert kept.keys() == again.keys() and all(torch.equal(tensor, again[name]) for name, tensor in kept.items())
     config = read_json(tmp_path / "adapter" / "adapter_config.json")
     assert config["base_model_name_or_path"] == base
     materialise(f"local:{tmp_path / 'adapter'}", "nli", tmp_path / "merged")
@@ -94,10 +101,20 @@ def test_projections_learn_which_caption_is_whose_and_are_kept_as_int8(
     figures = image_text.measure_image_text(
         load_projections(tmp_path / "clip"), captioned, maps, embeddings, rows, "cpu"
     )
-    assert figures["auc"] > 0.9 and figures["swapped_below"]["value"] == 1
+    auc = figures["auc"]
+    assert auc["value"] > 0.9 and auc["low"] <= auc["value"] <= auc["high"] and figures["swapped_below"]["value"] == 1
     resumed = train(40, "state.pt")  # from the last checkpoint
     for name, tensor in heads.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_the_area_under_a_curve_is_drawn_by_photograph_ties_counted_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    higher, lower, own = np.array([3.0, 2.0, 1.0]), np.array([1.0, 2.0, 0.0]), np.array([0, 0, 1])
+    monkeypatch.setattr(image_text, "resample_counts", lambda *_: iter([np.array([[1.0, 1.0], [2.0, 0.0]])]))
+    found = image_text.area_by_photograph(higher, lower, own)
+    both, first = image_text.area_under_curve(higher, lower), image_text.area_under_curve(higher[:2], lower[:2])
+    assert found["value"] == both and found["n"] == 3
+    assert min(both, first) < found["low"] < found["high"] < max(both, first)
 
 
 def test_an_interval_is_wilsons() -> None:

@@ -1,8 +1,7 @@
 """LoRA adapters of a sentence encoder under a classification head: how the laptop's text judges are trained and kept.
 
 Batches are a pure function of the seed, dropout of seed and step, so a training killed at any instant and started again
-ends with the same weights. What is measured are the weights as they are kept, rounded to float16;
-`laptop.ship` rounds them to int8.
+ends with the same weights. What is measured are the weights as they are shipped, rounded to int8.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from polite_flamingo.io import replacing
+from polite_flamingo.model.int8 import from_int8, to_int8
 from polite_flamingo.model.origins import save_adapter
 
 LOG = logging.getLogger(__name__)
@@ -117,16 +117,14 @@ class Judge:
         return torch.stack([rows[i] for i in range(len(texts))])
 
     def round(self) -> None:
-        """Round what was learned to float16, as it is kept."""
+        """Round what was learned to int8, as it is shipped."""
         with torch.no_grad():
-            for tensor in self.learned.values():
-                tensor.copy_(tensor.half().float())
+            for name, kept in from_int8(to_int8(self.learned)).items():
+                self.learned[name].copy_(kept)
 
     def save(self, folder: Path, base: str) -> None:
-        """Save the adapter in float16; its base is named by origin."""
-        self.model.half()
+        """Save the adapter; its base is named by origin."""
         save_adapter(self.model, folder, base=base, labels=self.labels)
-        self.model.float()
 
 
 def fine_tune(

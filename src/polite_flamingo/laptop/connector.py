@@ -74,18 +74,24 @@ class Photographs:
 
 def load_photographs(root: Path, work: Path, device: str) -> tuple[Any, Photographs]:
     """The tower with its projection, and the features of all photographs of a data root, from the store in `work`."""
-    paths = sorted(
-        str(path.relative_to(root))
-        for folder in (texts.COCO, texts.FLICKR, texts.DAQUAR)
-        for path in (root / folder).glob("*.jpg")
-    )
+    paths = list_photographs(root)
     tower = projected_tower(work, root, paths, device=device)
+    return tower, encode(tower, root, paths, work / "features", device=device)
+
+
+def list_photographs(root: Path) -> list[str]:
+    """All photographs of a data root, by path below it."""
+    folders = (texts.COCO, texts.FLICKR, texts.DAQUAR)
+    return sorted(str(path.relative_to(root)) for folder in folders for path in (root / folder).glob("*.jpg"))
+
+
+def encode(tower: Any, root: Path, paths: Sequence[str], store: Path, *, device: str) -> Photographs:
+    """Photographs with their features; those that are in the store `store` already are read."""
     patches = (tower.config.image_size // tower.config.patch_size) ** 2
-    store = FeatureStore(work / "features", (1 + patches, tower.config.hidden_size))
-    rows = encode_photographs(store, tower, root, paths, squeezed(tower.config.image_size), device=device)
+    kept = FeatureStore(store, (1 + patches, tower.config.hidden_size))
+    rows = encode_photographs(kept, tower, root, paths, squeezed(tower.config.image_size), device=device)
     found = {path: (int(plain), int(mirrored)) for path, plain, mirrored in zip(paths, *rows, strict=True)}
-    kept = torch.from_numpy(store.rows()[:, 1:].copy())
-    return tower, Photographs(root, found, kept)
+    return Photographs(root, found, torch.from_numpy(kept.rows()[:, 1:].copy()))
 
 
 def dress(bundle: FlamingoBundle, photographs: Photographs) -> Photographs:

@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from polite_flamingo.calibrate.corruptions import swap_object
 from polite_flamingo.calibrate.statements import sentence
+from polite_flamingo.evaluate.bootstrap import LEVEL, resample_counts
 from polite_flamingo.images import ImagePreprocessor, open_image
 from polite_flamingo.io import replacing, write_json
 from polite_flamingo.laptop.adapters import MPNET, share
@@ -51,6 +53,7 @@ SHOWN_SHARE = 0.35  # of the captions in a rewriter's words
 OBJECTS = 8  # named at most where no caption is known
 GALLERY = 100  # photographs among which a caption's own is looked for
 KEPT = 0.95  # of true captions, by the suggested threshold
+RESAMPLES = 1000
 BATCHED = 64  # pictures or texts of a forward pass
 LOG_EVERY, SAVE_EVERY = 50, 200
 
@@ -85,6 +88,11 @@ class Captioned:
     paths: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
     swapped: tuple[tuple[str, ...], ...]
+
+    def first(self, most: int) -> Captioned:
+        """The same of so many photographs at most; 0: of all."""
+        end = most or None
+        return Captioned(self.paths[:end], self.texts[:end], self.swapped[:end])
 
 
 def read_captioned(root: Path, part: str) -> Captioned:
@@ -235,7 +243,7 @@ def measure_image_text(
     right, wrong = (true * images[places]).sum(1) * 100, (false * images[places]).sum(1) * 100
     threshold = float(torch.quantile(matching, 1 - KEPT))
     return {
-        "auc": area_under_curve(matching.tolist(), unrelated.tolist()),
+        "auc": area_by_photograph(matching.numpy(), unrelated.numpy(), own.numpy()),
         "recall_at_1_of_100": share(found),
         "auc_swapped": area_under_curve(right.tolist(), wrong.tolist()),
         "swapped_below": share((wrong < right).tolist()),
@@ -251,6 +259,34 @@ def area_under_curve(higher: Sequence[float], lower: Sequence[float]) -> float:
     from scipy.stats import mannwhitneyu
 
     return round(float(mannwhitneyu(higher, lower).statistic) / (len(higher) * len(lower)), 4)
+
+
+def area_by_photograph(
+    higher: NDArray[np.float32], lower: NDArray[np.float32], photographs: NDArray[np.int64]
+) -> dict[str, float]:
+    """`area_under_curve` with its 95 % interval: a bootstrap of photographs, each with all its captions.
+
+    Args:
+        higher: Score of each caption with its photograph.
+        lower: Its score with another.
+        photographs: Number of each caption's photograph.
+    """
+    from scipy.stats import rankdata
+
+    n = len(higher)
+    order = np.argsort(np.concatenate([higher, lower]), kind="stable")
+    ranks = rankdata(np.concatenate([higher, lower]), method="dense")[order] - 1
+    areas = []
+    for counts in resample_counts(int(photographs.max()) + 1, RESAMPLES, SEED, "auc"):
+        for drawn in counts[:, photographs]:
+            weights = np.concatenate([drawn, drawn])[order]
+            of_higher = np.bincount(ranks, weights * (order < n))
+            of_lower = np.bincount(ranks, weights * (order >= n))
+            below = np.cumsum(of_lower) - of_lower / 2  # ties count half
+            areas.append(float(of_higher @ below) / float(drawn.sum()) ** 2)
+    low, high = np.quantile(areas, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    value = area_under_curve(higher.tolist(), lower.tolist())
+    return {"value": value, "low": round(float(low), 4), "high": round(float(high), 4), "n": n}
 
 
 def _fit(

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from polite_flamingo.io import read_json
 from polite_flamingo.laptop.adapters import AdapterRecipe
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -97,18 +98,27 @@ def ship_models(out: Path, work: Path) -> None:
 
 @click.command("measure")
 @click.option("--data-root", type=FOLDER, required=True, help="Folder that holds photos/.")
-@click.option("--most", type=int, default=200, help="Records of a data set, or photographs, at most.")
+@click.option("--work", type=FOLDER, default=Path(".work/laptop"), help="Where what the towers see is kept.")
+@click.option("--most", type=int, default=0, help="Records of a data set, or photographs, at most; 0: as on the cards.")
 @click.option("--threads", type=int, default=2, help="Of the processor.")
-@click.argument("names", nargs=-1, type=click.Choice(("nli", "reward", "clip")))
-def measure(data_root: Path, most: int, threads: int, names: tuple[str, ...]) -> None:
-    """Measure the shipped judges again on held-out data, loaded as the stages load them."""
+@click.option("--write", is_flag=True, help="Put a judge's figures on its card, in place of those that are there.")
+@click.argument("names", nargs=-1, type=click.Choice(("nli", "reward", "clip", "connector", "rewriter")))
+def measure(data_root: Path, work: Path, most: int, threads: int, write: bool, names: tuple[str, ...]) -> None:
+    """Measure what is shipped again on held-out data, loaded as the stages load it, beside the cards' figures."""
     import torch
 
-    from polite_flamingo.laptop.remeasure import remeasure
+    from polite_flamingo.laptop.remeasure import MEASURES, compare, remeasure
+    from polite_flamingo.laptop.ship import restate
+    from polite_flamingo.model.origins import LAPTOP
 
     torch.set_num_threads(threads)
-    for name, figures in remeasure(names or ("nli", "reward", "clip"), data_root, most).items():
-        click.echo(f"{name}: {figures}")
+    cards = read_json(LAPTOP / "manifest.json")["figures"]
+    for name in names or tuple(MEASURES):
+        found = remeasure([name], data_root, work, most)[name]
+        for figure, card, value, same in compare(cards[name]["held_out"], found):
+            click.echo(f"{name} {figure}: {value:g}, card {card:g}{'' if same else ' DIFFERS'}")
+        if write:
+            restate(name, found)
 
 
 VERBS = (nli, reward, image_text, ship_models, measure)

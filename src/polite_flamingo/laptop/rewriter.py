@@ -81,7 +81,7 @@ def train_rewriter(
     learned = {name: tensor.detach() for name, tensor in named(bundle, lambda name: ".lora_" in name)}
     save_int8(learned, out, "rewriter")
     put_int8(bundle, out, "rewriter")  # what is measured is what is stored
-    figures, examples = measure_rewriter(bundle, photographs, recipe.measured)
+    figures, examples = measure_rewriter(bundle, root, recipe.measured)
     write_json(out / "rewriter.json", result | {"measured": figures, "examples": examples})
     LOG.info("%s", figures)
 
@@ -94,10 +94,10 @@ def rewriter_text(pair: TersePair, photographs: Photographs, rng: Random) -> Tex
 
 
 def measure_rewriter(
-    bundle: FlamingoBundle, photographs: Photographs, most: int
+    bundle: FlamingoBundle, root: Path, most: int
 ) -> tuple[dict[str, dict[str, float]], dict[str, list[list[str]]]]:
     """Figures and the first examples of each kind of held-out pair, by rule: kept answer, whole sentences, CHAIR."""
-    annotations = Annotations.read(photographs.root, "held_out")
+    annotations = Annotations.read(root, "held_out")
     raw = [pair for pair in annotations.draw(Random("rewriter:held out")) if pair.image]
     kinds: dict[str, list[TersePair]] = {}
     for pair in raw + asked_plainly(annotations.questions):
@@ -111,7 +111,7 @@ def measure_rewriter(
             Prompt(rewriter_prompt(pair.instruction, pair.draft, 1), (pair.image,)) for pair in pairs if pair.image
         ]
         size = 32 if bundle.device.type == "cpu" else 256
-        said = [r.text for r in generate(bundle, prompts, settings, image_root=photographs.root, batch_size=size)]
+        said = [r.text for r in generate(bundle, prompts, settings, image_root=root, batch_size=size)]
         figures[kind] = _figures(pairs, said, annotations)
         LOG.info("%s: %s", kind, figures[kind])
         examples[kind] = [[pair.instruction, pair.draft, text] for pair, text in zip(pairs[:12], said, strict=False)]

@@ -113,6 +113,28 @@ def ship(out: Path, folder: Path = LAPTOP, *, work: Path = Path(".work/laptop"))
     return dict(manifest)
 
 
+def restate(name: str, held_out: Mapping[str, Any], folder: Path = LAPTOP) -> None:
+    """Put a judge's figures, measured again, on its card and into the manifest.
+
+    Args:
+        name: One of `CARDS`.
+        held_out: Its figures.
+        folder: Of the shipped models.
+
+    Raises:
+        ModelError: it is no judge: figures of the others were measured as they are shipped.
+    """
+    if name not in CARDS:
+        raise ModelError("only a judge's card can be written again", value=name, next_step=", ".join(CARDS))
+    manifest = read_json(folder / "manifest.json")
+    figures = manifest["figures"][name]
+    figures["held_out"] = dict(held_out)
+    card = folder / name / "README.md"
+    write_atomic(card, render_judge_card(CARDS[name], figures).encode())
+    manifest["files"][name][card.name] = hash_file(card)
+    write_json(folder / "manifest.json", manifest)
+
+
 def _pack_judge(name: str, out: Path, folder: Path) -> dict[str, Any]:
     figures: dict[str, Any] = read_json(out / f"{name}.json")
     if (out / name / ADAPTER).is_file():
