@@ -23,10 +23,10 @@ from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.image_text import load_projections
 from polite_flamingo.model.origins import CONNECTOR, LAPTOP, REWRITER, materialise, verify_packaged
 from polite_flamingo.model.shipped import load_shipped, load_shipped_rewriter
-from polite_flamingo.sources.photographs import part_of
+from polite_flamingo.sources.photographs import Part, part_of
 
 LOG = logging.getLogger(__name__)
-PART = "held_out"
+PART: Part = "held_out"
 TOLERANCE = 0.02  # of a figure, or of its size where it is above 1
 ON_CARDS = {CONNECTOR: 100, REWRITER: 60}  # records of a kind
 T = TypeVar("T")
@@ -113,7 +113,7 @@ def _seen(bundle: FlamingoBundle, root: Path, work: Path) -> Photographs:
     return dress(bundle, encode(bundle.tower.visual, photos, paths, work / "shipped", device="cpu"))
 
 
-def _some(items: Sequence[T], most: int, kind: Callable[[T], str]) -> Sequence[T]:
+def _some(items: list[T], most: int, kind: Callable[[T], str]) -> list[T]:
     """At most so many of each kind, drawn with a fixed seed; 0: all."""
     if not most:
         return items
