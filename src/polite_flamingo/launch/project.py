@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from polite_flamingo.errors import BusyError, ConfigError
-from polite_flamingo.io import locked, write_atomic
+from polite_flamingo.io import locked, set_aside, write_atomic
 from polite_flamingo.launch.holders import at_work, describe, end, holder_of, runs_dvc
 from polite_flamingo.launch.pipeline_file import serves, write_pipeline
 from polite_flamingo.params import load_params
@@ -73,7 +73,7 @@ def project_of(
         folder = folder_of(profile, root)
         if folder != root:
             _link(folder, profile, root)
-            _remove_torn_state(folder / "dvc.lock")
+        _remove_torn_state(folder / "dvc.lock", root / FOLDER)
         write_pipeline(load_params(root / "params.yaml", profile), root, folder)
         _remove_torn_lock(folder)
         yield folder
@@ -194,19 +194,24 @@ def _link(folder: Path, profile: str, root: Path) -> None:
     write_atomic(folder / "params.yaml", with_profile(root / "params.yaml", profile))
 
 
-def _remove_torn_state(path: Path) -> None:
-    """Remove a side project's dvc.lock that a kill has torn, for DVC writes it in place; its cache knows the runs."""
+def _remove_torn_state(path: Path, kept: Path) -> None:
+    """Set a dvc.lock aside that a kill has torn, for DVC writes it in place; its cache knows what has run.
+
+    One that git could not merge is for a person to mend.
+    """
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.serialize import ParseError, parse_yaml
     from voluptuous import Invalid
 
     if not path.is_file():
         return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if text.startswith("<<<<<<<") or "\n<<<<<<<" in text:
+        return
     try:
-        COMPILED_LOCKFILE_SCHEMA(parse_yaml(path.read_text(encoding="utf-8"), path))
-    except (ParseError, Invalid):
-        LOG.warning("%s was torn by a killed run and is removed", path)
-        path.unlink()
+        COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, path))
+    except (ParseError, Invalid) as error:
+        set_aside(path, f"a killed run has torn it: {str(error).splitlines()[0]}", kept)
 
 
 def _remove_torn_lock(folder: Path) -> None:

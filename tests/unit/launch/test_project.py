@@ -138,16 +138,16 @@ def test_a_file_of_locks_that_a_kill_has_torn_is_removed_and_a_whole_one_is_kept
                 assert locks.exists() is kept, text
 
 
-def test_a_state_that_a_kill_has_torn_is_removed_but_never_the_projects_own(root: Path) -> None:
-    with project_of("laptop", root) as folder:
-        state = folder / "dvc.lock"
-    whole = "schema: '2.0'\nstages:\n  a@laptop:\n    cmd: x\n    outs:\n    - path: data/a\n      md5: f00\n"
-    for text, kept in (("", False), (whole[:-24], False), (whole[: whole.index(" x") + 1], False), (whole, True)):
-        state.write_text(text)
-        with project_of("laptop", root):
-            assert state.exists() is kept, text
-    with project_of("tiny", root):
-        assert (root / "dvc.lock").read_text() == "of tiny"
+def test_a_state_that_a_kill_has_torn_is_set_aside_and_a_conflict_of_git_is_left_to_its_person(root: Path) -> None:
+    whole = "schema: '2.0'\nstages:\n  a@x:\n    cmd: x\n    outs:\n    - path: data/a\n      md5: f00\n"
+    conflict = f"<<<<<<< HEAD\n{whole}=======\n{whole}>>>>>>> other\n"
+    states = (("", False), (whole[:-24], False), (whole[: whole.index(" x") + 1], False), (whole, True), (conflict, True))
+    for profile in ("laptop", "tiny"):
+        for text, kept in states:
+            with project_of(profile, root) as folder:
+                (folder / "dvc.lock").write_text(text)
+            with project_of(profile, root):
+                assert (folder / "dvc.lock").exists() is kept, text
 
 
 def test_dvc_watches_files_of_answers(tmp_path: Path) -> None:
