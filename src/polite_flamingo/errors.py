@@ -18,6 +18,7 @@ YAML_HINT = "mend that line: indent by spaces, and put text that holds `: ` or `
 
 SHOWN = 300  # characters of a text in a message
 SHOWN_IN_ALL = 3000  # characters of many texts
+SHOWN_OF_PROSE = 20_000  # characters of what a message says itself, which may name much of the data
 NESTED = 4  # levels of a value in a message
 _BRACKETS: dict[type, str] = {dict: "{}", list: "[]", tuple: "()", set: "{}"}
 
@@ -33,10 +34,10 @@ class PoliteFlamingoError(Exception):
     """
 
     def __init__(self, what: str, *, value: object = None, where: object = None, next_step: str | None = None) -> None:
-        self.what = hide(what)
+        self.what = _shortened(what)
         self.value = hide(value) if isinstance(value, str) else value
-        self.where = None if where is None else hide(str(Path.cwd() if str(where) == "." else where))
-        self.next_step = None if next_step is None else hide(next_step)
+        self.where = None if where is None else _shortened(str(Path.cwd() if str(where) == "." else where))
+        self.next_step = None if next_step is None else _shortened(next_step)
         parts = [self.what]
         if value is not None:
             parts.append(f"value: {quoted(value)}")
@@ -127,6 +128,11 @@ def quoted(value: object) -> str:
         if len(text) > most:
             return f"{text[:most]} …"
     return text
+
+
+def _shortened(text: str) -> str:
+    text = hide(text)
+    return text if len(text) <= SHOWN_OF_PROSE else f"{text[:SHOWN_OF_PROSE]} …"
 
 
 def _pieces(value: object, depth: int) -> Iterator[str]:

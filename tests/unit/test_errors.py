@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.errors import ConfigError, quoted
+from polite_flamingo.errors import ConfigError, DataError, did_you_mean, quoted
 from polite_flamingo.params import load_params
 
 
@@ -25,6 +25,11 @@ def test_a_value_in_itself_is_shown() -> None:
     value: list[object] = []
     value.append(value)
     assert quoted(value) == "[[[[…]]]]"
+
+
+def test_what_a_message_says_of_much_data_has_an_end() -> None:
+    error = DataError("x" * 10**7, where="y" * 10**7, next_step=did_you_mean("a", map(str, range(10**5))))
+    assert len(str(error)) < 100_000
 
 
 def test_a_file_of_300_bytes_makes_no_message_of_megabytes(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ captions and objects, ScienceQA's problems and splits. What cannot be joined is 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from polite_flamingo.benchmarks.records import Broken, is_object_file, read_pair
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.sets import Kind, kind_of, set_of
 from polite_flamingo.records import Rewrite, Sample
-from polite_flamingo.sources.forms.files import open_file
+from polite_flamingo.sources.forms.files import load_json, open_file
 
 SPLITS = ("test", "minitest", "val", "minival", "train")
 _POPE_NAME = re.compile(r"_(adversarial|popular|random)\b")
@@ -144,7 +143,11 @@ def _load(path: Path, loaded: _Loaded) -> None:
             loaded.objects.update({canonical(key): texts(value) for key, value in content.items()})
         return
     if path.is_file() and _is_coco(path):
-        _coco(path, loaded)
+        try:
+            _coco(path, loaded)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            hint = "check that it is COCO's file of captions or instances, or VQA's of annotations"
+            raise DataError("file is not of its form", value=repr(error), where=path, next_step=hint) from None
         return
     broken = Broken()
     pairs = read_pairs(path, broken)
@@ -292,11 +295,10 @@ def _lists_of_names(path: Path) -> Mapping[str, list[Any]] | None:
     """The content of a file that maps names to lists of names: objects of images, or splits; None of any other."""
     if path.stat().st_size > _OBJECTS_BELOW or not is_object_file(path):
         return None
-    with open_file(path) as file:
-        try:
-            content = json.loads(file.read())
-        except ValueError:
-            return None
+    try:
+        content = load_json(path)
+    except DataError:
+        return None
     if not isinstance(content, dict) or not content:
         return None
     plain = all(
@@ -316,8 +318,7 @@ def _is_coco(path: Path) -> bool:
 
 def _coco(path: Path, loaded: _Loaded) -> None:
     """Captions and instances in COCO's form, and VQA's annotations, which share the list's name."""
-    with open_file(path) as file:
-        content = json.loads(file.read())
+    content = load_json(path)
     records: list[dict[str, Any]] = content.get("annotations") or []
     first = records[0] if records else {}
     if "caption" in first:

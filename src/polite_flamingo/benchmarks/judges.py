@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 class ScoreStore:
-    """Kept scores of one judge, in a SQLite file.
+    """Kept scores of one judge, in a SQLite file; one that a disk has damaged is none.
 
     Args:
         path: The file; made if absent.
@@ -46,24 +47,31 @@ class ScoreStore:
                 "create table if not exists scores (key blob primary key, value text) without rowid"
             )
         except sqlite3.Error as error:
-            raise StorageError(
-                "kept scores cannot be opened", value=str(error), where=path, next_step="delete it"
-            ) from error
+            raise _unusable(path, error) from error
+        self._path = path
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        """The scores that are kept of these keys."""
+        """The scores that are kept of these keys.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
         found: dict[bytes, Any] = {}
-        for start in range(0, len(keys), LOOKED_UP):
-            part = keys[start : start + LOOKED_UP]
-            marks = ",".join("?" * len(part))
-            rows = self._connection.execute(f"select key, value from scores where key in ({marks})", part)
-            found.update((key, json.loads(value)) for key, value in rows)
+        try:
+            for start in range(0, len(keys), LOOKED_UP):
+                part = keys[start : start + LOOKED_UP]
+                marks = ",".join("?" * len(part))
+                rows = self._connection.execute(f"select key, value from scores where key in ({marks})", part)
+                found.update((key, json.loads(text[8:])) for key, text in rows if text[:8] == _checksum(key, text[8:]))
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self._path, error) from error
         return found
 
     def put(self, scores: Mapping[bytes, Any]) -> None:
         """Keep scores; when this returns they survive a kill."""
         with self._transaction():
-            rows = [(key, json.dumps(value)) for key, value in scores.items()]
+            texts = {key: json.dumps(value) for key, value in scores.items()}
+            rows = [(key, _checksum(key, text) + text) for key, text in texts.items()]
             self._connection.executemany("insert or replace into scores values (?, ?)", rows)
 
     def close(self) -> None:
@@ -79,6 +87,15 @@ class ScoreStore:
             self._connection.execute("rollback")
             raise
         self._connection.execute("commit")
+
+
+def _checksum(key: bytes, text: str) -> str:
+    return f"{zlib.crc32(key + text.encode()):08x}"
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> StorageError:
+    step = "delete it, with the files beside it that begin alike; what it held is judged again"
+    return StorageError("kept scores cannot be used", value=str(error), where=path, next_step=step)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from polite_flamingo.benchmarks.records import Broken
 from polite_flamingo.errors import DataError
 
 SHOWN = 5  # ids in a message
+SHOWN_OF_ID = 100  # characters
 UNKNOWN = -1
 MOST_PARTS = 4  # categories of which every order is tried
 NEAR = 0.6  # share of the words of a question that those of its answer's record must have
@@ -292,7 +293,7 @@ def _refuse(
 
 def _named(answer: SaidAnswer, number: int) -> str:
     """A record for a message."""
-    return answer.ids[0] if answer.ids else answer.image or f"record {number}"
+    return (answer.ids[0] if answer.ids else answer.image or f"record {number}")[:SHOWN_OF_ID]
 
 
 def _shared(first: str, second: str) -> float:

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, ORANGE, RED, canvas, styled, true_minus
 from polite_flamingo.evaluate.figures import win_rate_map
 from polite_flamingo.evaluate.politeness import WinRates
+from polite_flamingo.io import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STAGES = ("stage1", "stage2", "stage3")
 RAW = "raw"
+TAX = ("understanding", "politeness")
 MARKERS = "osD^vP*X<>"
 COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)
 MOST = 40  # differences in the forest, the clearest first
@@ -43,12 +46,25 @@ def draw_all(folder: Path, report: Mapping[str, Any], beside: Mapping[str, Any] 
     return drawn
 
 
-def tax_points(report: Mapping[str, Any]) -> dict[str, Any]:
+def tax_points(file: Path) -> dict[str, Any]:
     """Understanding and politeness of each model of a report, of a pipeline (evaluate.json) or of files of answers.
 
     Args:
-        report: Either.
+        file: Either, as JSON.
+
+    Raises:
+        DataError: it is neither.
     """
+    try:
+        points = _tax_points(read_json(file))
+        _ = [float(one[name][key]) for one in points.values() for name in TAX for key in ("value", "low", "high")]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        hint = "give evaluate.json of a pipeline, or report.json of evaluate-answers"
+        raise DataError("file is no report", value=repr(error), where=file, next_step=hint) from None
+    return points
+
+
+def _tax_points(report: Mapping[str, Any]) -> dict[str, Any]:
     if "tax" in report:
         points: dict[str, Any] = report["tax"]["points"]
         return points

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_shards
-from polite_flamingo.sources.forms.files import open_file, read_rows, unreadable
+from polite_flamingo.sources.forms.files import first_byte, open_file, read_rows, unreadable
 
 LISTS = (
     "logs",
@@ -49,13 +50,13 @@ def is_object_file(path: Path) -> bool:
         try:
             first = file.readline(1 << 20).strip()
             more = file.readline(1 << 20).strip()
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise unreadable(path, error) from None
     if not first.removeprefix(b"\xef\xbb\xbf").startswith((b"{", b"[")):
         return False
     try:
         value = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return first.startswith(b"[") or not more.startswith((b"{", b"["))
     return not more and (isinstance(value, list) or _holds_records(value))
 
@@ -99,9 +100,7 @@ def _records(values: list[Any]) -> bool:
 
 
 def _object(path: Path) -> Iterator[tuple[str, Any]]:
-    with open_file(path) as file:
-        listed = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
-    if listed:
+    if first_byte(path) == b"[":
         yield from ((f"#{place}", record) for place, record in read_rows(path))
         return
     rows = read_rows(path)
@@ -140,7 +139,7 @@ def _lines(path: Path, broken: Broken) -> Iterator[tuple[str, Any]]:
                     continue
                 found = True
                 yield f"#{number - 1}", record
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise unreadable(path, error) from None
     if not found:
         raise DataError(
@@ -154,5 +153,8 @@ def _lines(path: Path, broken: Broken) -> Iterator[tuple[str, Any]]:
 def _table(path: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     csv.field_size_limit(1 << 24)
     with open_file(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        for number, row in enumerate(csv.DictReader(text, delimiter=delimiter)):
-            yield f"#{number}", {str(key): value for key, value in row.items() if key is not None}
+        try:
+            for number, row in enumerate(csv.DictReader(text, delimiter=delimiter)):
+                yield f"#{number}", {str(key): value for key, value in row.items() if key is not None}
+        except (csv.Error, ValueError, OSError, EOFError, zlib.error) as error:
+            raise unreadable(path, error) from None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_ODD = re.compile(r"[^\w\-. /]", re.ASCII)  # in a name of a metric
+_ODD = re.compile(r"[^\w\-. /]")  # in a name of a metric
 SHOWN = (
     "official", "choice_or_text", "direct_answer_accuracy", "precision", "recall", "f1", "yes", "nli", "contained",
     "rouge_l", "sts", "cider", "chair_s", "chair_i", "objects", "reward", "words", "sentences", "unchanged",

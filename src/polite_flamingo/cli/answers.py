@@ -148,11 +148,8 @@ def tax_meter(reports: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Draw understanding against politeness of every model of some reports."""
     from polite_flamingo.benchmarks.plots import tax_plot, tax_points
     from polite_flamingo.errors import DataError
-    from polite_flamingo.io import read_json
 
-    points = {
-        name: point for path in reports for name, point in tax_points(read_json(existing_file(path, "REPORT"))).items()
-    }
+    points = {name: point for path in reports for name, point in tax_points(existing_file(path, "REPORT")).items()}
     if not points:
         raise DataError(
             "no model has both accuracy and reward", where=reports[0], next_step="judge with --nli and --reward"
@@ -194,12 +191,12 @@ def _write(
     """Report, plots and page; the same figures to MLflow, if a store is named."""
     from polite_flamingo.benchmarks.plots import draw_all, tax_points
     from polite_flamingo.benchmarks.tables import metrics, rows
-    from polite_flamingo.io import read_json, write_json
+    from polite_flamingo.io import write_json
     from polite_flamingo.reports.answers.page import write_page
     from polite_flamingo.tracking import start_tracker
     from polite_flamingo.tracking.base import Work
 
-    points = tax_points(read_json(existing_file(beside, "--beside"))) if beside is not None else None
+    points = tax_points(existing_file(beside, "--beside")) if beside is not None else None
     write_json(out / "report.json", {**told, "disagreements": worst})
     pictures = draw_all(out, told, points)
     write_page(out / "page.html", told, pictures, worst, images)

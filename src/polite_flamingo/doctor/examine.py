@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = (256, 256)  # pixels a JPEG is decoded to at least; all of its bytes are decoded nevertheless
 _ONE_PICTURE = {"MPO"}  # several frames, but one picture: a photograph with its preview or depth map
-_VERSION = 2  # of what is recorded; another one makes older results stale
+_VERSION = 3  # of what is recorded; another one makes older results stale
 ORIENTATION = 0x0112  # EXIF tag
 
 

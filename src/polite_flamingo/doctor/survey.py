@@ -7,6 +7,7 @@ import json
 import logging
 import multiprocessing
 import os
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -54,7 +55,7 @@ def survey(root: Path, paths: Iterable[str], *, results: Path, workers: int) -> 
     Args:
         root: Resolved data root.
         paths: Below `root`, or absolute.
-        results: JSON Lines file of what was examined; only ever appended to.
+        results: File of what was examined, a checksum and JSON a line; only ever appended to.
         workers: Processes; with 1 the files are examined in this one.
 
     Returns:
@@ -72,7 +73,7 @@ def survey(root: Path, paths: Iterable[str], *, results: Path, workers: int) -> 
         LOG.info("%d of %d images were examined before (%s)", len(unique) - len(fresh), len(unique), results)
     with _appending(results) as file, tqdm(total=len(fresh), desc="doctor", unit="img", mininterval=1.0) as bar:
         for chunk in _examined(root, fresh, workers):
-            file.write("".join(json.dumps(row.to_row(), ensure_ascii=False) + "\n" for row in chunk))
+            file.write("".join(map(_line, chunk)))
             file.flush()
             known.update((row.path, row) for row in chunk)
             bar.update(len(chunk))
@@ -92,17 +93,22 @@ def _unchanged(root: Path, row: ImageFacts) -> bool:
     return row.problem not in ("outside", "missing") and (row.size, row.modified) == (stat.st_size, stat.st_mtime_ns)
 
 
+def _line(row: ImageFacts) -> str:
+    text = json.dumps(row.to_row())  # names that are no UTF-8 as well
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
 def _load(results: Path) -> Iterator[ImageFacts]:
+    """What was examined; a line that a kill cut off or a disk changed is none."""
     if not results.is_file():
         return
-    with open(results, encoding="utf-8", errors="replace") as file:
+    with open(results, "rb") as file:
         for line in file:
-            try:
-                row = ImageFacts.from_row(json.loads(line))
-            except ValueError:  # the line a kill cut off
-                continue
-            if row is not None:
-                yield row
+            checksum, _, text = line.rstrip(b"\n").partition(b" ")
+            if checksum == b"%08x" % zlib.crc32(text):
+                row = ImageFacts.from_row(json.loads(text))
+                if row is not None:
+                    yield row
 
 
 def _appending(results: Path) -> TextIO:

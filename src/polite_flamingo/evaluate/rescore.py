@@ -7,7 +7,6 @@ not published, so of such records Rouge-L may differ.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
 from polite_flamingo.export.pf1m import from_record
 from polite_flamingo.io import chunked
-from polite_flamingo.records import Rewrite
+from polite_flamingo.records import Reject, Rewrite
 from polite_flamingo.scorers.rouge import rouge_score
 from polite_flamingo.scorers.text import BREAK
-from polite_flamingo.sources.forms.files import open_file, read_items
+from polite_flamingo.sources.forms.files import first_byte, load_json, read_items, read_lines
 
 COLUMNS = {"rouge": "rouge_l", "sts": "sts", "nli": "nli", "clip": "clip_logits", "reward": "reward"}
 CHUNK = 512
@@ -189,26 +188,19 @@ def _rewrites(file: Path) -> Iterator[Pair]:
 def _records(file: Path) -> Iterable[Any]:
     if not file.is_file():
         raise DataError("file does not exist", where=file)
-    with open_file(file) as opened:
-        beginning = opened.read(4096).lstrip()
-    return read_items(file) if beginning.startswith(b"[") else _lines(file)
+    return read_items(file) if first_byte(file) == b"[" else _lines(file)
 
 
 def _lines(file: Path) -> Iterator[Any]:
     """The object that is the whole file, or one object per line."""
-    with open_file(file) as opened:
-        for number, line in enumerate(opened, 1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                if number > 1:
-                    raise DataError("line is not valid JSON", value=str(error), where=f"{file}:{number}") from None
-                try:
-                    yield json.loads(line + opened.read())
-                except ValueError as whole:
-                    raise DataError("file is not valid JSON", value=str(whole), where=file) from None
+    for number, value in read_lines("", file.parent, file):
+        if not isinstance(value, Reject):
+            yield value
+        elif number > 1:
+            raise DataError(value.reason, where=f"{file}:{number}")
+        else:
+            yield load_json(file)
+            return
 
 
 def _format(value: Any) -> str:

@@ -24,7 +24,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Decision
 from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.sets import ALL
-from polite_flamingo.io import Row, read_shards
+from polite_flamingo.io import Row, read_shards, readable, shard_files
 from polite_flamingo.records import Rewrite
 
 if TYPE_CHECKING:
@@ -133,9 +133,10 @@ def fate_counts(folder: Path) -> dict[str, Counter[str]]:
 
     counts: dict[str, Counter[str]] = {}
     files = _files(folder)
-    for batch in ds.dataset(files).to_batches(columns=["source", "failed"]) if files else ():
-        for source, failed in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
-            counts.setdefault(source, Counter())[failed or "kept"] += 1
+    with readable(folder):
+        for batch in ds.dataset(files).to_batches(columns=["source", "failed"]) if files else ():
+            for source, failed in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+                counts.setdefault(source, Counter())[failed or "kept"] += 1
     return dict(sorted(counts.items()))
 
 
@@ -157,9 +158,11 @@ def nearest_records(folder: Path, source: str, name: str, *, kept: bool, most: i
     import pyarrow.dataset as ds
 
     fate = ds.field("kept") if kept else ds.field("failed") == name
-    scanner = ds.dataset(_files(folder)).to_batches(columns=["id", name], filter=(ds.field("source") == source) & fate)
-    rows = (row for batch in scanner for row in batch.to_pylist())
-    nearest = heapq.nsmallest(most, rows, key=lambda row: _distance(row[name]["score"], row[name]["threshold"]))
+    wanted = (ds.field("source") == source) & fate
+    with readable(folder):
+        scanner = ds.dataset(_files(folder)).to_batches(columns=["id", name], filter=wanted)
+        rows = (row for batch in scanner for row in batch.to_pylist())
+        nearest = heapq.nsmallest(most, rows, key=lambda row: _distance(row[name]["score"], row[name]["threshold"]))
     return [f"{row['id']}: {name} {_text(row[name]['score'])}, threshold {row[name]['threshold']}" for row in nearest]
 
 
@@ -177,8 +180,8 @@ def _text(score: float | None) -> str:
     return "-" if score is None else f"{score:.4g}"
 
 
-def _files(folder: Path) -> list[str]:
-    files = [str(path) for path in sorted(folder.glob("part-*.parquet"))]
+def _files(folder: Path) -> list[Path]:
+    files = shard_files(folder)
     if not files and not folder.is_dir():
         raise DataError(
             "nothing has been filtered yet", where=folder, next_step="run `polite-flamingo run --until filter`"
@@ -191,7 +194,8 @@ def read_decision(folder: Path, record: str) -> dict[str, Any] | None:
     import pyarrow.dataset as ds
 
     files = _files(folder) if folder.is_dir() else []
-    rows = ds.dataset(files).to_table(filter=ds.field("id") == record).to_pylist() if files else []
+    with readable(folder):
+        rows = ds.dataset(files).to_table(filter=ds.field("id") == record).to_pylist() if files else []
     if not rows:
         return None
     (row,) = rows

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Decisions, FilterSettings, decide
 from polite_flamingo.filter.columns import ScoreBatch
-from polite_flamingo.io import chunked, publishing
+from polite_flamingo.io import chunked, count_shard, publishing, shard_files
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.likeness import BYTES, opening, signatures
@@ -130,9 +130,7 @@ def _group(rows: Sequence[tuple[Any, ...]], layout: pa.Schema) -> pa.Table:
 
 def count_rows(folder: Path) -> int:
     """Number of records, from the footers alone."""
-    import pyarrow.parquet as pq
-
-    return sum(pq.read_metadata(path).num_rows for path in _files(folder))
+    return sum(map(count_shard, _files(folder)))
 
 
 def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[ScoreBatch]:
@@ -183,7 +181,7 @@ def filter_columns() -> tuple[str, ...]:
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("part-*.parquet"))
+    files = shard_files(folder)
     if not files and not folder.is_dir():
         raise DataError(
             "nothing has been scored yet", where=folder, next_step="run `polite-flamingo run --until score`"

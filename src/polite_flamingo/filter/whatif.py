@@ -13,6 +13,7 @@ from polite_flamingo.filter.chain import KEPT, FilterSettings, decide
 from polite_flamingo.filter.columns import ScoreBatch, Verdicts
 from polite_flamingo.filter.sets import ALL, SETS, SetVerdicts, judge_sets, switched_on
 from polite_flamingo.filter.table import FOLDER, filter_columns, read_batches
+from polite_flamingo.io import readable, shard_files
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints
@@ -155,9 +156,11 @@ def _with_text(scored: Path, examples: Sequence[dict[str, Any]]) -> list[dict[st
         return []
     import pyarrow.dataset as ds
 
-    files = [str(path) for path in sorted(scored.glob("part-*.parquet"))]
-    columns = ["id", "instruction", "raw_answer", "rewritten"]
-    rows = ds.dataset(files).to_table(columns, filter=ds.field("id").isin([one["id"] for one in examples])).to_pylist()
+    columns = ("id", "instruction", "raw_answer", "rewritten")
+    chosen = ds.field("id").isin([one["id"] for one in examples])
+    with readable(scored):
+        table = ds.dataset(shard_files(scored)).to_table(list(columns), filter=chosen)
+    rows = table.to_pylist()
     texts = {row["id"]: row for row in rows}
     names = {"asked": "instruction", "raw": "raw_answer", "rewritten": "rewritten"}
     return [{**one, **{name: texts[one["id"]][column] for name, column in names.items()}} for one in examples]

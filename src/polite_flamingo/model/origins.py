@@ -247,10 +247,10 @@ def verify_packaged(name: str, root: Path | None = None) -> None:
         ModelError: a file is missing or altered.
     """
     root = root or PACKAGED
-    manifest = read_json(root / "manifest.json")
-    if name not in manifest["files"]:
-        raise ModelError("no such packaged model", value=name, next_step=did_you_mean(name, manifest["files"]))
-    for relative, expected in manifest["files"][name].items():
+    models = read_json(root / "manifest.json").get("files", {})
+    if name not in models:
+        raise ModelError("no such packaged model", value=name, next_step=did_you_mean(name, models))
+    for relative, expected in models[name].items():
         path = root / name / relative
         actual = hash_file(path) if path.is_file() else "missing"
         if actual != expected:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.filter.chain import ORDER, FilterSettings
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import KEPT, REJECTED, fate_counts, nearest_records, read_decided
-from polite_flamingo.io import Row, chunked, read_json, read_jsonl, read_shards
+from polite_flamingo.io import Row, chunked, count_shard, read_json, read_jsonl, read_shards, shard_files
 from polite_flamingo.quality import suites, watch
 from polite_flamingo.quality.check import NAMED_ROWS, Check, NamedRow, at_least, at_most
 from polite_flamingo.quality.drift import Figures
@@ -243,12 +243,10 @@ def _frame(rows: Iterator[Mapping[str, Any]], columns: tuple[str, ...], *folders
 
 def _places(folders: Sequence[Path]) -> Iterator[tuple[str, int]]:
     """File and number in it of every row of some shard folders, in order, without reading a row."""
-    import pyarrow.parquet as pq
-
     for folder in folders:
-        for path in sorted(folder.glob("part-*.parquet")):
+        for path in shard_files(folder):
             name = path.as_posix()
-            for number in range(pq.read_metadata(path).num_rows):
+            for number in range(count_shard(path)):
                 yield name, number
 
 

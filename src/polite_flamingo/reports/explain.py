@@ -14,7 +14,7 @@ from polite_flamingo.filter.decisions import read_decision
 from polite_flamingo.filter.learned import read_model
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.filter.table import batch_of
-from polite_flamingo.io import Row, read_jsonl, read_shards
+from polite_flamingo.io import Row, read_jsonl, read_shards, readable, shard_files
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.nli import LABELS
@@ -199,10 +199,11 @@ def _rows(folder: Path, column: str, value: str) -> list[Row]:
     """Rows of a shard folder whose `column` is `value`; Parquet reads little more than those."""
     import pyarrow.dataset as ds
 
-    files = [str(path) for path in sorted(folder.glob("part-*.parquet"))]
+    files = shard_files(folder)
     if not files:
         return []
-    rows: list[Row] = ds.dataset(files).to_table(filter=ds.field(column) == value).to_pylist()
+    with readable(folder):
+        rows: list[Row] = ds.dataset(files).to_table(filter=ds.field(column) == value).to_pylist()
     return rows
 
 

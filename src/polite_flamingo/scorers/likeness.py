@@ -6,11 +6,12 @@ texts' word trigrams. Equal texts have equal signatures on every machine.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from polite_flamingo.scorers.text import words_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,13 +20,11 @@ VALUES = 64
 BYTES = 2 * VALUES
 SHINGLE = 3  # words
 OPENING = 3  # words
-_WORD = re.compile(r"\w+")
 
 
 def opening(text: str) -> str:
     """The first words of `text` in lower case, without punctuation."""
-    words = [match.group() for _, match in zip(range(OPENING), _WORD.finditer(text.lower()), strict=False)]
-    return " ".join(words)
+    return " ".join(words_of(text)[:OPENING])
 
 
 def signatures(texts: Sequence[str]) -> list[bytes]:
@@ -47,7 +46,7 @@ def signatures(texts: Sequence[str]) -> list[bytes]:
 
 def shingles(text: str) -> list[int]:
     """32-bit hashes of the word trigrams of `text`; of all its words where there are fewer."""
-    words = _WORD.findall(text.lower())
+    words = words_of(text)
     last = max(len(words) - SHINGLE, 0)
     return [zlib.crc32(" ".join(words[i : i + SHINGLE]).encode()) for i in range(last + 1)]
 

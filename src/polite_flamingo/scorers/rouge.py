@@ -13,12 +13,12 @@ from functools import cache, lru_cache, partial
 
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.base import DECIMALS
+from polite_flamingo.scorers.text import SPACELESS
 
-# Han, kana, Thai, Lao, Burmese and Khmer: a character; every other script from Greek on: a run of letters
-_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# Every script from Greek on that sets words apart: a run of letters
 _SPACED = "\u0370-\u0dff\u0f00-\u0fff\u10a0-\u177f\u1800-\u1dff\u1f00-\u1fff\u2d00-\u2dff\ua4d0-\ua6ff\ua800-\ud7ff"
 _STOPS = "\u037e\u0387\u0589\u05be\u05c3\u060c\u061b\u061f\u06d4\u0964\u0965"  # punctuation among them
-_OTHERS = re.compile(f"([{_SPACELESS}]|(?:(?![{_STOPS}])[{_SPACED}])+)")
+_OTHERS = re.compile(f"([{SPACELESS}]|(?:(?![{_STOPS}])[{_SPACED}])+)")
 STEMS = 65_536  # words whose stem is remembered
 
 

@@ -21,7 +21,10 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 WORDS_OF_NUMBERS = {word: value for value, word in enumerate(UNITS)} | {word: 10 * t for t, word in enumerate(TENS, 2)}
 BREAK = "\n\n"  # between paragraphs
 N = 4
-_WORD = re.compile(r"\w+")
+# Han, kana, Thai, Lao, Burmese and Khmer, which set no words apart: a character counts as one
+SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(f"[{SPACELESS}]|(?:(?![{SPACELESS}])\\w)+")
+_SPACELESS = re.compile(f"[{SPACELESS}]")
 _NUMBER = r"-?\d*\.?\d+"
 _BOX = re.compile(rf"[\[(]\s*{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}\s*[\])]?")
 
@@ -46,9 +49,19 @@ def without_boxes(text: str) -> str:
     return _BOX.sub(" ", text)
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case; characters, where a script sets no words apart."""
+    return _WORD.findall(text.lower())
+
+
 def repeated_share(text: str, n: int = N) -> float:
-    """Share of the words that lie in an n-gram which has occurred before in the text; 0 for shorter texts."""
-    words = _WORD.findall(text.lower())
+    """Share of the words that lie in an n-gram which has occurred before in the text; 0 for shorter texts.
+
+    Where most of them are characters of a script that sets no words apart, an n-gram has twice as many.
+    """
+    words = words_of(text)
+    if not text.isascii() and 2 * len(_SPACELESS.findall(text)) > len(words):
+        n *= 2
     seen: set[tuple[str, ...]] = set()
     repeated = [False] * len(words)
     for start in range(len(words) - n + 1):

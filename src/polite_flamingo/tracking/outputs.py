@@ -110,7 +110,12 @@ def damaged(inputs: Sequence[str], hashes: Hashes) -> Iterator[Path]:
                 yield from _damaged(given, md5, cache)
             elif given.is_relative_to(path) or Path(path).is_relative_to(given):
                 listed = cache / md5[:2] / md5[2:]
-                for entry in read_json(listed) if md5.endswith(".dir") and listed.is_file() else ():
+                if not md5.endswith(".dir") or not listed.is_file():
+                    continue
+                if _md5(listed) != md5.removesuffix(".dir"):
+                    yield listed
+                    continue
+                for entry in read_json(listed):
                     file = Path(path, entry["relpath"])
                     if file.is_relative_to(given) and file.is_file():
                         yield from _damaged(file, entry["md5"], cache)
@@ -152,7 +157,7 @@ def digest(folder: Path, hashes: Hashes) -> str:
             return md5.removesuffix(".dir")
         if folder.is_relative_to(path):
             listed = _cache() / md5[:2] / md5[2:]
-            if listed.is_file():
+            if listed.is_file() and _md5(listed) == md5.removesuffix(".dir"):
                 return _part(read_json(listed), folder.relative_to(path).as_posix())
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

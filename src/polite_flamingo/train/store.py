@@ -192,7 +192,7 @@ def cached(folder: Path, key: str, segments: Callable[[], Iterable[Segment]]) ->
         path = folder / f"{key}-{hash_file(unnamed)}.arrow"
         os.replace(unnamed, path)
         store = TokenStore(path)
-        files = sorted(folder.glob("*.arrow"), key=lambda file: file.stat().st_mtime)
+        files = sorted(folder.glob("*.arrow"), key=lambda file: (file == path, file.stat().st_mtime))  # clocks go back
         for old in files[:-KEPT_FILES]:
             old.unlink()  # whoever has it open keeps it
         return store

@@ -27,9 +27,11 @@ from polite_flamingo.benchmarks.contamination import (
 from polite_flamingo.benchmarks.data import read_data
 from polite_flamingo.benchmarks.evaluation import Evaluation, evaluate
 from polite_flamingo.benchmarks.figures import Draws, report
-from polite_flamingo.benchmarks.judges import BATCH, KeptJudge
+from polite_flamingo.benchmarks.judges import BATCH, KeptJudge, ScoreStore
 from polite_flamingo.benchmarks.plots import tax_points
-from polite_flamingo.errors import ConfigError
+from polite_flamingo.benchmarks.tables import metrics
+from polite_flamingo.errors import ConfigError, DataError, StorageError
+from polite_flamingo.io import write_json
 from polite_flamingo.reports.answers.page import write_page
 
 EVIL = "<script>alert(1)</script> & more"
@@ -87,6 +89,24 @@ def test_judging_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert third.judged == 0
 
 
+def test_a_kept_score_that_a_disk_has_changed_is_none(tmp_path: Path) -> None:
+    store = ScoreStore(tmp_path / "kept.sqlite")
+    store.put({b"a": 0.5, b"b": [1.0, 2.0]})
+    assert store.get([b"a", b"b", b"c"]) == {b"a": 0.5, b"b": [1.0, 2.0]}
+    with store._transaction():
+        store._connection.execute("update scores set value = replace(value, '0.5', '0.7')")
+    assert store.get([b"a", b"b"]) == {b"b": [1.0, 2.0]}
+    store.close()
+    (tmp_path / "kept.sqlite").write_bytes((tmp_path / "kept.sqlite").read_bytes()[:4096] + b"x" * 4096)
+    with pytest.raises(StorageError, match="kept scores cannot be used"):
+        ScoreStore(tmp_path / "kept.sqlite").get([b"a"])
+
+
+def test_names_of_metrics_keep_the_letters_of_any_script() -> None:
+    one = {"models": {"модель: 1": {"rouge_l": {"value": 0.5}}}}
+    assert metrics({"sets": {"数据": one}}) == {"数据.модель_ 1.rouge_l": 0.5}
+
+
 def test_the_page_shows_everything_and_escapes_what_models_said(tmp_path: Path) -> None:
     data, given = question_files(tmp_path, 12)
     done = judged(tmp_path, data, given, Judging(tmp_path, "reward"), Judging(tmp_path, "nli"))
@@ -98,7 +118,12 @@ def test_the_page_shows_everything_and_escapes_what_models_said(tmp_path: Path) 
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page
     assert page.count("data:image/jpeg") == 1 and "not below the folder of images" in page
-    assert tax_points(told)["good"]["understanding"]["value"] == 1.0
+    write_json(tmp_path / "report.json", told)
+    assert tax_points(tmp_path / "report.json")["good"]["understanding"]["value"] == 1.0
+    for odd in (7, [], {"headline": 1}, {"models": {"a": 1}}, {"tax": {"points": {"a": {"understanding": 1}}}}):
+        write_json(tmp_path / "odd.json", odd)
+        with pytest.raises(DataError, match="no report"):
+            tax_points(tmp_path / "odd.json")
 
 
 def test_what_was_seen_in_training_is_told_beside_the_figures(tmp_path: Path) -> None:

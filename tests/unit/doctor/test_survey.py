@@ -93,6 +93,19 @@ def test_a_line_cut_by_a_kill_is_examined_again_and_harms_no_other(root, save, p
     assert found[:2] == first
 
 
+def test_a_bit_flipped_in_a_result_has_its_image_examined_again(root, save, picture, tmp_path):
+    save("a.png", picture(1))
+    found, _ = run(root, ["a.png"], tmp_path)
+    results = tmp_path / "results.jsonl"
+    whole = results.read_bytes()
+    for place in range(0, 8 * len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        results.write_bytes(damaged)
+        again, examined = run(root, ["a.png"], tmp_path)
+        assert (again, examined) == (found, 1), place
+
+
 def test_a_link_is_looked_at_again_when_it_was_outside(root, save, picture, tmp_path):
     picture(1).save(tmp_path / "x.png")
     (root / "a.png").symlink_to(tmp_path / "x.png")
@@ -160,7 +173,7 @@ def test_a_killed_run_goes_on_where_it_was(root, save, picture, tmp_path):
         time.sleep(0.01)
     process.kill()
     process.wait()
-    done = sum(1 for line in results.read_text().splitlines() if _is_json(line))
+    done = sum(1 for line in results.read_text().splitlines() if _is_json(line[9:]))
     found, examined = survey(root, list_images(root), results=results, workers=1)
     assert examined == 200 - done
     assert found == [examine(root, name) for name in names]

@@ -141,7 +141,13 @@ def test_a_file_of_locks_that_a_kill_has_torn_is_removed_and_a_whole_one_is_kept
 def test_a_state_that_a_kill_has_torn_is_set_aside_and_a_conflict_of_git_is_left_to_its_person(root: Path) -> None:
     whole = "schema: '2.0'\nstages:\n  a@x:\n    cmd: x\n    outs:\n    - path: data/a\n      md5: f00\n"
     conflict = f"<<<<<<< HEAD\n{whole}=======\n{whole}>>>>>>> other\n"
-    states = (("", False), (whole[:-24], False), (whole[: whole.index(" x") + 1], False), (whole, True), (conflict, True))
+    states = (
+        ("", False),
+        (whole[:-24], False),
+        (whole[: whole.index(" x") + 1], False),
+        (whole, True),
+        (conflict, True),
+    )
     for profile in ("laptop", "tiny"):
         for text, kept in states:
             with project_of(profile, root) as folder:

@@ -119,6 +119,12 @@ def test_the_pairs_made_of_a_sample_are_shown(params: Params) -> None:
     assert "Be brief." in told
 
 
+def test_a_damaged_shard_is_named(params: Params) -> None:
+    (params.data / "pairs" / "part-000000.parquet").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="shard cannot be read"):
+        explain(params, "train/18")
+
+
 def test_a_quarantined_row_says_why(params: Params) -> None:
     assert "cannot be decoded" in explain(params, "coco/train/9")
 

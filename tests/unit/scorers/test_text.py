@@ -8,8 +8,9 @@ from tests.unit.cases import case
 
 from polite_flamingo.filter.paragraphs import cut_paragraphs
 from polite_flamingo.records import Image, Rewrite, Task
+from polite_flamingo.scorers.likeness import opening, signatures
 from polite_flamingo.scorers.rouge import rouge_l
-from polite_flamingo.scorers.text import cut_texts, text_scores
+from polite_flamingo.scorers.text import cut_texts, repeated_share, text_scores
 
 
 def caption(text: str, task: Task = Task.CAPTION) -> Rewrite:
@@ -59,6 +60,15 @@ def test_for_every_threshold_the_text_by_number_cut_is_the_editors(values: list[
     assert texts is not None and len(texts) == len(logits)
     if below < len(logits):
         assert texts[below] == left
+
+
+def test_repetition_is_seen_in_scripts_without_spaces() -> None:
+    for loop in ("你好你好" * 9, "猫が寝ている" * 6, "แมวนอนอยู่" * 6):
+        assert repeated_share(loop) > 0.5
+    told = "图片中有一只橘色的猫趴在窗台上,阳光从右侧照进来,窗外能看到几棵树和一条安静的小路。"
+    assert repeated_share(told) == 0
+    assert len(set(signatures([told, told[:-9] + "河。", "一只狗在沙滩上奔跑,身后是蓝色的大海。"]))) == 3
+    assert opening(told) == "图 片 中"
 
 
 def test_rouge_knows_equal_words_of_any_script_and_keeps_the_published_values() -> None:

@@ -79,13 +79,13 @@ def test_dior_looks_for_the_images_of_each_split_in_its_folder(root) -> None:
 
 def test_trainval_without_a_list_of_its_own_is_train_and_val(root) -> None:
     root.text("dior/Main/train.txt", "00001\n")
-    root.text("dior/Main/val.txt", "00002\n00001\n")
-    for name in ("00001", "00002"):
+    root.text("dior/Main/val.txt", "船_2\n00001\n")
+    for name in ("00001", "船_2"):
         root.text(f"dior/Annotations/{name}.xml", voc(SHIP))
-    root.image("dior/JPEGImages/00002.jpg")
+    root.image("dior/JPEGImages/船_2.jpg")
     samples, (reject,) = root.read("dior", "dior", "trainval")
-    assert [s.id for s in samples] == ["dior/trainval/00001", "dior/trainval/00002"]
-    assert samples[1].images[0].path == "dior/JPEGImages/00002.jpg"
+    assert [s.id for s in samples] == ["dior/trainval/00001", "dior/trainval/船_2"]
+    assert samples[1].images[0].path == "dior/JPEGImages/船_2.jpg"
     assert (reject.file, reject.row, reject.reason) == ("dior/Main/val.txt", "2", "image is listed twice")
 
 

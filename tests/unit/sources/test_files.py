@@ -55,6 +55,15 @@ def test_a_cut_off_gzip_file_is_refused(tmp_path: Path, either_way: str) -> None
         list(read_items(tmp_path / "a.json.gz"))
 
 
+@pytest.mark.parametrize("text", [b'["' + b"x" * 900_000, b"\n" * 900_000])
+def test_a_gzipped_file_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch, text: bytes) -> None:
+    monkeypatch.setattr(files, "ALLOWANCE", 10_000)
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(text))
+    for read in (read_items, lambda path: read_lines("s", tmp_path, path)):
+        with pytest.raises(DataError, match="unpacks to more than"):
+            list(read(tmp_path / "a.json.gz"))
+
+
 def test_bytes_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'["\xff\xfe caf\xe9"]')
     with pytest.raises(DataError, match="not valid JSON"):

@@ -51,6 +51,17 @@ def test_a_file_whose_bytes_changed_on_the_disk_is_found_and_no_other_one() -> N
     assert list(outputs.damaged(reads, hashes)) == [Path("data/a/x.txt"), Path("one.json")]
 
 
+def test_a_damaged_list_of_dvcs_cache_is_found_and_not_believed() -> None:
+    listed = outputs.CACHE / WHOLE[:2] / WHOLE[2:]
+    listed.parent.mkdir(parents=True)
+    Path("data/a").mkdir(parents=True)
+    Path("data/a/x.txt").write_text("x")
+    for text in ("", "7", json.dumps(FILES).replace("9dd4", "9dd5")):
+        listed.write_text(text)
+        assert list(outputs.damaged(["data/a"], {"download": {"data": WHOLE}})) == [listed]
+        assert outputs.digest(Path("data/a"), {"download": {"data": WHOLE}})
+
+
 def test_a_copy_in_the_cache_that_is_damaged_too_is_found_wherever_the_cache_is(tmp_path: Path) -> None:
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text(f'[core]\n    no_scm = true\n[cache]\n    dir = "{tmp_path}/a, b#c"\n')

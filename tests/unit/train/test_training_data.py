@@ -257,7 +257,8 @@ def test_only_a_few_token_files_stay(tokenizer, tmp_path):
     (segment,) = encode_samples(tokenizer, [instruction(0)])
     for index in range(store.KEPT_FILES + 3):
         path = cached(tmp_path, f"k{index}", lambda: [segment]).path
-        os.utime(path, (index, index))
+        assert path.is_file()
+        os.utime(path, (4e9 + index, 4e9 + index))  # of a clock that has gone back since
     assert {path.stem.partition("-")[0] for path in tmp_path.glob("*.arrow")} == {
         f"k{i}" for i in range(3, store.KEPT_FILES + 3)
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller
 LISTED = 12  # names in a message
 STEEP = 1000  # brackets opened and not closed in one read of the streaming parser (64 KiB)
 PACKED = 8  # how many times larger the text of a gzipped file is taken to be
+RATIO = 200  # how many times larger it may be; repetitive JSON reaches some tens
+ALLOWANCE = 64 << 20  # bytes that the text of any may have
 
 _looking: ContextVar[bool] = ContextVar("looking", default=False)  # see has_annotations
 
@@ -98,7 +101,7 @@ def read_items(path: Path, key: str | None = None) -> Iterator[Any]:
     if _is_large(path):
         yield from _stream_items(path, key)
         return
-    value = _load(path)
+    value = load_json(path)
     if key is not None:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, list):
@@ -115,7 +118,7 @@ def read_rows(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]]:
         DataError: not valid JSON, or neither.
     """
     if not _is_large(path):
-        content = _load(path)
+        content = load_json(path)
         if key is not None:
             content = content.get(key) if isinstance(content, dict) else None
         if isinstance(content, dict):
@@ -125,14 +128,14 @@ def read_rows(path: Path, key: str | None = None) -> Iterator[tuple[str, Any]]:
         else:
             raise _no_records(path, key)
         return
-    if key is not None or _first_byte(path) == b"{":
+    if key is not None or first_byte(path) == b"{":
         empty = True
         for pair in _stream(path, lambda ijson, file: ijson.kvitems(file, key or "", use_float=True)):
             empty = False
             yield pair
         if not empty or key is None:
             return
-    elif _first_byte(path) != b"[":
+    elif first_byte(path) != b"[":
         raise _no_records(path, key)
     yield from ((str(index), value) for index, value in enumerate(_stream_items(path, key)))
 
@@ -141,7 +144,12 @@ def _is_large(path: Path) -> bool:
     return path.stat().st_size * (PACKED if path.suffix == ".gz" else 1) > STREAM_ABOVE
 
 
-def _load(path: Path) -> Any:
+def load_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        DataError: it is not valid JSON, and where.
+    """
     with open_file(path) as file:
         data = _guarded(file, path)
     try:
@@ -190,7 +198,12 @@ class _Shallow:
         return data
 
 
-def _first_byte(path: Path) -> bytes:
+def first_byte(path: Path) -> bytes:
+    """The byte a file of JSON begins with, without white space before it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     with open_file(path) as file:
         try:
             return file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
@@ -222,7 +235,48 @@ def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any |
 def open_file(path: Path) -> IO[bytes]:
     """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
     stop_if_looking()
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
+    return io.BufferedReader(_Unpacked(path), 1 << 17) if path.suffix == ".gz" else open(path, "rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """The text of a gzipped file, as far as it is of a size that a file of annotations may have."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._text = path, gzip.open(path, "rb")  # noqa: SIM115 - closed by close
+        self._most = RATIO * path.stat().st_size + ALLOWANCE
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; returns how far.
+
+        Raises:
+            DataError: the text is of no size that it may have.
+        """
+        count = self._text.readinto(buffer)
+        if self._text.tell() > self._most:
+            step = "fetch it again; if it is right, unpack it"
+            raise DataError(f"file unpacks to more than {self._most} bytes", where=self._path, next_step=step)
+        return count
+
+    def tell(self) -> int:
+        """Place in the text."""
+        return self._text.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place in the text."""
+        return self._text.seek(offset, whence)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._text.close()
+        super().close()
 
 
 def stop_if_looking() -> None:

@@ -59,7 +59,7 @@ class Voc:
                 image_id = line.decode("utf-8", "replace").strip()
                 if not image_id:
                     continue
-                if not re.fullmatch(r"\w[\w.-]{0,99}", image_id, re.ASCII):
+                if not re.fullmatch(r"\w[\w.-]{0,99}", image_id):
                     yield Reject(self.name, where, str(row), "line is not an image id", image_id[:VALUE_LENGTH])
                 elif image_id in seen:
                     yield Reject(self.name, where, str(row), "image is listed twice", image_id)
