@@ -20,6 +20,7 @@ from polite_flamingo.model.flamingo import load_flamingo
 from polite_flamingo.model.image_text import load_image_text
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.origins import materialise
+from polite_flamingo.model.patterns import is_endless
 from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.model.vetting import MAX_HEADER, inside, read_safetensors, vet
 from polite_flamingo.scorers.classifier import load_classifier
@@ -56,6 +57,10 @@ HOSTILE = {
     "a header of brackets": (_header(100_000, b"[" * 100_000), "header is no JSON"),
     "a list as a header": (_header(2, b"[]"), "header is no object"),
     "a billion layers": (_json("config.json", {"num_hidden_layers": 10**9}), "larger than its weights"),
+    "a pattern without end": (
+        _json("tokenizer.json", {"pre_tokenizer": [{"type": "Split", "pattern": {"Regex": "(a+)+$"}}]}),
+        "anybody waits",
+    ),
     "brackets without end": (lambda folder: (folder / "config.json").write_text("[" * 100_000), "valid JSON"),
 }
 
@@ -67,6 +72,16 @@ def test_a_folder_is_refused_before_anything_reads_it(tmp_path: Path, name: str)
     with pytest.raises(ModelError, match=told) as refusal:
         vet(tmp_path)
     assert len(str(refusal.value)) < 2000
+
+
+def test_patterns_that_go_back_without_end_are_told_from_those_of_published_tokenizers() -> None:
+    for endless in (r"(?:a|a)*$", r"((a|a))*b", r"(?:(?:a)*)*b", r"(.*)\1+", r"(a+){20}$", r"\s*" * 12, "a" * 9000):
+        assert is_endless(endless), endless
+    gpt = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    omni = rf"[^\r\n\p{{L}}]?{upper}*{lower}+(?i:'s|'t)?|[^\r\n\p{{L}}]?{upper}+{lower}*(?i:'s)?|\s*[\r\n]+"
+    for known in (gpt, omni, r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+", r"\d{1,3}(?=(?:\d{3})*\b)", ")("):
+        assert not is_endless(known), known
 
 
 def test_sizes_that_no_weight_has_are_refused_and_old_paths_of_others_are_not(tmp_path: Path) -> None:

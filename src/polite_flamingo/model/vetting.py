@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError, ModelError
 from polite_flamingo.io import read_json
+from polite_flamingo.model.patterns import is_endless, patterns_of
 
 if TYPE_CHECKING:
     import torch
@@ -83,12 +84,20 @@ def _check_json(path: Path, folder: Path, weights: Weights, *, adapter: bool) ->
             where=path,
             next_step="name it as backbones.<scorer> or lora.start_from, or merge it into its base first",
         )
-    if path.name in TEXTS:
+    if path.name == "vocab.json":
         return
     try:
         content = read_json(path)
     except DataError as error:
         raise ModelError("a model's file is not valid JSON", value=str(error.value), where=path) from None
+    if path.name == "tokenizer.json":
+        for pattern in patterns_of(content):
+            if is_endless(pattern):
+                raise ModelError(
+                    "a pattern of the tokenizer may take longer than anybody waits", value=pattern, where=path,
+                    next_step=TRUSTED,
+                )  # fmt: skip
+        return
     if path.name == "modules.json":
         _check_modules(content, path)
     if path.name == "config.json":

@@ -235,7 +235,7 @@ def read_lines(source: str, root: Path, path: Path) -> Iterator[tuple[int, Any |
 def open_file(path: Path) -> IO[bytes]:
     """Open a file for reading bytes, through gzip where its name ends in ``.gz``."""
     stop_if_looking()
-    return io.BufferedReader(_Unpacked(path), 1 << 17) if path.suffix == ".gz" else open(path, "rb")
+    return io.BufferedReader(_Unpacked(path)) if path.suffix == ".gz" else open(path, "rb")
 
 
 class _Unpacked(io.RawIOBase):
@@ -257,9 +257,12 @@ class _Unpacked(io.RawIOBase):
         """Fill a buffer; returns how far.
 
         Raises:
-            DataError: the text is of no size that it may have.
+            DataError: the text is of no size that it may have, or the file is broken off or damaged.
         """
-        count = self._text.readinto(buffer)
+        try:
+            count = self._text.readinto(buffer)
+        except (EOFError, OSError, zlib.error) as error:
+            raise unreadable(self._path, error) from None
         if self._text.tell() > self._most:
             step = "fetch it again; if it is right, unpack it"
             raise DataError(f"file unpacks to more than {self._most} bytes", where=self._path, next_step=step)
