@@ -180,6 +180,7 @@ _SAID = {  # by libraries that raise errors of their own
     "disk quota exceeded": errno.EDQUOT,
     "file too large": errno.EFBIG,
     "read-only file system": errno.EROFS,
+    "readonly database": errno.EROFS,
     "too many open files": errno.EMFILE,
     "cannot allocate memory": errno.ENOMEM,
     "can't allocate memory": errno.ENOMEM,

@@ -57,7 +57,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with _naming(path):
+        with _naming(path, tmp):
             yield tmp
             if durable:
                 with open(tmp, "rb") as file:
@@ -87,7 +87,7 @@ def _publishing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(left, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        with _naming(folder):
+        with _naming(folder, staging):
             yield staging
             if folder.is_dir():
                 os.replace(folder, old)
@@ -102,12 +102,12 @@ def _publishing(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Have an error of a write, which knows no name, say what was written."""
+def _naming(path: Path, tmp: Path) -> Iterator[None]:
+    """Have an error of a write, which knows no name or that of the temporary file, say what was written."""
     try:
         yield
     except OSError as error:
-        if error.errno in _OF_DISKS and error.filename is None:
+        if str(error.filename) == str(tmp) or (error.filename is None and error.errno in _OF_DISKS):
             error.filename = str(path)
         raise
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from polite_flamingo.errors import SHOWN
+from polite_flamingo.errors import SHOWN, refusal
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -113,7 +113,9 @@ def guarded(what: str, action: Callable[[], T]) -> T | None:
     try:
         return action()
     except Exception as error:
-        said = str(error).partition("\n")[0][:SHOWN]  # a database's goes on with its whole statement
+        refused = refusal(error)
+        told = str(error) if refused is None else refused.what
+        said = told.partition("\n")[0][:SHOWN]  # a database's goes on with its whole statement
         LOG.warning("MLflow: %s was not recorded (%s: %s)", what, type(error).__name__, said)
         return None
 

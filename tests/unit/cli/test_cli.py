@@ -218,6 +218,7 @@ def test_what_the_system_says_about_a_file_is_no_traceback(
 @pytest.mark.parametrize(
     ("error", "words"),
     [
+        (OSError("attempt to write a readonly database"), "the folder cannot be written"),
         (OSError(28, "No space left on device"), "the disk is full"),
         (OSError("[Errno 28] Error writing bytes to file: No space left on device"), "the disk is full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
