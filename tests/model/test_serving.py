@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import socket
 import struct
 import zlib
 from copy import deepcopy
@@ -18,6 +19,7 @@ from PIL import Image
 
 from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.serving.app import build_app
+from polite_flamingo.serving.server import listen
 from polite_flamingo.serving.service import Service, served_models
 from polite_flamingo.serving.settings import ServingLimits, ServingSettings
 from polite_flamingo.talk.assistant import dialogue_of
@@ -349,3 +351,8 @@ def test_a_client_that_leaves_frees_its_slot_and_logs_hold_no_content(server, mo
     asyncio.run(leave(False))
     assert server.routes.active == 0
     assert secret not in caplog.text
+
+
+def test_connections_send_small_packets_at_once():
+    with listen(ServingSettings(port=0)) as found:
+        assert found.proto == socket.IPPROTO_TCP  # what asyncio asks before it sets TCP_NODELAY

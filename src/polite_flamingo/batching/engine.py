@@ -274,10 +274,13 @@ class Engine:
         return entering
 
     def _told(self, ended: Sequence[DecodingRow]) -> None:
-        """Hand out the text of the tokens that came; rows that ended, or came to a stop text, are done."""
+        """Hand out the text of the tokens that came; rows that ended, or came to a stop text, are done.
+
+        Who waits is told when all have theirs: each telling may cost this thread Python's lock.
+        """
         over = {row.index for row in ended}
         now = time.monotonic()
-        stopped = []
+        stopped, finished, going = [], [], []
         for job in list(self._running.values()):
             new = job.row.output[job.seen :]
             if not new:
@@ -286,15 +289,16 @@ class Engine:
             self._counts["tokens"] += len(new)
             job.ticket.first_token = job.ticket.first_token or now
             if job.row.index in over:
-                self._finish(job)
+                finished.append(job)
                 continue
             job.ticket.add(job.stream.push(new))
-            if job.stream.stopped:
-                stopped.append(job)
+            (stopped if job.stream.stopped else going).append(job)
         if stopped and self._batch is not None:
             self._batch.remove(job.row for job in stopped)
-        for job in stopped:
+        for job in (*finished, *stopped):
             self._finish(job)
+        for job in going:
+            job.ticket.tell()
 
     def _finish(self, job: _Job) -> None:
         tokens = job.row.output

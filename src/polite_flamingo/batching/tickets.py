@@ -167,12 +167,11 @@ class Ticket:
         self.cancelled = True
 
     def add(self, piece: str) -> None:
-        """Of the engine: a piece of text came."""
+        """Of the engine: a piece of text came; `tell` or `finish` follows."""
         if piece:
             with self._changed:
                 self._pieces.append(piece)
                 self._changed.notify_all()
-            self._tell()
 
     def finish(self, outcome: Completion | PoliteFlamingoError) -> None:
         """Of the engine: the text is whole, or the request failed; only the first outcome counts."""
@@ -181,8 +180,9 @@ class Ticket:
                 return
             self._outcome = outcome
             self._changed.notify_all()
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Of the engine: there is news."""
         if self.notify is not None:
             self.notify()

@@ -23,17 +23,18 @@ from polite_flamingo import __version__
 from polite_flamingo.batching.tickets import Completion, Ticket
 from polite_flamingo.errors import PoliteFlamingoError
 from polite_flamingo.serving.faults import CLIENT_LEFT, RefusedError, refused
-from polite_flamingo.serving.following import Following, until_left
+from polite_flamingo.serving.following import Bell, Following, until_left
 from polite_flamingo.serving.limits import RequestGuard
 from polite_flamingo.serving.metrics import ServingMetrics
 from polite_flamingo.serving.schema import ChatBody, RequestBody, RewriteBody, parse
-from polite_flamingo.serving.service import Service
+from polite_flamingo.serving.service import ServedModel, Service
 from polite_flamingo.serving.settings import ServingSettings
 
 LOG = logging.getLogger(__name__)
 Handler = Callable[["Routes", Request, "Trace"], Awaitable[Response]]
 STREAMED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 SLOW_READER = 30.0  # seconds that a client may take to read its stream beyond those of the answer
+NO_DELTA = b'"delta": {}'  # a string of JSON cannot hold it
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -90,6 +91,7 @@ class Routes:
         self.metrics = ServingMetrics({name: served.engine for name, served in service.models.items()})
         self.draining = False
         self.active = 0
+        self._bell: Bell | None = None
         self._created = int(time.time())
 
     @answered
@@ -112,10 +114,19 @@ class Routes:
     async def chat(self, request: Request, trace: Trace) -> Response:
         """A chat completion, streamed or whole."""
         body = await self._read(request, ChatBody)
-        served, asked = await run_in_threadpool(self.service.chat, body, request.scope.get("client_id", ""))
-        trace.model = served.name
-        following = Following()
-        await following.submit(served.engine, asked)
+        following = Following(self._bell_here())
+
+        def submit() -> ServedModel:
+            served, asked = self.service.chat(body, request.scope.get("client_id", ""))
+            trace.model = served.name
+            following.submit(served.engine, asked)
+            return served
+
+        try:
+            served = await run_in_threadpool(submit)
+        except BaseException:
+            following.cancel()
+            raise
         shape = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "created": int(time.time()),
@@ -181,6 +192,12 @@ class Routes:
         self.metrics.requests.labels(trace.path, trace.model, str(trace.status)).inc()
         self.metrics.seconds.labels(trace.path, trace.model).observe(time.monotonic() - trace.began)
 
+    def _bell_here(self) -> Bell:
+        """That of the running loop."""
+        if self._bell is None or self._bell.loop is not asyncio.get_running_loop():
+            self._bell = Bell()
+        return self._bell
+
     async def _read(self, request: Request, shape: type[Any]) -> Any:
         if self.draining:
             raise RefusedError(503, "the server is stopping", code="stopping", headers={"Retry-After": "5"})
@@ -201,8 +218,10 @@ class Routes:
         try:
             for number in range(len(following.tickets)):
                 yield event(number, {"role": "assistant", "content": ""})
+            around = [event(number, {}).split(NO_DELTA) for number in range(len(following.tickets))]
             async for number, piece in following.pieces():
-                yield event(number, {"content": piece})
+                delta = json.dumps({"content": piece}, ensure_ascii=False).encode()
+                yield (b'"delta": ' + delta).join(around[number])
             results = [ticket.result(0) for ticket in following.tickets]
             for number, result in enumerate(results):
                 yield event(number, {}, result.finish_reason)

@@ -3,37 +3,68 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from polite_flamingo.batching.engine import Engine
 from polite_flamingo.batching.tickets import Completion, EngineRequest, RequestCancelledError, Ticket
 
 
-class Following:
-    """The tickets of one request; cancelled when it is left, however it is left."""
+class Bell:
+    """Wakes the running event loop once for all that a step of an engine has brought."""
 
     def __init__(self) -> None:
-        self.tickets: list[Ticket] = []
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self._due: list[asyncio.Event] = []
+        self._lock = threading.Lock()
 
-    async def submit(self, engine: Engine, requests: Sequence[EngineRequest]) -> None:
-        """Ask; prompts and images are prepared in a thread.
+    def ring(self, event: asyncio.Event) -> None:
+        """Set an event of the loop, from any thread."""
+        with self._lock:
+            self._due.append(event)
+            first = len(self._due) == 1
+        if first:
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        with self._lock:
+            due, self._due = self._due, []
+        for event in due:
+            event.set()
+
+
+class Following:
+    """The tickets of one request; cancelled when it is left, however it is left.
+
+    Args:
+        bell: Of all requests of this loop.
+    """
+
+    def __init__(self, bell: Bell) -> None:
+        self.tickets: list[Ticket] = []
+        self._bell = bell
+        self._changed = asyncio.Event()
+        self._left = False
+
+    def submit(self, engine: Engine, requests: Sequence[EngineRequest]) -> None:
+        """Ask, in a thread: prompts and images are prepared there.
 
         Raises:
             PoliteFlamingoError: one of them is not taken; none is, then.
         """
         try:
             for request in requests:
-                self.tickets.append(await run_in_threadpool(engine.submit, request, self._notify))
+                self.tickets.append(engine.submit(request, self._notify))
         except BaseException:
             self.cancel()
             raise
+        if self._left:
+            self.cancel()
 
     async def pieces(self) -> AsyncIterator[tuple[int, str]]:
         """Number of the ticket and the text that came since, until all are whole.
@@ -68,6 +99,7 @@ class Following:
 
     def cancel(self) -> None:
         """Give up what is not whole."""
+        self._left = True
         for ticket in self.tickets:
             if not ticket.done:
                 ticket.cancel()
@@ -77,8 +109,7 @@ class Following:
             pass
 
     def _notify(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._changed.set)
+        self._bell.ring(self._changed)
 
 
 async def until_left(request: Request, work: Any) -> Any:

@@ -232,6 +232,7 @@ class _Listener:
         new = [token for token in tokens.tolist() if token not in self._chat.ends]
         self._tokens += tokens.tolist()
         self._ticket.add(self._stream.push(new))
+        self._ticket.tell()
 
     def end(self) -> None:
         """No more tokens come."""
