@@ -280,7 +280,9 @@ class Engine:
         """
         over = {row.index for row in ended}
         now = time.monotonic()
-        stopped, finished, going = [], [], []
+        stopped: list[_Job] = []
+        finished: list[_Job] = []
+        going: list[_Job] = []
         for job in list(self._running.values()):
             new = job.row.output[job.seen :]
             if not new:
