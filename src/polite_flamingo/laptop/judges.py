@@ -101,7 +101,7 @@ def ship_models(out: Path, work: Path) -> None:
 @click.option("--work", type=FOLDER, default=Path(".work/laptop"), help="Where what the towers see is kept.")
 @click.option("--most", type=int, default=0, help="Records of a data set, or photographs, at most; 0: as on the cards.")
 @click.option("--threads", type=int, default=2, help="Of the processor.")
-@click.option("--write", is_flag=True, help="Put a judge's figures on its card, in place of those that are there.")
+@click.option("--write", is_flag=True, help="Put the figures on the cards, in place of those there.")
 @click.argument("names", nargs=-1, type=click.Choice(("nli", "reward", "clip", "connector", "rewriter")))
 def measure(data_root: Path, work: Path, most: int, threads: int, write: bool, names: tuple[str, ...]) -> None:
     """Measure what is shipped again on held-out data, loaded as the stages load it, beside the cards' figures."""
@@ -109,6 +109,7 @@ def measure(data_root: Path, work: Path, most: int, threads: int, write: bool, n
 
     from polite_flamingo.laptop.remeasure import MEASURES, compare, remeasure
     from polite_flamingo.laptop.ship import restate
+    from polite_flamingo.laptop.ship_flamingo import numbers
     from polite_flamingo.model.origins import LAPTOP
 
     torch.set_num_threads(threads)
@@ -118,7 +119,7 @@ def measure(data_root: Path, work: Path, most: int, threads: int, write: bool, n
         for figure, card, value, same in compare(cards[name]["held_out"], found):
             click.echo(f"{name} {figure}: {value:g}, card {card:g}{'' if same else ' DIFFERS'}")
         if write:
-            restate(name, found)
+            restate({name: numbers(found)})
 
 
 VERBS = (nli, reward, image_text, ship_models, measure)

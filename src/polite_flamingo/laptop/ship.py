@@ -10,7 +10,7 @@ from typing import Any
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import hash_file, publishing, read_json, write_atomic, write_json
-from polite_flamingo.laptop.ship_flamingo import PARTS, is_trained, pack
+from polite_flamingo.laptop.ship_flamingo import PARTS, is_trained, pack, render_flamingo_card
 from polite_flamingo.model.origins import ADAPTER, LAPTOP, round_adapter
 
 SOURCES = {
@@ -29,6 +29,11 @@ SOURCES = {
     "preferences": "LLaMA-Factory's DPO and KTO examples (Apache-2.0), OpenAssistant ranks (Apache-2.0)",
     "politeness": "Stanford politeness corpus, Wikipedia (none stated)",
     "descriptions": "StableLLaVA descriptions (Apache-2.0), FOHE's rewritten captions (none stated)",
+    "vsr": "Visual Spatial Reasoning (Apache-2.0)",
+    "objects": "objects of COCO photographs as ConCorD lists them (Apache-2.0)",
+    "responses": "LLaVA's GPT-4 answers (Apache-2.0; OpenAI's terms), Ferret-Bench's (research only, CC BY-NC 4.0), "
+    "ImageInWords (CC BY 4.0)",
+    "flickr8k": "Flickr8k captions (for non-commercial research and education)",
     "captions": "COCO captions on val2014 photographs (annotations by the COCO Consortium; photographs have Flickr "
     "licences), Flickr8k (photographs for non-commercial research and education)",
 }
@@ -52,7 +57,7 @@ CARDS = {
         "NLI judge",
         "A LoRA adapter and a three-way head that tell contradiction, entailment and neutral apart; for column `nli`.",
         MPNET_BASE,
-        ("esnli", "esnlive", "sick", *ANSWERS),
+        ("esnli", "esnlive", "sick", "flickr8k", *ANSWERS),
         "English; short premises (128 tokens in training). Wrong and neutral answers are made by rule from right ones: "
         "finer errors than another answer of the same type are rare in training. DAQUAR's answers have synonyms that "
         "count as wrong.",
@@ -71,7 +76,7 @@ CARDS = {
         "times a cosine. Use `score.clip_mode: fixed`, and a `paragraphs.min_clip_logit` near the `threshold` of the "
         "validation part, which keeps 95 % of its true captions: the paper's 17.0 is CLIP's.",
         f"{MPNET_BASE}; EfficientNet-Lite2 (Apache-2.0), from PyPI",
-        ("captions",),
+        ("captions", "objects"),
         "Everyday photographs of COCO and Flickr kind, the whole picture squeezed to 224 x 224. It finds captions of "
         "another photograph, not every wrong detail: with one object swapped, a caption is below the true one in the "
         "share `swapped_below` alone.",
@@ -113,26 +118,25 @@ def ship(out: Path, folder: Path = LAPTOP, *, work: Path = Path(".work/laptop"))
     return dict(manifest)
 
 
-def restate(name: str, held_out: Mapping[str, Any], folder: Path = LAPTOP) -> None:
-    """Put a judge's figures, measured again, on its card and into the manifest.
+def restate(measured: Mapping[str, Mapping[str, Any]], folder: Path = LAPTOP) -> None:
+    """Write all cards anew from the manifest.
 
     Args:
-        name: One of `CARDS`.
-        held_out: Its figures.
+        measured: Held-out figures that replace those of a model there.
         folder: Of the shipped models.
-
-    Raises:
-        ModelError: it is no judge: figures of the others were measured as they are shipped.
     """
-    if name not in CARDS:
-        raise ModelError("only a judge's card can be written again", value=name, next_step=", ".join(CARDS))
     manifest = read_json(folder / "manifest.json")
-    figures = manifest["figures"][name]
-    figures["held_out"] = dict(held_out)
-    card = folder / name / "README.md"
-    write_atomic(card, render_judge_card(CARDS[name], figures).encode())
-    manifest["files"][name][card.name] = hash_file(card)
+    for name, figures in manifest["figures"].items():
+        figures["held_out"] = dict(measured.get(name, figures["held_out"]))
+        card = folder / name / "README.md"
+        write_atomic(card, render_card(name, figures).encode())
+        manifest["files"][name][card.name] = hash_file(card)
     write_json(folder / "manifest.json", manifest)
+
+
+def render_card(name: str, figures: Mapping[str, Any]) -> str:
+    """The model card of a shipped model by its figures in the manifest."""
+    return render_flamingo_card(name, figures, SOURCES) if name in PARTS else render_judge_card(CARDS[name], figures)
 
 
 def _pack_judge(name: str, out: Path, folder: Path) -> dict[str, Any]:

@@ -27,12 +27,10 @@ WHAT = {
     "and the projection of the tower's tokens; origin `laptop` of `backbones.flamingo`.",
     REWRITER: "LoRA adapters on that model that turn terse annotations into sentences; `rewriter_backend: laptop`.",
 }
+PHOTOGRAPHS = ("captions", "objects", "vqa", "vqa_x", "okvqa", "aokvqa", "daquar", "esnlive", "vsr")
 DATA = {
-    CONNECTOR: ("captions", "vqa", "vqa_x", "okvqa", "aokvqa", "daquar", "esnlive"),
-    REWRITER: (
-        *("captions", "vqa", "vqa_x", "okvqa", "aokvqa", "daquar", "esnlive"),
-        *("vquanda", "qadialog", "qadialog_ratings", "descriptions"),
-    ),
+    CONNECTOR: PHOTOGRAPHS,
+    REWRITER: (*PHOTOGRAPHS, "vquanda", "qadialog", "qadialog_ratings", "descriptions", "responses"),
 }
 LIMITS = {
     CONNECTOR: "English. A small language model behind a small tower: it names common objects and scenes, and is often "

@@ -7,9 +7,9 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.io import read_json, write_json
-from polite_flamingo.laptop.ship import ship
+from polite_flamingo.laptop.ship import render_card, ship
 from polite_flamingo.model.int8 import save_int8
-from polite_flamingo.model.origins import verify_packaged
+from polite_flamingo.model.origins import LAPTOP, verify_packaged
 
 
 def test_trained_parts_are_shipped_with_what_they_stand_on_their_figures_and_hashes(tmp_path) -> None:
@@ -35,3 +35,10 @@ def test_trained_parts_are_shipped_with_what_they_stand_on_their_figures_and_has
     assert "| yes_no preserved | 0.99 |" in card and "VQuAnDa" in card and "steps 12" in card
     for name in ("connector", "rewriter"):
         verify_packaged(name, folder)
+
+
+def test_every_card_is_that_of_the_manifest_and_names_its_data() -> None:
+    for name, figures in read_json(LAPTOP / "manifest.json")["figures"].items():
+        card = (LAPTOP / name / "README.md").read_text()
+        assert card == render_card(name, figures), "write the cards anew: laptop.ship.restate"
+        assert "COCO" in card or "VQA" in card
