@@ -8,14 +8,18 @@ what was asked. ``python -m polite_flamingo.launch.guard --port 4200`` is ``pref
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import click
-from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
+from polite_flamingo.callers import LOCAL, Callers, values
+
+WHY = {
+    "host": "refused: this server is not asked by that name",
+    "origin": "refused: asked by a page of another origin",
+    "site": "refused: asked by a page of another site",
+}
 
 
 class Guard:
@@ -33,44 +37,22 @@ class Guard:
 
     def __init__(self, app: ASGIApp, names: Sequence[str] = LOCAL, public: Sequence[str] = ()) -> None:
         self._app = app
-        self._names = {*names, *public}
-        self._public = set(public)
+        pages = {name.lower() for name in public}
+        self._callers = Callers({*(name.lower() for name in names), *pages}, pages=pages)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Headers(scope=scope), scope)
-        if refusal is None:
+        navigates = "navigate" in values(scope["headers"], b"sec-fetch-mode")
+        strange = self._callers.strange(scope["headers"], followed=scope.get("method") == "GET" and navigates)
+        if strange is None:
             await self._app(scope, receive, _unframed(send))
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
+            await send({"type": "websocket.close", "code": 1008, "reason": WHY[strange]})
         else:
-            await PlainTextResponse(refusal, status_code=403)(scope, receive, send)
-
-    def _refusal(self, headers: Headers, scope: Scope) -> str | None:
-        hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        if len(hosts) != 1 or _name(f"//{hosts[0]}") not in self._names:
-            return "refused: this server is not asked by that name"
-        if any(not self._own(origin, hosts[0]) for origin in origins):
-            return "refused: asked by a page of another origin"
-        followed = scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not (followed or origins):
-            return "refused: asked by a page of another site"
-        return None
-
-    def _own(self, origin: str, host: str) -> bool:
-        scheme, _, place = origin.partition("://")
-        return scheme in ("http", "https") and (place.lower() == host.lower() or _name(origin) in self._public)
-
-
-def _name(address: str) -> str | None:
-    """Host name of an address; None where it has none."""
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
+            await PlainTextResponse(WHY[strange], status_code=403)(scope, receive, send)
 
 
 def _unframed(send: Send) -> Send:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from polite_flamingo.callers import LOCAL
 from polite_flamingo.errors import ConfigError, keep_secret
-from polite_flamingo.serving.limits import LOCAL
 
 VARIABLE = "POLITE_FLAMINGO_API_KEY"
 SHORTEST = 16  # characters

@@ -11,14 +11,12 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
+from polite_flamingo.callers import LOCAL, Callers, values
 from polite_flamingo.serving.faults import RefusedError
 from polite_flamingo.serving.settings import ServingSettings
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
 OPEN = ("/health",)  # without a key
-SCHEMES = ("http", "https")
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
@@ -36,8 +34,10 @@ class RequestGuard:
     def __init__(self, app: App, settings: ServingSettings, keys: Sequence[str] = ()) -> None:
         self._app, self._limits = app, settings.limits
         own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
-        self._names = {name.lower() for name in (*LOCAL, *own, *settings.names)}
-        self._origins = {origin.lower().rstrip("/") for origin in settings.origins}
+        self._callers = Callers(
+            {name.lower() for name in (*LOCAL, *own, *settings.names)},
+            {origin.lower().rstrip("/") for origin in settings.origins},
+        )
         self._held = 0  # bytes of bodies
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
 
@@ -51,8 +51,7 @@ class RequestGuard:
         if cross:
             send = _with_origin(send, cross)
         try:
-            self._check_host(scope)
-            self._check_origin(scope)
+            self._check_caller(scope)
             if cross and scope["method"] == "OPTIONS":
                 await _answer_preflight(send)
                 return
@@ -70,39 +69,28 @@ class RequestGuard:
         finally:
             holding.release()
 
-    def _check_host(self, scope: Any) -> None:
-        values = _headers(scope, b"host")
-        try:
-            name = urlsplit(f"//{values[0]}").hostname if len(values) == 1 else None
-        except ValueError:
-            name = None
-        if name is None or name.lower() not in self._names:
+    def _check_caller(self, scope: Any) -> None:
+        strange = self._callers.strange(scope["headers"])
+        if strange == "host":
             raise RefusedError(
                 421, "this server is not called by that name (Host); start it with --name", code="unknown_host"
             )
-
-    def _allowed_origin(self, scope: Any) -> str:
-        values = _headers(scope, b"origin")
-        return values[0] if len(values) == 1 and values[0].lower().rstrip("/") in self._origins else ""
-
-    def _check_origin(self, scope: Any) -> None:
-        origins = _headers(scope, b"origin")
-        host = _headers(scope, b"host")[0].lower()
-        own = {f"{scheme}://{host}" for scheme in SCHEMES}
-        site = next(iter(_headers(scope, b"sec-fetch-site")), "")
-        foreign = any(origin.lower() not in own and origin.lower() not in self._origins for origin in origins)
-        if foreign or (not origins and site in ("cross-site", "same-site")):
+        if strange is not None:
             raise RefusedError(
                 403, "pages of other origins may not call this server; start it with --origin", code="cross_origin"
             )
+
+    def _allowed_origin(self, scope: Any) -> str:
+        origins = values(scope["headers"], b"origin")
+        return origins[0] if len(origins) == 1 and origins[0].lower().rstrip("/") in self._callers.origins else ""
 
     def _check_key(self, scope: Any) -> str:
         """Whose request it is: the key's number, or the address."""
         address = (scope.get("client") or ("",))[0]
         if not self._keys or scope["path"] in OPEN:
             return str(address)
-        values = _headers(scope, b"authorization")
-        scheme, _, given = (values[0] if len(values) == 1 else "").partition(" ")
+        sent = values(scope["headers"], b"authorization")
+        scheme, _, given = (sent[0] if len(sent) == 1 else "").partition(" ")
         digest = hashlib.sha256(given.strip().encode()).digest()
         same = [hmac.compare_digest(digest, key) for key in self._keys]
         if scheme.lower() != "bearer" or not any(same):
@@ -115,14 +103,14 @@ class RequestGuard:
         return f"key {same.index(True)}" if len(self._keys) > 1 else str(address)
 
     async def _body(self, scope: Any, receive: Receive, holding: _Held) -> bytes:
-        lengths = _headers(scope, b"content-length")
+        lengths = values(scope["headers"], b"content-length")
         most = self._limits.body
         too_long = RefusedError(413, f"the body is longer than {most:,} bytes", code="body_too_large")
         if any(not value.isdecimal() or int(value[:19]) > most for value in lengths):
             raise too_long
         if scope["method"] not in ("POST", "PUT", "PATCH"):
             return b""
-        kind = next(iter(_headers(scope, b"content-type")), "").partition(";")[0].strip().lower()
+        kind = next(iter(values(scope["headers"], b"content-type")), "").partition(";")[0].strip().lower()
         if kind != "application/json":  # what forms of other sites cannot send
             raise RefusedError(415, "send Content-Type: application/json", code="unsupported_media_type")
         body = bytearray()
@@ -200,7 +188,3 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return receiving
-
-
-def _headers(scope: Any, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from polite_flamingo.errors import ConfigError, ModelError, PoliteFlamingoError, did_you_mean
-from polite_flamingo.io import fingerprint, publishing, read_json
+from polite_flamingo.io import fingerprint, read_json
 from polite_flamingo.model.origins import LAPTOP
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.registry.kinds import KINDS
 from polite_flamingo.registry.parts import located
 from polite_flamingo.talk.decoding import GREEDY, Decoding
+from polite_flamingo.talk.versions import downloaded
 
 if TYPE_CHECKING:
     from polite_flamingo.jobs.backends.chat_model import ChatModel
@@ -41,7 +42,6 @@ DEFAULT_PROFILE = "tiny"
 PARAMS = Path("params.yaml")
 WEIGHTS, WHOLE, TRAINING = "trainables.safetensors", "connector.safetensors", "training.json"
 BASES = (Path("..", "backbones", "flamingo"), Path("..", "flamingo"))  # beside what was trained from it
-VERSIONS = Path(".work", "versions")  # of the registry, downloaded
 OF_LAPTOP = Decoding(max_tokens=96)  # as it was measured (docs/laptop.md)
 
 
@@ -158,7 +158,7 @@ def known_params(params: Path, profile: str | None) -> Params | None:
     try:
         return load_params(params, profile)
     except PoliteFlamingoError as error:
-        LOG.debug("no parameters: %s", error)
+        LOG.warning("the profile's lengths and scorers are not used, but the defaults: %s", error)
         return None
 
 
@@ -251,12 +251,7 @@ def _of_registry(name: str) -> ModelPlace:
                 next_step="`polite-flamingo models list` shows them, `polite-flamingo models register` makes one; "
                 "MLFLOW_TRACKING_URI names another server",
             )
-        folder = VERSIONS / registered / f"{version.number}-{fingerprint(version.name, version.created)[:8]}"
-        if not folder.is_dir():
-            with publishing(folder) as staging:
-                for part in ("MLmodel", "artifacts"):
-                    registry.file(version, part, staging)
-    return _of_version(folder)
+        return _of_version(downloaded(registry, version))
 
 
 def _version_named(name: str) -> tuple[str, str, str]:

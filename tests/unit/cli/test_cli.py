@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from polite_flamingo import __version__, cli
+from polite_flamingo import __main__, __version__, cli
 from polite_flamingo import stages as stages_package
 from polite_flamingo.cli.command import Verb, Verbs
 from polite_flamingo.environment import DEVICE_VARIABLE, FAILURE_VARIABLE
@@ -344,6 +344,17 @@ def test_ctrl_c_and_a_closed_pipe_have_their_status(
     command = f"{sys.executable} -m polite_flamingo --help | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=PROJECT, env={"PYTHONPATH": "src"}, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ctrl_c_while_libraries_are_loaded_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    assert __main__.main() == 130
+    assert capsys.readouterr().err.strip() == "stopped: nothing was begun"
 
 
 def test_a_programming_error_is_not_hidden(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

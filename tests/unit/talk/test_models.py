@@ -11,7 +11,7 @@ import yaml
 from polite_flamingo.errors import ConfigError, DataError, ModelError
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.talk.decoding import GREEDY
-from polite_flamingo.talk.models import find_model
+from polite_flamingo.talk.models import find_model, known_params
 
 
 def trained(folder: Path, configuration: dict[str, object]) -> Path:
@@ -89,3 +89,9 @@ def test_decoding_is_greedy_until_it_is_told_and_says_what_does_not_fit() -> Non
     for wrong in ({"temperature": float("nan")}, {"top_p": 0}, {"beams": 3}, {"stop": [""]}, {"max_tokens": 0}):
         with pytest.raises(DataError, match="cannot be done so"):
             GREEDY.but(wrong)
+
+
+def test_params_that_cannot_be_read_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "params.yaml").write_text("base: {seed: [")
+    assert known_params(tmp_path / "params.yaml", None) is None
+    assert "params.yaml" in caplog.text and caplog.records[0].levelname == "WARNING"
