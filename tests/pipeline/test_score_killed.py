@@ -147,7 +147,7 @@ def test_killed_at_random_moments_scoring_ends_with_the_same_bytes(forks: Forks,
 def test_a_cluster_writes_the_same_bytes(forks: Forks, job: Path) -> None:
     cluster = job.with_name("cluster")
     shutil.copytree(job, cluster)
-    absent = ("nli", "sts")  # a pool is started for each scorer
+    absent = ("nli", "sts", "reward")  # a pool is started for each scorer
     finish(forks, job, "local", *absent)
     environment = {name: value for name, value in forks.environment.items() if name != "RAY_ADDRESS"}
     command = [sys.executable, "-c", SCRIPT, "ray", *absent]
