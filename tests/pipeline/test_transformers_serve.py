@@ -1,4 +1,4 @@
-"""A server that is not ours behind the five commands: `transformers serve` with a Llama of a few thousand parameters."""
+"""A server that is not ours behind the five commands: `transformers serve` with a Llama of some thousand parameters."""
 
 from __future__ import annotations
 
