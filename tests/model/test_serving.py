@@ -16,7 +16,9 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from tests.unit.jobs.backends.test_huggingface import save_llava
 
+from polite_flamingo.jobs.backends.chat_model import load_chat_model
 from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.serving.app import build_app
 from polite_flamingo.serving.server import listen
@@ -356,3 +358,27 @@ def test_a_client_that_leaves_frees_its_slot_and_logs_hold_no_content(server, mo
 def test_connections_send_small_packets_at_once():
     with listen(ServingSettings(port=0)) as found:
         assert found.proto == socket.IPPROTO_TCP  # what asyncio asks before it sets TCP_NODELAY
+
+
+def test_a_chat_model_that_sees_is_served_one_request_at_a_time(tmp_path):
+    save_llava(tmp_path)
+    place = ModelPlace("seer", "assistant", "chat", str(tmp_path), decoding=Decoding(max_tokens=8))
+    limits = SETTINGS.limits
+    models = served_models([(place, load_chat_model(str(tmp_path), "cpu", "float32"))], SETTINGS)
+    engine = models["seer"].engine
+    server = Served(*build_app(Service(models, limits), SETTINGS), None)
+    call = {"method": "POST", "url": CHAT, "headers": JSON}
+    asked_for = ((data_url(colour), streams) for colour in ((9, 9, 9), (250, 0, 0)) for streams in (False, True))
+    bodies = [{"messages": seen(url), "stream": streams} for url, streams in asked_for]
+    answers = server.together(*({**call, "content": json.dumps(body)} for body in bodies))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    for whole, stream in zip(answers[::2], answers[1::2], strict=True):
+        events = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
+        told = "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+        assert told == whole.json()["choices"][0]["message"]["content"] != ""
+    assert engine.state.tokens == 4 * 8
+    with engine._preparing:  # the model waits; so do those who ask
+        engine._queue = 0
+        assert server.chat(model="seer").status_code == 429
+    models["seer"].close(finish=True)
+    assert refusal(server.chat(model="seer"))[0] == 503

@@ -13,6 +13,7 @@ from tests.unit.jobs.backends.test_huggingface import save_llava
 
 import polite_flamingo as pf
 from polite_flamingo.cli import main
+from polite_flamingo.cli.talk import Chat
 from polite_flamingo.errors import DataError, ImageError, PoliteFlamingoError
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.settings import GenerationSettings
@@ -157,6 +158,20 @@ def test_filters_tell_their_verdicts_and_who_is_missing(rewriter: Any, image_roo
     assert [one["filter"] for one in report["filters"]][:5] == ["length", "change", "sts", "paragraphs", "nli"]
     assert set(report["missing"]) == {"clip", "nli", "reward", "sts"}
     assert {one["filter"] for one in report["filters"] if not one["judged"]} == {"sts", "paragraphs", "nli"}
+
+
+def test_a_dialogue_that_fills_the_context_forgets_its_oldest_turns_and_says_so_once(
+    assistant: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = Chat(assistant, {"max_tokens": 4}, False, [])
+    question = "what is there ? " * 12
+    chat.run(iter([question] * 30), patient=False)
+    kept = chat._turns
+    assert 2 < len(kept) < 60 and kept[0]["role"] == "user"
+    asked = assistant.request(kept[:-1], max_tokens=4)
+    assert assistant.speaker.engine.count(asked.prompt, ()) + 4 <= assistant.speaker.engine.context
+    assert capsys.readouterr().err.count("forgotten") == 1
+    assert assistant.recent(kept[:1]) == kept[:1]
 
 
 def test_a_chat_model_that_sees_tells_its_text_in_pieces(tmp_path: Path, image_root: Path) -> None:

@@ -35,6 +35,7 @@ from polite_flamingo.model.slots import PREFILL_TOKENS, Slots, too_large
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image as PILImage
 
 LOG = logging.getLogger(__name__)
 SLOTS, QUEUE = 32, 256
@@ -138,6 +139,20 @@ class Engine:
             self._waiting.put(request.client, _Job(ticket, row, images, stream))
             self._changed.notify_all()
         return ticket
+
+    def count(self, prompt: str, images: Sequence[PILImage]) -> int:
+        """Tokens of a prompt."""
+        return len(self.model.encode(prompt, images)[0])
+
+    @property
+    def context(self) -> int:
+        """Most tokens of a prompt and its continuation."""
+        return self.model.context
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+        return str(self.model.causal.device)
 
     @property
     def state(self) -> EngineState:

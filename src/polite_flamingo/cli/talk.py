@@ -178,6 +178,7 @@ class Chat:
     def __init__(self, assistant: Assistant, decoding: dict[str, Any], as_json: bool, shown: list[Any]) -> None:
         self._assistant, self._decoding, self._as_json, self._shown = assistant, decoding, as_json, shown
         self._turns: list[dict[str, Any]] = []
+        self._told = False  # that old turns are forgotten
 
     def run(self, lines: Iterator[str], *, patient: bool) -> None:
         """Take turns until the lines end.
@@ -207,7 +208,7 @@ class Chat:
         if word == "/image":
             self._show(rest.strip())
         elif word == "/new":
-            self._turns, self._shown = [], []
+            self._turns, self._shown, self._told = [], [], False
         elif word == "/retry":
             self._retry()
         elif word.startswith("/"):
@@ -228,6 +229,11 @@ class Chat:
         self._answer(self._turns[:-1])
 
     def _answer(self, turns: list[dict[str, Any]]) -> None:
+        kept = self._assistant.recent(turns, **self._decoding)
+        if len(kept) < len(turns) and not self._told:
+            print("(the dialogue fills the model's context: its oldest turns are forgotten)", file=sys.stderr)
+            self._told = True
+        turns = kept
         said = _say(self._assistant, turns, self._decoding, self._as_json)
         self._turns = [*turns, {"role": "assistant", "content": said.text or "…"}]  # a turn has some text
         self._shown = []

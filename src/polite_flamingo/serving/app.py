@@ -104,7 +104,7 @@ class Routes:
                 "created": self._created,
                 "owned_by": "polite-flamingo",
                 "kind": served.place.kind,
-                "context": served.engine.model.context,
+                "context": served.engine.context,
             }
             for name, served in self.service.models.items()
         ]

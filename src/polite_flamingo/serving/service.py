@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from polite_flamingo.batching.alone import AnyEngine, chat_engine
 from polite_flamingo.batching.engine import Engine
-from polite_flamingo.batching.models import BatchModel, FlamingoModel, TextModel
+from polite_flamingo.batching.models import FlamingoModel
 from polite_flamingo.batching.tickets import EngineRequest, QueueFullError, Ticket
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.serving.faults import RefusedError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Rewritten: TypeAlias = tuple[PoliteAnswer, RewriteJudgement | None]
 DECODED = ("temperature", "top_p", "top_k", "no_repeat_ngram_size", "seed")
+ALONE = 16  # requests that wait for a model which takes one at a time: each keeps its images
 DECODERS = 2  # images decoded at a time: each may take a hundred megabytes
 
 
@@ -46,8 +48,7 @@ class ServedModel:
 
     def __init__(self, name: str, place: ModelPlace, model: Any, settings: ServingSettings) -> None:
         self.name, self.place, self.model = name, place, model
-        batched: BatchModel = TextModel(model) if place.form == "chat" else FlamingoModel(model)
-        self.engine = Engine(batched, slots=settings.slots, queue=settings.queue)
+        self.engine = _engine(place, model, settings)
         self._seconds, self._queue = settings.seconds, settings.queue
         self._rewriting = ThreadPoolExecutor(settings.slots, thread_name_prefix="rewrite")
         self._active, self._lock = 0, threading.Lock()
@@ -64,7 +65,7 @@ class ServedModel:
     @cached_property
     def judge(self) -> RewriteJudge:
         """Scorers and filters; loaded when a rewrite is first judged."""
-        return RewriteJudge.of(self.place, device=str(self.engine.model.causal.device))
+        return RewriteJudge.of(self.place, device=self.engine.device)
 
     def rewrite(self, work: Callable[[], Any]) -> Any:
         """Run a rewrite in a thread of its own; returns its future.
@@ -246,6 +247,13 @@ def served_models(places: Sequence[tuple[ModelPlace, Any]], settings: ServingSet
     if twice is not None:
         raise ConfigError("two models have the same name", value=twice, next_step=did_you_mean(twice, names))
     return {name: ServedModel(name, *loaded, settings) for name, loaded in zip(names, places, strict=True)}
+
+
+def _engine(place: ModelPlace, model: Any, settings: ServingSettings) -> AnyEngine:
+    slots, queue = settings.slots, settings.queue
+    if place.form == "chat":
+        return chat_engine(model, slots=slots, queue=queue, alone=min(queue, ALONE))
+    return Engine(FlamingoModel(model), slots=slots, queue=queue)
 
 
 def _decoding(body: DecodingFields) -> dict[str, Any]:

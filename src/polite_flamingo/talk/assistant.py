@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from polite_flamingo.jobs.backends.text import Message
 
+QUARTER = 4
 ROLES = {"user": "human", "assistant": "assistant"}
 
 
@@ -240,6 +241,26 @@ class Assistant:
         dialogue = dialogue_of(turns, end=end)
         chosen = self.place.decoding.but(decoding)
         return chosen.request(self.speaker.prompt(dialogue), dialogue.pictures, key)
+
+    def recent(self, turns: Sequence[Mapping[str, Any]], **decoding: Any) -> list[dict[str, Any]]:
+        """The end of a dialogue that leaves the model room to answer: the oldest questions and answers are left out.
+
+        Room is what an answer may be long, at most a quarter of the context. The last question is never left out.
+
+        Args:
+            turns: The dialogue; see `chat`.
+            decoding: As of `ask`.
+        """
+        first = [dict(turn) for turn in turns[:1] if turn.get("role") == "system"]
+        spoken = [dict(turn) for turn in turns[len(first) :]]
+        engine = self.speaker.engine
+        while len(spoken) > 2:
+            asked = self.request([*first, *spoken], **decoding)
+            room = min(asked.settings.max_new_tokens, engine.context // QUARTER)
+            if engine.count(asked.prompt, asked.images) + room <= engine.context:
+                break
+            spoken = spoken[2:]
+        return [*first, *spoken]
 
     def close(self) -> None:
         """Let go of the model."""
