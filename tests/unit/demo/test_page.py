@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from polite_flamingo.io import write_shards
 from polite_flamingo.records import Image, Sample, Task, Turn
 from polite_flamingo.talk.judging import RewriteJudgement
 
-pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e '.[dev]')")
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="Gradio is not installed (pip install -e '.[dev]')")
 ROOT = Path(__file__).parents[3]
 HOSTILE = "<img src=x onerror=window.hit=1> **bold** [a](http://evil.test/) ${window.hit=2} {{value}} <b>b</b>"
 
