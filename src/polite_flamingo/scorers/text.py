@@ -23,7 +23,8 @@ BREAK = "\n\n"  # between paragraphs
 N = 4
 # Han, kana, Thai, Lao, Burmese and Khmer, which set no words apart: a character counts as one
 SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(f"[{SPACELESS}]|(?:(?![{SPACELESS}])\\w)+")
+_WORD = re.compile(r"\w+")
+_WORD_OR_CHARACTER = re.compile(f"[{SPACELESS}]|(?:(?![{SPACELESS}])\\w)+")
 _SPACELESS = re.compile(f"[{SPACELESS}]")
 _NUMBER = r"-?\d*\.?\d+"
 _BOX = re.compile(rf"[\[(]\s*{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}}\s*[\])]?")
@@ -51,7 +52,8 @@ def without_boxes(text: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case; characters, where a script sets no words apart."""
-    return _WORD.findall(text.lower())
+    spaced = text.isascii() or _SPACELESS.search(text) is None
+    return (_WORD if spaced else _WORD_OR_CHARACTER).findall(text.lower())
 
 
 def repeated_share(text: str, n: int = N) -> float:
