@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from polite_flamingo.records import cleaned
+
 SYSTEM = "You check answers about images. You are strict, and you go by what can be seen."
 
 REQUEST = """\
@@ -88,7 +90,7 @@ def read_verdict(text: str) -> JudgeVerdict | None:
         statements = value.get("statements")
         total = max(statements if isinstance(statements, int) else 0, count, 1)
         listed = "; ".join(map(str, unsupported)) if isinstance(unsupported, list) else ""
-        reason = " ".join(str(value.get("reason") or listed).split())[:MAX_REASON]
+        reason = " ".join(cleaned(str(value.get("reason") or listed)).split())[:MAX_REASON]
         return JudgeVerdict(round(1 - count / total, 4), same, reason)
     return None
 

@@ -39,6 +39,10 @@ from polite_flamingo.scorers.judge import JudgeSettings, JudgingBackend, Judging
         ('Sure!\n```json\n{"statements": 2, "unsupported": [], "same_answer": "No"}\n```', (1.0, False, "")),
         ('{"thoughts": {}} {"unsupported": ["x", "y"], "same_answer": true}', (0.0, True, "x; y")),
         ('{"statements": 5, "unsupported": 1, "same_answer": true, "reason": ["odd"]}', (0.8, True, "['odd']")),
+        (
+            r'{"unsupported": [], "same_answer": true, "reason": "\u001b[31mno\u0000 \u202edog"}',
+            (1.0, True, "[31mno dog"),
+        ),
         ('{"statements": 4, "unsupported": [], "same_ans', None),
         ('{"statements": 4, "unsupported": [], "same_answer": 1}', None),
         ('{"statements": 4, "unsupported": -1, "same_answer": true}', None),
