@@ -57,7 +57,7 @@ def check_up(
 
     Raises:
         ConfigError: a folder does not exist or `workers` is not positive.
-        DataError: the results or the samples cannot be read.
+        DataError: the results or the samples cannot be read, or there is no image.
     """
     _check_arguments(root, workers)
     base = root.resolve()
@@ -67,6 +67,8 @@ def check_up(
     with locked(out / "lock", where=out):
         paths = [*list_images(base), *(path for path in named if (base / path).is_file())]
         paths += _images_elsewhere(base, held_out)
+        if not paths and not named:
+            raise DataError("no image lies here", where=base, next_step="give the folder that holds the images")
         images, examined = survey(base, paths, results=results_file(out, base), workers=workers)
         seconds = time.monotonic() - started
         tested = [image for image in images if any((base / image.path).is_relative_to(folder) for folder in held_out)]

@@ -35,6 +35,11 @@ def sample(number, *images):
     return Sample(f"s/all/{number}", "s", "all", "none", Task.CAPTION, turns, tuple(map(Image, images)))
 
 
+def test_a_root_without_an_image_is_no_sound_one(data, tmp_path):
+    with pytest.raises(DataError, match="no image lies here"):
+        check(data, tmp_path)
+
+
 def test_a_sound_root_has_nothing_in_quarantine(data, tmp_path, save, picture):
     save("coco/a.png", picture(1))
     report = check(data, tmp_path)
