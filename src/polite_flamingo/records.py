@@ -322,7 +322,7 @@ class Generated:
 
 def cleaned(text: str) -> str:
     """Text from outside without what only steers terminals or turns the direction of what follows."""
-    return text if _SEEN.fullmatch(text) else _SPACES.sub(" ", _STEERING.sub("", text))
+    return text if text.isprintable() or _SEEN.fullmatch(text) else _SPACES.sub(" ", _STEERING.sub("", text))
 
 
 def cleaned_sample(sample: Sample) -> Sample:
@@ -333,12 +333,12 @@ def cleaned_sample(sample: Sample) -> Sample:
     """
     if cleaned(sample.id) != sample.id:
         raise DataError("id holds control characters", value=ascii(sample.id))
-    texts = {name: cleaned(getattr(sample, name)) for name in ("source", "split", "licence")}
-    turns = tuple(
-        turn if (seen := cleaned(turn.text)) == turn.text else replace(turn, text=seen) for turn in sample.turns
-    )
-    new: dict[str, Any] = {**texts, "turns": turns}
-    if sample.extras and _STEERED.search(_dump(dict(sample.extras))):
+    new: dict[str, Any] = {name: cleaned(getattr(sample, name)) for name in ("source", "split", "licence")}
+    if not all(turn.text.isprintable() for turn in sample.turns):
+        new["turns"] = tuple(
+            turn if (seen := cleaned(turn.text)) == turn.text else replace(turn, text=seen) for turn in sample.turns
+        )
+    if "\\" in repr(sample.extras) and _STEERED.search(_dump(dict(sample.extras))):  # what steers has a backslash there
         new["extras"] = _cleaned_value(sample.extras)
     changed = {name: value for name, value in new.items() if value != getattr(sample, name)}
     return replace(sample, **changed) if changed else sample
@@ -356,8 +356,7 @@ def _cleaned_value(value: Any) -> Any:
 R = TypeVar("R", Sample, RewritePair, Rewrite)
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_dump = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 _COLUMNS: dict[str, tuple[Callable[[Any], str], Callable[[str], Any]]] = {  # field -> to its column, and back
