@@ -322,7 +322,7 @@ class Generated:
 
 def cleaned(text: str) -> str:
     """Text from outside without what only steers terminals or turns the direction of what follows."""
-    return text if text.isprintable() or _SEEN.fullmatch(text) else _SPACES.sub(" ", _STEERING.sub("", text))
+    return text if str.isprintable(text) or _SEEN.fullmatch(text) else _SPACES.sub(" ", _STEERING.sub("", text))
 
 
 def cleaned_sample(sample: Sample) -> Sample:
