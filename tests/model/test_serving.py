@@ -308,6 +308,13 @@ def test_the_right_key_opens_all(locked):
 def test_what_is_not_there_and_what_stops_is_said_in_the_same_shape(server):
     assert refusal(server("GET", "/nothing")) == (404, "unknown_url")
     assert refusal(server("GET", CHAT)) == (405, "unknown_url")
+    assert refusal(server("GET", "/v1/models/nobody")) == (404, "model_not_found")
+    assert server("GET", "/v1/models/assistant").json()["kind"] == "assistant"
+    assert server("HEAD", "/health").status_code == 200
+    assert "/v1/rewrite" in server.chat(model="rewriter").json()["error"]["message"]
+    text = {"type": "text", "text": "x"}
+    wrong = [{"role": "user", "content": [{"type": "image_url", "image_url": "http://x/a.png"}, text]}]
+    assert server.chat(messages=wrong).json()["error"]["param"] == "messages.0.content.0.image_url.image_url"
     assert server("GET", "/docs").status_code == 404
     server.routes.draining = True
     assert refusal(server("POST", CHAT, json=asked())) == (503, "stopping")

@@ -97,18 +97,13 @@ class Routes:
     @answered
     async def models(self, request: Request, trace: Trace) -> Response:
         """The served models."""
-        listed = [
-            {
-                "id": name,
-                "object": "model",
-                "created": self._created,
-                "owned_by": "polite-flamingo",
-                "kind": served.place.kind,
-                "context": served.engine.context,
-            }
-            for name, served in self.service.models.items()
-        ]
+        listed = [self._listed(served) for served in self.service.models.values()]
         return JSONResponse({"object": "list", "data": listed})
+
+    @answered
+    async def model(self, request: Request, trace: Trace) -> Response:
+        """One of them."""
+        return JSONResponse(self._listed(self.service.find(request.path_params["name"])))
 
     @answered
     async def chat(self, request: Request, trace: Trace) -> Response:
@@ -191,6 +186,16 @@ class Routes:
         self.metrics.active.dec()
         self.metrics.requests.labels(trace.path, trace.model, str(trace.status)).inc()
         self.metrics.seconds.labels(trace.path, trace.model).observe(time.monotonic() - trace.began)
+
+    def _listed(self, served: ServedModel) -> dict[str, Any]:
+        return {
+            "id": served.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "polite-flamingo",
+            "kind": served.place.kind,
+            "context": served.engine.context,
+        }
 
     def _bell_here(self) -> Bell:
         """That of the running loop."""
@@ -289,14 +294,16 @@ def build_app(service: Service, settings: ServingSettings, keys: Sequence[str] =
         lifespan=lifespan,
     )
     app.add_api_route("/v1/models", routes.models, methods=["GET"])
+    app.add_api_route("/v1/models/{name:path}", routes.model, methods=["GET"])
     app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], openapi_extra=_described(ChatBody))
     app.add_api_route("/v1/rewrite", routes.rewrite, methods=["POST"], openapi_extra=_described(RewriteBody))
-    app.add_api_route("/health", routes.health, methods=["GET"])
+    app.add_api_route("/health", routes.health, methods=["GET", "HEAD"])
     app.add_api_route("/metrics", routes.numbers, methods=["GET"])
 
     @app.exception_handler(HTTPException)
     async def elsewhere(request: Request, error: HTTPException) -> Response:
-        shape = RefusedError(error.status_code, str(error.detail).lower(), code="unknown_url").shape
+        message = f"{str(error.detail).lower()}: /openapi.json tells what can be asked"
+        shape = RefusedError(error.status_code, message, code="unknown_url").shape
         return JSONResponse(shape, error.status_code, headers=error.headers)
 
     return RequestGuard(app, settings, keys), routes

@@ -68,7 +68,8 @@ class RefusedError(Exception):
 
 def refused(error: PoliteFlamingoError, param: str | None = None) -> RefusedError:
     """An error of ours as an answer."""
-    message = f"{error.what} ({error.value})" if isinstance(error.value, str | int | float) else error.what
+    shown = isinstance(error.value, str | int | float) and error.value != ""
+    message = f"{error.what} ({error.value})" if shown else error.what
     if isinstance(error, QueueFullError):
         return RefusedError(429, error.what, code="queue_full", headers={"Retry-After": str(error.retry_after)})
     if isinstance(error, EngineClosedError):

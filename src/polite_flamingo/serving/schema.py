@@ -138,8 +138,9 @@ def parse(body: bytes, shape: type[B], limits: ServingLimits) -> B:
     try:
         return shape.model_validate(sent)
     except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(map(str, problem["loc"]))
+        problems = error.errors(include_input=False, include_url=False, include_context=False)
+        problem = max(problems, key=lambda one: len(one["loc"]))  # of a text or parts: the parts
+        where = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
         raise RefusedError(400, f"{where[:200]}: {problem['msg']}", param=where[:200] or None) from None
 
 

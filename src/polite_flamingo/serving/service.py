@@ -58,6 +58,11 @@ class ServedModel:
         """Whether it may be asked to rewrite: a rewriter, or a chat model."""
         return self.place.kind == "rewriter" or self.place.form == "chat"
 
+    @property
+    def talks(self) -> bool:
+        """Whether it may be asked questions: an assistant, or a chat model."""
+        return self.place.kind == "assistant" or self.place.form == "chat"
+
     def ask(self, request: EngineRequest, client: str) -> EngineRequest:
         """A request as it is submitted: whose it is, and how long it may take."""
         return replace(request, client=client, timeout=self._seconds)
@@ -153,10 +158,13 @@ class Service:
         """The engine's requests for a chat completion, one per choice; images are decoded here.
 
         Raises:
-            RefusedError: a limit is passed.
+            RefusedError: a limit is passed, or the model answers no questions.
             DataError: the turns are none of a dialogue; an image cannot be used.
         """
         served = self.find(body.model)
+        if not served.talks:
+            message = f"{served.name} is a rewriter, which answers no question; ask it at /v1/rewrite"
+            raise RefusedError(400, message, param="model")
         choices = body.n or 1
         stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
         self._check(len(body.messages), "messages", self.limits.turns, "turns")
