@@ -23,6 +23,7 @@ TELEMETRY_OFF = {
 QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}  # a bar for every small file
 PREFECT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its own 20 s are too few for a small machine
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # for SQLite's lock; 10 s are too few for a busy one
     "PREFECT_SERVER_UI_API_URL": "/api",  # of the page itself, whatever its port; by default always port 4200
     "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",  # no page of another origin may read; by default any may
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",  # DVC is the only owner of caches

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from tests.pipeline.pretence import PROJECT, STAGES
@@ -44,10 +44,12 @@ def ran(team: Team) -> list[str]:
 
 
 def processes(team: Team) -> list[str]:
-    """Commands of stages that run in the project."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    cancelled = [line for line in listed if "polite_flamingo tune_stage2" in line or "tune_stage2@tiny" in line]
-    return [line for line in cancelled if "ps -eo" not in line]
+    """Commands of stage 2 that run in the project, not in another one of this machine."""
+    found = psutil.process_iter(["cmdline", "cwd"])
+    commands = {
+        " ".join(process.info["cmdline"] or ()) for process in found if process.info["cwd"] == str(team.copy.root)
+    }
+    return [line for line in commands if "polite_flamingo tune_stage2" in line or "tune_stage2@tiny" in line]
 
 
 def test_the_server_knows_every_parameter_and_refuses_what_is_none(team: Team) -> None:
