@@ -19,6 +19,7 @@ from polite_flamingo.goals.figures import Curated, Share, measure
 from polite_flamingo.goals.table import as_shares
 from polite_flamingo.io import read_json
 from polite_flamingo.laptop.adapters import share
+from polite_flamingo.laptop.judges import MEASURED
 from polite_flamingo.model.origins import LAPTOP
 from polite_flamingo.params import Params
 from polite_flamingo.preview.work import run_preview
@@ -78,9 +79,10 @@ def figures_of(params: Params, records: Sequence[Curated], most: int, folder: Pa
     if is_tuned(params):
         asked = [*held_out(params, "evaluation", most), *asked_beside(params.image_root, most)]
         figures |= measure_assistant(params, asked, folder / "assistant")
-    judges = read_json(LAPTOP / "manifest.json")["figures"]
-    figures |= as_shares(judges["nli"]["held_out"], "nli", ("esnli", "statements"))
-    figures |= as_shares(judges["clip"]["held_out"], "clip", ("auc", "recall_at_1_of_100"))
+    cards = read_json(LAPTOP / "manifest.json")["figures"]
+    measured = read_json(MEASURED) if MEASURED.is_file() else {}  # as they are shipped; else what their cards say
+    for judge, names in (("nli", ("esnli", "statements")), ("clip", ("auc", "recall_at_1_of_100"))):
+        figures |= as_shares(measured.get(judge, cards[judge]["held_out"]), judge, names)
     calibrated = params.reports / "calibration" / "real.json"
     if calibrated.is_file():
         report: dict[str, Any] = read_json(calibrated)

@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
-from polite_flamingo.io import read_json
+from polite_flamingo.io import read_json, write_json
 from polite_flamingo.laptop.adapters import AdapterRecipe
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+MEASURED = Path("reports/shipped.json")  # by `measure`
 NLI = AdapterRecipe()
 REWARD = AdapterRecipe(rank=8, max_tokens=160, epochs=1, batch=32)
 
@@ -101,9 +103,12 @@ def ship_models(out: Path, work: Path) -> None:
 @click.option("--work", type=FOLDER, default=Path(".work/laptop"), help="Where what the towers see is kept.")
 @click.option("--most", type=int, default=0, help="Records of a data set, or photographs, at most; 0: as on the cards.")
 @click.option("--threads", type=int, default=2, help="Of the processor.")
+@click.option("--out", type=FILE, default=MEASURED, help="Gets the figures beside those of other models there.")
 @click.option("--write", is_flag=True, help="Put the figures on the cards, in place of those there.")
 @click.argument("names", nargs=-1, type=click.Choice(("nli", "reward", "clip", "connector", "rewriter")))
-def measure(data_root: Path, work: Path, most: int, threads: int, write: bool, names: tuple[str, ...]) -> None:
+def measure(
+    data_root: Path, work: Path, most: int, threads: int, out: Path, write: bool, names: tuple[str, ...]
+) -> None:
     """Measure what is shipped again on held-out data, loaded as the stages load it, beside the cards' figures."""
     import torch
 
@@ -113,11 +118,13 @@ def measure(data_root: Path, work: Path, most: int, threads: int, write: bool, n
     from polite_flamingo.model.origins import LAPTOP
 
     torch.set_num_threads(threads)
+    out.parent.mkdir(parents=True, exist_ok=True)
     cards = read_json(LAPTOP / "manifest.json")["figures"]
     for name in names or tuple(MEASURES):
         found = remeasure([name], data_root, work, most)[name]
         for figure, card, value, same in compare(cards[name]["held_out"], found):
             click.echo(f"{name} {figure}: {value:g}, card {card:g}{'' if same else ' DIFFERS'}")
+        write_json(out, (read_json(out) if out.is_file() else {}) | {name: numbers(found)})
         if write:
             restate({name: numbers(found)})
 
