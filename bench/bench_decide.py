@@ -63,7 +63,7 @@ def group(random: np.random.Generator, start: int, rows: int) -> pa.Table:
         if kind == "numbers":
             columns[name] = lists(random, name, lengths)
         elif kind == "integer":
-            columns[name] = pa.array((random.random(rows) * RANGES[name]).astype(np.int32))
+            columns[name] = pa.array((random.random(rows) * RANGES.get(name, 1.1)).astype(np.int32))
         else:
             columns[name] = pa.array(np.round(LOWEST.get(name, 0.0) + random.random(rows), 4))
     layout = schema()
