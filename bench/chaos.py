@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from bench.chaos_bits import flip_bits
-from bench.chaos_runs import kill_runs, run_two, straight_run
+from bench.chaos_runs import kill_runs, run_two, straight_run, tear_states
 from bench.chaos_stages import FINISHED, OUTPUTS, WRITERS, ask_faulty, kill_stages, refuse_disk
 from bench.chaos_tally import Tally
 from bench.common import machine, publish
@@ -37,6 +37,7 @@ def run_parts(parts: list[str], tally: Tally, scratch: Path, finished: Path | No
         elif part == "endpoint":
             ask_faulty(tally, round(100 * scale), folder)
         elif part == "kills" and straight is not None:
+            tear_states(tally, folder, straight)
             kill_runs(tally, round(12 * scale), folder, straight)
         elif part == "two" and straight is not None:
             run_two(tally, folder, straight)

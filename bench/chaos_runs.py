@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 from pathlib import Path
 
 import psutil
@@ -180,6 +181,26 @@ def kill_runs(tally: Tally, kills: int, scratch: Path, straight: Pretended) -> N
             tally.add(kind, LOST, f"{again} stages that DVC had taken ran again")
         else:
             tally.add(kind, RECOMPUTED if again else HELD)
+        shutil.rmtree(project.root)
+
+
+def tear_states(tally: Tally, scratch: Path, straight: Pretended) -> None:
+    """Cut dvc.lock off, as a kill does while DVC writes it in place: nothing that has run runs again."""
+    for share in (0.0, 0.3, 0.9):
+        if not tally.has_time("a torn dvc.lock", 30):
+            return
+        project = copy(straight)
+        project.root = scratch / f"torn-{share}"
+        shutil.copytree(straight.root, project.root, symlinks=True)
+        state = project.root / "dvc.lock"
+        text = state.read_bytes()
+        state.write_bytes(text[: int(share * len(text))])
+        process, ran = project.begin("run"), (project.root / "ran.txt").read_bytes()
+        if process.wait() != 0 or (project.root / "ran.txt").read_bytes() != ran:
+            tally.add("a torn dvc.lock", LOST, said(process)[-600:])
+        else:
+            same = project.digest() == straight.digest()
+            tally.add("a torn dvc.lock", RECOMPUTED if same else SILENT, f"{share:.0%} of it")
         shutil.rmtree(project.root)
 
 
