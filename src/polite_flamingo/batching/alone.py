@@ -14,13 +14,10 @@ from polite_flamingo.batching.engine import PATIENCE, QUEUE, SLOTS, WEIGHT, Engi
 from polite_flamingo.batching.models import TextModel
 from polite_flamingo.batching.text import TextStream
 from polite_flamingo.batching.tickets import (
-    Completion,
     EngineClosedError,
     EngineRequest,
     PromptTooLongError,
     QueueFullError,
-    RequestCancelledError,
-    RequestTimeoutError,
     Ticket,
 )
 from polite_flamingo.batching.turns import FairQueue
@@ -70,11 +67,7 @@ class OneAtATime:
         self._admit()  # before the work of preparing it
         length = self.count(request.prompt, request.images)
         if length >= self.context:
-            raise PromptTooLongError(
-                "the prompt fills the model's context",
-                value=f"{length} tokens of {self.context}",
-                next_step="send less text, or fewer turns",
-            )
+            raise PromptTooLongError(length, self.context)
         ticket = Ticket(request, length, notify)
         with self._changed:
             self._admit()
@@ -114,17 +107,12 @@ class OneAtATime:
 
     def fault(self, ticket: Ticket) -> PoliteFlamingoError | None:
         """Why a request is not to go on."""
-        if ticket.cancelled:
-            return RequestCancelledError("whoever asked has left")
-        if ticket.deadline is not None and time.monotonic() > ticket.deadline:
-            late = f"more than {ticket.request.timeout:g} seconds"
-            return RequestTimeoutError("the request took too long", value=late, next_step="ask for fewer tokens")
-        return EngineClosedError("the server stopped before the text was whole") if self._abandoned else None
+        return ticket.fault or (EngineClosedError(taken=True) if self._abandoned else None)
 
     def _admit(self) -> None:
         self._let_go()
         if not self.alive:
-            raise EngineClosedError("the server is stopping", next_step="ask again when it is back")
+            raise EngineClosedError
         if len(self._waiting) >= self._queue:
             soon = min(PATIENCE, max(1, math.ceil(len(self._waiting) * self._took)))
             raise QueueFullError(len(self._waiting), soon)
@@ -134,7 +122,8 @@ class OneAtATime:
         with self._changed:
             gone = self._waiting.drop(lambda ticket: self.fault(ticket) is not None)
         for ticket in gone:
-            ticket.finish(self.fault(ticket) or RequestCancelledError("whoever asked has left"))
+            if (fault := self.fault(ticket)) is not None:
+                ticket.finish(fault)
 
     def _inputs(self, prompt: str, images: Sequence[PILImage]) -> Any:
         if images and not self._chat.sees:
@@ -157,7 +146,7 @@ class OneAtATime:
         with self._changed:
             left = self._waiting.drop(lambda _: True)
         for ticket in left:
-            ticket.finish(EngineClosedError("the server stopped before the text was whole"))
+            ticket.finish(EngineClosedError(taken=True))
 
     def _next(self) -> Ticket | None:
         """The next request; None: it is over."""
@@ -266,16 +255,10 @@ class _Listener:
         Raises:
             PoliteFlamingoError: nobody wants it any more, or it took too long.
         """
-        tokens = self._tokens or []
-        ended = bool(tokens) and tokens[-1] in self._chat.ends
         fault = self._engine.fault(self._ticket)
         if fault is not None:
             raise fault
-        kept = tokens[:-1] if ended else tokens
-        text, rest = self._stream.close(kept)
-        reason = "stop" if ended or self._stream.stopped else "length"
-        self._ticket.add(rest)
-        self._ticket.finish(Completion(text, reason, self._ticket.prompt_tokens, len(kept)))
+        self._ticket.complete(self._stream, self._tokens or [], self._chat.ends)
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return str(self._chat.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()

@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING
 from polite_flamingo.batching.models import BatchModel, PreparedImage, pixels_of
 from polite_flamingo.batching.text import TextStream
 from polite_flamingo.batching.tickets import (
-    Completion,
     EngineClosedError,
     EngineRequest,
     PromptTooLongError,
     QueueFullError,
-    RequestCancelledError,
-    RequestTimeoutError,
     Ticket,
 )
 from polite_flamingo.batching.turns import FairQueue
@@ -123,11 +120,7 @@ class Engine:
         ids, images = self.model.encode(request.prompt, request.images)
         room = self.model.context - len(ids)
         if room < 1:
-            raise PromptTooLongError(
-                "the prompt fills the model's context",
-                value=f"{len(ids)} tokens of {self.model.context}",
-                next_step="send less text, or fewer turns",
-            )
+            raise PromptTooLongError(len(ids), self.model.context)
         ticket = Ticket(replace(request, images=()), len(ids), notify)  # decoded images are large
         limit = min(request.settings.max_new_tokens, room)
         stream = TextStream(self.model.tokenizer, self.model.decode, request.stop)
@@ -185,7 +178,7 @@ class Engine:
 
     def _admit(self) -> None:
         if self._closing or not self._thread.is_alive():
-            raise EngineClosedError("the server is stopping", next_step="ask again when it is back")
+            raise EngineClosedError
         if len(self._waiting) >= self._queue:
             rounds = math.ceil(len(self._waiting) / self._most)
             raise QueueFullError(len(self._waiting), min(PATIENCE, max(1, math.ceil(rounds * self._took))))
@@ -203,7 +196,7 @@ class Engine:
                 self._closing = True
                 left = [*self._running.values(), *self._waiting.drop(lambda _: True)]
                 self._running.clear()
-            self._fail(left, EngineClosedError("the server stopped before the text was whole"))
+            self._fail(left, EngineClosedError(taken=True))
             if self._batch is not None:
                 self._batch.close()
 
@@ -252,26 +245,15 @@ class Engine:
 
     def _let_go(self) -> None:
         """Take out what was cancelled or has taken too long."""
-        now = time.monotonic()
-
-        def over(job: _Job) -> bool:
-            deadline = job.ticket.deadline
-            return job.ticket.cancelled or (deadline is not None and now > deadline)
-
         with self._changed:
-            gone = self._waiting.drop(over)
-        leaving = [job for job in self._running.values() if over(job)]
+            gone = self._waiting.drop(lambda job: job.ticket.fault is not None)
+        leaving = [job for job in self._running.values() if job.ticket.fault is not None]
         if leaving and self._batch is not None:
             self._batch.remove(job.row for job in leaving)
         for job in [*gone, *leaving]:
             self._running.pop(job.row.index, None)
-            if job.ticket.cancelled:
-                job.ticket.finish(RequestCancelledError("whoever asked has left"))
-            else:
-                late = f"more than {job.ticket.request.timeout:g} seconds"
-                job.ticket.finish(
-                    RequestTimeoutError("the request took too long", value=late, next_step="ask for fewer tokens")
-                )
+            if (fault := job.ticket.fault) is not None:
+                job.ticket.finish(fault)
 
     def _next(self, batch: Slots) -> list[_Job]:
         """The requests that enter now."""
@@ -318,15 +300,9 @@ class Engine:
             job.ticket.tell()
 
     def _finish(self, job: _Job) -> None:
-        tokens = job.row.output
-        ended = bool(tokens) and tokens[-1] in self.model.causal.ends
-        kept = tokens[:-1] if ended else tokens
-        text, rest = job.stream.close(kept)
-        reason = "stop" if ended or job.stream.stopped else "length"
         self._running.pop(job.row.index, None)
         self._took += WEIGHT * (time.monotonic() - job.ticket.submitted - self._took)
-        job.ticket.add(rest)
-        job.ticket.finish(Completion(text, reason, len(job.row.ids), len(kept)))
+        job.ticket.complete(job.stream, job.row.output, self.model.causal.ends)
 
     def _start_again(self, error: BaseException) -> None:
         """Memory ran out: what is in flight waits again, before all others, for half as many slots."""

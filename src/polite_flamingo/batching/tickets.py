@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from polite_flamingo.model.settings import GenerationSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
+
+    from polite_flamingo.batching.text import TextStream
 
 GREEDY = GenerationSettings(num_beams=1, do_sample=False, no_repeat_ngram_size=0)
 
@@ -34,7 +36,17 @@ class QueueFullError(PoliteFlamingoError):
 
 
 class EngineClosedError(PoliteFlamingoError):
-    """The engine takes no requests any more."""
+    """The engine takes no requests any more.
+
+    Args:
+        taken: The request had been taken, and its text is not whole.
+    """
+
+    def __init__(self, taken: bool = False) -> None:
+        if taken:
+            super().__init__("the server stopped before the text was whole")
+        else:
+            super().__init__("the server is stopping", next_step="ask again when it is back")
 
 
 class RequestTimeoutError(PoliteFlamingoError):
@@ -46,7 +58,19 @@ class RequestCancelledError(PoliteFlamingoError):
 
 
 class PromptTooLongError(PoliteFlamingoError):
-    """A prompt leaves the model no room to answer."""
+    """A prompt leaves the model no room to answer.
+
+    Args:
+        tokens: Of the prompt.
+        context: Tokens that the model reads.
+    """
+
+    def __init__(self, tokens: int, context: int) -> None:
+        super().__init__(
+            "the prompt fills the model's context",
+            value=f"{tokens} tokens of {context}",
+            next_step="send less text, or fewer turns",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +139,16 @@ class Ticket:
         return None if self.request.timeout is None else self.submitted + self.request.timeout
 
     @property
+    def fault(self) -> PoliteFlamingoError | None:
+        """Why the request is not to go on: it was given up, or has taken too long."""
+        if self.cancelled:
+            return RequestCancelledError("whoever asked has left")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            late = f"more than {self.request.timeout:g} seconds"
+            return RequestTimeoutError("the request took too long", value=late, next_step="ask for fewer tokens")
+        return None
+
+    @property
     def done(self) -> bool:
         """True once the text is whole, or the request failed."""
         return self._outcome is not None
@@ -172,6 +206,15 @@ class Ticket:
             with self._changed:
                 self._pieces.append(piece)
                 self._changed.notify_all()
+
+    def complete(self, stream: TextStream, tokens: Sequence[int], ends: Collection[int]) -> None:
+        """Of the engine: no more tokens come; `ends` are those that end a text."""
+        ended = bool(tokens) and tokens[-1] in ends
+        kept = tokens[:-1] if ended else tokens
+        text, rest = stream.close(kept)
+        self.add(rest)
+        reason = "stop" if ended or stream.stopped else "length"
+        self.finish(Completion(text, reason, self.prompt_tokens, len(kept)))
 
     def finish(self, outcome: Completion | PoliteFlamingoError) -> None:
         """Of the engine: the text is whole, or the request failed; only the first outcome counts."""
