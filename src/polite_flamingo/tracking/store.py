@@ -57,9 +57,8 @@ def open_client() -> MlflowClient:
     """MLflow's client, able to write the files of a store that has no server."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # what it tells with a trace it raises as well
+    # What it tells with a trace it raises as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     for name, value in {**QUIET, **PATIENCE}.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
