@@ -17,6 +17,7 @@ from tests.unit.jobs.backends.test_huggingface import TEMPLATE, save_llama
 from tests.unit.start.test_init import photographs, table
 
 from polite_flamingo.cli import main
+from polite_flamingo.io import read_shards
 from polite_flamingo.params import load_params
 
 STARTS, ANSWERS = 120, 300  # seconds
@@ -83,4 +84,6 @@ def test_a_server_of_a_library_rewrites(
     assert main(["export", "llava"]) == 0
     kept = json.loads(Path("data/photos/exports/llava/llava.json").read_text())
     told = {record["id"]: record["rewritten"] for record in shown["records"] if record["kept"]}
+    answers = {row["id"]: row["rewritten"] for row in read_shards(Path("data/photos/rewrites"))}
+    assert answers == {record["id"]: record["rewritten"] for record in shown["records"]} and all(answers.values())
     assert {record["id"]: record["conversations"][1]["value"] for record in kept} == told  # bought once

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.filter.scoring import decide, decide_records, with_columns
 
@@ -54,6 +54,7 @@ def records(draw: st.DrawFn) -> Rewrite:
     return with_columns(bare, **scores)
 
 
+TRIES = settings(max_examples=max(150, settings().max_examples))
 LABELS = st.sampled_from(["contradiction", "entailment", "neutral"])
 SETTINGS = st.fixed_dictionaries(
     {
@@ -113,6 +114,7 @@ def by_hand(record: Rewrite, now: FilterSettings) -> dict[str, tuple[float | Non
     }
 
 
+@TRIES
 @given(st.lists(records(), min_size=1, max_size=12), SETTINGS)
 def test_deciding_on_columns_equals_deciding_record_by_record(rewrites: list[Rewrite], now: FilterSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -129,6 +131,7 @@ def test_deciding_on_columns_equals_deciding_record_by_record(rewrites: list[Rew
     assert [decision for _, decision in decisions.on(rewrites)] == decide_records(rewrites, now)
 
 
+@TRIES
 @given(records(), LOGITS)
 def test_a_kept_record_has_the_scores_of_its_final_text(record: Rewrite, min_clip_logit: float) -> None:
     lenient = FilterSettings().changed(
