@@ -13,7 +13,9 @@ from __future__ import annotations
 import errno
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 200_000_000  # above this an image is refused as a decompression bomb
 MAX_TOWER = 8192  # pixels per side that a tower may ask for
 MAX_IMAGE_BYTES = 200 * 1024 * 1024
+_LINKED: ContextVar[Path | None] = ContextVar("linked", default=None)  # see links_into
 IMAGE_FORMATS = {
     ".jpg": {"JPEG", "MPO"},
     ".jpeg": {"JPEG", "MPO"},
@@ -44,6 +47,16 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 BICUBIC = 3  # PIL's number
 
 
+@contextmanager
+def links_into(folder: Path) -> Iterator[None]:
+    """Let links of a data root that the program itself has made lead into a folder."""
+    token = _LINKED.set(folder.resolve())
+    try:
+        yield
+    finally:
+        _LINKED.reset(token)
+
+
 def resolve_image(data_root: Path, path: str) -> Path:
     """Return the file of a relative image path; refuses anything outside `data_root` (also through links)."""
     root = data_root.resolve()
@@ -51,7 +64,8 @@ def resolve_image(data_root: Path, path: str) -> Path:
         file = (root / path).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name no file can have
         raise ImageError("image path leads to no file", value=path, where=data_root) from error
-    if not file.is_relative_to(root):
+    linked = _LINKED.get()
+    if not file.is_relative_to(root) and (linked is None or not file.is_relative_to(linked)):
         raise ImageError("image path leaves the data root", value=path, where=data_root)
     return file
 
@@ -86,7 +100,7 @@ def open_image(data_root: Path, path: str) -> PILImage:
                         where=data_root,
                         next_step="rename or convert it",
                     )
-                return ImageOps.exif_transpose(image).convert("RGB")
+                return _eight_bits(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except Exception as error:  # decoders raise nearly everything on bytes made to mislead them
@@ -95,6 +109,26 @@ def open_image(data_root: Path, path: str) -> PILImage:
         raise ImageError(
             "image cannot be decoded", value=str(error)[:SHOWN], where=path, next_step="replace the file"
         ) from error
+
+
+def _eight_bits(image: PILImage) -> PILImage:
+    """RGB of an image as a viewer shows it: 16 bits a pixel scaled to 8, what is transparent on white.
+
+    Raises:
+        ImageError: numbers of no known range.
+    """
+    from PIL import Image as PILModule
+
+    if image.mode.startswith("I;16"):
+        import numpy as np
+
+        return PILModule.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ImageError("image has numbers for pixels", value=image.mode, next_step="save it with 8 bits a channel")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return PILModule.alpha_composite(PILModule.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True, slots=True)

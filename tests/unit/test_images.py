@@ -83,3 +83,17 @@ def test_links_in_a_circle_and_names_no_file_can_have_are_errors_of_the_image(tm
     for path in ("a.png", "c" * 300 + ".png", "n\0.png"):
         with pytest.raises(ImageError):
             open_image(tmp_path, path)
+
+
+def test_an_image_is_seen_as_a_viewer_shows_it(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64).reshape(8, 8)
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "depth.png")
+    assert np.asarray(open_image(tmp_path, "depth.png")).mean() == pytest.approx(127.5, abs=1)
+    drawing = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    drawing.putpixel((1, 1), (0, 0, 0, 255))
+    drawing.save(tmp_path / "line.png")
+    pixels = np.asarray(open_image(tmp_path, "line.png"))
+    assert pixels[0, 0].tolist() == [255, 255, 255] and pixels[1, 1].tolist() == [0, 0, 0]
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "height.tif")
+    with pytest.raises(ImageError, match="image has numbers for pixels"):
+        open_image(tmp_path, "height.tif")

@@ -10,6 +10,7 @@ its files look like::
       folder: vqav2               # where `fetch` puts it below the data root
       permissive: true            # may the annotations be used commercially? true | false | unknown
       splits: {train: 443757, val: 214354}   # rows the reader yields of the official files; null where not known
+      repeats: [minival]          # splits of rows that others have as well: `init` takes those others
       pf1m: 210743                # rows in the published PF-1M (Table 6), if it is one of its sources
       home: https://visualqa.org/download.html
       files:                      # what `fetch` gets; sizes and checksums only where they were published
@@ -79,6 +80,7 @@ class Entry:
     splits: Mapping[str, int | None]
     home: str
     pf1m: int | None = None
+    repeats: tuple[str, ...] = ()
     files: tuple[RemoteFile, ...] = ()
     manual: str = ""
     notes: str = ""
@@ -102,7 +104,7 @@ def catalogue() -> Mapping[str, Entry]:
 def _entry(name: str, values: Any, where: str) -> Entry:
     try:
         files = tuple(RemoteFile(**file) for file in values.pop("files", ()))
-        entry = Entry(name=name, files=files, **values)
+        entry = Entry(name=name, files=files, repeats=tuple(values.pop("repeats", ())), **values)
     except (TypeError, AttributeError) as error:
         raise ConfigError("catalogue entry cannot be used", value=str(error), where=f"{where}: {name}") from None
     if entry.group not in GROUPS:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from polite_flamingo.errors import DataError, did_you_mean
 from polite_flamingo.images import IMAGE_FORMATS
-from polite_flamingo.sources.forms.mapping import is_missing
+from polite_flamingo.sources.forms.answers import choose
+from polite_flamingo.sources.forms.mapping import choices_of, is_missing, listed, look_up
 from polite_flamingo.sources.forms.paths import is_file
 from polite_flamingo.sources.forms.pictures import ADDRESS, in_base64
 
 NAMES = {  # part -> usual names of its column, the best first
-    "answer": "answer answers response output caption captions label target a ground_truth annotation description text",
+    "answer": "answer answers response output outputs gpt_answer correct_answer correct_choice correct_choice_idx "
+    "answer_idx answer_index caption captions label target a ground_truth annotation description text",
     "question": "question query prompt instruction q request input",
-    "image": "image images image_path img file file_name filename path photo picture image_file image_1 image_2",
+    "image": "image images image_path img file file_name filename path photo picture image_file image_1 image_2 "
+    "image_name image_id img_id imageid",
     "id": "id question_id qid uid number sample_id row_id key",
     "split": "split subset partition",
 }
+CHOICES = "choices options answer_choices multiple_choices candidates"
 PARTS = tuple(NAMES)
 IMAGES = frozenset(IMAGE_FORMATS)
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "all"})
+ENOUGH = 0.95  # share of the rows with choices whose answer must name one
 LABEL_WORDS = 3  # an answer without a question up to this long names a class
+DESCRIBING = frozenset({"caption", "captions", "description", "text"})  # columns that do not, however short they are
 ASK_LABEL = "What is this?"  # Table 6's classification (docs/paper_index.md)
 Row = Mapping[str, Any]
 
@@ -62,13 +70,13 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
         NoAnswersError: no column can be told to be the answers.
         DataError: a named column is not there; the message lists those that are.
     """
-    known = list(dict.fromkeys(str(column) for row in rows for column in row))
+    known = _columns(rows)
     named = dict(named or {})
     for part, column in named.items():
         if column not in known:
             hint = did_you_mean(column, known)
             raise DataError("table has no such column", value=column, where=f"{part} of {folder}", next_step=hint)
-    pictures = [named["image"]] if "image" in named else [c for c in known if _holds_images(rows, c)]
+    pictures = [named["image"]] if "image" in named else _pictures(rows, known, folder)
     used = {*named.values(), *pictures}
     parts = dict(named)
     for part in ("answer", "question", "id", "split"):
@@ -82,38 +90,52 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
     if not pictures and (guessed := _by_name("image", [c for c in known if c not in used])):
         pictures = [guessed]
     addresses = [] if pictures else [c for c in known if c not in used and _holds_addresses(rows, c)]
-    if "answer" not in parts:
-        raise NoAnswersError(
-            "no column can be told to hold the answers", value=known, where=folder, next_step="--column answer=NAME"
-        )
-    if "question" not in parts and not pictures:
-        raise DataError(
-            "no column can be told to hold questions or images, and answers alone are no task",
-            value=known,
-            where=folder,
-            next_step="--column question=NAME or --column image=NAME",
-        )
+    _check(parts, pictures, known, folder)
     found = Columns()
     found.notes += [
         f"{column!r} holds addresses, and none is fetched: if they are the images, save the files and name them"
         for column in addresses
     ]
     _texts(found, parts, rows, len(pictures))
+    choices = _choices(found, rows, [c for c in known if c not in {*parts.values(), *pictures}], parts)
     _images(found, pictures, rows, folder)
     _identity(found, parts, rows)
-    unused = [column for column in known if column not in {*parts.values(), *pictures}]
+    taken = {part for column in (*parts.values(), *pictures, *choices) for part in (column, column.partition(".")[0])}
+    unused = [column for column in known if column.partition(".")[0] not in taken]
     if unused:
         found.notes.append(f"columns that nothing uses: {', '.join(unused)} (--column PART=NAME)")
     return found
 
 
+def _check(parts: Mapping[str, str], pictures: Sequence[str], known: Sequence[str], folder: Path) -> None:
+    """Refuse a table of which nothing can be asked."""
+    if "answer" not in parts:
+        unnamed = any(_is_image(column) or column.rstrip().endswith("?") for column in known)
+        hint = "write the columns' names above the first line, which looks like a record; or " if unnamed else ""
+        raise NoAnswersError(
+            "no column can be told to hold the answers",
+            value=list(known),
+            where=folder,
+            next_step=f"{hint}--column answer=NAME",
+        )
+    if "question" not in parts and not pictures:
+        raise DataError(
+            "no column can be told to hold questions or images, and answers alone are no task",
+            value=list(known),
+            where=folder,
+            next_step="--column question=NAME or --column image=NAME",
+        )
+
+
 def _texts(found: Columns, parts: Mapping[str, str], rows: Sequence[Row], images: int) -> None:
     answer = parts["answer"]
-    values = [row.get(answer) for row in rows if not is_missing(row.get(answer))]
-    several = any(isinstance(value, list) for value in values)
+    values = [value for row in rows if not is_missing(value := look_up(row, answer))]
+    several = any(isinstance(value, list) for value in values) or bool(values and all(map(listed, values)))
     question = parts.get("question")
-    label = not question and images == 1 and not several
+    label = not question and images == 1 and not several and _plain(answer) not in DESCRIBING
     label = label and all(len(str(value).split()) <= LABEL_WORDS for value in values)
+    if label and all(re.fullmatch(r"-?\d+", str(value)) for value in values):
+        found.notes.append(f"{answer!r} holds bare numbers: where they stand for classes, give a column of their names")
     task = ("vqa" if images else "text") if question or label else "change" if images > 1 else "caption"
     found.mapping["task"] = task
     found.why["task"] = {
@@ -144,32 +166,97 @@ def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder
 
 def _identity(found: Columns, parts: Mapping[str, str], rows: Sequence[Row]) -> None:
     if "id" in parts:
-        values = [str(row.get(parts["id"])) for row in rows if not is_missing(row.get(parts["id"]))]
+        values = [str(value) for row in rows if not is_missing(value := look_up(row, parts["id"]))]
         if len(set(values)) == len(rows):
             found.mapping["id"] = parts["id"]
         else:
             found.notes.append(f"{parts['id']!r} repeats or is empty in some rows: the rows are numbered instead")
     if "split" in parts:
-        values = [str(row.get(parts["split"])) for row in rows]
+        values = [str(look_up(row, parts["split"])) for row in rows]
         if {value.lower() for value in values} <= SPLITS:
             found.mapping["split"] = parts["split"]
             found.splits = tuple(dict.fromkeys(values))
 
 
+def _choices(found: Columns, rows: Sequence[Row], columns: Sequence[str], parts: Mapping[str, str]) -> list[str]:
+    """The column of the choices, or a column for each (``A``, ``B`` …), where the answers name them; else none."""
+    letters = list(takewhile(columns.__contains__, ascii_uppercase))
+    one = _by_name("choices", columns)
+    choices = [one] if one else letters if len(letters) > 1 else []
+    named = [_named_choice(row, choices, parts["answer"]) for row in rows if choices and _has_choices(row, choices)]
+    if not named or "question" not in parts:
+        return []
+    if sum(named) < ENOUGH * len(named):
+        lacking = f"{parts['answer']!r} names none by text, letter or number from 0 in {named.count(False)} rows"
+        found.notes.append(f"the choices in {', '.join(choices)} are not used: {lacking}")
+        return []
+    found.mapping["choices"] = choices[0] if one else choices
+    found.why["choices"] = "written into the question; the answer names one of them"
+    return choices
+
+
+def _has_choices(row: Row, columns: Sequence[str]) -> bool:
+    try:
+        return len(choices_of(row, columns)) > 1
+    except DataError:
+        return False
+
+
+def _named_choice(row: Row, columns: Sequence[str], answer: str) -> bool:
+    return choose(choices_of(row, columns), look_up(row, answer)) is not None
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Names of all columns; of objects that are no image, those within (``a.b``)."""
+    known: dict[str, None] = {}
+    for row in rows:
+        for column, value in row.items():
+            inner = [f"{column}.{key}" for key in value] if isinstance(value, dict) and not _is_image(value) else []
+            known.update(dict.fromkeys(inner or [str(column)]))
+    return list(known)
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
+
+
 def _by_name(part: str, columns: Sequence[str]) -> str | None:
-    plain = {re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_"): column for column in reversed(columns)}
-    return next((plain[name] for name in NAMES[part].split() if name in plain), None)
+    """The column with the best of the usual names; else one within an object (``a.b``)."""
+    names = (CHOICES if part == "choices" else NAMES[part]).split()
+    plain = {_plain(column): column for column in reversed(columns) if "." not in column}
+    within = {_plain(column.rpartition(".")[2]): column for column in reversed(columns) if "." in column}
+    return next((known[name] for known in (plain, within) for name in names if name in known), None)
 
 
 def _asks(rows: Sequence[Row], column: str) -> bool:
-    """Whether most of a column's texts are questions."""
+    """Whether most of a column's texts are questions; a mark alone is none."""
     texts = [str(value).strip() for value in _each(rows, column)]
-    return bool(texts) and sum(text.endswith("?") for text in texts) > len(texts) / 2
+    return bool(texts) and sum(text.endswith("?") and len(text) > 1 for text in texts) > len(texts) / 2
 
 
-def _holds_images(rows: Sequence[Row], column: str) -> bool:
-    values = list(_each(rows, column))
-    return bool(values) and all(map(_is_image, values))
+def _pictures(rows: Sequence[Row], known: Sequence[str], folder: Path) -> list[str]:
+    """Columns that hold images: the bytes themselves, else names of files, else addresses.
+
+    Of several with names, those of which a file is there, if there are any: others name where an image came from.
+    """
+    kinds: dict[str, list[str]] = {"bytes": [], "names": [], "addresses": []}
+    for column in known:
+        values = list(_each(rows, column))
+        if values and all(map(_is_image, values)):
+            named = [v for v in map(_named, values) if v is not None]
+            address = bool(named) and all(map(ADDRESS.match, named))
+            kinds["addresses" if address else "names" if named else "bytes"].append(column)
+    names = kinds["names"]
+    if len(names) > 1:
+        names = [column for column in names if _are_there(list(_each(rows, column)), folder)] or names
+    return kinds["bytes"] or names or kinds["addresses"]
+
+
+def _named(value: Any) -> str | None:
+    """What an image is called, where its bytes are not at hand."""
+    if isinstance(value, dict):
+        return None if isinstance(value.get("bytes"), bytes) else value.get("path")
+    return value if isinstance(value, str) and in_base64(value) is None else None
 
 
 def _holds_addresses(rows: Sequence[Row], column: str) -> bool:
@@ -189,13 +276,24 @@ def _is_image(value: Any) -> bool:
 
 def _each(rows: Sequence[Row], column: str) -> Iterator[Any]:
     for row in rows:
-        value = row.get(column)
+        value = look_up(row, column)
         yield from (item for item in (value if isinstance(value, list) else [value]) if not is_missing(item))
+
+
+def _are_there(names: Sequence[Any], folder: Path) -> bool:
+    """Whether a file of one of the first names is there, as it is called or below a folder."""
+    paths = _paths(names)
+    return any(is_file(base / path) for path in paths for base in (folder, folder.parent)) or any(_where(names, folder))
+
+
+def _paths(names: Sequence[Any]) -> list[str]:
+    paths = [str(n) for n in names if isinstance(n, str | int) and not isinstance(n, bool)]
+    return [path for path in paths if not ADDRESS.match(path) and in_base64(path) is None][:20]
 
 
 def _where(names: Sequence[Any], folder: Path) -> tuple[str, str]:
     """What rows leave out of the names of their files: a folder, an ending; both empty: files are found as named."""
-    paths = [n for n in names if isinstance(n, str) and not ADDRESS.match(n) and in_base64(n) is None][:20]
+    paths = _paths(names)
     if not paths or any(is_file(base / path) for path in paths for base in (folder, folder.parent)):
         return "", ""
     places = ["", *(f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir())]

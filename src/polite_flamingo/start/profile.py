@@ -161,6 +161,8 @@ def _scalar(value: Any) -> str:
         return "{" + ", ".join(f"{name}: {_scalar(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_scalar, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     text = str(value)
     plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS and text == text.strip()
     return text if plain else json.dumps(text, ensure_ascii=False)

@@ -9,13 +9,14 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.images import links_into
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Reasons, Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
@@ -23,7 +24,7 @@ from polite_flamingo.sources.forms.files import contents as listed
 from polite_flamingo.sources.forms.files import open_file
 from polite_flamingo.sources.forms.interchange import NOT_RECORDS
 from polite_flamingo.sources.forms.mapping import FILE
-from polite_flamingo.sources.forms.rows import RowLayout, read_rows, saved_files
+from polite_flamingo.sources.forms.rows import SPREADSHEET, RowLayout, read_rows, saved_files
 from polite_flamingo.sources.reading import present_splits
 from polite_flamingo.sources.selection import SourceSpec, without_rejects
 from polite_flamingo.start.columns import SPLITS, Columns, guess
@@ -199,6 +200,7 @@ def _official(folder: Path) -> list[Found]:
         if entry.group == "own":
             continue
         splits = tuple(split for split in present_splits(name, folder) if _reads(name, folder, split))
+        splits = tuple(split for split in splits if split not in entry.repeats) or splits
         if splits:
             fits.append(Found(name, folder, splits, f"{entry.title}, in its official form"))
     named = [found for found in fits if folder.name in (found.reader, catalogue()[found.reader].folder)]
@@ -221,7 +223,8 @@ def _aside(folder: Path) -> Iterator[Path]:
         beside = (path for path in folder.parent.iterdir() if path.is_dir() and path.name != folder.name)
         for path in (folder, *islice(beside, BESIDE)):
             (Path(scratch) / path.name).symlink_to(path)
-        yield Path(scratch)
+        with links_into(folder.parent):
+            yield Path(scratch)
 
 
 def _saved(folder: Path, named: Mapping[str, str] | None) -> Found:
@@ -234,6 +237,8 @@ def _saved(folder: Path, named: Mapping[str, str] | None) -> Found:
         raise DataError("saved dataset has no rows", where=folder, next_step="save it again")
     columns = guess(rows, folder, named)
     more = "more than " if len(rows) == LOOKED_AT else ""
+    if not single:
+        columns.mapping.pop("split", None)  # the folders say it; a column may tell of another division
     what = f"a dataset saved by the Hugging Face library: {more}{len(rows)} rows, columns {', '.join(rows[0])}"
     return Found("table", folder, splits, what, columns, {"saved": "."})
 
@@ -255,7 +260,7 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
             continue
         layout = RowLayout(key=_key_of_rows(file), separator=_separator(file))
         try:
-            looked = list(islice(read_rows("table", folder, file, layout), LOOKED_AT))
+            layout, looked = _first_rows(folder, file, layout)
         except DataError:
             if len(files) == 1:
                 raise
@@ -266,11 +271,11 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
                 raise _without_rows(file, [row for _, row in looked if isinstance(row, Reject)])
             continue
         form = next((name for name, keys in FORMS if keys <= set(rows[0])), None)
-        if form is not None and (_kind(file) != ".parquet" or form == FORMS[0][0]):
+        if form is not None:
             return [Found(form, folder, (ALL,), catalogue()[form].title)]
         columns = sorted({str(key) for row in rows for key in row})
         part = _TableFile(file.relative_to(folder).as_posix(), rows, layout)
-        tables.setdefault((layout.separator or "", layout.key or "", *columns), []).append(part)
+        tables.setdefault((layout.separator or "", str(layout.quotes), layout.key or "", *columns), []).append(part)
     found: list[Found] = []
     problem: DataError | None = None
     for parts in tables.values():
@@ -281,6 +286,20 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
     if not found and problem is not None:
         raise problem
     return found
+
+
+def _first_rows(folder: Path, file: Path, layout: RowLayout) -> tuple[RowLayout, list[tuple[Any, Any]]]:
+    """The first rows, and how they are read: in a TSV that makes no sense otherwise a quotation mark is just that."""
+    try:
+        return layout, list(islice(read_rows("table", folder, file, layout), LOOKED_AT))
+    except DataError as error:
+        plain = replace(layout, quotes=False)
+        if _kind(file) == ".tsv":
+            with suppress(DataError):
+                rows = list(islice(read_rows("table", folder, file, plain), LOOKED_AT))
+                if not any(isinstance(row, Reject) for _, row in rows):
+                    return plain, rows
+        raise error
 
 
 def _table(folder: Path, parts: Sequence[_TableFile], named: Mapping[str, str] | None) -> Found:
@@ -300,7 +319,11 @@ def _table(folder: Path, parts: Sequence[_TableFile], named: Mapping[str, str] |
     files: dict[str, Any] = {"file": patterns[0] if len(patterns) == 1 else patterns}
     layout = parts[0].layout
     files |= {name: value for name, value in (("rows", layout.key), ("separator", layout.separator)) if value}
+    files |= {} if layout.quotes else {"quotes": False}
     more = "more than " if any(len(part.rows) == LOOKED_AT for part in parts) else ""
+    if columns.splits and more:  # others may follow
+        splits = (ALL,)
+        columns.notes.append(f"rows of every split in {columns.mapping['split']!r} are taken; `split` may name one")
     names = f"{', '.join(paths[:3])}{' …' if len(paths) > 3 else ''}"
     what = f"{names}: {more}{len(rows)} rows, columns {', '.join(map(str, rows[0]))}"
     return Found("table", folder, splits, what, columns, files)
@@ -346,7 +369,9 @@ def _separator(file: Path) -> str | None:
         return None
     usual = "\t" if _kind(file) == ".tsv" else ","
     with open_file(file) as raw:
-        line = raw.readline(1 << 16).decode("utf-8-sig", "replace").rstrip("\r\n")
+        line = re.split("[\r\n]", raw.readline(1 << 16).decode("utf-8-sig", "replace"), maxsplit=1)[0]
+    if SPREADSHEET.fullmatch(line):
+        return None  # the file says it itself
     counts = {mark: len(next(csv.reader([line], delimiter=mark), [])) for mark in {usual, *SEPARATORS}}
     best = max(counts, key=lambda mark: (counts[mark], mark == usual))
     return None if best == usual else best

@@ -267,3 +267,17 @@ def test_a_folder_that_no_reader_fits_is_told_by_what_is_in_it(tmp_path: Path) -
         recognise(tmp_path / "photo" / "deeper")
     with pytest.raises(DataError, match=r"hf download --repo-type dataset me/birds --local-dir birds; then init birds"):
         recognise(Path("hub:me/birds"))
+
+
+def test_a_dataset_whose_regions_are_drawn_is_recognised_and_no_row_is_taken_twice(tmp_path: Path) -> None:
+    photograph(tmp_path / "coco" / "train2014" / "COCO_train2014_000000000042.jpg")
+    (tmp_path / "refcoco").mkdir()
+    row = {"img_id": "COCO_train2014_000000000042_1", "sents": "left box", "bbox": [4, 20, 10, 20]}
+    (tmp_path / "refcoco" / "refcoco_val.json").write_text(json.dumps([{**row, "height": 64, "width": 64}]))
+    (found,) = recognise(tmp_path / "refcoco")
+    assert (found.reader, found.splits) == ("refcoco", ("refcoco_val",))
+    assert not (tmp_path / "derived").exists()
+    (tmp_path / "scienceqa").mkdir()
+    question = {"question": "Which?", "choices": ["a", "b"], "answer": 0, "hint": "", "image": None, "split": "train"}
+    (tmp_path / "scienceqa" / "problems.json").write_text(json.dumps({"1": question}))
+    assert recognise(tmp_path / "scienceqa")[0].splits == ("train",), "trainval has the same rows"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -48,6 +49,32 @@ def read_choices(record: Any, field: str) -> tuple[list[str], str]:
     if len(choices) < 2 or not 0 <= index < len(choices):
         raise DataError(f"{field!r} names no choice", value=index)
     return choices, choices[index]
+
+
+def choose(choices: Sequence[str], answer: Any) -> int | None:
+    """Place of the choice that an answer names: by its text, its letter or its number (from 0); None where it does not.
+
+    Args:
+        choices: In their order, with or without their letters (``A. red``).
+        answer: A number is a place before it is a text.
+    """
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        return None
+    if not isinstance(answer, str):
+        return int(answer) if answer == int(answer) and 0 <= answer < len(choices) else None
+    told = answer.strip()
+    for same in (choices, unlettered(choices)):
+        if told in same:
+            return list(same).index(told)
+    letter = re.fullmatch(r"\(?([A-Za-z])[).:]?", told)
+    place = ord(letter[1].upper()) - ord("A") if letter else int(told) if re.fullmatch(r"\d{1,3}", told) else -1
+    return place if 0 <= place < len(choices) else None
+
+
+def unlettered(choices: Sequence[str]) -> list[str]:
+    """Choices without their letters (``A. red``, ``(B) green``), where each begins with its own."""
+    found = [re.fullmatch(rf"\(?{chr(65 + i)}[).:]\s*(.*\S)", text, re.S) for i, text in enumerate(choices[:26])]
+    return [match[1] for match in found if match] if all(found) else list(choices)
 
 
 def with_reasons(answer: str, reasons: Iterable[str]) -> str:

@@ -13,7 +13,10 @@
 ``permissive`` true where that licence allows commercial use, false where not
 ``question``   without it, a request is drawn for captions and changes
 ``answer``     the answer
-``answers``    a list of them: all captions of an image, or all answers (the most frequent one is the answer)
+``answers``    a list of them: all captions of an image, or all answers (the most frequent one is the answer); also one
+               written as text, or of objects with ``answer``, ``text``, ``caption`` or ``raw``
+``choices``    of a multiple-choice question: a list, or a list of columns (``[A, B, C, D]``); `answer` is then the text
+               of one, its letter or its number (from 0), and both are written out
 ``image``      path below the dataset's folder or from the data root, or the bytes, or ``{bytes, path}``; or a list
 ``images``     list of columns, for several images
 ``id``         without it, the file's name and the row's number
@@ -27,6 +30,8 @@ where a row may go without.
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -42,7 +47,8 @@ FILE = "mapping.yaml"
 GIVEN = "`mapping` of the source"  # in a profile or a call, instead of the file
 KINDS = ("file", "saved", "hub")
 FIELDS = ("task", "licence", "question", "answer", "answers", "image", "id", "split")
-KEYS = (*KINDS, "rows", "header", "quotes", "separator", "permissive", "images", *FIELDS)
+KEYS = (*KINDS, "rows", "header", "quotes", "separator", "permissive", "images", "choices", *FIELDS)
+SAID = ("answer", "text", "caption", "raw")  # what an object of a list of answers holds the answer under
 LITERAL = ("task", "licence")
 DRAWN = (Task.CAPTION, Task.DETAIL, Task.CHANGE)  # tasks a request can be drawn for
 MAX_TEXT = 200_000  # characters of a question or an answer; what is longer is no text that a model is asked about
@@ -106,12 +112,14 @@ class Plan:
     layout: RowLayout
     fields: Mapping[str, Field]
     images: tuple[Field, ...]
+    choices: tuple[str, ...]
     permissive: bool | None
 
     @property
     def columns(self) -> frozenset[str]:
         """All columns it names."""
-        return frozenset(column for field in (*self.fields.values(), *self.images) for column in field.columns)
+        fields = (column for field in (*self.fields.values(), *self.images) for column in field.columns)
+        return frozenset((*fields, *self.choices))
 
 
 def look_up(row: Mapping[str, Any], column: str) -> Any:
@@ -121,6 +129,34 @@ def look_up(row: Mapping[str, Any], column: str) -> Any:
     outer, dot, inner = column.partition(".")
     within = row.get(outer) if dot else None
     return look_up(within, inner) if isinstance(within, dict) else None
+
+
+def listed(value: Any) -> list[Any] | None:
+    """A list, also one written as text (as spreadsheets and pandas do, in JSON or Python); None of anything else."""
+    if isinstance(value, list):
+        return value
+    if not (isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]")):
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
+
+
+def choices_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The choices of a row: a list in one column, or one each in several; none where the row has none."""
+    values = [look_up(row, column) for column in columns]
+    if len(columns) == 1:
+        values = listed(values[0]) or []
+    return [as_text(value, columns[0]) for value in values if not is_missing(value)]
+
+
+def said(value: Any) -> Any:
+    """An answer of a list of them: itself, or what an object holds it under."""
+    return next((value[key] for key in SAID if key in value), value) if isinstance(value, dict) else value
 
 
 def is_missing(value: Any) -> bool:
@@ -142,7 +178,7 @@ def as_text(value: Any, column: str) -> str:
     Raises:
         DataError: it holds something else.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float):
         hint = " (a list is mapped with `answers`)" if isinstance(value, list) else ""
         raise DataError(f"{column!r} is no text{hint}", value=value)
     text = str(value).strip()
@@ -199,6 +235,10 @@ def _plan(raw: Mapping[Any, Any], problems: list[str]) -> Plan | None:
     images = _images(raw.get("images"), problems) + ((fields.pop("image"),) if "image" in fields else ())
     _check_fields(fields, problems)
     kind, where, hub = _kind(raw, problems)
+    choices = raw.get("choices", ())
+    choices = [choices] if isinstance(choices, str) else choices
+    if not _is_texts(choices):
+        problems.append(f"choices: neither a column nor a list of columns ({choices!r})")
     key, header = raw.get("rows"), raw.get("header")
     if key is not None and not isinstance(key, str):
         problems.append(f"rows: not a key ({key!r})")
@@ -213,7 +253,7 @@ def _plan(raw: Mapping[Any, Any], problems: list[str]) -> Plan | None:
     if problems:
         return None
     layout = RowLayout(key, tuple(header) if header else None, raw.get("quotes", True), separator)
-    return Plan(kind, where, hub, layout, fields, images, raw.get("permissive"))
+    return Plan(kind, where, hub, layout, fields, images, tuple(choices), raw.get("permissive"))
 
 
 def _kind(raw: Mapping[Any, Any], problems: list[str]) -> tuple[str, tuple[str, ...], tuple[str, str] | None]:

@@ -7,8 +7,12 @@ import binascii
 import hashlib
 import io
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import MAX_IMAGE_BYTES, resolve_image
@@ -40,8 +44,9 @@ def in_base64(text: str) -> bytes | None:
 class Pictures:
     """Turns what a row says about an image into an image of the data root.
 
-    A path is looked for in the dataset's folder, then from the data root; where there is no such file, it is taken to
-    be the first of the two (the second with `from_root`). Embedded bytes are written to
+    A path is looked for in the dataset's folder, then from the data root (an absolute one if it lies there), also as
+    other machines spell it; where there is no such file, it is taken to be the first of the two (the second with
+    `from_root`). Embedded bytes are written to
     ``derived/<2 hex>/<sha256>.<extension>``, unless the row also names a file that holds just these bytes.
 
     Args:
@@ -75,11 +80,23 @@ class Pictures:
         return self._find(name, from_root)
 
     def _find(self, name: str, from_root: bool) -> Image:
-        here, there = below(self._folder, name), Image(name)
-        for image in (here, there):
-            if is_file(self._root / image.path):  # links out of the root are refused when it is opened
-                return image
-        return there if from_root else here
+        for spelled in spellings(name):
+            inside = self._inside(spelled)
+            for path in (f"{self._folder}/{spelled}", spelled) if inside is None else (inside,):
+                with suppress(DataError):  # of a path that may not be; said below of the name as it is
+                    image = Image(path)
+                    if is_file(self._root / image.path):  # links out of the root are refused when it is opened
+                        return image
+        return Image(name) if from_root else below(self._folder, name)
+
+    def _inside(self, name: str) -> str | None:
+        """Path below the data root of an absolute one that lies there; None of any other."""
+        if not name.startswith("/"):
+            return None
+        for base in (self._folder, ""):
+            with suppress(ValueError, OSError, RuntimeError):
+                return str(PurePosixPath(base, Path(name).resolve().relative_to((self._root / base).resolve())))
+        return None
 
     def _equal_file(self, name: Any, data: bytes) -> Image | None:
         """The image of that name, if it exists with these bytes."""
@@ -120,6 +137,13 @@ class Pictures:
                 )
                 raise self.problem from None
         return image
+
+
+def spellings(name: str) -> Iterator[str]:
+    """A name as it is, then as other machines write it: Windows' separators, escapes of addresses, forms of Unicode."""
+    plain = name.strip()
+    forms = (name, plain, plain.replace("\\", "/"), unquote(plain), *(normalize(f, plain) for f in ("NFC", "NFD")))
+    yield from dict.fromkeys(forms)
 
 
 def from_base64(text: Any) -> bytes:

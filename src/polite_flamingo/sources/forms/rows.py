@@ -6,9 +6,11 @@ import codecs
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +18,23 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io import read_json
 from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import VALUE_LENGTH
-from polite_flamingo.sources.forms.files import open_file, read_items, read_lines, relative, stop_if_looking, unreadable
+from polite_flamingo.sources.forms.files import (
+    first_byte,
+    open_file,
+    read_items,
+    read_lines,
+    relative,
+    stop_if_looking,
+    unreadable,
+)
+from polite_flamingo.sources.forms.files import read_rows as read_records
 from polite_flamingo.sources.forms.paths import is_file
 
 FIELD_LIMIT = 64 * 1024 * 1024  # characters of one CSV field
 LINE_LIMIT = 16 * 1024 * 1024  # bytes of a first line that may be a row
+SHORT = 16  # characters of a line that tells what stands between fields
 BATCH = 64  # rows of Parquet and Arrow turned into Python values at once; they may hold images
+SPREADSHEET = re.compile(r"sep=(.)")  # a first line by which spreadsheets say what stands between fields
 LABELS = "ClassLabel"  # the Hugging Face type that stores a class's number for its name
 DAMAGED = (
     LookupError,
@@ -31,7 +44,7 @@ DAMAGED = (
     MemoryError,
     RecursionError,
 )  # what damage leads to, besides
-NumberedRow = tuple[int, Any]
+NumberedRow = tuple[int | str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,8 @@ def read_rows(
 ) -> Iterator[NumberedRow]:
     """Yield (number, row) of one file; the row is a dictionary in a sound file, or the `Reject` of an unreadable one.
 
-    The number is the line's (JSON Lines, CSV, TSV) or counts from 0. Only Parquet leaves out what is not in `columns`,
-    whose names may have dots (``a.b`` is in ``a``).
+    The number is the line's (JSON Lines, CSV, TSV) or counts from 0; of a JSON object of records it is their names.
+    Only Parquet leaves out what is not in `columns`, whose names may have dots (``a.b`` is in ``a``).
 
     Raises:
         DataError: the file as a whole cannot be read, or its name ends in nothing known.
@@ -72,7 +85,7 @@ def read_rows(
         return read_lines(source, base, path)
     if kind == ".json":
         lines = layout.key is None and _holds_lines(path)
-        return read_lines(source, base, path) if lines else enumerate(read_items(path, layout.key))
+        return read_lines(source, base, path) if lines else _json(path, layout.key)
     if kind in (".csv", ".tsv"):
         return _separated(source, base, path, layout.separator or ("\t" if kind == ".tsv" else ","), layout)
     if kind == ".parquet":
@@ -121,8 +134,20 @@ def _key(path: Path, key: str) -> list[Any]:
     return items
 
 
+def _json(path: Path, key: str | None) -> Iterator[NumberedRow]:
+    """Rows of a list, or of an object whose values are records of one kind, by their names."""
+    if key is None and first_byte(path) == b"{":
+        records = read_records(path)
+        first = list(islice(records, 2))
+        kinds = [set(record) for _, record in first if isinstance(record, dict)]
+        if len(kinds) == len(first) > 0 and set.intersection(*kinds):
+            yield from chain(first, records)
+            return
+    yield from enumerate(read_items(path, key))
+
+
 def _holds_lines(path: Path) -> bool:
-    """Whether a .json file is JSON Lines: it begins with an object that ends on its own line."""
+    """Whether a .json file is JSON Lines: it begins with an object that ends on its own line, and is a record."""
     with open_file(path) as file:
         try:
             line = b"\n"
@@ -133,10 +158,10 @@ def _holds_lines(path: Path) -> bool:
     if not line.lstrip().startswith(b"{"):
         return False
     try:
-        json.loads(line)
+        record = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return True
+    return not all(isinstance(value, dict) for value in record.values())
 
 
 def _separated(source: str, base: Path, path: Path, separator: str, layout: RowLayout) -> Iterator[NumberedRow]:
@@ -148,7 +173,11 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
         raw.seek(0)
         file = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if layout.quotes else csv.QUOTE_NONE
-        reader = csv.reader(file, delimiter=separator, quoting=quoting, strict=True)
+        told = SPREADSHEET.fullmatch(file.readline(SHORT).rstrip("\r\n"))
+        if told is None:
+            file.seek(0)
+        reader = csv.reader(file, delimiter=told[1] if told else separator, quoting=quoting, strict=True)
+        before = 1 if told else 0
         try:
             header = list(layout.header or next(reader, []))
             if len(set(header)) < len(header):
@@ -156,11 +185,12 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
                 raise DataError("a column's name stands twice in the header", value=header, where=path, next_step=twice)
             for row in reader:
                 if row:
-                    yield reader.line_num, _to_dict(source, where, reader.line_num, header, row)
+                    line = before + reader.line_num
+                    yield line, _to_dict(source, where, line, header, row)
         except csv.Error as error:
-            line = f"{path}:{reader.line_num}"
+            place = f"{path}:{before + reader.line_num}"
             hint = "mend it, or write `quotes: false` where a quotation mark is just that"
-            raise DataError("file is not valid CSV", value=str(error), where=line, next_step=hint) from None
+            raise DataError("file is not valid CSV", value=str(error), where=place, next_step=hint) from None
         except (EOFError, OSError, zlib.error) as error:
             raise unreadable(path, error) from None
 

@@ -19,11 +19,14 @@ from polite_flamingo.sources.forms.conversations import (
 )
 from polite_flamingo.sources.forms.interchange import Content, Interchange, as_list, parse_conversations
 
+PATTERNS = (*Interchange.patterns, "*.parquet", "data/*.parquet")
+
 
 class LlavaJson(Interchange):
     """LLaVA: ``{id, image: path or list, conversations: [{from, value}]}``, ``<image>`` in the text."""
 
     name = "llava_json"
+    patterns = PATTERNS
 
     def _parse(self, record: Any) -> Content:
         return parse_conversations(record)
@@ -33,6 +36,7 @@ class SharegptJson(Interchange):
     """ShareGPT as LLaMA-Factory and ms-swift read it: LLaVA's turns, and ``images: [path, …]``."""
 
     name = "sharegpt_json"
+    patterns = PATTERNS
 
     def _parse(self, record: Any) -> Content:
         return parse_conversations(record)
@@ -42,7 +46,7 @@ class MessagesJson(Interchange):
     """Messages: ``messages: [{role, content: text or parts}]`` and ``images: [path or bytes, …]``."""
 
     name = "messages_json"
-    patterns = (*Interchange.patterns, "*.parquet", "data/*.parquet")
+    patterns = PATTERNS
 
     def _parse(self, record: Any) -> Content:
         images = as_list(record.get("images"))

@@ -79,7 +79,7 @@ class Oasst:
                 yield Reject(self.name, where, str(row), error.what, str(error.value)[:VALUE_LENGTH])
         for orphan in forest.orphans():
             yield Reject(self.name, where, str(orphan.row), "message answers one the file does not hold", orphan.id)
-        chosen: dict[int, str] = {}
+        chosen: dict[int | str, str] = {}
         paths: list[tuple[_Node, list[_Node]]] = []
         for prompt in forest.prompts:
             try:
@@ -112,7 +112,7 @@ class Oasst:
 class _Node:
     """A message without its text."""
 
-    row: int
+    row: int | str
     id: str
     parent: str | None
     role: str
@@ -130,7 +130,7 @@ class _Forest:
         self._children: dict[str, list[_Node]] = {}
         self._ids: set[str] = set()
 
-    def add(self, row: int, record: Any) -> None:
+    def add(self, row: int | str, record: Any) -> None:
         """Take one message; its text is checked and let go."""
         name, parent = need(record, "message_id", str), record.get("parent_id")
         need(record, "text", str)

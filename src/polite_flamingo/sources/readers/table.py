@@ -12,8 +12,20 @@ from polite_flamingo.errors import DataError, did_you_mean
 from polite_flamingo.prompts.requests import CHANGE, PLAIN, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt
+from polite_flamingo.sources.forms.answers import choose, unlettered, with_choices
 from polite_flamingo.sources.forms.files import find_all, relative
-from polite_flamingo.sources.forms.mapping import FILE, GIVEN, Plan, as_text, is_missing, load_plan, look_up
+from polite_flamingo.sources.forms.mapping import (
+    FILE,
+    GIVEN,
+    Plan,
+    as_text,
+    choices_of,
+    is_missing,
+    listed,
+    load_plan,
+    look_up,
+    said,
+)
 from polite_flamingo.sources.forms.pictures import Pictures
 from polite_flamingo.sources.forms.rows import NumberedRow, read_rows, saved_files
 
@@ -73,6 +85,16 @@ class Table:
         images = _images(plan, pictures, row)
         question = plan.fields["question"].read(row) if "question" in plan.fields else None
         answer, extras = _answer(plan, task, row)
+        choices = choices_of(row, plan.choices) if plan.choices else []
+        if choices:
+            given = plan.fields["answer"].value(row) if "answer" in plan.fields else answer
+            place = choose(choices, given)
+            if place is None:
+                raise DataError("answer names none of the choices", value=[answer, *choices])
+            choices = unlettered(choices)
+            question = with_choices(question or _request(task, seed, sample_id), choices)
+            answer = choices[place]
+            extras |= {"choices": choices, "answers": [answer]}
         if plan.permissive is not None:
             extras["permissive"] = plan.permissive
         return Sample(
@@ -161,19 +183,20 @@ def _images(plan: Plan, pictures: Pictures, row: dict[str, Any]) -> tuple[Image,
 
 def _answer(plan: Plan, task: Task, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The raw answer, and what extras know of the others."""
-    listed: list[str] = []
+    texts: list[str] = []
     if "answers" in plan.fields:
         column = plan.fields["answers"].column or ""
         value = plan.fields["answers"].value(row)
-        listed = [as_text(v, column) for v in (value if isinstance(value, list) else [value]) if not is_missing(v)]
-        listed = [" ".join(text.split()) for text in listed] if task.is_caption else listed
+        items = listed(value) or [value]
+        texts = [as_text(item, column) for item in map(said, items) if not is_missing(item)]
+        texts = [" ".join(text.split()) for text in texts] if task.is_caption else texts
     single = plan.fields["answer"].read(row) if "answer" in plan.fields else None
-    if single is None and not listed:
+    if single is None and not texts:
         raise DataError("row has no answer", value=sorted(map(str, row)))
-    extras: dict[str, Any] = {("captions" if task.is_caption else "answers"): listed} if listed else {}
+    extras: dict[str, Any] = {("captions" if task.is_caption else "answers"): texts} if texts else {}
     if single is not None:
         return single, extras
-    return "\n".join(listed) if task.is_caption else Counter(listed).most_common(1)[0][0], extras
+    return "\n".join(texts) if task.is_caption else Counter(texts).most_common(1)[0][0], extras
 
 
 def _request(task: Task, seed: int, sample_id: str) -> str:

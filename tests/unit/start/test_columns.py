@@ -1,0 +1,121 @@
+"""What the columns of a table are taken for, by their names and what stands in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.unit.start.forms import photograph
+from tests.unit.start.test_init import read, table
+
+from polite_flamingo.start.columns import guess
+from polite_flamingo.start.recognise import recognise
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photograph(tmp_path / "mine" / "images" / "1.png")
+    return tmp_path / "mine"
+
+
+def embedded(folder: Path) -> dict[str, Any]:
+    return {"bytes": (folder / "images" / "1.png").read_bytes(), "path": "1.png"}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"choices": ["red", "green", "blue"], "answer": 1},
+        {"choices": ["red", "green", "blue"], "correct_choice_idx": 1},
+        {"options": ["A. red", "B. green", "C. blue"], "answer": "B"},
+        {"options": "['red', 'green', 'blue']", "answer": "(B)"},
+        {"choices": ["red", "green", "blue"], "answer": "green"},
+        {"A": "red", "B": "green", "C": "blue", "D": "", "answer": "B"},
+    ],
+)
+def test_a_choice_is_written_out_whether_it_is_given_by_number_letter_or_text(
+    folder: Path, columns: dict[str, Any]
+) -> None:
+    record = {"question": "What colour?", "image": "images/1.png", **columns}
+    (folder / "a.json").write_text(json.dumps([record]))
+    (sample,), rejects = read(folder)
+    assert rejects == []
+    assert (sample.instruction, sample.response) == ("What colour? red, green, or blue?", "green")
+    assert sample.extras == {"choices": ["red", "green", "blue"], "answers": ["green"]}
+
+
+def test_choices_counted_from_one_are_not_taken_for_their_neighbours(folder: Path) -> None:
+    rows = [{"question": "What?", "choices": ["red", "green"], "answer": place, "file": "1.png"} for place in (1, 2)]
+    columns = guess(rows, folder)
+    assert "choices" not in columns.mapping
+    assert columns.notes[0] == (
+        "the choices in choices are not used: 'answer' names none by text, letter or number from 0 in 1 rows"
+    )
+    (folder / "a.json").write_text(json.dumps([*rows[:1] * 30, *rows[1:]]))
+    samples, (reject,) = read(folder)  # of many, one that names none goes to quarantine
+    assert len(samples) == 30 and reject.reason == "answer names none of the choices"
+
+
+def test_where_an_image_came_from_is_no_second_image(folder: Path) -> None:
+    row = {"image": embedded(folder), "caption": ["Two boxes."], "file_name": "1.jpg", "url": "http://host/1.jpg"}
+    pq.write_table(pa.Table.from_pylist([row]), folder / "a.parquet")
+    (sample,), _ = read(folder)
+    assert (str(sample.task), len(sample.images)) == ("caption", 1)
+    names = [{"image": "images/1.png", "link": "http://host/1.png", "thumb": "small/1.png", "caption": "Two boxes."}]
+    assert guess(names, folder).mapping == {"task": "caption", "answer": "caption", "image": "image"}
+
+
+def test_answers_are_found_in_objects_and_in_lists_written_as_text(folder: Path) -> None:
+    several = [{"answer": "net", "answer_id": n} for n in (1, 2)] + [{"answer": "fence", "answer_id": 3}]
+    for answers in (several, "['net', 'net', 'fence']", '["net", "net", "fence"]'):
+        (folder / "a.json").write_text(json.dumps([{"question": "What?", "answers": answers, "image": "1.png"}]))
+        (sample,), rejects = read(folder)
+        assert (sample.response, sample.extras["answers"], rejects) == ("net", ["net", "net", "fence"], [])
+    (folder / "a.json").write_text(json.dumps({"data": [{"pic": "1.png", "qa": {"question": "Red?", "answer": True}}]}))
+    (sample,), _ = read(folder)
+    assert (sample.instruction, sample.response, sample.images[0].path) == ("Red?", "True", "mine/images/1.png")
+
+
+def test_an_image_named_by_its_id_alone_is_not_left_out(folder: Path) -> None:
+    table(folder / "a.csv", [("1", "How many?", "2")], ("image_id", "question", "answer"))
+    (sample,), _ = read(folder)
+    assert (str(sample.task), sample.images[0].path) == ("vqa", "mine/images/1.png")
+
+
+def test_captions_are_captions_however_short_and_numbers_of_classes_are_told(folder: Path) -> None:
+    rows = [{"image": "images/1.png", "caption": "red boxes"}]
+    assert guess(rows, folder).mapping["task"] == "caption"
+    columns = guess([{"image": "images/1.png", "label": 3}], folder)
+    assert columns.notes[0].startswith("'label' holds bare numbers")
+
+
+def test_rows_of_a_split_beyond_the_first_are_read_too(folder: Path) -> None:
+    rows = [(n, "How many?", "2", "images/1.png", "train" if n < 1100 else "val") for n in range(1200)]
+    table(folder / "a.csv", rows, ("id", "question", "answer", "image", "split"))
+    (found,) = recognise(folder)
+    assert found.splits == ("all",) and "rows of every split" in "".join(found.columns.notes if found.columns else ())
+    samples, _ = read(folder)
+    assert len(samples) == 1200 and samples[-1].split == "val"
+
+
+def test_a_table_as_spreadsheets_and_scripts_write_it_is_read(folder: Path) -> None:
+    head, row = "image,question,answer", "images/1.png,How many?,2"
+    forms = {
+        "a.csv": f"sep=;\r\n{head};{row}".replace(",", ";").replace(";images", "\r\nimages"),
+        "b.csv": f"{head}\r{row}\r",
+        "c.tsv": f'{head}\n{row}\nimages/1.png,"Two" what?,6"\n'.replace(",", "\t"),
+        "d.json": json.dumps({"7": {"image": "images/1.png", "question": "How many?", "answer": 2}}),
+        "e.csv": f"{head}\nimages\\1.png,How many?,2\n{folder}/images/1.png,How many?,2\n%69mages/1.png,How many?,2\n",
+    }
+    for name, text in forms.items():
+        (folder / name).write_text(text, newline="")
+        samples, rejects = read(folder / name)
+        assert rejects == [] and samples, name
+        assert {(s.response, s.images[0].path) for s in samples} <= {
+            ("2", "mine/images/1.png"),
+            ('6"', "mine/images/1.png"),
+        }, name
