@@ -31,6 +31,8 @@ SAID = (  # what a model said; those before ``answer`` are never the truth
     "generated_text",
     "output",
     "outputs",
+    "multiple_choice",
+    "direct_answer",
     "answer",
     "text",
     "caption",
@@ -67,6 +69,7 @@ class SaidAnswer:
         group: Category that the record tells, or MM-Vet's capabilities, comma between them.
         truth: Annotated answers that the record has beside the model's.
         grades: Marks from 0 to 1 that the record has of each grading, as MM-Vet's evaluator and lmms-eval write them.
+        direct: Of A-OKVQA's predictions: the direct answer, beside the choice in `text`.
     """
 
     ids: tuple[str, ...]
@@ -76,6 +79,7 @@ class SaidAnswer:
     group: str = ""
     truth: tuple[str, ...] = ()
     grades: tuple[float, ...] = ()
+    direct: str | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -130,6 +134,7 @@ def said(name: str, record: Any) -> SaidAnswer:
         group=next((_group(value) for key in ("category", "capability") if (value := whole.get(key))), ""),
         truth=next((texts(whole[key]) for key in TRUTH if isinstance(whole.get(key), str | int | float | list)), ()),
         grades=_grades(record.get("score")) or _grades(_nested(record.get("gpt_eval_score")).get("score")),
+        direct=_text(record.get("direct_answer")),
     )
 
 

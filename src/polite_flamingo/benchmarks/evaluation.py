@@ -16,7 +16,7 @@ from polite_flamingo.benchmarks.disagreements import Disagreements
 from polite_flamingo.benchmarks.items import BenchmarkItem, Metric, QuestionSet
 from polite_flamingo.benchmarks.judges import BATCH, KeptJudge, judged
 from polite_flamingo.benchmarks.matching import UNKNOWN, Counts, Matched, QuestionIndex, answers_of, match
-from polite_flamingo.benchmarks.scoring import score
+from polite_flamingo.benchmarks.scoring import direct_score, score
 from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.evaluate.sets import Kind
 from polite_flamingo.io import chunked
@@ -102,7 +102,9 @@ def evaluate(
             own = sets[number]
             said = [(place, item, answer.text) for place, item, answer in part if answer.text is not None]
             extra = judged(judges or {}, own, [(item, text) for _, item, text in said])
-            grades = {place: graded(own, answer) for place, _, answer in part}
+            grades = {
+                place: {**graded(own, answer), **direct_score(item, own, answer.direct)} for place, item, answer in part
+            }
             for (place, item, text), more in zip(said, extra, strict=True):
                 columns = {**score(item, own, text, ciders.get(own.name)), **more, **grades[place]}
                 its[number].set(place, columns, len(own.items))

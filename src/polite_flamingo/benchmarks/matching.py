@@ -123,8 +123,12 @@ class QuestionIndex:
         asked = bare(answer.question)
         near: list[Place] = []
         known = False
+        pictured = canonical(answer.image) if answer.image else ""
         for name in map(canonical, dict.fromkeys((*answer.ids, *([answer.image] if answer.image else [])))):
-            for table in (self._by_alias, self._by_id, self._by_image):
+            tables = (self._by_alias, self._by_id, self._by_image)
+            if name == pictured and name in self._by_image:
+                tables = (self._by_image,)  # a number of an image is no place in a file, where ids are places
+            for table in tables:
                 candidates = table.get(name, [])
                 known = known or bool(candidates)
                 same = [place for place in candidates if self._same(place, asked)]

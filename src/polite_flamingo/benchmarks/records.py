@@ -27,6 +27,10 @@ LISTS = (
     "samples",
     "images",
 )
+NAMED = ("answers", "predictions", "results", "outputs", "data")  # keys under which records stand by their names
+OF_A_RECORD = frozenset(  # keys that an object of texts by names does not have
+    ["answer", "caption", "id", "image", "image_id", "prediction", "question", "question_id", "response", "text"]
+)
 SHOWN = 5  # broken lines that are told by number
 
 
@@ -90,9 +94,10 @@ def _holds_records(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     listed = any(isinstance(value.get(name), list) and _records(value[name]) for name in LISTS)
-    values = list(value.values())
-    keyed = len(values) > 1 and all(isinstance(one, type(values[0])) for one in values)
-    return listed or (keyed and all(str(key).rpartition("_")[2].isdecimal() for key in value))
+    listed = listed or any(isinstance(value.get(name), dict) for name in NAMED)
+    kinds = {type(one) for one in value.values()}
+    alike = len(kinds) == 1 and (len(value) > 1 or kinds <= {dict, list})
+    return listed or (alike and not OF_A_RECORD & value.keys())
 
 
 def _records(values: list[Any]) -> bool:
@@ -112,17 +117,27 @@ def _object(path: Path) -> Iterator[tuple[str, Any]]:
     held = dict(first)
     if isinstance(held.get("results"), dict):  # ScienceQA: places of the choices, and what was said
         said = held.get("outputs")
-        yield from (said if isinstance(said, dict) else held["results"]).items()
+        if isinstance(said, dict):
+            yield from said.items()
+        else:
+            yield from ((name, _letter(place)) for name, place in held["results"].items())
         return
     for name in LISTS:
         if isinstance(held.get(name), list) and _records(held[name]):
             yield from ((f"#{i}", record) for i, record in enumerate(held[name]))
             return
-        if isinstance(held.get(name), dict) and name in ("answers", "predictions", "results", "outputs", "data"):
+        if isinstance(held.get(name), dict) and name in NAMED:
             yield from held[name].items()
             return
     yield from first
     yield from rows
+
+
+def _letter(place: Any) -> Any:
+    """The letter of a choice that is given by its place; a place that is none was no answer (-1)."""
+    if not isinstance(place, int) or isinstance(place, bool):
+        return place
+    return chr(ord("A") + place) if 0 <= place < 26 else ""
 
 
 def _lines(path: Path, broken: Broken) -> Iterator[tuple[str, Any]]:

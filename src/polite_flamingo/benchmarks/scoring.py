@@ -51,6 +51,13 @@ def score(item: BenchmarkItem, own: QuestionSet, text: str, cider: Cider | None 
     return scores
 
 
+def direct_score(item: BenchmarkItem, own: QuestionSet, direct: str | None) -> AnswerScores:
+    """The direct answer that a file gives beside its choice, in place of that as one; nothing where it gives none."""
+    if direct is None or own.metric is not Metric.CHOICE or len(item.answers) < 2:
+        return {}
+    return {"right_direct": direct_accuracy(direct, item.answers)}
+
+
 def form(text: str) -> AnswerScores:
     """Length in words, and whether an answer is made of whole sentences: a capital first, a closing mark last."""
     said = text.strip()

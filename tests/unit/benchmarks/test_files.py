@@ -393,3 +393,44 @@ def test_a_sample_log_holds_its_own_truth() -> None:
     told = report(evaluate(files, data_of(files)), Draws(50))
     assert told["sets"]["answers"]["models"]["m"]["official"]["value"] == 0.5
     assert data_of(files)[0].metric is Metric.EXACT
+
+
+def test_objects_on_one_line_are_files_of_records_as_scripts_write_them() -> None:
+    problem = {"question": "Which?", "choices": ["cat", "dog"], "hint": "", "image": None}
+    answers = {"7": 0, "9": 1, "11": 1}
+    Path("problems.json").write_text(json.dumps({name: {**problem, "answer": a} for name, a in answers.items()}))
+    Path("pid_splits.json").write_text(json.dumps({"train": ["7"], "test": ["9", "11"]}))
+    data = [Path("problems.json"), Path("pid_splits.json")]
+    places, said = {"9": 1, "11": 1}, {"9": "The answer is B.", "11": "B"}
+    for file in ({"outputs": said, "results": places, "acc": 100.0}, {"results": places, "acc": 100.0}, said):
+        Path("mine.json").write_text(json.dumps(file))
+        told = measured("mine.json", data=data)
+        assert told["sets"]["scienceqa"]["models"]["mine"]["official"]["value"] == 1.0, file
+        assert told["files"][0]["missing"] == 0, "the split has two questions"
+
+
+def test_predictions_for_aokvqa_hold_a_choice_and_a_direct_answer() -> None:
+    question = {"question_id": "22Mex", "image_id": 1, "question": "What?", "choices": ["cab", "bus"]}
+    direct = ["taxi", "taxi", "cab"] * 3 + ["car"]
+    whole("aokvqa_v1p0_val.json", [{**question, "correct_choice_idx": 0, "direct_answers": direct}])
+    Path("mine.json").write_text(json.dumps({"22Mex": {"multiple_choice": "cab", "direct_answer": "car"}}))
+    figures = measured("mine.json", data=[Path("aokvqa_v1p0_val.json")])["sets"]["aokvqa"]["models"]["mine"]
+    assert figures["official"]["value"] == 1.0
+    assert figures["direct_answer_accuracy"]["value"] == pytest.approx(1 / 3)
+
+
+def test_the_number_of_an_image_is_not_taken_for_a_place_in_the_file() -> None:
+    asked = [{"image": f"{n:012}.jpg", "caption": f"The cat is {n}.", "relation": "in", "label": n % 2} for n in (1, 2)]
+    data = [lines("vsr.jsonl", *asked)]
+    lines("mine.jsonl", *({"image": f"{n:012}.jpg", "answer": str(n % 2 == 1)} for n in (1, 2)))
+    told = measured("mine.jsonl", data=data)
+    assert told["sets"]["vsr"]["models"]["mine"]["official"]["value"] == 1.0
+    assert told["files"][0]["doubled"] == 0
+
+
+def test_gqas_questions_are_not_taken_for_cocos_annotations() -> None:
+    question = {"question": "Is it dark?", "imageId": "1", "answer": "yes", "annotations": {"question": {}}}
+    Path("testdev_balanced_questions.json").write_text(json.dumps({"02930152": question}))
+    lines("mine.jsonl", {"questionId": "02930152", "prediction": "yes"})
+    told = measured("mine.jsonl", data=[Path("testdev_balanced_questions.json")])
+    assert told["sets"]["gqa"]["models"]["mine"]["official"]["value"] == 1.0
