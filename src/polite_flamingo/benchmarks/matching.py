@@ -125,10 +125,8 @@ class QuestionIndex:
         known = False
         pictured = canonical(answer.image) if answer.image else ""
         for name in map(canonical, dict.fromkeys((*answer.ids, *([answer.image] if answer.image else [])))):
-            tables = (self._by_alias, self._by_id, self._by_image)
-            if name == pictured and name in self._by_image:
-                tables = (self._by_image,)  # a number of an image is no place in a file, where ids are places
-            for table in tables:
+            of_image = name == pictured and name in self._by_image  # no place in a file, where ids are places
+            for table in (self._by_image,) if of_image else (self._by_alias, self._by_id, self._by_image):
                 candidates = table.get(name, [])
                 known = known or bool(candidates)
                 same = [place for place in candidates if self._same(place, asked)]
