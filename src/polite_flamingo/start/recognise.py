@@ -88,7 +88,7 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
         raise _of_the_hub(str(path).removeprefix(HUB))
     path = Path(os.path.normpath(path.absolute()))  # links stay: siblings lie beside the link
     if path.is_file():
-        found = _files(path.parent, [path], named)
+        found = [] if path.name.lower().endswith(ARCHIVES) else _files(path.parent, [path], named)
     elif path.is_dir():
         found = _folder(path, named)
         if not found:
@@ -103,8 +103,8 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
             "no reader fits what lies here",
             value=contents(path),
             where=path,
-            next_step="a table (.csv, .tsv, .json, .jsonl, .parquet) with a column of answers, LLaVA, ShareGPT or "
-            "messages JSON, or a dataset of `polite-flamingo sources` in its official form is read",
+            next_step=f"{_unpack(path)}a table (.csv, .tsv, .json, .jsonl, .parquet) with a column of answers, LLaVA, "
+            "ShareGPT or messages JSON, or a dataset of `polite-flamingo sources` in its official form is read",
         )
     return found
 
@@ -153,6 +153,13 @@ def first_look(found: Found, most_rejected: float = 1.0) -> list[str]:
         pictures = f" ({', '.join(image.path for image in samples[0].images)})" if samples[0].images else ""
         notes.append(f"the first record: {asked} -> {answer}{pictures}")
     return notes
+
+
+def _unpack(path: Path) -> str:
+    """What to do first where archives lie in a folder, or a file is one."""
+    archives = [path] if path.is_file() else sorted(path.glob("*"))
+    named = [archive.name for archive in archives if archive.name.lower().endswith(ARCHIVES)]
+    return f"unpack {', '.join(named[:3])} and name the folder; " if named else ""
 
 
 def _packed(folder: Path) -> str:

@@ -97,3 +97,9 @@ def test_a_header_that_damage_has_joined_with_a_row_is_rejected(root) -> None:
     root.text("flickr30k/results.csv", "image_name| comment_numb1.jpg| 0| A dog.\n2.jpg| 0| A cat.\n")
     samples, rejects = root.read("flickr30k", "flickr30k", "all")
     assert ([s.id for s in samples], [r.row for r in rejects]) == (["flickr30k/all/2"], ["1"])
+
+
+def test_the_second_copy_on_kaggle_is_read(root) -> None:
+    root.text("flickr30k/captions.txt", 'image_name,comment_number,comment\n1.jpg,0,"Two , dogs ."\n1.jpg,1, Dogs .\n')
+    (sample,), rejects = root.read("flickr30k", "flickr30k", "all")
+    assert (sample.id, sample.response, rejects) == ("flickr30k/all/1", "Two , dogs .\nDogs .", [])

@@ -60,3 +60,11 @@ def test_an_unknown_split_and_a_missing_list_are_errors(root) -> None:
         root.read("flickr8k", "flickr8k", "val")
     with pytest.raises(DataError, match="no annotation file found"):
         root.read("flickr8k", "flickr8k", "train")
+
+
+def test_the_copy_on_kaggle_is_read(root) -> None:
+    lines = 'image,caption\n1_0a.jpg,A dog  runs .\n1_0a.jpg,"Two dogs , so ."\n2_0b.jpg,A cat\nmine.png,A cat\n'
+    root.text("flickr8k/captions.txt", lines)
+    samples, (reject,) = root.read("flickr8k", "flickr8k", "all")
+    assert [s.response for s in samples] == ["A dog runs .\nTwo dogs , so .", "A cat"]
+    assert (reject.row, reject.value) == ("5", "mine.png,A cat")

@@ -251,6 +251,9 @@ def test_a_folder_that_no_reader_fits_is_told_by_what_is_in_it(tmp_path: Path) -
     photographs(tmp_path / "photos")
     with pytest.raises(DataError, match=r"no reader fits(?s:.*)2 \.png"):
         recognise(tmp_path / "photos")
+    (tmp_path / "photos.zip").touch()
+    with pytest.raises(DataError, match=r"no reader fits(?s:.*)unpack photos.zip and name the folder"):
+        recognise(tmp_path / "photos.zip")
     (tmp_path / "photos" / "a.csv").write_text("question,answer\n", encoding="utf-16")
     with pytest.raises(DataError, match="file is UTF-16"):
         recognise(tmp_path / "photos")

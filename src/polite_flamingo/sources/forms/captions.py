@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
@@ -99,6 +100,26 @@ def token_line(line: str) -> tuple[str, str]:
     if match is None:
         raise DataError("line is not 'NAME#N<TAB>caption'")
     return match.group(1), match.group(2)
+
+
+def comma_lines(names: str) -> Callable[[str], tuple[str, str] | None]:
+    """Parser of lines ``NAME.jpg,caption`` or ``NAME.jpg,N,caption``, the form of Flickr8k and Flickr30k on Kaggle.
+
+    Args:
+        names: Pattern of the images' names, by which another set's file is told.
+    """
+    pattern = re.compile(names)
+
+    def parse(line: str) -> tuple[str, str] | None:
+        name, *rest = next(csv.reader([line]))
+        if name in ("image", "image_name"):
+            return None
+        caption = ",".join(rest[1:] if len(rest) > 1 and rest[0].strip().isdigit() else rest)
+        if not pattern.fullmatch(name) or not caption.strip():
+            raise DataError("line is not 'NAME,caption'")
+        return name, caption
+
+    return parse
 
 
 def decode(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Flickr30k in its three forms: the official token file, the CSV file of Kaggle and Karpathy's JSON file."""
+"""Flickr30k in its forms: the official token file, the two files of Kaggle and Karpathy's JSON file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,25 @@ from pathlib import Path
 from polite_flamingo.errors import DataError
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, below
-from polite_flamingo.sources.forms.captions import ALL, caption_sample, group_lines, karpathy_samples, stem, token_line
+from polite_flamingo.sources.forms.captions import (
+    ALL,
+    caption_sample,
+    comma_lines,
+    group_lines,
+    karpathy_samples,
+    stem,
+    token_line,
+)
 from polite_flamingo.sources.forms.files import find_all, find_one, relative
 
-FOLDERS = ("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images")  # official one first
-LINES = ("results_20130124.token", "results.csv", "flickr30k_images/results.csv")
+FOLDERS = (
+    "flickr30k-images",
+    "flickr30k_images/flickr30k_images",
+    "flickr30k_images",
+    "Images",
+    "images",
+)  # official first
+LINES = ("results_20130124.token", "results.csv", "flickr30k_images/results.csv", "captions.txt")
 HEADER = r"\ufeff?\s*image_name\s*\|\s*comment_number\s*\|\s*comment\s*"
 KARPATHY = "dataset_flickr30k.json"
 
@@ -41,7 +55,7 @@ class Flickr30k:
     siblings: tuple[str, ...] = ()
 
     def read(self, root: Path, folder: str, split: str, *, seed: int) -> Iterator[Sample | Reject]:
-        """Read ``results_20130124.token``, else ``results.csv``; ``dataset_flickr30k.json`` for the splits it has.
+        """Read ``results_20130124.token``, ``results.csv`` or ``captions.txt``; for splits ``dataset_flickr30k.json``.
 
         `split` is ``all``, or ``train``, ``val`` or ``test``, which only Karpathy's file knows (it lists 31,014 of the
         31,783 images).
@@ -57,7 +71,7 @@ class Flickr30k:
 
             yield from karpathy_samples(self, root, find_one(root, folder, KARPATHY), split, locate, seed)
             return
-        parse = token_line if file.suffix == ".token" else csv_line
+        parse = {".token": token_line, ".csv": csv_line}.get(file.suffix, comma_lines(r"\d+\.jpg"))
         for item in group_lines(self.name, root, file, parse):
             if isinstance(item, Reject):
                 yield item
