@@ -18,8 +18,9 @@ from polite_flamingo.sources.forms.paths import is_file
 from polite_flamingo.sources.forms.pictures import ADDRESS, in_base64
 
 NAMES = {  # part -> usual names of its column, the best first
-    "answer": "answer answers response output outputs gpt_answer correct_answer correct_choice correct_choice_idx "
-    "answer_idx answer_index caption captions label target a ground_truth annotation description text",
+    "answer": "answer answers response output outputs completion gpt_answer correct_answer correct_choice "
+    "correct_choice_idx answer_idx answer_index caption captions label target a ground_truth annotation description "
+    "text",
     "question": "question query prompt instruction q request input",
     "image": "image images image_path img file file_name filename path photo picture image_file image_1 image_2 "
     "image_name image_id img_id imageid",
@@ -154,7 +155,8 @@ def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder
     if not pictures:
         return
     names = [value for column in pictures for value in _each(rows, column)]
-    inside, ending = _where(names, folder)
+    lists = any(isinstance(look_up(row, column), list) for column in pictures for row in rows)
+    inside, ending = ("", "") if lists else _where(names, folder)  # a text is made of one name
     values: list[Any] = [
         {"text": f"{inside}{{{column}}}{ending}"} if inside or ending else column for column in pictures
     ]

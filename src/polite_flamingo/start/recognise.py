@@ -45,6 +45,12 @@ FORMS = (  # reader -> keys of a record in its form
     ("sharegpt_json", {"conversations", "images"}),
     ("llava_json", {"conversations"}),
 )
+MARKED = (  # what stands in a record's texts -> reader
+    ("<img_path>", "pf1m_json"),
+    ("<__dj__image>", "datajuicer_jsonl"),
+    ("<|__dj__eoc|>", "datajuicer_jsonl"),
+)
+DEPTH = 3  # levels of folders below the named one that are looked into
 _SPLIT = re.compile(rf"(?<![a-z])({'|'.join(sorted(SPLITS - {ALL}, key=len, reverse=True))})(?![a-z])", re.IGNORECASE)
 
 
@@ -90,10 +96,10 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
     if path.is_file():
         found = [] if path.name.lower().endswith(ARCHIVES) else _files(path.parent, [path], named)
     elif path.is_dir():
-        found = _folder(path, named)
-        if not found:
-            below = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-            found = [item for child in below for item in _folder(child, named)]
+        found, level = _folder(path, named), [path]
+        for _ in range(DEPTH):
+            level = [] if found or len(level) > BESIDE else [child for folder in level for child in _folders(folder)]
+            found = found or [item for folder in level for item in _folder(folder, named)]
     else:
         base = next(parent for parent in path.parents if parent.is_dir())
         hint = f"in {base} there are {listed(base)}; a dataset of the hub is fetched first (hf download)"
@@ -145,6 +151,8 @@ def first_look(found: Found, most_rejected: float = 1.0) -> list[str]:
     if most_rejected * len(items) < unusable < len(items):
         share = unusable / len(items)
         notes.append(f"a run stops at so many unusable rows: mend or drop them, {without_rejects(share)}")
+    if found.reader == "pf1m_json":
+        notes.append("these answers are rewritten already; to tune on them, `role: pf1m` (docs/training_data.md)")
     talks = sum(len(sample.turns) > 2 for sample in samples)
     if talks:
         notes.append(f"{talks} of the first {len(items)} are dialogues: each question becomes a record of its own")
@@ -185,6 +193,10 @@ def contents(path: Path) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(8)) or "no file"
 
 
+def _folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
 def _folder(folder: Path, named: Mapping[str, str] | None) -> list[Found]:
     if (folder / FILE).is_file():
         return [Found("table", folder, (ALL,), f"a table with its own {FILE}")]
@@ -194,10 +206,9 @@ def _folder(folder: Path, named: Mapping[str, str] | None) -> list[Found]:
     if official:
         return official
     files = [file for base in (folder, folder / "data") if base.is_dir() for file in sorted(base.iterdir())]
-    found = _files(folder, [file for file in files if file.is_file() and _kind(file) in TABLES], named)
-    if not found and any(file.suffix == ".tar" for file in files) and _reads("webdataset", folder, ALL):
+    if any(file.suffix == ".tar" for file in files) and _reads("webdataset", folder, ALL):
         return [Found("webdataset", folder, (ALL,), "WebDataset tar files")]
-    return found
+    return _files(folder, [file for file in files if file.is_file() and _kind(file) in TABLES], named)
 
 
 def _official(folder: Path) -> list[Found]:
@@ -230,8 +241,12 @@ def _aside(folder: Path) -> Iterator[Path]:
         beside = (path for path in folder.parent.iterdir() if path.is_dir() and path.name != folder.name)
         for path in (folder, *islice(beside, BESIDE)):
             (Path(scratch) / path.name).symlink_to(path)
-        with links_into(folder.parent):
-            yield Path(scratch)
+        try:
+            with links_into(folder.parent):
+                yield Path(scratch)
+        except DataError as error:  # of a file that a person knows by another path
+            where = str(error.where or "").replace(scratch, str(folder.parent))
+            raise DataError(error.what, value=error.value, where=where, next_step=error.next_step) from None
 
 
 def _saved(folder: Path, named: Mapping[str, str] | None) -> Found:
@@ -277,9 +292,12 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
             if len(files) == 1:
                 raise _without_rows(file, [row for _, row in looked if isinstance(row, Reject)])
             continue
-        form = next((name for name, keys in FORMS if keys <= set(rows[0])), None)
+        form = _form(rows[0])
         if form is not None:
             return [Found(form, folder, (ALL,), catalogue()[form].title)]
+        if layout.key == "annotations" and {"image_id", "caption"} <= set(rows[0]):
+            hint = "call it annotations/captions_train2017.json, and the folder of its images train2017"
+            raise DataError("COCO's captions under another name", value=file.name, where=folder, next_step=hint)
         columns = sorted({str(key) for row in rows for key in row})
         part = _TableFile(file.relative_to(folder).as_posix(), rows, layout)
         tables.setdefault((layout.separator or "", str(layout.quotes), layout.key or "", *columns), []).append(part)
@@ -293,6 +311,13 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
     if not found and problem is not None:
         raise problem
     return found
+
+
+def _form(row: Mapping[str, Any]) -> str | None:
+    """The reader of records in a usual form; None of a table's row."""
+    texts = " ".join(value for value in row.values() if isinstance(value, str))
+    marked = next((name for mark, name in MARKED if mark in texts), None)
+    return marked or next((name for name, keys in FORMS if keys <= set(row)), None)
 
 
 def _first_rows(folder: Path, file: Path, layout: RowLayout) -> tuple[RowLayout, list[tuple[Any, Any]]]:

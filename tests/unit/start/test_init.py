@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from polite_flamingo.params import load_params
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.selection import SourceSpec
 from polite_flamingo.start.columns import guess
-from polite_flamingo.start.recognise import first_look, recognise
+from polite_flamingo.start.recognise import Found, first_look, recognise
 
 ENDPOINT = "openai:http://127.0.0.1:9/v1#model"
 HEADER = ("number", "question", "answer", "file")
@@ -245,6 +246,48 @@ def test_a_folder_of_folders_is_looked_into_with_their_splits(tmp_path: Path) ->
     samples, rejects = read(tmp_path / "hub")
     assert rejects == [] and [sample.task for sample in samples] == ["caption"] * 2
     assert samples[0].extras["captions"] == ["Two boxes.", "Boxes."]
+
+
+def test_records_of_other_programs_are_known_by_what_stands_in_them(tmp_path: Path) -> None:
+    photograph(tmp_path / "dj" / "images" / "1.jpg")
+    spoken = {"images": ["images/1.jpg"], "text": "[[human]]: <__dj__image>\nHow many?\n[[gpt]]: 2 <|__dj__eoc|>"}
+    (tmp_path / "dj" / "a.jsonl").write_text(json.dumps(spoken))
+    pf1m = {"input": "<img_path>dj/images/1.jpg<img_path>How many?", "output": "There are two.", "original": "2"}
+    (tmp_path / "pf1m").mkdir()
+    (tmp_path / "pf1m" / "a.json").write_text(json.dumps([pf1m]))
+    swift = {"query": "<image>How many?", "response": "2", "images": ["1.jpg"]}
+    (tmp_path / "swift" / "images").mkdir(parents=True)
+    (tmp_path / "swift" / "images" / "1.jpg").write_bytes((tmp_path / "dj" / "images" / "1.jpg").read_bytes())
+    (tmp_path / "swift" / "a.jsonl").write_text(json.dumps(swift))
+    url = {"type": "image_url", "image_url": {"url": "1.jpg"}}
+    messages = [{"role": "user", "content": [url, {"type": "text", "text": "How many?"}]}]
+    (tmp_path / "swift" / "b").mkdir()
+    openai = {"messages": [*messages, {"role": "assistant", "content": "2"}]}
+    (tmp_path / "swift" / "b" / "c.jsonl").write_text(json.dumps(openai))
+    for folder, reader in (("dj", "datajuicer_jsonl"), ("pf1m", "pf1m_json"), ("swift", "table")):
+        (sample,), rejects = read(tmp_path / folder)
+        assert (recognise(tmp_path / folder)[0].reader, sample.instruction, rejects) == (reader, "How many?", [])
+        assert (tmp_path / sample.images[0].path).is_file(), folder
+    (tmp_path / "swift" / "a.jsonl").rename(tmp_path / "swift" / "images" / "kept")
+    (deep,) = recognise(tmp_path / "swift")
+    assert (deep.reader, deep.folder.name) == ("messages_json", "b"), "folders below are looked into"
+
+
+def test_shards_of_images_are_read_although_tables_lie_beside_them(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    picture = photograph(shards / "1.jpg")
+    with tarfile.open(shards / "00000.tar", "w") as tar:
+        tar.add(picture, "000.jpg")
+        (tmp_path / "000.txt").write_text("Two boxes.")
+        tar.add(tmp_path / "000.txt", "000.txt")
+    (shards / "00000_stats.json").write_text('{"count": 1, "successes": 1}')
+    (sample,), _ = read(shards)
+    assert (sample.source, sample.response) == ("webdataset", "Two boxes.")
+    whole = (shards / "00000.tar").read_bytes()
+    (shards / "00000.tar").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError) as error:
+        first_look(Found("webdataset", shards, ("all",), ""))
+    assert str(error.value.where) == str(shards / "00000.tar"), "not where it was looked at"
 
 
 def test_a_folder_that_no_reader_fits_is_told_by_what_is_in_it(tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import PLAIN, draw_request
 from polite_flamingo.records import Reject, Sample, Task, Turn
-from polite_flamingo.sources.base import attempt, reject_other_media
+from polite_flamingo.sources.base import attempt, need, reject_other_media
 from polite_flamingo.sources.forms.conversations import hear, is_ours, read_utterances, restore
 from polite_flamingo.sources.forms.files import find_all, relative
 from polite_flamingo.sources.forms.pictures import Pictures
 from polite_flamingo.sources.forms.rows import read_rows
 
 ALL = "all"  # the split that means every record
+TURN = ("from", "value")  # keys of a turn
 NOT_RECORDS = ("dataset_info.json", "left_out.jsonl", "export.json")  # lie beside the records of an export
 
 
@@ -121,7 +122,9 @@ def record_files(root: Path, folder: str, *patterns: str) -> list[Path]:
 
 def parse_conversations(record: Any) -> Content:
     """What a record in LLaVA's or ShareGPT's form says."""
-    utterances, system = read_utterances(record, "conversations", "from", "value")
+    first = next(iter(need(record, "conversations", list)), None)
+    keys = ("role", "content") if isinstance(first, dict) and "from" not in first and "role" in first else TURN
+    utterances, system = read_utterances(record, "conversations", *keys)
     images = as_list(record.get("images") if record.get("image") is None else record["image"])
     system = record["system"] if isinstance(record.get("system"), str) and record["system"] else system
     return Content(hear(utterances, len(images)), images, {} if system is None else {"system": system})

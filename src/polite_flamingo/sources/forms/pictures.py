@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from unicodedata import normalize
@@ -22,6 +23,7 @@ from polite_flamingo.sources.base import below
 from polite_flamingo.sources.forms.paths import is_file
 
 DERIVED = "derived"
+MOST_FOLDERS = 50  # below a dataset's, in which an image is looked for
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tif"}
 FETCHED_NOWHERE = (
     "image is an address, and none is fetched, for what lies there may change: save the files beside the data and name "
@@ -45,8 +47,8 @@ class Pictures:
     """Turns what a row says about an image into an image of the data root.
 
     A path is looked for in the dataset's folder, then from the data root (an absolute one if it lies there), also as
-    other machines spell it; where there is no such file, it is taken to be the first of the two (the second with
-    `from_root`). Embedded bytes are written to
+    other machines spell it, then in the one folder below the dataset's that has it. Where there is no such file, it is
+    taken to be the first of these (the second with `from_root`). Embedded bytes are written to
     ``derived/<2 hex>/<sha256>.<extension>``, unless the row also names a file that holds just these bytes.
 
     Args:
@@ -87,7 +89,16 @@ class Pictures:
                     image = Image(path)
                     if is_file(self._root / image.path):  # links out of the root are refused when it is opened
                         return image
+            if inside is None and len(hits := [place for place in self._below if is_file(place / spelled)]) == 1:
+                with suppress(DataError, ValueError):
+                    return below(self._folder, (hits[0] / spelled).relative_to(self._root / self._folder).as_posix())
         return Image(name) if from_root else below(self._folder, name)
+
+    @cached_property
+    def _below(self) -> list[Path]:
+        base = self._root / self._folder
+        folders = [path for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
+        return folders if len(folders) <= MOST_FOLDERS else []
 
     def _inside(self, name: str) -> str | None:
         """Path below the data root of an absolute one that lies there; None of any other."""

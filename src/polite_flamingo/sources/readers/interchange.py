@@ -99,8 +99,9 @@ def _content(content: Any, images: list[Any], offset: int) -> tuple[str, tuple[i
         kind = need(part, "type", str)
         if kind == "text":
             texts.append(part["text"] if isinstance(part.get("text"), str) else need(part, "text", str))
-        elif kind == "image":
-            index, inline = part.get("index"), part.get("image", part.get("path"))
+        elif kind in ("image", "image_url"):
+            index, inline = part.get("index"), part.get(kind, part.get("path"))
+            inline = inline.get("url") if kind == "image_url" and isinstance(inline, dict) else inline
             if inline is not None:
                 index = len(images)
                 images.append(inline)

@@ -13,6 +13,7 @@ from polite_flamingo.prompts.requests import CHANGE, PLAIN, draw_request
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt
 from polite_flamingo.sources.forms.answers import choose, unlettered, with_choices
+from polite_flamingo.sources.forms.conversations import unmarked
 from polite_flamingo.sources.forms.files import find_all, relative
 from polite_flamingo.sources.forms.mapping import (
     FILE,
@@ -84,6 +85,7 @@ class Table:
         sample_id = f"{self.name}/{split}/{folder}/{official}"
         images = _images(plan, pictures, row)
         question = plan.fields["question"].read(row) if "question" in plan.fields else None
+        question = unmarked(question) if question and images else question
         answer, extras = _answer(plan, task, row)
         choices = choices_of(row, plan.choices) if plan.choices else []
         if choices:
