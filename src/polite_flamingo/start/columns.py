@@ -160,6 +160,10 @@ def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder
     values: list[Any] = [
         {"text": f"{inside}{{{column}}}{ending}"} if inside or ending else column for column in pictures
     ]
+    sparse = [any(is_missing(look_up(row, column)) for row in rows) for column in pictures]
+    for place in range(1, len(values)):  # a second image that only some rows have
+        if sparse[place] and isinstance(values[place], str):
+            values[place] = {"column": values[place], "optional": True}
     found.mapping.update({"image": values[0]} if len(values) == 1 else {"images": values})
     if inside or ending:
         where = f"the files lie in {inside}" if inside else f"the files are called so with {ending}"

@@ -31,6 +31,7 @@ from polite_flamingo.start.columns import SPLITS, Columns, guess
 
 ALL = "all"
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+SHEETS = (".xlsx", ".xls", ".ods")
 BESIDE = 200  # other folders in which images may lie
 HUB = "hub:"  # how a dataset of the Hugging Face hub is written elsewhere
 LOOKED_AT = 1000  # rows from which a table's columns are guessed
@@ -39,11 +40,12 @@ SHOWN = 80  # characters of a text
 TO_DO = "to do: "  # how a note begins without which nothing goes on
 TRIED = 5  # rows that a reader is tried on
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
-SEPARATORS = ";\t|"
+SEPARATORS = ";\t|^~\x01\x1f"
 FORMS = (  # reader -> keys of a record in its form
     ("messages_json", {"messages"}),
     ("sharegpt_json", {"conversations", "images"}),
     ("llava_json", {"conversations"}),
+    ("sharegpt_json", {"texts", "images"}),
 )
 MARKED = (  # what stands in a record's texts -> reader
     ("<img_path>", "pf1m_json"),
@@ -94,7 +96,7 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
         raise _of_the_hub(str(path).removeprefix(HUB))
     path = Path(os.path.normpath(path.absolute()))  # links stay: siblings lie beside the link
     if path.is_file():
-        found = [] if path.name.lower().endswith(ARCHIVES) else _files(path.parent, [path], named)
+        found = [] if path.name.lower().endswith(ARCHIVES + SHEETS) else _files(path.parent, [path], named)
     elif path.is_dir():
         found, level = _folder(path, named), [path]
         for _ in range(DEPTH):
@@ -167,7 +169,9 @@ def _unpack(path: Path) -> str:
     """What to do first where archives lie in a folder, or a file is one."""
     archives = [path] if path.is_file() else sorted(path.glob("*"))
     named = [archive.name for archive in archives if archive.name.lower().endswith(ARCHIVES)]
-    return f"unpack {', '.join(named[:3])} and name the folder; " if named else ""
+    sheets = [sheet.name for sheet in archives if sheet.name.lower().endswith(SHEETS)]
+    first = f"unpack {', '.join(named[:3])} and name the folder; " if named else ""
+    return first + (f"save {', '.join(sheets[:3])} as `CSV UTF-8`; " if sheets else "")
 
 
 def _packed(folder: Path) -> str:
@@ -366,10 +370,14 @@ def _rows(numbered: Iterator[tuple[Any, Any]]) -> list[dict[str, Any]]:
 
 
 def _without_rows(file: Path, rejects: Sequence[Reject]) -> DataError:
+    lines = _kind(file) in (".jsonl", ".ndjson")
     if not rejects:
+        if lines:
+            return DataError("file holds no objects", where=file, next_step="a JSON list is called .json")
         return DataError("file has no rows", where=file, next_step="write a header and a row for each record")
     reasons = "".join(f"\n    {line}" for line in Reasons(rejects).lines())
     hint = "save it as UTF-8 (in a spreadsheet `CSV UTF-8`), with as many fields in each row as in the first"
+    hint = "write one whole JSON object on each line, in UTF-8" if lines else hint
     return DataError(f"none of the first {len(rejects)} rows can be read:{reasons}", where=file, next_step=hint)
 
 
@@ -401,7 +409,8 @@ def _separator(file: Path) -> str | None:
         return None
     usual = "\t" if _kind(file) == ".tsv" else ","
     with open_file(file) as raw:
-        line = re.split("[\r\n]", raw.readline(1 << 16).decode("utf-8-sig", "replace"), maxsplit=1)[0]
+        lines = re.split("[\r\n]+", raw.read(1 << 16).decode("utf-8-sig", "replace").lstrip("\r\n"), maxsplit=1)
+    line = lines[0]
     if SPREADSHEET.fullmatch(line):
         return None  # the file says it itself
     counts = {mark: len(next(csv.reader([line], delimiter=mark), [])) for mark in {usual, *SEPARATORS}}

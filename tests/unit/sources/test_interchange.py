@@ -75,6 +75,16 @@ def test_sharegpt_shows_images_where_their_markers_are_and_keeps_the_system_mess
     assert (sample.id, sample.split) == ("sharegpt_json/all/own/x-1", "all")
 
 
+def test_turns_are_read_by_other_usual_keys_too(root) -> None:
+    root.image("own/a.png")
+    said = [{"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "A cat."}]
+    finevision = {"images": ["a.png"], "texts": [{"user": "What?", "assistant": "A cat."}]}
+    root.json("own/x.json", [{"image": "a.png", "conversations": said}, finevision])
+    samples, rejects = root.read("sharegpt_json", "own", "all")
+    assert rejects == []
+    assert [(s.instruction, s.response, paths(s)) for s in samples] == [("What?", "A cat.", ["own/a.png"])] * 2
+
+
 def test_a_record_that_cannot_be_used_is_rejected_and_the_rest_goes_on(root) -> None:
     for row, reason in [
         (talk("<image>\n<image>\nA?", "B.", images=["a.png"]), "2 image markers for 1 images"),

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.start.forms import photograph
 from tests.unit.start.test_init import read, table
 
+from polite_flamingo.errors import DataError
 from polite_flamingo.start.columns import guess
 from polite_flamingo.start.recognise import recognise
 
@@ -119,3 +120,35 @@ def test_a_table_as_spreadsheets_and_scripts_write_it_is_read(folder: Path) -> N
             ("2", "mine/images/1.png"),
             ('6"', "mine/images/1.png"),
         }, name
+
+
+def test_what_spreadsheets_leave_empty_is_no_column_and_no_row(folder: Path) -> None:
+    text = "\n\n,image,question,answer,,\n0,images/1.png,How many?,2,,\n,,,,,\n"
+    (folder / "a.csv").write_text(text)
+    (sample,), rejects = read(folder)
+    assert (sample.response, rejects) == ("2", [])
+    (folder / "b.xlsx").touch()
+    with pytest.raises(DataError, match=r"save b.xlsx as `CSV UTF-8`"):
+        recognise(folder / "b.xlsx")
+
+
+def test_a_second_image_may_be_there_in_some_rows_only(folder: Path) -> None:
+    photograph(folder / "2.png")
+    row = {"question": "How many?", "answer": 2.0, "image_1": "images/1.png"}
+    (folder / "a.json").write_text(json.dumps([{**row, "image_2": None}, {**row, "image_2": "2.png"}]))
+    samples, rejects = read(folder)
+    assert [len(sample.images) for sample in samples] == [1, 2] and rejects == []
+    assert samples[0].response == "2", "a whole number, as it was before some were missing"
+    (folder / "a.json").write_text(json.dumps([{**row, "image_1": "['images/1.png', '2.png']"}]))
+    (sample,), _ = read(folder)
+    assert [image.path for image in sample.images] == ["mine/images/1.png", "mine/2.png"]
+
+
+def test_lines_that_are_no_objects_are_told_as_such(folder: Path) -> None:
+    for text, told in (
+        ('[{"answer": 1}]', "file holds no objects"),
+        ('{\n "answer": 1\n}', "one whole JSON object on"),
+    ):
+        (folder / "a.jsonl").write_text(text)
+        with pytest.raises(DataError, match=told):
+            recognise(folder)

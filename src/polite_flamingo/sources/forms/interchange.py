@@ -121,11 +121,15 @@ def record_files(root: Path, folder: str, *patterns: str) -> list[Path]:
 
 
 def parse_conversations(record: Any) -> Content:
-    """What a record in LLaVA's or ShareGPT's form says."""
+    """What a record in LLaVA's or ShareGPT's form says, or in FineVision's (``texts: [{user, assistant}]``)."""
+    images = as_list(record.get("images") if record.get("image") is None else record["image"])
+    if "conversations" not in record and "texts" in record:
+        pairs = [(need(turn, "user", str), need(turn, "assistant", str)) for turn in need(record, "texts", list)]
+        spoken = [(role, text) for pair in pairs for role, text in zip(("human", "assistant"), pair, strict=True)]
+        return Content(hear(spoken, len(images)), images)
     first = next(iter(need(record, "conversations", list)), None)
     keys = ("role", "content") if isinstance(first, dict) and "from" not in first and "role" in first else TURN
     utterances, system = read_utterances(record, "conversations", *keys)
-    images = as_list(record.get("images") if record.get("image") is None else record["image"])
     system = record["system"] if isinstance(record.get("system"), str) and record["system"] else system
     return Content(hear(utterances, len(images)), images, {} if system is None else {"system": system})
 

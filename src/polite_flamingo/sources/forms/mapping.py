@@ -36,6 +36,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +180,9 @@ def as_text(value: Any, column: str) -> str:
     Raises:
         DataError: it holds something else.
     """
-    if not isinstance(value, str | int | float):
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # whole numbers of a column in which some are missing
+    if not isinstance(value, str | int | float | Decimal | date):
         hint = " (a list is mapped with `answers`)" if isinstance(value, list) else ""
         raise DataError(f"{column!r} is no text{hint}", value=value)
     text = str(value).strip()

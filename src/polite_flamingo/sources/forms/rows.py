@@ -179,14 +179,16 @@ def _separated(source: str, base: Path, path: Path, separator: str, layout: RowL
         reader = csv.reader(file, delimiter=told[1] if told else separator, quoting=quoting, strict=True)
         before = 1 if told else 0
         try:
-            header = list(layout.header or next(reader, []))
+            filled = (row for row in reader if any(cell.strip() for cell in row))  # spreadsheets leave empty rows
+            header = [
+                (name.strip() and name) or f"column {n}" for n, name in enumerate(layout.header or next(filled, []), 1)
+            ]
             if len(set(header)) < len(header):
                 twice = "rename one of them in the first line"
                 raise DataError("a column's name stands twice in the header", value=header, where=path, next_step=twice)
-            for row in reader:
-                if row:
-                    line = before + reader.line_num
-                    yield line, _to_dict(source, where, line, header, row)
+            for row in filled:
+                line = before + reader.line_num
+                yield line, _to_dict(source, where, line, header, row)
         except csv.Error as error:
             place = f"{path}:{before + reader.line_num}"
             hint = "mend it, or write `quotes: false` where a quotation mark is just that"

@@ -178,8 +178,7 @@ def _images(plan: Plan, pictures: Pictures, row: dict[str, Any]) -> tuple[Image,
     images: list[Image] = []
     for field in plan.images:
         value = field.value(row)
-        listed = value if isinstance(value, list) else [] if value is None else [value]
-        images += [pictures.locate(item) for item in listed]
+        images += [pictures.locate(item) for item in listed(value) or ([] if value is None else [value])]
     return tuple(images)
 
 
