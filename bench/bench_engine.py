@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.bench_journal import CALLS, KILLS, ROWS, compare_journals
 from bench.common import WORK, publish
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.records import Generated

@@ -29,7 +29,7 @@ from typing import Any
 
 from bench.common import ROOT, WORK, machine, publish, verdict
 from bench.own_stub import MODEL, number_of
-from polite_flamingo.io import read_shards
+from polite_flamingo.io.shards import read_shards
 
 NAME = "own"
 PICTURES = 300

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from polite_flamingo.images import open_image
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.model.architecture import MaskedCrossAttention
 from polite_flamingo.model.assemble import assemble_flamingo
 from polite_flamingo.model.beams import processors

@@ -23,7 +23,7 @@ from typing import Any
 
 from bench import bench_decide
 from bench.common import REPORTS, ROOT, WORK, machine, publish, verdict
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 
 STAGES = ("generate", "rewrite", "check_rewritten", "score", "filter", "check_pf1m")
 KILLED = "rewrite after a kill"

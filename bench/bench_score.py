@@ -31,7 +31,7 @@ import torch
 from bench.common import machine, publish, verdict
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import open_image
-from polite_flamingo.io import read_shards
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.scorers.clip import load_clip
 from polite_flamingo.scorers.nli import LABELS, load_nli, nli_pair

@@ -16,16 +16,10 @@ from typing import Any
 
 from bench.chaos_tally import HELD, LOST, RECOMPUTED, REFUSED, SILENT, Tally
 from polite_flamingo.errors import PoliteFlamingoError
-from polite_flamingo.io import (
-    flaw,
-    read_checked_shard,
-    read_json,
-    read_shards,
-    resumable,
-    seal,
-    write_json,
-    write_shard,
-)
+from polite_flamingo.io.chunks import resumable
+from polite_flamingo.io.hashes import flaw, seal
+from polite_flamingo.io.shards import read_checked_shard, read_shards, write_shard
+from polite_flamingo.io.text import read_json, write_json
 
 KEYS = [f"unit {number}" for number in range(12)]
 

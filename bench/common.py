@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".work" / "bench"

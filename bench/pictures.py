@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

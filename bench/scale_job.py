@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 from bench.job import peak_megabytes
 from bench.scale_stubs import StubRewriter, StubScorer, pictures, samples
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.jobs.executor import Executor, LocalExecutor
 from polite_flamingo.jobs.journal import Journal
 from polite_flamingo.params import Params, load_params

@@ -9,7 +9,7 @@ from itertools import cycle
 from pathlib import Path
 
 from bench.common import ROOT
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.model.assemble import assemble_flamingo
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.flamingo import load_flamingo

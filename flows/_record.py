@@ -19,7 +19,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.markdown import code, escaped
 from polite_flamingo.quality.findings import read_findings
 from polite_flamingo.reports.summary import summarise

@@ -19,7 +19,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.filter.sets import judge_sets
 from polite_flamingo.filter.table import decide_table, write_table
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.jobs.backends.load import SHIPPED, BackendOptions, load_backend
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.jobs.settings import TextMachineSettings

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 
 
 def fill(page: Path, parts: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from polite_flamingo.environment import Instructions
 from polite_flamingo.errors import SHOWN_IN_ALL, YAML_HINT, ConfigError, did_you_mean, quoted
 from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.jobs.settings import TextMachineSettings
 from polite_flamingo.model.settings import NONE, BackboneSettings, DecodingSettings
 from polite_flamingo.params_file import render, section_of

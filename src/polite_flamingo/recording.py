@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.io import read_json, read_shards, write_atomic
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import read_json
 from polite_flamingo.launch.pipeline_file import overlap, predecessors, read_stages
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.pipeline import Stage

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.filter.scoring import with_columns
 
 from polite_flamingo.filter.table import write_table
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.records import Rewrite, Task
 
 PROJECT = Path(__file__).resolve().parents[2]

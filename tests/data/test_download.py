@@ -7,7 +7,8 @@ import pytest
 from PIL import Image as PILImage
 
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import read_json, read_jsonl, read_shards
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import read_json, read_jsonl
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Sample

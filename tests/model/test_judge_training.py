@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.model.micro import micro_tokenizer
 
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.laptop import adapters, image_text
 from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, fine_tune
 from polite_flamingo.model import origins

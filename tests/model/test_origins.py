@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import hash_file, write_json
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.text import write_json
 from polite_flamingo.model import origins
 
 NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # as safetensors

@@ -8,7 +8,7 @@ from tests.model.micro import with_open_gates
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.model import shipped
 from polite_flamingo.model.bundle import build_flamingo, named_tensors
 from polite_flamingo.model.config import FlamingoConfig, Perceiver, VisionTokens

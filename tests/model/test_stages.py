@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from polite_flamingo.errors import ConfigError, DataError, ModelError, QualityError
-from polite_flamingo.io import count_shards, read_json, read_jsonl, read_shards, write_jsonl, write_shards
+from polite_flamingo.io.shards import count_shards, read_shards, write_shards
+from polite_flamingo.io.text import read_json, read_jsonl, write_jsonl
 from polite_flamingo.jobs.backends import load
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn

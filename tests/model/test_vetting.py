@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.jobs.backends.chat_model import load_chat_model
 from polite_flamingo.jobs.backends.templates import TemplateProcess
 from polite_flamingo.model.checkpoint import load_trainables, save_trainables

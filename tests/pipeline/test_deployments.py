@@ -12,7 +12,7 @@ import yaml
 from tests.pipeline.pretence import PROJECT, STAGES
 from tests.pipeline.team import BLOCK, Team
 
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.pipeline import CURATE
 from polite_flamingo.records import Sample, Task, Turn
 

@@ -54,7 +54,7 @@ save_trainables(bundle, out / "result")
 SHARDS = """
 import sys, time
 from pathlib import Path
-from polite_flamingo.io import resumable
+from polite_flamingo.io.chunks import resumable
 
 out = Path(sys.argv[1])
 calls = []

@@ -21,7 +21,8 @@ from PIL import Image as PILImage
 from tests.pipeline.forks import Fork, Forks
 from tests.unit.scorers.models import WORDS, clip_model, cross_encoder, sentence_encoder
 
-from polite_flamingo.io import read_jsonl, read_shards, write_shards
+from polite_flamingo.io.shards import read_shards, write_shards
+from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.nli import LABELS
 

@@ -22,7 +22,9 @@ import pytest
 from tests.pipeline.pretence import PROJECT, STAND_IN, Copy
 
 from polite_flamingo.errors import BusyError, ConfigError, DataError
-from polite_flamingo.io import hash_file, locked, write_json
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.locks import locked
+from polite_flamingo.io.text import write_json
 from polite_flamingo.launch.processes import Command, start, stop
 from polite_flamingo.launch.team.backup import back_up, check, database, free_port, restore
 from polite_flamingo.launch.team.folder import ADMIN, DATABASES, TeamFolder, write_secret

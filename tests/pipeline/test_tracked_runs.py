@@ -21,7 +21,7 @@ from polite_flamingo.tracking.store import experiment_id, load_json, open_client
 # Stage `filter` as it is recorded, pretending to work; while there is a file `wait`, it waits
 FILTER = """\
 import pathlib, sys, time
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import load_params
 from polite_flamingo.pipeline import BY_NAME
 from polite_flamingo.recording import recorded

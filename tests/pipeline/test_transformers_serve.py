@@ -17,7 +17,7 @@ from tests.unit.jobs.backends.test_huggingface import TEMPLATE, save_llama
 from tests.unit.start.test_init import photographs, table
 
 from polite_flamingo.cli import main
-from polite_flamingo.io import read_shards
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.params import load_params
 
 STARTS, ANSWERS = 120, 300  # seconds

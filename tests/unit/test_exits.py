@@ -32,7 +32,7 @@ from polite_flamingo.cli.terminal import PrintableFormatter, printable_output
 from polite_flamingo.errors import DataError, printable
 from polite_flamingo.evaluate.drawing import canvas, styled
 from polite_flamingo.export.provenance import Provenance
-from polite_flamingo.io import from_cell, write_csv
+from polite_flamingo.io.text import from_cell, write_csv
 from polite_flamingo.launch.registration import _card
 from polite_flamingo.markdown import code, escaped, table
 from polite_flamingo.records import Generated, Image, Reject, Sample, Task, Turn, cleaned

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.pipeline.pretence import PROJECT, STAGES
 
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.params import changed, load_params
 from polite_flamingo.recording import ancestors, answers, differences
 

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from polite_flamingo.errors import ConfigError, PoliteFlamingoError
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.launch.project import cache_section, folder_of
 
 FOLDER = Path(".work") / "ablations" / "clone"

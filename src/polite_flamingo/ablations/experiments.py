@@ -19,7 +19,7 @@ import yaml
 from polite_flamingo.ablations.clone import require_commit
 from polite_flamingo.ablations.variants import BASE, Variant, assignments
 from polite_flamingo.errors import PoliteFlamingoError
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.launch.pipeline_file import read_stages
 from polite_flamingo.launch.pipeline_run import pipeline_environment
 from polite_flamingo.launch.processes import call, terminated_as_exit

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from polite_flamingo.ablations.clone import clone_project, fetch_experiment
 from polite_flamingo.ablations.experiments import DVC, Experiment, command
-from polite_flamingo.io import locked
+from polite_flamingo.io.locks import locked
 from polite_flamingo.launch.pipeline_run import pipeline_environment
 from polite_flamingo.launch.processes import Command, start, stop, terminated_as_exit
 from polite_flamingo.params import Params

@@ -18,7 +18,8 @@ from polite_flamingo.ablations.steps import STEPS, changes, over_seeds, step_nam
 from polite_flamingo.ablations.variants import BASE
 from polite_flamingo.evaluate.bootstrap import bootstrap_mean
 from polite_flamingo.evaluate.sets import balanced, outcomes
-from polite_flamingo.io import read_json, read_shards, write_json
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 

@@ -14,7 +14,8 @@ from polite_flamingo.ablations.queue import run_all
 from polite_flamingo.ablations.results import TUNED, collect, summarise
 from polite_flamingo.ablations.variants import BASE, select_variants
 from polite_flamingo.errors import DataError, PoliteFlamingoError
-from polite_flamingo.io import write_atomic, write_json
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import Params
 
 LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, did_you_mean
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.params import Params
 
 BASE = "base"

@@ -14,7 +14,7 @@ from polite_flamingo.benchmarks.items import QuestionSet, canonical
 from polite_flamingo.benchmarks.questions import AskedQuestion, ask_backend
 from polite_flamingo.doctor.survey import list_images
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import write_jsonl
+from polite_flamingo.io.text import write_jsonl
 from polite_flamingo.jobs.backends.load import BackendOptions
 from polite_flamingo.prompts.requests import ELABORATE
 

@@ -21,7 +21,7 @@ from polite_flamingo.doctor.similar import near_pairs, perceptual_hash
 from polite_flamingo.doctor.survey import list_images
 from polite_flamingo.errors import DataError, ImageError
 from polite_flamingo.images import open_image
-from polite_flamingo.io import hash_file
+from polite_flamingo.io.hashes import hash_file
 from polite_flamingo.scorers.likeness import VALUES, signatures
 
 LONG = 8  # words from which a text is told from others by its words alone

@@ -19,7 +19,7 @@ from polite_flamingo.benchmarks.matching import UNKNOWN, Counts, Matched, Questi
 from polite_flamingo.benchmarks.scoring import direct_score, score
 from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.evaluate.sets import Kind
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 
 Column = np.ndarray[Any, np.dtype[np.float32]]
 GRADING = "grading "  # and its number: column of one of several gradings

@@ -21,7 +21,7 @@ from polite_flamingo.benchmarks.items import BenchmarkItem, QuestionSet
 from polite_flamingo.errors import StorageError
 from polite_flamingo.evaluate.sets import Kind
 from polite_flamingo.evaluate.vqa import is_entailed
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.scorers.nli import nli_pair
 
 JUDGES = ("nli", "sts", "reward")

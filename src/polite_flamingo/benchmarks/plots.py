@@ -10,7 +10,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, GRID, ORANGE, RED, canvas, styled, true_minus
 from polite_flamingo.evaluate.figures import win_rate_map
 from polite_flamingo.evaluate.politeness import WinRates
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

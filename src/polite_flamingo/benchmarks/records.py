@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_shards
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.sources.forms.files import first_byte, open_file, read_rows, unreadable
 
 LISTS = (

@@ -16,7 +16,7 @@ from typing import Any
 from polite_flamingo.calibrate.labels import CLEAN, LabelledRecord
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.chair import check_objects, shown_objects
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.records import Image, Reject, Rewrite, Task
 from polite_flamingo.scorers.text import cut_texts
 from polite_flamingo.sources.base import need, need_texts

@@ -11,7 +11,7 @@ from random import Random
 
 from polite_flamingo.calibrate.corruptions import CORRUPTIONS, corrupt
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import from_cell
+from polite_flamingo.io.text import from_cell
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.text import cut_texts
 from polite_flamingo.world.truth import GroundTruth

@@ -12,7 +12,7 @@ from polite_flamingo.calibrate.labels import CLEAN
 from polite_flamingo.calibrate.verdicts import LabelledTable
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.learned import FEATURES, MOST, LearnedModel
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,10 @@ from typing import Any
 from polite_flamingo.calibrate.clean import clean_rewrites
 from polite_flamingo.calibrate.described import described, from_described
 from polite_flamingo.calibrate.labels import LabelledRecord, from_injected, inject
-from polite_flamingo.io import OTHER_BYTES, fingerprint, read_json, read_shards, set_aside, write_json, write_shards
+from polite_flamingo.io.files import set_aside
+from polite_flamingo.io.hashes import OTHER_BYTES, fingerprint
+from polite_flamingo.io.shards import read_shards, write_shards
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.records import Rewrite
 
 LOG = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from polite_flamingo.calibrate.study import StudySettings, study
 from polite_flamingo.calibrate.suggest import CHECKS_ON
 from polite_flamingo.calibrate.verdicts import LabelledTable
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.tracking.base import Tracker
 
 PARTS = ("world", "labels", "real", "described")

@@ -111,7 +111,7 @@ def answer_questions(
     """Have a model answer the questions of a set; killed, the same command goes on."""
     from polite_flamingo.benchmarks.asking import ask_questions
     from polite_flamingo.benchmarks.data import read_data
-    from polite_flamingo.io import fingerprint
+    from polite_flamingo.io.hashes import fingerprint
     from polite_flamingo.jobs.backends.load import ANSWERS, BackendOptions
     from polite_flamingo.jobs.settings import TextMachineSettings
     from polite_flamingo.model.settings import GenerationSettings
@@ -191,7 +191,7 @@ def _write(
     """Report, plots and page; the same figures to MLflow, if a store is named."""
     from polite_flamingo.benchmarks.plots import draw_all, tax_points
     from polite_flamingo.benchmarks.tables import metrics, rows
-    from polite_flamingo.io import write_json
+    from polite_flamingo.io.text import write_json
     from polite_flamingo.reports.answers.page import write_page
     from polite_flamingo.tracking import start_tracker
     from polite_flamingo.tracking.base import Work

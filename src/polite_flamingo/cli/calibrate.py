@@ -138,7 +138,7 @@ def _records(
     """Labelled records of a part, and how they were made."""
     from polite_flamingo.calibrate.labels import from_people, from_world
     from polite_flamingo.calibrate.run import FOREIGN
-    from polite_flamingo.io import read_shards
+    from polite_flamingo.io.shards import read_shards
     from polite_flamingo.records import Rewrite
     from polite_flamingo.world.truth import load_ground_truth
 

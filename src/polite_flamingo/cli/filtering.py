@@ -19,7 +19,7 @@ from polite_flamingo.errors import ConfigError
 @click.pass_obj
 def filtering_report(options: CommonOptions, out: Path | None, examples: int) -> None:
     """What the filters took, as one HTML page with examples."""
-    from polite_flamingo.io import read_json
+    from polite_flamingo.io.text import read_json
     from polite_flamingo.reports.filtering.page import write_report
 
     params = options.load()

@@ -152,7 +152,7 @@ def report(
     options: CommonOptions, file: Path, out: Path | None, labels: Path | None, least: float | None, as_json: bool
 ) -> int:
     """What people said: models beside each other, judges beside people, agreement; also while they are at it."""
-    from polite_flamingo.io import write_json
+    from polite_flamingo.io.text import write_json
     from polite_flamingo.study import report as reports
     from polite_flamingo.study.store import StudyFile
     from polite_flamingo.tracking import start_tracker

@@ -31,7 +31,7 @@ def gc(options: CommonOptions, dry_run: bool, yes: bool) -> None:
 @click.pass_obj
 def plots(options: CommonOptions, revisions: tuple[str, ...], out: Path) -> int:
     """Draw DVC's plots, of one state or of several beside each other, on a page that needs no network."""
-    from polite_flamingo.io import write_atomic
+    from polite_flamingo.io.files import write_atomic
     from polite_flamingo.launch.plots import offline_page, plots_command
     from polite_flamingo.launch.processes import call
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from polite_flamingo.draws import key
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import open_image
-from polite_flamingo.io import fingerprint, read_shards
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.records import Sample, Task
 
 LOG = logging.getLogger(__name__)

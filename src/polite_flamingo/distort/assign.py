@@ -20,7 +20,7 @@ from polite_flamingo.distort.retrieve_boxes import has_captions_and_boxes
 from polite_flamingo.distort.settings import DistortSettings, PairCounts, names_of
 from polite_flamingo.draws import Smallest, key, keys
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.records import Sample
 
 LOG = logging.getLogger(__name__)

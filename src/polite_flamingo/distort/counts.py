@@ -9,7 +9,7 @@ from typing import Any
 from polite_flamingo.distort.assign import Assign
 from polite_flamingo.distort.base import Distortion, responses_of
 from polite_flamingo.distort.mix import HELD_OUT, TRAIN
-from polite_flamingo.io import Row
+from polite_flamingo.io.text import Row
 from polite_flamingo.records import Sample
 
 

@@ -18,7 +18,7 @@ from polite_flamingo.distort.base import Distortion, responses_of
 from polite_flamingo.distort.llm_rewrite import LlmRewrite, clean_completion
 from polite_flamingo.distort.mix import rng_of
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.jobs.backends.load import FLAMINGO, SHIPPED, BackendOptions, open_text_executor
 from polite_flamingo.jobs.backends.text import TEXTS, ChatQuestion, as_it_is
 from polite_flamingo.jobs.engine import Job, run

@@ -22,7 +22,9 @@ from polite_flamingo.doctor.findings import (
 )
 from polite_flamingo.doctor.survey import list_images, results_file, survey
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import locked, read_shards, write_json, write_jsonl
+from polite_flamingo.io.locks import locked
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.records import Image, Reject
 
 EXAMPLES = 3  # examples of a kind in the table

@@ -18,7 +18,7 @@ from typing import TextIO
 from polite_flamingo.doctor.examine import ImageFacts, examine
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import IMAGE_FORMATS
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 
 DERIVED = "derived"  # pictures the readers draw themselves, each a near copy of its source
 CHUNK = 32  # files a process gets at once, and those examined again at most after a kill

@@ -27,7 +27,9 @@ from polite_flamingo.evaluate.answers import (
 )
 from polite_flamingo.evaluate.captioning import cider_by_set
 from polite_flamingo.images import resolve_image
-from polite_flamingo.io import fingerprint, hash_file, read_shards, resumable
+from polite_flamingo.io.chunks import resumable
+from polite_flamingo.io.hashes import fingerprint, hash_file
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.records import Rewrite, Sample, Task
 from polite_flamingo.world.truth import load_ground_truth
 

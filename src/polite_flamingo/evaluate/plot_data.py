@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from polite_flamingo.evaluate.bootstrap import Figure
-from polite_flamingo.io import write_csv
+from polite_flamingo.io.text import write_csv
 
 AXES = {"understanding": "qa_in_domain", "out of domain": "qa_out_of_domain", "politeness": "reward"}  # of the U
 BIN = 0.25  # reward, no unit; the same bins in every run

@@ -15,7 +15,7 @@ from typing import Any
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
 from polite_flamingo.export.pf1m import from_record
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.records import Reject, Rewrite
 from polite_flamingo.scorers.rouge import rouge_score
 from polite_flamingo.scorers.text import BREAK

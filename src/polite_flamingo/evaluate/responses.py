@@ -16,7 +16,8 @@ from statistics import median
 from typing import Any
 
 from polite_flamingo.evaluate.bootstrap import mean_over_sets
-from polite_flamingo.io import Row, read_shards
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import Row
 from polite_flamingo.records import Rewrite, Sample
 
 MOST = 1000  # responses of a set; those with the smallest hash of seed and id

@@ -20,7 +20,8 @@ from polite_flamingo.export.jsonfile import JsonWriter
 from polite_flamingo.export.kept import KeptRecord
 from polite_flamingo.export.messages import ROLES, MessagesWriter
 from polite_flamingo.export.pf1m import Pf1mWriter
-from polite_flamingo.io import write_atomic, write_json
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.text import write_json
 from polite_flamingo.sources.forms.conversations import WRITTEN, attributes, say, write_dj
 from polite_flamingo.sources.readers.pf1m import MARK
 

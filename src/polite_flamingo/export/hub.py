@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, PoliteFlamingoError, keep_secret
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 
 TOKEN = "HF_TOKEN"  # name of the variable; the token itself goes to the client alone
 ENDPOINT = "HF_ENDPOINT"

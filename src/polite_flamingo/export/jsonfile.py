@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 
 
 class JsonWriter:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.markdown import code
 from polite_flamingo.sources.registry import catalogue
 from polite_flamingo.sources.selection import TABLE

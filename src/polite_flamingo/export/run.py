@@ -13,7 +13,8 @@ from polite_flamingo.export.images import carried
 from polite_flamingo.export.jsonfile import JsonWriter
 from polite_flamingo.export.kept import read_kept
 from polite_flamingo.export.provenance import Provenance
-from polite_flamingo.io import publishing, read_json, write_atomic, write_json
+from polite_flamingo.io.files import publishing, write_atomic
+from polite_flamingo.io.text import read_json, write_json
 
 CARD = "README.md"
 SUMMARY = "export.json"  # marks a folder that a later export may replace

@@ -16,7 +16,7 @@ from typing import IO
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.fetch.transfer import BLOCK, DiskFullError
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 
 LOG = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from polite_flamingo.fetch.transfer import (
     part_of,
     transfer,
 )
-from polite_flamingo.io import locked
+from polite_flamingo.io.locks import locked
 from polite_flamingo.sources import Entry, catalogue, load_source
 from polite_flamingo.sources.registry import RemoteFile
 

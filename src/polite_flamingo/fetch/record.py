@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.records import Image
 from polite_flamingo.sources.registry import RemoteFile
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo import __version__
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.sources.registry import RemoteFile
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Decision
 from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.sets import ALL
-from polite_flamingo.io import Row, read_shards, readable, shard_files
+from polite_flamingo.io.shards import read_shards, readable, shard_files
+from polite_flamingo.io.text import Row
 from polite_flamingo.records import Rewrite
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.filter.columns import ScoreBatch, Verdicts
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.records import Task
 from polite_flamingo.scorers.nli import LABELS
 from polite_flamingo.settings import Settings, Share

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Decisions, FilterSettings, decide
 from polite_flamingo.filter.columns import ScoreBatch
-from polite_flamingo.io import chunked, count_shard, publishing, shard_files
+from polite_flamingo.io.chunks import chunked
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.shards import count_shard, shard_files
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import COLUMNS
 from polite_flamingo.scorers.likeness import BYTES, opening, signatures

@@ -13,7 +13,7 @@ from polite_flamingo.filter.chain import KEPT, FilterSettings, decide
 from polite_flamingo.filter.columns import ScoreBatch, Verdicts
 from polite_flamingo.filter.sets import ALL, SETS, SetVerdicts, judge_sets, switched_on
 from polite_flamingo.filter.table import FOLDER, filter_columns, read_batches
-from polite_flamingo.io import readable, shard_files
+from polite_flamingo.io.shards import readable, shard_files
 
 if TYPE_CHECKING:
     from polite_flamingo.filter.columns import Ints

@@ -23,7 +23,7 @@ def main(data_root: Path, profile: str, most: int, work: Path, out: Path, page: 
     """Rewrite, score and filter held-out records, measure the tuned assistant, and write the table."""
     from polite_flamingo.goals.run import figures_of, rewrite_held_out
     from polite_flamingo.goals.table import render_goals, render_records
-    from polite_flamingo.io import write_json
+    from polite_flamingo.io.text import write_json
     from polite_flamingo.marked import fill
     from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
 

@@ -10,7 +10,9 @@ from polite_flamingo.evaluate.answers import ask
 from polite_flamingo.evaluate.bootstrap import bootstrap_mean
 from polite_flamingo.evaluate.cider import Cider
 from polite_flamingo.goals.figures import Share
-from polite_flamingo.io import fingerprint, read_shards, resumable
+from polite_flamingo.io.chunks import resumable
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.laptop.adapters import share
 from polite_flamingo.laptop.texts import questions
 from polite_flamingo.laptop.verbalise import preserved

@@ -17,7 +17,7 @@ from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.goals.assistant import asked_beside, is_tuned, measure_assistant
 from polite_flamingo.goals.figures import Curated, Share, measure
 from polite_flamingo.goals.table import as_shares
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.laptop.adapters import share
 from polite_flamingo.laptop.judges import MEASURED
 from polite_flamingo.model.origins import LAPTOP

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Generic
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_shards
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.jobs.executor import Call, Executor
 from polite_flamingo.jobs.journal import SHARD_SIZE, Journal, open_journal
 from polite_flamingo.jobs.lookahead import lookahead

@@ -30,16 +30,10 @@ from pathlib import Path
 from typing import Any, Generic
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import (
-    hash_file,
-    locked,
-    read_checked_shard,
-    readable,
-    replacing,
-    set_aside,
-    sync_folder,
-    write_shard,
-)
+from polite_flamingo.io.files import replacing, set_aside, sync_folder
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.locks import locked
+from polite_flamingo.io.shards import read_checked_shard, readable, write_shard
 from polite_flamingo.jobs.manifest import Manifest, SealedEntry
 from polite_flamingo.jobs.outcomes import BROKEN, FAILED, AnswerFormat, Outcome
 from polite_flamingo.jobs.questions import A

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 
 LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, Generic, get_args, get_origin, get_type_hints
 
 from polite_flamingo.errors import hide
-from polite_flamingo.io import Row
+from polite_flamingo.io.text import Row
 from polite_flamingo.jobs.questions import A
 
 DONE, FAILED, BROKEN = "done", "failed", "broken"

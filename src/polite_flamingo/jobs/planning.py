@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.jobs.executor import Call
 from polite_flamingo.jobs.journal import Journal
 from polite_flamingo.jobs.manifest import SealedEntry

@@ -19,7 +19,8 @@ from typing import Any
 
 from polite_flamingo.errors import StorageError
 from polite_flamingo.images import resolve_image
-from polite_flamingo.io import OTHER_BYTES, fingerprint, hash_file, replacing, set_aside
+from polite_flamingo.io.files import replacing, set_aside
+from polite_flamingo.io.hashes import OTHER_BYTES, fingerprint, hash_file
 
 LOG = logging.getLogger(__name__)
 

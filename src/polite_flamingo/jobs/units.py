@@ -18,7 +18,7 @@ from typing import Generic
 
 from polite_flamingo.errors import ImageError
 from polite_flamingo.images import open_image, resolve_image
-from polite_flamingo.io import hash_file
+from polite_flamingo.io.hashes import hash_file
 from polite_flamingo.jobs.questions import Q, Question
 
 CHECKED_IMAGES = 4096  # images whose hash and state are remembered at once

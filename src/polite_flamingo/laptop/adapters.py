@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 from polite_flamingo.model.int8 import from_int8, to_int8
 from polite_flamingo.model.origins import save_adapter
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from polite_flamingo.evaluate.cider import Cider
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.laptop import texts
 from polite_flamingo.laptop.base import build_base, projected_tower
 from polite_flamingo.laptop.features import FeatureStore, encode_photographs

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 from polite_flamingo.model.tokens import encode, piece, plain
 

@@ -27,7 +27,8 @@ from polite_flamingo.calibrate.corruptions import swap_object
 from polite_flamingo.calibrate.statements import sentence
 from polite_flamingo.evaluate.bootstrap import LEVEL, resample_counts
 from polite_flamingo.images import ImagePreprocessor, open_image
-from polite_flamingo.io import replacing, write_json
+from polite_flamingo.io.files import replacing
+from polite_flamingo.io.text import write_json
 from polite_flamingo.laptop.adapters import MPNET, share
 from polite_flamingo.laptop.answers import kit_root, read_whole
 from polite_flamingo.laptop.features import FeatureStore, content_hash

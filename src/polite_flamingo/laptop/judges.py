@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.laptop.adapters import AdapterRecipe
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.laptop.adapters import AdapterRecipe, Judge, Logits, fine_tune, share
 from polite_flamingo.laptop.answers import Answered, kit_root, read_answered
 from polite_flamingo.laptop.nli_texts import Judged, read_entailment, statements

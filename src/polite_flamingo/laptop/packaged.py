@@ -16,7 +16,8 @@ from typing import Any
 import click
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import publishing, read_json, write_jsonl
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.text import read_json, write_jsonl
 
 LISTED = Path(__file__).parent.parent / "assets" / "photographs.json"
 FOLDER = "packaged"  # below the data root

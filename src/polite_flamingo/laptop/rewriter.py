@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from polite_flamingo.evaluate.chair import chair, check_objects, shown_objects
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.laptop import texts
 from polite_flamingo.laptop.base import build_base, projected_tower
 from polite_flamingo.laptop.connector import Photographs, dress, load_photographs

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import hash_file, publishing, read_json, write_atomic, write_json
+from polite_flamingo.io.files import publishing, write_atomic
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.laptop.ship_flamingo import PARTS, is_trained, pack, render_flamingo_card
 from polite_flamingo.model.origins import ADAPTER, LAPTOP, round_adapter
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json, write_atomic, write_json
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.laptop.base import CONFIG, LANGUAGE, SEED, TOWER
 from polite_flamingo.laptop.rewriter import LORA
 from polite_flamingo.model.efficientnet import EfficientNetLiteConfig

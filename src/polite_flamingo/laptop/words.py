@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 from polite_flamingo.laptop.fit import some_patches
 from polite_flamingo.model.bundle import FlamingoBundle
 

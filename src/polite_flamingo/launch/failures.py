@@ -12,7 +12,7 @@ from pathlib import Path
 
 from polite_flamingo.environment import FAILURE_VARIABLE
 from polite_flamingo.errors import PoliteFlamingoError, hide
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 
 PASSING = frozenset({"CutOffError", "EndpointDownError"})  # the same work may succeed later
 

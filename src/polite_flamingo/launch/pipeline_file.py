@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from polite_flamingo.io import fingerprint, hash_file, write_atomic
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.hashes import fingerprint, hash_file
 from polite_flamingo.model.settings import BackboneSettings
 from polite_flamingo.params import Params, read_yaml
 from polite_flamingo.pipeline import BY_NAME, SECOND_GENERATION

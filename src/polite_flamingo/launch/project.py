@@ -18,7 +18,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from polite_flamingo.errors import BusyError, ConfigError
-from polite_flamingo.io import locked, set_aside, write_atomic
+from polite_flamingo.io.files import set_aside, write_atomic
+from polite_flamingo.io.locks import locked
 from polite_flamingo.launch.holders import at_work, describe, end, holder_of, runs_dvc
 from polite_flamingo.launch.pipeline_file import serves, write_pipeline
 from polite_flamingo.params import load_params

@@ -16,7 +16,9 @@ from typing import Any
 
 from polite_flamingo.errors import DataError, ModelError
 from polite_flamingo.images import resolve_image
-from polite_flamingo.io import fingerprint, hash_file, read_json, read_shards, write_json
+from polite_flamingo.io.hashes import fingerprint, hash_file
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.launch.project import folder_of
 from polite_flamingo.markdown import escaped
 from polite_flamingo.model.settings import GenerationSettings

@@ -17,7 +17,7 @@ import torch
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import publishing
+from polite_flamingo.io.files import publishing
 from polite_flamingo.model.bases import CHECKPOINTS
 from polite_flamingo.model.bundle import FlamingoBundle, build_flamingo, named_tensors
 from polite_flamingo.model.config import FlamingoConfig, Perceiver

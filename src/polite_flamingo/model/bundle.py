@@ -16,7 +16,7 @@ from torch import nn
 
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor, open_image
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.model.architecture import PoliteFlamingo, join
 from polite_flamingo.model.config import DECODER_LAYERS, FlamingoConfig
 from polite_flamingo.model.tokens import add_special_tokens, place_images

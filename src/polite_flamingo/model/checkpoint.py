@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json, replacing, write_atomic, write_json
+from polite_flamingo.io.files import replacing, write_atomic
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.model.bundle import FlamingoBundle, named_tensors
 from polite_flamingo.model.card import render_card
 from polite_flamingo.model.freezing import GROUPS, group_of

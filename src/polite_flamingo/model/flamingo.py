@@ -18,7 +18,7 @@ from torch import nn
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.model.bundle import (
     FlamingoBundle,
     build_flamingo,

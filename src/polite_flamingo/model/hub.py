@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import publishing, read_json, write_atomic
+from polite_flamingo.io.files import publishing, write_atomic
+from polite_flamingo.io.text import read_json
 from polite_flamingo.model.adapter import CONFIG as ADAPTER_CONFIG
 from polite_flamingo.model.adapter import alpha_of
 from polite_flamingo.model.bundle import named_tensors

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.model.efficientnet import (
     CHANNELS,
     MEAN,

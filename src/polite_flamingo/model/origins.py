@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ModelError, did_you_mean
-from polite_flamingo.io import hash_file, publishing, read_json, write_json
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.model.vetting import ADAPTER, check_finite, loading, read_adapter, read_safetensors, vet
 
 PACKAGED = Path(__file__).parent.parent / "assets" / "backbones"

@@ -13,7 +13,7 @@ from cachetools import LRUCache, cached
 
 from polite_flamingo.errors import ModelError, did_you_mean
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.model.architecture import join
 from polite_flamingo.model.assemble import connector_sizes, parse_parts
 from polite_flamingo.model.bases import CHECKPOINTS, LANGUAGE, VISION

@@ -17,7 +17,8 @@ import torch
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import ImagePreprocessor
-from polite_flamingo.io import publishing, read_json, write_json
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.model.assemble import count_millions, load_language_model
 from polite_flamingo.model.bundle import FlamingoBundle, build_flamingo, named_tensors
 from polite_flamingo.model.config import FlamingoConfig

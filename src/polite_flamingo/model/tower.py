@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.model.config import VisionTokens
 from polite_flamingo.model.vetting import check_loaded
 

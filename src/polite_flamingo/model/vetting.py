@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.model.patterns import is_endless, patterns_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from polite_flamingo.errors import ConfigError, did_you_mean
-from polite_flamingo.io import count_shards, read_json
+from polite_flamingo.io.shards import count_shards
+from polite_flamingo.io.text import read_json
 from polite_flamingo.params import Params, explain_problem
 from polite_flamingo.plan.paper import KEPT_SHARE
 from polite_flamingo.settings import Settings, Share

@@ -15,7 +15,7 @@ from typing import Any
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.plan.costs import Costs, CurationCosts
 
-ROWS_PER_SHARD = 10_000  # io.write_shards
+ROWS_PER_SHARD = 10_000  # io.shards.write_shards
 BANDS, ROW_BYTES = 16, 152  # filter.near_duplicates, filter.sets
 VERDICT_BYTES = 18  # filter.sets: two scores and two flags of a record, paged by the system
 BASE_BYTES = 550e6  # memory of a stage's process, models aside

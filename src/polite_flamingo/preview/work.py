@@ -20,7 +20,8 @@ from polite_flamingo.filter.decisions import decision_row, record_row, schema
 from polite_flamingo.filter.sets import judge_sets
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import write_table
-from polite_flamingo.io import Row, ShardWriter, write_shards
+from polite_flamingo.io.shards import ShardWriter, write_shards
+from polite_flamingo.io.text import Row
 from polite_flamingo.jobs.backends.endpoint import EndpointBackend
 from polite_flamingo.jobs.backends.load import backend_options, make_backend
 from polite_flamingo.jobs.backends.text import TextBackend, as_it_is

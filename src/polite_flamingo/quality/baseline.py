@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json, write_atomic
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.text import read_json
 from polite_flamingo.quality.drift import Spreads
 from polite_flamingo.quality.findings import read_findings
 

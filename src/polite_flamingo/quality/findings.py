@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import read_json, write_atomic, write_json
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.text import read_json, write_json
 
 FOLDER = Path(".work") / "gates"
 ELSEWHERE = re.compile(r' href="(?!#|data:)[^"]*"')  # links that lead nowhere once a page stands alone

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.filter.chain import ORDER, FilterSettings
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.filter.decisions import KEPT, REJECTED, fate_counts, nearest_records, read_decided
-from polite_flamingo.io import Row, chunked, count_shard, read_json, read_jsonl, read_shards, shard_files
+from polite_flamingo.io.chunks import chunked
+from polite_flamingo.io.shards import count_shard, read_shards, shard_files
+from polite_flamingo.io.text import Row, read_json, read_jsonl
 from polite_flamingo.quality import suites, watch
 from polite_flamingo.quality.check import NAMED_ROWS, Check, NamedRow, at_least, at_most
 from polite_flamingo.quality.drift import Figures

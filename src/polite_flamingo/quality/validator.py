@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.quality.check import NAMED_ROWS, Check, GateResult, NamedRow
 from polite_flamingo.quality.suites import Expectation
 from polite_flamingo.quality.versions import notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 
 
 def notes(folder: Path, texts: Sequence[str], run: str) -> list[str]:

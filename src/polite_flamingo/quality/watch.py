@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polite_flamingo.filter.decisions import KEPT
-from polite_flamingo.io import read_shards
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.quality import suites
 from polite_flamingo.quality.check import Check, NamedRow
 from polite_flamingo.quality.drift import Figures, Spreads

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.sets import outcomes
-from polite_flamingo.io import Row, fingerprint, replacing
+from polite_flamingo.io.files import replacing
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.text import Row
 from polite_flamingo.records import Rewrite, RewritePair
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import BLUE, GREY, RED, styled
 from polite_flamingo.filter.decisions import read_decided
 from polite_flamingo.images import open_image
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 from polite_flamingo.records import Rewrite
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from polite_flamingo.filter.decisions import read_decision
 from polite_flamingo.filter.learned import read_model
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.filter.table import batch_of
-from polite_flamingo.io import Row, read_jsonl, read_shards, readable, shard_files
+from polite_flamingo.io.shards import read_shards, readable, shard_files
+from polite_flamingo.io.text import Row, read_jsonl
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.nli import LABELS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.markdown import escaped
 from polite_flamingo.params import Params
 from polite_flamingo.reports.over_seeds import RECIPE, read_ablations, seed_lines

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 
 RECIPE = "base"
 STEPS = ("stage1 to stage2", "stage2 to stage3")  # down and up, if it is a U

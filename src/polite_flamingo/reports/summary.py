@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 
 FILE = "summary.json"
 DIGITS = 3

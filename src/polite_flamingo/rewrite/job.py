@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import fingerprint, read_shards
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executor
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import Executor

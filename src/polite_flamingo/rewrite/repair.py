@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.jobs.outcomes import AnswerFormat
 from polite_flamingo.jobs.questions import Backend, Failure, calls_at_once
 from polite_flamingo.records import Generated

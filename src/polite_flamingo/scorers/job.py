@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import fingerprint, read_shards
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import Executor
 from polite_flamingo.jobs.outcomes import Outcome

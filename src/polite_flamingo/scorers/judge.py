@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.io import fingerprint, read_shards
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.jobs.backends.load import BackendOptions, open_text_executor
 from polite_flamingo.jobs.backends.text import Message, TextBackend
 from polite_flamingo.jobs.engine import Job, run

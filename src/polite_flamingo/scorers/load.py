@@ -10,7 +10,7 @@ from typing import Any
 
 from polite_flamingo import images, scorers
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.jobs.executor import Executor
 from polite_flamingo.jobs.executors import CACHE, open_executor
 from polite_flamingo.jobs.settings import MachineSettings

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from polite_flamingo.draws import Smallest, key
 from polite_flamingo.errors import ImageError
 from polite_flamingo.images import open_image
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.quarantine import Quarantine
 from polite_flamingo.sources.selection import Selection

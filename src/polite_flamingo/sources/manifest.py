@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import hash_file, write_json
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.text import write_json
 from polite_flamingo.sources.forms.files import contents
 from polite_flamingo.sources.selection import Selection
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import publishing, replacing, write_shards
+from polite_flamingo.io.files import publishing, replacing
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.counts import expected_rows, warn_of_count

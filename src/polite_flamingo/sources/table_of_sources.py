@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.sources.registry import GROUPS, catalogue, load_source
 
 PERMISSIVE = {True: "yes", False: "no", "unknown": "not stated"}

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
-from polite_flamingo.io import write_atomic, write_json
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import Params
 from polite_flamingo.quality import findings, gates, watch
 from polite_flamingo.quality.baseline import read_baseline

@@ -18,7 +18,8 @@ from polite_flamingo.evaluate.generations import (
     compare,
     draft_figures,
 )
-from polite_flamingo.io import read_shards, write_json
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Generated, RewritePair, Sample
 from polite_flamingo.scorers.load import ABSENT, SCORERS, recipe_of

@@ -24,7 +24,10 @@ from polite_flamingo.distort.mix import make_pairs
 from polite_flamingo.distort.strategies import strategies
 from polite_flamingo.distort.terse_rules import TerseRules
 from polite_flamingo.errors import DataError, QualityError
-from polite_flamingo.io import Row, count_shards, fingerprint, read_shards, resumable, write_json, write_jsonl
+from polite_flamingo.io.chunks import resumable
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import count_shards, read_shards
+from polite_flamingo.io.text import Row, write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.params import Params
 from polite_flamingo.records import Reasons, Sample

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import publishing, write_json, write_shards
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.shards import write_shards
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.sources.counts import warn_of_count
 from polite_flamingo.sources.drawing import SampleReader

@@ -22,7 +22,8 @@ from polite_flamingo.evaluate.figures import draw_all
 from polite_flamingo.evaluate.model_answers import JUDGES, ModelAnswers
 from polite_flamingo.evaluate.responses import draw_responses, response_rewards, summarise
 from polite_flamingo.evaluate.sets import Kind, is_in_domain, kind_of, measure_sets, set_of
-from polite_flamingo.io import read_shards, write_json
+from polite_flamingo.io.shards import read_shards
+from polite_flamingo.io.text import write_json
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params

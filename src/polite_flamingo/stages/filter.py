@@ -28,7 +28,9 @@ from polite_flamingo.filter.sets import SetVerdicts, judge_sets, switched_on
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import count_rows, decide_table
 from polite_flamingo.filter.tally import Tally
-from polite_flamingo.io import ShardWriter, count_shards, publishing, read_shards, write_json
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.shards import ShardWriter, count_shards, read_shards
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report

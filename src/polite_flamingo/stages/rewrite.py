@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError, QualityError
-from polite_flamingo.io import count_shards, publishing, write_json, write_jsonl, write_shards
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.shards import count_shards, write_shards
+from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.model.settings import GenerationSettings

@@ -17,7 +17,9 @@ from typing import Any
 from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.filter.table import FOLDER as TABLE
 from polite_flamingo.filter.table import write_table
-from polite_flamingo.io import count_shards, publishing, read_shards, write_json, write_jsonl, write_shards
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.shards import count_shards, read_shards, write_shards
+from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.params import Params

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.io import write_json, write_shards
+from polite_flamingo.io.shards import write_shards
+from polite_flamingo.io.text import write_json
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params
 from polite_flamingo.records import RewritePair

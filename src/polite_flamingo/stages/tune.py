@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from polite_flamingo.errors import ConfigError, did_you_mean
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import Params
 from polite_flamingo.tracking.base import Tracker
 

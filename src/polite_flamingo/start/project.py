@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.launch.pipeline_file import NAME, TEMPLATE, write_pipeline
 from polite_flamingo.params import HEAD, Paper, Params, defaults, load_params
 from polite_flamingo.params_file import render

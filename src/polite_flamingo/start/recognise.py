@@ -17,7 +17,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import links_into
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.records import Reasons, Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.forms.files import contents as listed

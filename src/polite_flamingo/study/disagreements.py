@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import printable
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.study.store import StudyFile
 
 MAX_SIDE = 480  # pixels of an image on the page

@@ -19,7 +19,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
-from polite_flamingo.io import publishing, read_json, write_json
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.study.forms import StudyForm
 from polite_flamingo.study.judgements import MAX_COMMENT, Opinion, Standing, check
 from polite_flamingo.study.report import standing_of

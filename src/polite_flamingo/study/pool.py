@@ -18,7 +18,7 @@ from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.evaluate import vqa
 from polite_flamingo.evaluate.sets import Kind, set_of
 from polite_flamingo.filter.decisions import STATES, read_decided, read_decisions
-from polite_flamingo.io import read_shards
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.scorers.nli import nli_label

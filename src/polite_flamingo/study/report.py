@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.drawing import BLUE, GREEN, GREY, ORANGE, canvas, styled
-from polite_flamingo.io import write_atomic, write_csv, write_json
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.text import write_csv, write_json
 from polite_flamingo.markdown import escaped, table
 from polite_flamingo.study.disagreements import write_disagreements
 from polite_flamingo.study.forms import ANSWERS, LABEL, LABELS, REWRITES, form_of

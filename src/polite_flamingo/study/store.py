@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError, StorageError
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 from polite_flamingo.study.drawing import JUDGE
 
 FORMAT = 1

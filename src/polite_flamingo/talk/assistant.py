@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from polite_flamingo.batching.tickets import Completion, EngineRequest
 from polite_flamingo.errors import DataError, PoliteFlamingoError
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.prompts.templates import assistant_prompt
 from polite_flamingo.records import Turn
 from polite_flamingo.talk.generation import Speaker

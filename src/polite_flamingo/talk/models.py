@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from polite_flamingo.errors import ConfigError, ModelError, PoliteFlamingoError, did_you_mean
-from polite_flamingo.io import fingerprint, read_json
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.text import read_json
 from polite_flamingo.model.origins import LAPTOP
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params import Params, load_params

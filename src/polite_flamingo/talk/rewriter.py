@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from polite_flamingo.batching.tickets import Completion, EngineRequest
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import chunked
+from polite_flamingo.io.chunks import chunked
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
 from polite_flamingo.records import Generated

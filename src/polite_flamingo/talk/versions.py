@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polite_flamingo.errors import BusyError
-from polite_flamingo.io import fingerprint, locked, publishing
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.locks import locked
 
 if TYPE_CHECKING:
     from polite_flamingo.tracking.registry import ModelRegistry, ModelVersion

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 
 WAITING = Path(".work") / "tracking"
 LOCK_FILE = Path("dvc.lock")

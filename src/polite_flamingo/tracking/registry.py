@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.environment import TRACKING_VARIABLE
 from polite_flamingo.errors import BusyError, ModelError, StorageError
-from polite_flamingo.io import locked
+from polite_flamingo.io.locks import locked
 from polite_flamingo.tracking.store import EXPERIMENT, experiment_id, open_client, tracking_uri
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
-from polite_flamingo.io import Row
+from polite_flamingo.io.text import Row
 from polite_flamingo.records import Generated, RewritePair
 from polite_flamingo.scorers.rouge import rouge_l
 

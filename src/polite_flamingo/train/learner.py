@@ -20,7 +20,7 @@ from torch import nn
 
 from polite_flamingo.errors import ModelError
 from polite_flamingo.images import open_image
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.model.freezing import group_of
 from polite_flamingo.train.group import join_processes, micro_batches, rank, world_size
 from polite_flamingo.train.settings import TrainSettings

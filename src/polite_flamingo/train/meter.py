@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polite_flamingo.io import write_csv
+from polite_flamingo.io.text import write_csv
 from polite_flamingo.tracking.base import NullTracker
 
 if TYPE_CHECKING:

@@ -21,7 +21,9 @@ from random import Random
 from typing import Any, Literal
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean
-from polite_flamingo.io import chunked, fingerprint, read_shards
+from polite_flamingo.io.chunks import chunked
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.train.data import EpochExamples

@@ -10,7 +10,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import fingerprint, read_shards
+from polite_flamingo.io.hashes import fingerprint
+from polite_flamingo.io.shards import read_shards
 from polite_flamingo.model.tokens import encode, piece, plain
 from polite_flamingo.prompts.templates import IMAGE_TOKEN, rewriter_prompt
 from polite_flamingo.records import RewritePair

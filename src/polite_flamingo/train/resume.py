@@ -24,18 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.io import (
-    OTHER_BYTES,
-    fingerprint,
-    flaw,
-    hash_file,
-    locked,
-    read_json,
-    replacing,
-    seal,
-    set_aside,
-    write_json,
-)
+from polite_flamingo.io.files import replacing, set_aside
+from polite_flamingo.io.hashes import OTHER_BYTES, fingerprint, flaw, hash_file, seal
+from polite_flamingo.io.locks import locked
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.train.feed import Position
 from polite_flamingo.train.settings import Distribution, TrainSettings
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.train.learner import OPTIMIZER, Learner, Supervised
 from polite_flamingo.train.settings import Distribution, TrainSettings
 

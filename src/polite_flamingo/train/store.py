@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import OTHER_BYTES, chunked, fingerprint, hash_file, replacing, set_aside
+from polite_flamingo.io.chunks import chunked
+from polite_flamingo.io.files import replacing, set_aside
+from polite_flamingo.io.hashes import OTHER_BYTES, fingerprint, hash_file
 from polite_flamingo.model.tokens import images_last
 from polite_flamingo.train.data import IGNORED, Example
 

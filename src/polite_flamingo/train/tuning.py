@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import fingerprint, flaw, read_json, seal, set_aside, write_json
+from polite_flamingo.io.files import set_aside
+from polite_flamingo.io.hashes import fingerprint, flaw, seal
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.checkpoint import load_trainables, save_trainables
 from polite_flamingo.model.lora import inject_lora

@@ -25,7 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from polite_flamingo.io import write_json, write_jsonl
+from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.prompts.requests import CHANGE
 from polite_flamingo.world import language as say
 from polite_flamingo.world.language import COLORS, SHAPES, Scene

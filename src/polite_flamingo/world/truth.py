@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from polite_flamingo.io import read_jsonl
+from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES
 

@@ -10,7 +10,7 @@ import pytest
 from polite_flamingo.ablations.page import MARK, tables, update
 from polite_flamingo.ablations.results import METRICS, summarise
 from polite_flamingo.evaluate.variant_figures import u_by_seed, variant_panels
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 
 SAMPLES = [f"s{i}" for i in range(40)]
 

@@ -16,7 +16,7 @@ from polite_flamingo.ablations.page import MARK
 from polite_flamingo.ablations.results import METRICS
 from polite_flamingo.ablations.variants import select_variants
 from polite_flamingo.cli import USER_ERROR, main
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[3]

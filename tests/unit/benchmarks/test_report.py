@@ -31,7 +31,7 @@ from polite_flamingo.benchmarks.judges import BATCH, KeptJudge, ScoreStore
 from polite_flamingo.benchmarks.plots import tax_points
 from polite_flamingo.benchmarks.tables import metrics
 from polite_flamingo.errors import ConfigError, DataError, StorageError
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.reports.answers.page import write_page
 
 EVIL = "<script>alert(1)</script> & more"

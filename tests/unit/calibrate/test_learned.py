@@ -14,7 +14,7 @@ from polite_flamingo.calibrate.verdicts import LabelledTable
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.filter.chain import FilterSettings, decide
 from polite_flamingo.filter.learned import LearnedFilter, read_model
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 
 
 def _records() -> list[LabelledRecord]:

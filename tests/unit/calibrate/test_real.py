@@ -8,7 +8,7 @@ import pytest
 from tests.unit.calibrate.test_clean import write_edits
 
 from polite_flamingo.calibrate.real import ABSENT, TRAINED, real_records
-from polite_flamingo.io import read_shards, write_shards
+from polite_flamingo.io.shards import read_shards, write_shards
 from polite_flamingo.model import origins as model_origins
 from polite_flamingo.train import real_nli
 

@@ -15,7 +15,7 @@ from polite_flamingo import __main__, __version__, cli
 from polite_flamingo import stages as stages_package
 from polite_flamingo.cli.command import Verb, Verbs
 from polite_flamingo.environment import DEVICE_VARIABLE, FAILURE_VARIABLE
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.launch import distributed, interfaces, pipeline_run
 from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.pipeline import BY_NAME, STAGES

@@ -11,7 +11,7 @@ from tests.unit.export.exporting import REPORT, several, write_kept
 
 from polite_flamingo import cli
 from polite_flamingo.export.formats import FORMATS
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.records import Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.forms.mapping import KEYS

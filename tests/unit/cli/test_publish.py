@@ -13,7 +13,7 @@ from tests.unit.export.exporting import REPORT, several, write_kept
 from tests.unit.export.hub_server import Hub
 
 from polite_flamingo import cli
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 
 PROJECT = Path(__file__).parents[3]
 TOKEN = "hf_secret"

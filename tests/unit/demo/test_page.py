@@ -25,7 +25,7 @@ from tests.unit.cases import case
 from polite_flamingo import cli
 from polite_flamingo.errors import ModelError
 from polite_flamingo.filter.chain import Decision, FilterResult
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.records import Image, Sample, Task, Turn
 from polite_flamingo.talk.judging import RewriteJudgement
 

@@ -20,7 +20,8 @@ from polite_flamingo.distort.llm_rewrite import LlmRewrite
 from polite_flamingo.distort.mix import make_pairs
 from polite_flamingo.distort.settings import PairCounts
 from polite_flamingo.errors import ConfigError, DataError, QualityError
-from polite_flamingo.io import read_jsonl, read_shards, write_shards
+from polite_flamingo.io.shards import read_shards, write_shards
+from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.jobs.backends import load
 from polite_flamingo.jobs.backends.text import ChatQuestion
 from polite_flamingo.jobs.engine import run

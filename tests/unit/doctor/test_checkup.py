@@ -8,7 +8,8 @@ from polite_flamingo.doctor.checkup import check_up, render
 from polite_flamingo.doctor.examine import ImageFacts
 from polite_flamingo.doctor.findings import copies, overlaps
 from polite_flamingo.errors import BusyError, ConfigError, DataError
-from polite_flamingo.io import locked, write_shards
+from polite_flamingo.io.locks import locked
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.records import Image, Sample, Task, Turn
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from polite_flamingo.evaluate import responses
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
 
 

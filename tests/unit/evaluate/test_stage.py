@@ -17,7 +17,8 @@ from polite_flamingo.errors import ConfigError, DataError, ImageError, ModelErro
 from polite_flamingo.evaluate import model_answers
 from polite_flamingo.evaluate.answers import MODELS, Judges, as_answer
 from polite_flamingo.evaluate.settings import EvaluateSettings, OtherModel
-from polite_flamingo.io import count_shards, read_shards, write_jsonl, write_shards
+from polite_flamingo.io.shards import count_shards, read_shards, write_shards
+from polite_flamingo.io.text import write_jsonl
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 from polite_flamingo.sources.selection import SourceSpec

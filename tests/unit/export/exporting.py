@@ -14,7 +14,7 @@ from polite_flamingo.export.kept import KeptRecord
 from polite_flamingo.export.provenance import Provenance
 from polite_flamingo.export.run import export
 from polite_flamingo.filter.chain import Decision
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.records import Image, Rewrite, Task
 
 SCORES: dict[str, Any] = {"rouge_l": 0.28333333, "sts": None, "nli": None, "reward": 5.25, "reward_raw": -1.0}

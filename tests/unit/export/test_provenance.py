@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.unit.export.exporting import Project, kept
 
 from polite_flamingo.export.provenance import UNKNOWN, read_provenance
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.records import Task
 from polite_flamingo.rewrite.provenance import describe_rewriter

@@ -19,7 +19,7 @@ from polite_flamingo import cli
 from polite_flamingo.errors import BusyError, ConfigError, DataError
 from polite_flamingo.fetch import datasets, fetch_datasets, find_state, transfer
 from polite_flamingo.fetch.record import is_done
-from polite_flamingo.io import locked
+from polite_flamingo.io.locks import locked
 from polite_flamingo.records import Reject, Sample, Task
 from polite_flamingo.sources import registry
 from polite_flamingo.sources.forms.files import has_annotations, open_file

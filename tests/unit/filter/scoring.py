@@ -12,7 +12,7 @@ from polite_flamingo.filter.chain import Decision, Filter, FilterSettings
 from polite_flamingo.filter.chain import decide as decide_batch
 from polite_flamingo.filter.decisions import decision_row, record_row, schema
 from polite_flamingo.filter.table import batch_of
-from polite_flamingo.io import write_shard, write_shards
+from polite_flamingo.io.shards import write_shard, write_shards
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.columns import BY_CUT, COLUMNS
 from polite_flamingo.scorers.text import cut_texts, text_scores

@@ -15,7 +15,8 @@ from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.filter.decisions import fate_counts, read_decided, read_decision
 from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.table import write_table
-from polite_flamingo.io import read_json, read_shards, write_jsonl, write_shards
+from polite_flamingo.io.shards import read_shards, write_shards
+from polite_flamingo.io.text import read_json, write_jsonl
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import distort, score

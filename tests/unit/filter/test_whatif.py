@@ -15,7 +15,7 @@ from polite_flamingo.cli import main
 from polite_flamingo.filter.chain import FilterSettings
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.filter.whatif import render, whatif
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.records import Image, Rewrite, Task
 
 ROOT = Path(__file__).parents[3]

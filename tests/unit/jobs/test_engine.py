@@ -16,7 +16,8 @@ import pytest
 from tests.unit.jobs.stub import Question, Stub, questions
 
 from polite_flamingo.errors import BusyError, ModelError
-from polite_flamingo.io import DAMAGED, read_jsonl
+from polite_flamingo.io.files import DAMAGED
+from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.jobs.backends.text import TEXTS
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor, answer_safely

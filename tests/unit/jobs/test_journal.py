@@ -18,7 +18,8 @@ from tests.unit.jobs.stub import Stub, questions
 from tests.unit.jobs.test_engine import go, outcomes, shards
 
 from polite_flamingo.errors import BusyError, StorageError
-from polite_flamingo.io import write_json, write_shard
+from polite_flamingo.io.shards import write_shard
+from polite_flamingo.io.text import write_json
 from polite_flamingo.jobs.backends.text import TEXTS
 from polite_flamingo.jobs.journal import Journal, _frames, open_journal
 from polite_flamingo.jobs.outcomes import FAILED, AnswerFormat, Outcome

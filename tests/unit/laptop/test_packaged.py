@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json, read_jsonl, write_json
+from polite_flamingo.io.text import read_json, read_jsonl, write_json
 from polite_flamingo.laptop import packaged
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polite_flamingo.errors import ModelError
-from polite_flamingo.io import read_json, write_json
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.laptop.ship import render_card, ship
 from polite_flamingo.model.int8 import save_int8
 from polite_flamingo.model.origins import LAPTOP, verify_packaged

@@ -22,7 +22,7 @@ STAGE = ["sleep", "61"]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from polite_flamingo.io import locked
+from polite_flamingo.io.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

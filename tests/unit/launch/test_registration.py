@@ -15,7 +15,8 @@ import yaml
 from polite_flamingo import cli
 from polite_flamingo.environment import TRACKING_VARIABLE
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import write_json, write_shards
+from polite_flamingo.io.shards import write_shards
+from polite_flamingo.io.text import write_json
 from polite_flamingo.launch import registration
 from polite_flamingo.params import Params, changed, load_params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn

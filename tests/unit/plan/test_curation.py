@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from polite_flamingo.cli import main
 from polite_flamingo.cli.plan import count
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.io import write_json, write_shards
+from polite_flamingo.io.shards import write_shards
+from polite_flamingo.io.text import write_json
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.plan.costs import Costs, CurationCosts, costs_of
 from polite_flamingo.plan.curation import curation, render

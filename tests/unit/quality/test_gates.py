@@ -15,7 +15,9 @@ from tests.unit.filter.scoring import write_decided
 from polite_flamingo.errors import DataError, QualityError
 from polite_flamingo.filter.chain import Decision, FilterResult
 from polite_flamingo.filter.sets import ALL
-from polite_flamingo.io import read_json, write_atomic, write_json, write_jsonl, write_shards
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.shards import write_shards
+from polite_flamingo.io.text import read_json, write_json, write_jsonl
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.quality import baseline, gates
 from polite_flamingo.quality.findings import read_findings

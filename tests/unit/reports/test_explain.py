@@ -10,7 +10,8 @@ from tests.unit.filter.scoring import decide, with_columns, write_decided
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import FilterResult, FilterSettings
-from polite_flamingo.io import write_jsonl, write_shards
+from polite_flamingo.io.shards import write_shards
+from polite_flamingo.io.text import write_jsonl
 from polite_flamingo.params import Params, load_params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.reports.explain import explain

@@ -22,7 +22,7 @@ from tests.unit.jobs.machine import machine
 from tests.unit.jobs.test_ray_pool import FakeRay
 
 from polite_flamingo.filter.judge import JudgeAnswerFilter, JudgeSupportFilter
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.jobs.backends.load import BackendOptions, make_backend
 from polite_flamingo.prompts.judging import SCHEMA, JudgeVerdict, read_verdict
 from polite_flamingo.records import Image, Rewrite, Task

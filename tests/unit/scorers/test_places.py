@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.backend import ScorerBackend

@@ -13,7 +13,8 @@ from tests.unit.filter.scoring import decide_records
 
 from polite_flamingo.errors import ModelError, QualityError
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.io import read_jsonl, read_shards, write_shards
+from polite_flamingo.io.shards import read_shards, write_shards
+from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.params import Params, load_params

@@ -19,7 +19,7 @@ from tests.unit.sources.file_sets import CASES, NOBODY, Case, Files, Owners, Rec
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import count_shards
+from polite_flamingo.io.shards import count_shards
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import load_source
 from polite_flamingo.sources.forms import files as reading

@@ -19,7 +19,8 @@ from PIL import Image as PILImage
 
 from polite_flamingo import cli
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import read_jsonl, read_shards, write_shards
+from polite_flamingo.io.shards import read_shards, write_shards
+from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources import catalogue, counts, reading
 from polite_flamingo.sources.quarantine import Quarantine

@@ -16,7 +16,7 @@ from tests.unit.start.forms import llava, photograph
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.laptop.adapters import MPNET
 from polite_flamingo.launch.pipeline_file import predecessors, read_stages
 from polite_flamingo.model.origins import PACKAGED

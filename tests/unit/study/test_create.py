@@ -14,7 +14,8 @@ from PIL import Image
 from tests.unit.study.studies import ANNOTATORS, judge_all, label, pool, study
 
 from polite_flamingo.errors import ConfigError, DataError, refusal
-from polite_flamingo.io import write_json, write_jsonl, write_shards
+from polite_flamingo.io.shards import write_shards
+from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.records import Image as Picture
 from polite_flamingo.records import Rewrite, Sample, Task, Turn
 from polite_flamingo.study import store

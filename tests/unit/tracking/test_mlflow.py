@@ -17,7 +17,7 @@ import yaml
 
 from polite_flamingo.cli import main
 from polite_flamingo.environment import PIPELINE_VARIABLE
-from polite_flamingo.io import write_jsonl
+from polite_flamingo.io.text import write_jsonl
 from polite_flamingo.tracking import mlflow as tracking
 from polite_flamingo.tracking import start_tracker
 from polite_flamingo.tracking.base import NullTracker, Work

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from polite_flamingo.io import set_aside, write_shards
+from polite_flamingo.io.files import set_aside
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.tracking import outputs
 from polite_flamingo.tracking.data import describe
 

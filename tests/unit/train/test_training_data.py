@@ -12,7 +12,7 @@ import pytest
 from tests.model.micro import micro_tokenizer
 
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.io import write_shards
+from polite_flamingo.io.shards import write_shards
 from polite_flamingo.model.tokens import SYSTEM, piece, place_images
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn

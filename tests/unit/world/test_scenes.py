@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from polite_flamingo.images import open_image
-from polite_flamingo.io import hash_file, read_jsonl
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.world import language as say
 from polite_flamingo.world.language import HELD_OUT, SceneObject
 from polite_flamingo.world.render import render

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ImageError, ModelError, hide, keep_secret
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.jobs.backends.answer_cache import AnswerCache
 from polite_flamingo.jobs.backends.chat_client import ChatClient, EndpointDownError
 from polite_flamingo.jobs.backends.chat_completion import (

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.jobs.backends.text import TextQuestion
 from polite_flamingo.jobs.questions import Failure
 from polite_flamingo.jobs.settings import TextMachineSettings

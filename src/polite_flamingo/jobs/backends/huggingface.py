@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.devices import pick_device
 from polite_flamingo.errors import ImageError, ModelError
 from polite_flamingo.images import open_image
-from polite_flamingo.io import fingerprint
+from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.jobs.backends.chat_model import ChatModel, commit_of, load_chat_model, locate
 from polite_flamingo.jobs.backends.row_noise import RowNoise
 from polite_flamingo.jobs.backends.text import TextQuestion

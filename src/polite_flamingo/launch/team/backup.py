@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import BusyError, ConfigError, DataError
-from polite_flamingo.io import hash_file, locked, publishing, read_json, write_json
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.locks import locked
+from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.launch.team.folder import DATABASES, HOST, TeamFolder
 from polite_flamingo.launch.team.postgres import Postgres, run
 

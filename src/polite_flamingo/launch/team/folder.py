@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from polite_flamingo.io import replacing
+from polite_flamingo.io.files import replacing
 
 HOST = "127.0.0.1"
 ADMIN = "postgres"

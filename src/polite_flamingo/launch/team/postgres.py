@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import ConfigError, StorageError
-from polite_flamingo.io import publishing
+from polite_flamingo.io.files import publishing
 from polite_flamingo.launch.processes import Command, start, stop
 from polite_flamingo.launch.team.folder import ADMIN, DATABASES, HOST, TeamFolder
 

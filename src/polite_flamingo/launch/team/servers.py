@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polite_flamingo.errors import BusyError, StorageError
-from polite_flamingo.io import locked, write_atomic, write_json
+from polite_flamingo.io.files import write_atomic
+from polite_flamingo.io.locks import locked
+from polite_flamingo.io.text import write_json
 from polite_flamingo.launch import guard
 from polite_flamingo.launch.processes import Command, start, stop, terminated_as_exit
 from polite_flamingo.launch.team.folder import HOST, TeamFolder, client_environment, exports

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.benchmarks.tables import PLAIN, SHOWN, cell
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.reports.filtering.examples import Gallery
 from polite_flamingo.reports.filtering.page import PageTable, shown
 

@@ -13,7 +13,7 @@ from polite_flamingo.errors import ImageError
 from polite_flamingo.filter.decisions import read_decided
 from polite_flamingo.filter.sets import ALL
 from polite_flamingo.images import open_image
-from polite_flamingo.io import Row
+from polite_flamingo.io.text import Row
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.collect import STATES, Position
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from polite_flamingo.errors import DataError, printable
 from polite_flamingo.filter.sets import LABELS
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.reports.filtering import charts
 from polite_flamingo.reports.filtering.collect import KEPT, STATES, Collected, Scores, collect
 from polite_flamingo.reports.filtering.examples import Gallery, load_examples

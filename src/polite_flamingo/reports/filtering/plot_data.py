@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import publishing, write_csv
+from polite_flamingo.io.files import publishing
+from polite_flamingo.io.text import write_csv
 from polite_flamingo.world.roc import COLUMNS, ScoreCurves
 
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import MAX_IMAGE_BYTES, resolve_image
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.records import Image
 from polite_flamingo.sources.base import below
 from polite_flamingo.sources.forms.paths import is_file

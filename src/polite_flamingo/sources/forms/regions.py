@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import open_image, resolve_image
-from polite_flamingo.io import write_atomic
+from polite_flamingo.io.files import write_atomic
 from polite_flamingo.records import Image
 from polite_flamingo.sources.forms.files import stop_if_looking
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import VALUE_LENGTH
 from polite_flamingo.sources.forms.files import (

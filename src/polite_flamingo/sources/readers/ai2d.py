@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import VALUE_LENGTH, attempt, below, need, single_turn
 from polite_flamingo.sources.forms.answers import with_choices

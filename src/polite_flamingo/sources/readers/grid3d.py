@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task
 from polite_flamingo.sources.base import attempt, need, need_texts, single_turn
 from polite_flamingo.sources.forms.files import find_one, read_items, relative

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.io import read_json
+from polite_flamingo.io.text import read_json
 from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt, below, need
 from polite_flamingo.sources.forms.answers import read_choices, with_choices

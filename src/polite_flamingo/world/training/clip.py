@@ -246,7 +246,7 @@ def _text_losses(
 
 def _save_preprocessor(folder: Path, image_size: int) -> None:
     """Write how images are prepared, as Hugging Face's CLIP does."""
-    from polite_flamingo.io import write_json
+    from polite_flamingo.io.text import write_json
 
     write_json(
         folder / "preprocessor_config.json",

@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.io import hash_file, write_json
+from polite_flamingo.io.hashes import hash_file
+from polite_flamingo.io.text import write_json
 from polite_flamingo.model.origins import PACKAGED
 
 SEED = 42

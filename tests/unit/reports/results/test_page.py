@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from polite_flamingo.cli import main
-from polite_flamingo.io import write_json
+from polite_flamingo.io.text import write_json
 from polite_flamingo.reports.results.page import render
 from polite_flamingo.reports.results.runs import ProfileRun
 
