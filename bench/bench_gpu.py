@@ -39,7 +39,8 @@ from polite_flamingo.model.origins import PACKAGED
 from polite_flamingo.model.quantize import quantize_decoder
 from polite_flamingo.model.settings import GenerationSettings, LoraSettings
 from polite_flamingo.model.shapes import Blueprint, blueprint, count, random_parts
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.paper import TABLE_4
 from polite_flamingo.plan.training import SUPERVISED_SHARE
 from polite_flamingo.train.data import IGNORED, Example, FixedExamples

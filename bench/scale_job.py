@@ -24,7 +24,8 @@ from bench.scale_stubs import StubRewriter, StubScorer, pictures, samples
 from polite_flamingo.io.shards import write_shards
 from polite_flamingo.jobs.executor import Executor, LocalExecutor
 from polite_flamingo.jobs.journal import Journal
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.scorers.backend import ScorerBackend
 from polite_flamingo.scorers.load import SCORERS
 from polite_flamingo.tracking.base import NullTracker

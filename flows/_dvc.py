@@ -24,7 +24,7 @@ from polite_flamingo.errors import ConfigError
 from polite_flamingo.launch.changes import changed_values, commit_of
 from polite_flamingo.launch.pipeline_run import pipeline_environment, require_runnable
 from polite_flamingo.launch.project import profile_of
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.pipeline import TUNE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,7 +23,7 @@ from polite_flamingo.environment import FAILURE_VARIABLE
 from polite_flamingo.launch.failures import find_failure
 from polite_flamingo.launch.pipeline_run import TRACK_OUTPUTS
 from polite_flamingo.launch.processes import Command, paced, stop, stream
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 
 DVC = (sys.executable, "-m", "dvc")
 PROGRESS_SECONDS = 30.0  # between two lines of a progress bar in a run's log

@@ -15,7 +15,8 @@ from polite_flamingo.io.files import write_atomic
 from polite_flamingo.io.shards import read_shards
 from polite_flamingo.io.text import read_json
 from polite_flamingo.launch.pipeline_file import overlap, predecessors, read_stages
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.pipeline import Stage
 from polite_flamingo.reports.summary import summarise
 from polite_flamingo.tracking import start_tracker

@@ -2,7 +2,7 @@
 paper.
 
 A setting is declared once, as a field of the component that uses it: type, bounds, default (the paper's) and
-description. `params.py` composes these types, and params.yaml is written from them.
+description. `params/` composes these types, and params.yaml is written from them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.sources import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,9 @@ import yaml
 from polite_flamingo.cli import main
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.launch.pipeline_run import run_pipeline
-from polite_flamingo.params import DATA_ROOT_VARIABLE, defaults, load_params, rendered
+from polite_flamingo.params.file import rendered
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import DATA_ROOT_VARIABLE, defaults
 from polite_flamingo.pipeline import FULL, TUNE
 from polite_flamingo.sources import catalogue
 

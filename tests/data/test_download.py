@@ -9,7 +9,8 @@ from PIL import Image as PILImage
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.io.shards import read_shards
 from polite_flamingo.io.text import read_json, read_jsonl
-from polite_flamingo.params import DATA_ROOT_VARIABLE, Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Sample
 from polite_flamingo.sources.drawing import spread

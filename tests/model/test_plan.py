@@ -19,7 +19,8 @@ from polite_flamingo.model.freezing import set_trainable
 from polite_flamingo.model.lora import inject_lora
 from polite_flamingo.model.settings import LoraSettings
 from polite_flamingo.model.shapes import blueprint, count
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.page import render
 from polite_flamingo.plan.paper import TABLE_4
 from polite_flamingo.plan.training import plan

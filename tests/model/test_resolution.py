@@ -18,7 +18,7 @@ from polite_flamingo.model.efficientnet import EfficientNetLiteConfig
 from polite_flamingo.model.flamingo import load_flamingo, save_flamingo
 from polite_flamingo.model.freezing import set_trainable, trainable_tensors
 from polite_flamingo.model.tower import position_code, resize_vision
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,8 @@ from polite_flamingo.errors import ConfigError, DataError, ModelError, QualityEr
 from polite_flamingo.io.shards import count_shards, read_shards, write_shards
 from polite_flamingo.io.text import read_json, read_jsonl, write_jsonl
 from polite_flamingo.jobs.backends import load
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import rewrite, train_rewriter, tune
 from polite_flamingo.tracking.base import NullTracker

@@ -18,7 +18,7 @@ from pathlib import Path
 from polite_flamingo.ablations.experiments import experiments, prepare
 from polite_flamingo.ablations.queue import run_all
 from polite_flamingo.ablations.variants import Variant
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 params = load_params(profile="tiny")
 if sys.argv[1:]:

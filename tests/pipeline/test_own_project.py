@@ -16,7 +16,7 @@ from tests.unit.start.forms import FORMS
 from tests.unit.start.test_init import photographs, table
 
 from polite_flamingo.cli import main
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 PROJECT = Path(__file__).resolve().parents[2]
 

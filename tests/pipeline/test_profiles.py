@@ -16,7 +16,7 @@ from tests.pipeline.pretence import PROJECT, Copy
 RUN = """
 import sys
 from polite_flamingo.launch.pipeline_run import run_pipeline
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 sys.exit(run_pipeline(load_params(profile="single_gpu"), until="check_distorted"))
 """
 STAGES = ["download@single_gpu", "check_raw@single_gpu", "distort@single_gpu", "check_distorted@single_gpu"]

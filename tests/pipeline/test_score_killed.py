@@ -40,7 +40,7 @@ from polite_flamingo.stages import score
 SCRIPT = f"""
 import sys, time
 from pathlib import Path
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.scorers.backend import ScorerBackend
 from polite_flamingo.stages import score
 from polite_flamingo.tracking.base import NullTracker

@@ -22,7 +22,7 @@ from polite_flamingo.tracking.store import experiment_id, load_json, open_client
 FILTER = """\
 import pathlib, sys, time
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.pipeline import BY_NAME
 from polite_flamingo.recording import recorded
 

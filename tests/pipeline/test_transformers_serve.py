@@ -18,7 +18,7 @@ from tests.unit.start.test_init import photographs, table
 
 from polite_flamingo.cli import main
 from polite_flamingo.io.shards import read_shards
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 STARTS, ANSWERS = 120, 300  # seconds
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polite_flamingo.errors import ConfigError, DataError, did_you_mean, quoted
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 
 @pytest.mark.parametrize("value", ["a", b"a", ["a", 1], ("a",), {"a": [1, {"b": None}]}, {1}, [], (), None, 0.5])

@@ -8,7 +8,8 @@ import pytest
 from tests.pipeline.pretence import PROJECT, STAGES
 
 from polite_flamingo.io.shards import write_shards
-from polite_flamingo.params import changed, load_params
+from polite_flamingo.params.changes import changed
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.recording import ancestors, answers, differences
 
 

@@ -24,7 +24,8 @@ from polite_flamingo.launch.pipeline_file import read_stages
 from polite_flamingo.launch.pipeline_run import pipeline_environment
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import folder_of, project_of
-from polite_flamingo.params import Params, changed
+from polite_flamingo.params.changes import changed
+from polite_flamingo.params.schema import Params
 
 DVC = (sys.executable, "-m", "dvc")
 STAGES = ("tune_stage1", "tune_stage2", "tune_stage3", "evaluate")

@@ -16,7 +16,7 @@ from polite_flamingo.ablations.experiments import DVC, Experiment, command
 from polite_flamingo.io.locks import locked
 from polite_flamingo.launch.pipeline_run import pipeline_environment
 from polite_flamingo.launch.processes import Command, start, stop, terminated_as_exit
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 
 LOG = logging.getLogger(__name__)
 BEGUN = b"Reproducing experiment"  # DVC says this when the next experiment may begin

@@ -20,7 +20,7 @@ from polite_flamingo.evaluate.bootstrap import bootstrap_mean
 from polite_flamingo.evaluate.sets import balanced, outcomes
 from polite_flamingo.io.shards import read_shards
 from polite_flamingo.io.text import read_json, write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Rewrite
 
 TUNED = ("stage1", "stage2", "stage3")

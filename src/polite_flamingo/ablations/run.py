@@ -16,7 +16,7 @@ from polite_flamingo.ablations.variants import BASE, select_variants
 from polite_flamingo.errors import DataError, PoliteFlamingoError
 from polite_flamingo.io.files import write_atomic
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"\w+-seed(\d+)-[0-9a-f]+")  # of an experiment

@@ -10,7 +10,7 @@ from typing import Any
 
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.io.text import read_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 
 BASE = "base"
 

@@ -38,7 +38,7 @@ def ablations(
 ) -> None:
     """Train and measure the variants of Figure 9 as DVC experiments."""
     from polite_flamingo.ablations.run import commands, run_ablations
-    from polite_flamingo.params import parse_changes
+    from polite_flamingo.params.changes import parse_changes
 
     extra = parse_changes(changes)
     if page is not None:

@@ -17,7 +17,7 @@ from polite_flamingo.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from polite_flamingo.calibrate.labels import LabelledRecord
     from polite_flamingo.filter.chain import FilterSettings
-    from polite_flamingo.params import Params
+    from polite_flamingo.params.schema import Params
 
 
 @verb(
@@ -169,7 +169,7 @@ def _foreign_records(
 ) -> tuple[list[LabelledRecord], dict[str, Any]]:
     """Records of real datasets, scored by the stage `score` under a profile of their own."""
     from polite_flamingo.calibrate.real import ABSENT, ORIGINS, described_records, real_records
-    from polite_flamingo.params import DATA_ROOT_VARIABLE
+    from polite_flamingo.params.schema import DATA_ROOT_VARIABLE
     from polite_flamingo.stages import score
     from polite_flamingo.tracking.base import NullTracker
 

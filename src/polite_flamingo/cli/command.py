@@ -16,7 +16,7 @@ from polite_flamingo.environment import DEVICE_VARIABLE
 from polite_flamingo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from polite_flamingo.params import Params
+    from polite_flamingo.params.schema import Params
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 PARAMS_FILE = Path("params.yaml")
@@ -42,7 +42,8 @@ class CommonOptions:
         Raises:
             ConfigError: a file, a folder or the device does not exist.
         """
-        from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
+        from polite_flamingo.params.reading import load_params
+        from polite_flamingo.params.schema import DATA_ROOT_VARIABLE
 
         if self.data_root is not None:
             from polite_flamingo.launch.pipeline_run import existing_folder

@@ -14,7 +14,7 @@ from polite_flamingo.cli.command import CommonOptions, verb
 from polite_flamingo.cli.options import FILE
 
 if TYPE_CHECKING:
-    from polite_flamingo.params import Params
+    from polite_flamingo.params.schema import Params
 
 
 PERMISSIVE = click.option(

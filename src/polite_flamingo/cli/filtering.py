@@ -54,7 +54,7 @@ def filtering_report(options: CommonOptions, out: Path | None, examples: int) ->
 def whatif(options: CommonOptions, changes: tuple[str, ...], examples: int, as_json: bool) -> None:
     """What other thresholds would keep, per source: seconds, no model; writes nothing."""
     from polite_flamingo.filter.whatif import render, whatif
-    from polite_flamingo.params import changed, parse_changes
+    from polite_flamingo.params.changes import changed, parse_changes
 
     params = options.load()
     other = changed(params, parse_changes(changes, "filter"))

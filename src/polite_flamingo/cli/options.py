@@ -24,7 +24,7 @@ def show(report: Any, render: Callable[[Any], str], as_json: bool) -> None:
 
 def data_root(chosen: str | None) -> Path:
     """The folder of the real datasets, for verbs that go without a profile."""
-    from polite_flamingo.params import DATA_ROOT_VARIABLE
+    from polite_flamingo.params.schema import DATA_ROOT_VARIABLE
 
     return Path(chosen or os.environ.get(DATA_ROOT_VARIABLE) or DATA_ROOT).expanduser()
 

@@ -30,7 +30,8 @@ def params(options: CommonOptions, check: bool) -> None:
 
 
 def _check_profiles(path: Path) -> None:
-    from polite_flamingo.params import load_params, rendered
+    from polite_flamingo.params.file import rendered
+    from polite_flamingo.params.reading import load_params
 
     problems = []
     files = sorted((path.parent / "configs" / "profiles").glob("*.yaml"))

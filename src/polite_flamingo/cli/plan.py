@@ -64,7 +64,7 @@ def plan(
 
     params = options.load()
     if records:
-        from polite_flamingo.params import parse_changes
+        from polite_flamingo.params.changes import parse_changes
         from polite_flamingo.plan import curation
         from polite_flamingo.plan.costs import costs_of
 

@@ -13,7 +13,7 @@ from polite_flamingo.cli.options import FILE, as_json, existing_file, show
 from polite_flamingo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from polite_flamingo.params import Params
+    from polite_flamingo.params.schema import Params
     from polite_flamingo.records import Rewrite
 
 FAMILY = "study"

@@ -10,7 +10,7 @@ from typing import Any
 from polite_flamingo.demo.examples import draw_examples
 from polite_flamingo.demo.page import DemoParts, OnFirstUse
 from polite_flamingo.errors import DataError, ModelError
-from polite_flamingo.params import TRAINED, Params
+from polite_flamingo.params.schema import TRAINED, Params
 from polite_flamingo.talk.models import find_model
 
 TITLES = {"stage1": "stage 1", "stage2": "stage 2", "stage3": "stage 3", "raw": "tuned on raw annotations"}

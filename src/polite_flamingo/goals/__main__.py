@@ -25,7 +25,8 @@ def main(data_root: Path, profile: str, most: int, work: Path, out: Path, page: 
     from polite_flamingo.goals.table import render_goals, render_records
     from polite_flamingo.io.text import write_json
     from polite_flamingo.marked import fill
-    from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
+    from polite_flamingo.params.reading import load_params
+    from polite_flamingo.params.schema import DATA_ROOT_VARIABLE
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     os.environ[DATA_ROOT_VARIABLE] = str(data_root.resolve())

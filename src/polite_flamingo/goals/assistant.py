@@ -17,7 +17,7 @@ from polite_flamingo.laptop.adapters import share
 from polite_flamingo.laptop.texts import questions
 from polite_flamingo.laptop.verbalise import preserved
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from polite_flamingo.io.text import read_json
 from polite_flamingo.laptop.adapters import share
 from polite_flamingo.laptop.judges import MEASURED
 from polite_flamingo.model.origins import LAPTOP
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.preview.work import run_preview
 from polite_flamingo.records import Sample
 from polite_flamingo.sources.drawing import name_of

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from polite_flamingo.launch.processes import call, terminated_as_exit
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 
 
 def run_distributed(

@@ -18,7 +18,8 @@ import yaml
 from polite_flamingo.io.files import write_atomic
 from polite_flamingo.io.hashes import fingerprint, hash_file
 from polite_flamingo.model.settings import BackboneSettings
-from polite_flamingo.params import Params, read_yaml
+from polite_flamingo.params.reading import read_yaml
+from polite_flamingo.params.schema import Params
 from polite_flamingo.pipeline import BY_NAME, SECOND_GENERATION
 from polite_flamingo.prompts.rewriting import template_file
 

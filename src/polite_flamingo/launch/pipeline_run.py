@@ -16,7 +16,7 @@ from polite_flamingo.jobs.backends.load import FLAMINGO, FORMS, SHIPPED
 from polite_flamingo.jobs.backends.reachable import require_endpoint
 from polite_flamingo.launch.processes import call, terminated_as_exit
 from polite_flamingo.launch.project import project_of
-from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+from polite_flamingo.params.schema import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.plugins import named
 from polite_flamingo.scorers.load import SCORERS
 from polite_flamingo.tracking.owner import Owner

@@ -22,7 +22,7 @@ from polite_flamingo.io.files import set_aside, write_atomic
 from polite_flamingo.io.locks import locked
 from polite_flamingo.launch.holders import at_work, describe, end, holder_of, runs_dvc
 from polite_flamingo.launch.pipeline_file import serves, write_pipeline
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 LOG = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.launch.project import folder_of
 from polite_flamingo.markdown import escaped
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.registry import evidence as scores
 from polite_flamingo.registry.evidence import Evidence
 from polite_flamingo.registry.gate import FigureComparison, compare, render

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.paper import KEPT_OF_THE_REST, REWRITTEN, TABLE_6
 from polite_flamingo.sources.drawing import spread
 from polite_flamingo.sources.registry import catalogue

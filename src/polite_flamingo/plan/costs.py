@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.io.shards import count_shards
 from polite_flamingo.io.text import read_json
-from polite_flamingo.params import Params, explain_problem
+from polite_flamingo.params.problems import explain_problem
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.paper import KEPT_SHARE
 from polite_flamingo.settings import Settings, Share
 

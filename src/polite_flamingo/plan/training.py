@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.model.bases import MEGABYTES
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.composition import composition, rows
 from polite_flamingo.plan.paper import ADOPTED, KEPT_SHARE, REWRITTEN, TABLE_4
 from polite_flamingo.sources.registry import catalogue

@@ -11,7 +11,7 @@ from itertools import islice
 from polite_flamingo.draws import key
 from polite_flamingo.errors import ConfigError, DataError, ImageError
 from polite_flamingo.images import open_image
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Reasons, Reject, Sample
 from polite_flamingo.sources.counts import expected_rows
 from polite_flamingo.sources.drawing import name_of, spread

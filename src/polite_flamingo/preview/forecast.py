@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polite_flamingo.model.settings import NONE
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.costs import costs_of
 from polite_flamingo.preview.work import Previewed, Spent
 from polite_flamingo.scorers.load import SCORERS

@@ -10,7 +10,7 @@ from typing import Any
 
 from polite_flamingo.jobs.backends.reachable import require_endpoint
 from polite_flamingo.launch.pipeline_run import require_runnable
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.preview.choose import choose
 from polite_flamingo.preview.forecast import Forecast, forecast
 from polite_flamingo.preview.show import concerns_of, render, write_page

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polite_flamingo.filter.concerns import Concern, Concerns
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.preview.choose import Chosen
 from polite_flamingo.preview.forecast import Forecast, table_of
 from polite_flamingo.preview.work import Previewed

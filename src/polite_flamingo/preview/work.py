@@ -27,7 +27,7 @@ from polite_flamingo.jobs.backends.load import backend_options, make_backend
 from polite_flamingo.jobs.backends.text import TextBackend, as_it_is
 from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.model.settings import NONE, GenerationSettings
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.prompts.rewriting import load_prompts
 from polite_flamingo.records import Reasons, Reject, Rewrite, Sample
 from polite_flamingo.rewrite.job import RewritingJob

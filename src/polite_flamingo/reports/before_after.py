@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from polite_flamingo.params import Params
+    from polite_flamingo.params.schema import Params
 
 COLUMNS, LONGEST = 92, 280  # characters of a line and of a text
 LINE, GAP, WIDTH, PICTURE = 0.19, 0.12, 10.0, 2.6  # inches

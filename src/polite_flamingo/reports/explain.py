@@ -16,7 +16,7 @@ from polite_flamingo.filter.sets import ALL
 from polite_flamingo.filter.table import batch_of
 from polite_flamingo.io.shards import read_shards, readable, shard_files
 from polite_flamingo.io.text import Row, read_jsonl
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.nli import LABELS
 

@@ -8,7 +8,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.io.text import read_json
 from polite_flamingo.markdown import escaped
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.reports.over_seeds import RECIPE, read_ablations, seed_lines
 from polite_flamingo.reports.summary import read_reports
 

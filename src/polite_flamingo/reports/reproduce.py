@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from polite_flamingo.errors import DataError
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.pipeline import STAGES
 from polite_flamingo.reports.summary import FILE, read_reports, summarise
 

@@ -12,7 +12,7 @@ from polite_flamingo.environment import BY_DVC, pin_instructions, stay_offline
 from polite_flamingo.errors import DataError
 from polite_flamingo.io.files import set_aside
 from polite_flamingo.launch.processes import end_with_dvc
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.pipeline import Stage
 from polite_flamingo.tracking.outputs import damaged, output_hashes
 

@@ -11,7 +11,7 @@ from polite_flamingo.errors import ModelError
 from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.model.origins import PACKAGED, materialise
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.tracking.base import Tracker
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from polite_flamingo.filter.decisions import FOLDER as DECISIONS
 from polite_flamingo.io.files import write_atomic
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.quality import findings, gates, watch
 from polite_flamingo.quality.baseline import read_baseline
 from polite_flamingo.quality.check import GateResult

@@ -20,7 +20,7 @@ from polite_flamingo.evaluate.generations import (
 )
 from polite_flamingo.io.shards import read_shards
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Generated, RewritePair, Sample
 from polite_flamingo.scorers.load import ABSENT, SCORERS, recipe_of
 from polite_flamingo.tracking.base import Tracker

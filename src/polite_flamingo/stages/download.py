@@ -16,7 +16,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io.files import publishing
 from polite_flamingo.io.shards import write_shards
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+from polite_flamingo.params.schema import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.sources.counts import warn_of_count
 from polite_flamingo.sources.drawing import SampleReader
 from polite_flamingo.sources.manifest import dataset_folders, write_manifest

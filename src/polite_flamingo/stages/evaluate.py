@@ -26,7 +26,7 @@ from polite_flamingo.io.shards import read_shards
 from polite_flamingo.io.text import write_json
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Sample
 from polite_flamingo.tracking.base import Tracker
 

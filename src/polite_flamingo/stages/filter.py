@@ -31,7 +31,7 @@ from polite_flamingo.filter.tally import Tally
 from polite_flamingo.io.files import publishing
 from polite_flamingo.io.shards import ShardWriter, count_shards, read_shards
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Rewrite
 from polite_flamingo.reports.filtering.page import write_report
 from polite_flamingo.reports.filtering.plot_data import write_plot_data

@@ -21,7 +21,7 @@ from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.prompts.rewriting import load_prompts
 from polite_flamingo.records import Reasons
 from polite_flamingo.rewrite.job import RewritingJob

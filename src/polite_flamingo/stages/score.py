@@ -22,7 +22,7 @@ from polite_flamingo.io.shards import count_shards, read_shards, write_shards
 from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Reasons, Reject, Rewrite
 from polite_flamingo.scorers.job import ModelColumn, ScoringJob
 from polite_flamingo.scorers.judge import JudgingJob

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.reports.summary import FILE, read_reports, summarise
 from polite_flamingo.tracking.base import Tracker
 

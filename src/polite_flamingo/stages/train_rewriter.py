@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from polite_flamingo.io.shards import write_shards
 from polite_flamingo.io.text import write_json
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import RewritePair
 from polite_flamingo.tracking.base import Tracker
 from polite_flamingo.train.held_out import draw_held_out, gains, outcomes

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 from polite_flamingo.errors import ConfigError, did_you_mean
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.tracking.base import Tracker
 
 Which = Literal["stage1", "stage2", "stage3", "raw"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polite_flamingo.params import TRAINED
+from polite_flamingo.params.schema import TRAINED
 from polite_flamingo.sources import catalogue
 from polite_flamingo.sources.selection import TABLE
 from polite_flamingo.start.recognise import Found

@@ -9,8 +9,9 @@ from pathlib import Path
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.io.files import write_atomic
 from polite_flamingo.launch.pipeline_file import NAME, TEMPLATE, write_pipeline
-from polite_flamingo.params import HEAD, Paper, Params, defaults, load_params
-from polite_flamingo.params_file import render
+from polite_flamingo.params.file import HEAD, render
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Paper, Params, defaults
 
 IGNORED = """\
 # what runs write: DVC keeps it, or it can be made again

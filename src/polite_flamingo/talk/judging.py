@@ -21,7 +21,7 @@ from polite_flamingo.errors import DataError, did_you_mean
 from polite_flamingo.filter.chain import ORDER, Decision, FilterSettings, decide
 from polite_flamingo.filter.table import batch_of
 from polite_flamingo.jobs.settings import MachineSettings
-from polite_flamingo.params import SCORED_BY
+from polite_flamingo.params.schema import SCORED_BY
 from polite_flamingo.records import Image, Rewrite
 from polite_flamingo.scorers.base import Scorer, score_records
 from polite_flamingo.scorers.checks import checker_of

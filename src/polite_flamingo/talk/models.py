@@ -18,7 +18,8 @@ from polite_flamingo.io.hashes import fingerprint
 from polite_flamingo.io.text import read_json
 from polite_flamingo.model.origins import LAPTOP
 from polite_flamingo.model.settings import GenerationSettings
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.registry.kinds import KINDS
 from polite_flamingo.registry.parts import located
 from polite_flamingo.talk.decoding import GREEDY, Decoding

@@ -11,7 +11,8 @@ import pytest
 from polite_flamingo.ablations.experiments import command, experiments, prepare
 from polite_flamingo.ablations.variants import Variant
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 
 ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = [Variant("base", "recipe", {}, ("stage1",)), Variant("raw", "raw", {"tune.common.data": "raw"})]

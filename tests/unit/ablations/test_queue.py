@@ -12,7 +12,8 @@ from polite_flamingo.ablations import queue as module
 from polite_flamingo.ablations.experiments import Experiment
 from polite_flamingo.ablations.queue import Queue, run_all
 from polite_flamingo.ablations.variants import Variant
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 
 ROOT = Path(__file__).resolve().parents[3]
 BEGIN = "print('Reproducing experiment', flush=True); "

@@ -17,7 +17,8 @@ from polite_flamingo.ablations.results import METRICS
 from polite_flamingo.ablations.variants import select_variants
 from polite_flamingo.cli import USER_ERROR, main
 from polite_flamingo.io.text import read_json, write_json
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 
 ROOT = Path(__file__).resolve().parents[3]
 MARKS = f"<!-- begin {MARK} -->\n<!-- end {MARK} -->\n"

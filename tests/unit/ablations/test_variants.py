@@ -9,7 +9,9 @@ import pytest
 
 from polite_flamingo.ablations.variants import BASE, assignments, select_variants, variants
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.params import Params, changed, load_params
+from polite_flamingo.params.changes import changed
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 
 ROOT = Path(__file__).resolve().parents[3]
 

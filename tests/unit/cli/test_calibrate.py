@@ -10,7 +10,8 @@ from tests.unit.calibrate.scored import twins
 from polite_flamingo import cli, tracking
 from polite_flamingo.cli.calibrate import paper_thresholds
 from polite_flamingo.io.shards import write_shards
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -17,7 +17,7 @@ from polite_flamingo.cli.command import Verb, Verbs
 from polite_flamingo.environment import DEVICE_VARIABLE, FAILURE_VARIABLE
 from polite_flamingo.io.text import write_json
 from polite_flamingo.launch import distributed, interfaces, pipeline_run
-from polite_flamingo.params import DATA_ROOT_VARIABLE, Params
+from polite_flamingo.params.schema import DATA_ROOT_VARIABLE, Params
 from polite_flamingo.pipeline import BY_NAME, STAGES
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -58,7 +58,7 @@ def test_help_and_parameters_load_no_heavy_library() -> None:
     code = (
         "import sys; from polite_flamingo.cli import main; main(['--help']); main(['whatif', '--help']);"
         "light = 'pydantic' not in sys.modules;"
-        "from polite_flamingo.params import load_params; load_params();"
+        "from polite_flamingo.params.reading import load_params; load_params();"
         f"print(light, [name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run(

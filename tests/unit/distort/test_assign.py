@@ -15,7 +15,7 @@ from polite_flamingo.distort.settings import DistortSettings, PairCounts
 from polite_flamingo.distort.strategies import strategies
 from polite_flamingo.distort.terse_rules import TerseRules
 from polite_flamingo.errors import ConfigError
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.records import Image, Sample, Task, Turn
 
 ROOT = Path(__file__).parents[3]

@@ -27,7 +27,8 @@ from polite_flamingo.jobs.backends.text import ChatQuestion
 from polite_flamingo.jobs.engine import run
 from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.jobs.questions import Failure
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Generated, Sample, Task, Turn
 from polite_flamingo.stages import distort
 from polite_flamingo.tracking.base import NullTracker
@@ -134,7 +135,7 @@ def test_drafts_of_another_journal_are_refused(tmp_path):
 JOB = """
     import sys
     from pathlib import Path
-    from polite_flamingo.params import Params
+    from polite_flamingo.params.schema import Params
     from polite_flamingo.stages import distort
     from polite_flamingo.jobs.backends import load
     from polite_flamingo.tracking.base import NullTracker

@@ -11,7 +11,7 @@ from tests.unit.sources.file_sets import CASES, Files, Record
 from polite_flamingo.evaluate.answers import as_answer, measurable
 from polite_flamingo.evaluate.sets import Kind, is_in_domain, kind_of, set_of
 from polite_flamingo.evaluate.vqa import annotated
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.records import Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.selection import SourceSpec

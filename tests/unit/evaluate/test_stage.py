@@ -19,7 +19,8 @@ from polite_flamingo.evaluate.answers import MODELS, Judges, as_answer
 from polite_flamingo.evaluate.settings import EvaluateSettings, OtherModel
 from polite_flamingo.io.shards import count_shards, read_shards, write_shards
 from polite_flamingo.io.text import write_jsonl
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 from polite_flamingo.sources.selection import SourceSpec
 from polite_flamingo.stages import evaluate

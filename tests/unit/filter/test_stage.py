@@ -17,7 +17,8 @@ from polite_flamingo.filter.paragraphs import without_cuts
 from polite_flamingo.filter.table import write_table
 from polite_flamingo.io.shards import read_shards, write_shards
 from polite_flamingo.io.text import read_json, write_jsonl
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.stages import distort, score
 from polite_flamingo.stages import filter as filter_stage

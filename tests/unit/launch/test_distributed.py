@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polite_flamingo.launch import distributed
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 
 def test_a_distributed_stage_starts_its_processes_with_the_profile_and_the_device(monkeypatch) -> None:

@@ -25,7 +25,7 @@ def test_an_error_of_the_command_line_is_left_with_its_kinds(tmp_path: Path, mon
 
 def test_a_defect_of_ours_is_left_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FAILURE_VARIABLE, str(tmp_path / "failure.json"))
-    monkeypatch.setattr("polite_flamingo.params.load_params", lambda *_: 1 / 0)
+    monkeypatch.setattr("polite_flamingo.params.reading.load_params", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["params"])
     failure = find_failure(tmp_path / "failure.json")

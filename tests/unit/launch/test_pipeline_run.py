@@ -11,7 +11,8 @@ import pytest
 from polite_flamingo.environment import PIPELINE_VARIABLE, TRACKING_VARIABLE
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.launch.pipeline_run import existing_folder, pipeline_environment, repro_commands
-from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import DATA_ROOT_VARIABLE
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -10,7 +10,7 @@ import pytest
 from polite_flamingo.errors import BusyError, ConfigError
 from polite_flamingo.launch.pipeline_file import read_stages, write_pipeline
 from polite_flamingo.launch.project import FOLDER, cache_folder, folder_of, project_of
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 
 PROJECT = Path(__file__).resolve().parents[3]
 TEXT = "# comment\nprofile: tiny          # tiny | laptop\nseed: 42\n"

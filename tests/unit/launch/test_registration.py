@@ -18,7 +18,9 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io.shards import write_shards
 from polite_flamingo.io.text import write_json
 from polite_flamingo.launch import registration
-from polite_flamingo.params import Params, changed, load_params
+from polite_flamingo.params.changes import changed
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Image, Rewrite, Sample, Task, Turn
 from polite_flamingo.registry.kinds import KINDS
 from polite_flamingo.registry.parts import folder_md5

@@ -9,7 +9,8 @@ import pytest
 from tests.unit.cases import case
 
 from polite_flamingo.draws import Smallest, keys
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.composition import OTHER, composition, render, row_of, rows
 from polite_flamingo.plan.paper import ADOPTED, KEPT_OF_THE_REST, REWRITTEN, TABLE_6
 from polite_flamingo.sources import catalogue

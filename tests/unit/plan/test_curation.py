@@ -14,7 +14,8 @@ from polite_flamingo.cli.plan import count
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.io.shards import write_shards
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.plan.costs import Costs, CurationCosts, costs_of
 from polite_flamingo.plan.curation import curation, render
 from polite_flamingo.plan.paper import ADOPTED, REWRITTEN

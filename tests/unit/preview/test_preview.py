@@ -11,7 +11,8 @@ from tests.unit.start.test_init import photographs, table
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import ConfigError, DataError
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.preview import choose as choosing
 from polite_flamingo.preview.choose import choose
 from polite_flamingo.preview.run import look

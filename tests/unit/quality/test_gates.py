@@ -18,7 +18,8 @@ from polite_flamingo.filter.sets import ALL
 from polite_flamingo.io.files import write_atomic
 from polite_flamingo.io.shards import write_shards
 from polite_flamingo.io.text import read_json, write_json, write_jsonl
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.quality import baseline, gates
 from polite_flamingo.quality.findings import read_findings
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn

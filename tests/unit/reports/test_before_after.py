@@ -10,7 +10,7 @@ from tests.unit.filter.scoring import write_decided
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Decision
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.reports import before_after
 

@@ -12,7 +12,8 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import FilterResult, FilterSettings
 from polite_flamingo.io.shards import write_shards
 from polite_flamingo.io.text import write_jsonl
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Image, Rewrite, RewritePair, Sample, Task, Turn
 from polite_flamingo.reports.explain import explain
 

@@ -13,7 +13,8 @@ from tests.unit.filter.scoring import write_decided
 from polite_flamingo.errors import DataError
 from polite_flamingo.filter.chain import Decision
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Rewrite, Task
 from polite_flamingo.reports.headline import build_report, first_records, render_report
 from polite_flamingo.reports.over_seeds import COLUMNS

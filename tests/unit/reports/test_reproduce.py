@@ -12,7 +12,8 @@ import pytest
 from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
 from polite_flamingo.io.text import write_json
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.reports import reproduce, summary
 from polite_flamingo.reports.reproduce import CLAIMS, TOLERANCES, Claim, compare, render
 

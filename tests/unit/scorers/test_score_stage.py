@@ -17,7 +17,8 @@ from polite_flamingo.io.shards import read_shards, write_shards
 from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.jobs.engine import Job, run
 from polite_flamingo.jobs.executor import LocalExecutor
-from polite_flamingo.params import Params, load_params
+from polite_flamingo.params.reading import load_params
+from polite_flamingo.params.schema import Params
 from polite_flamingo.records import Image, Rewrite, Task
 from polite_flamingo.scorers.backend import SCORES, ScorerBackend
 from polite_flamingo.scorers.base import ScoreQuestion

@@ -133,7 +133,7 @@ def test_a_reader_outside_the_catalogue_needs_a_split(raw: Path, tmp_path: Path)
 
 
 def test_the_default_seed_is_that_of_the_parameters() -> None:
-    from polite_flamingo.params import load_params
+    from polite_flamingo.params.reading import load_params
 
     assert load_params(PROJECT / "params.yaml", "tiny").seed == SEED
     (seed,) = (option for option in cli.VERBS.commands["read"].params if option.name == "seed")
@@ -214,7 +214,8 @@ def test_reading_imports_no_torch(raw: Path, tmp_path: Path) -> None:
 def test_the_download_stage_warns_in_the_same_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from polite_flamingo.params import DATA_ROOT_VARIABLE, load_params
+    from polite_flamingo.params.reading import load_params
+    from polite_flamingo.params.schema import DATA_ROOT_VARIABLE
     from polite_flamingo.sources.selection import SourceLimits, SourceSpec
     from polite_flamingo.stages import download
     from polite_flamingo.tracking.base import NullTracker

@@ -20,7 +20,7 @@ from polite_flamingo.io.text import read_json
 from polite_flamingo.laptop.adapters import MPNET
 from polite_flamingo.launch.pipeline_file import predecessors, read_stages
 from polite_flamingo.model.origins import PACKAGED
-from polite_flamingo.params import load_params
+from polite_flamingo.params.reading import load_params
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.selection import SourceSpec
 from polite_flamingo.start.columns import guess

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from polite_flamingo.params.merging import section_of, with_defaults
+from polite_flamingo.params.reading import read_yaml
+from polite_flamingo.params.schema import Paper, defaults
 from polite_flamingo.settings import Settings
 
 WIDTH = 120
 COLUMN = 46  # where a comment begins at the latest; a longer line has its comment above it
+HEAD = """\
+What the paper decides (Chen et al., arXiv 2307.01003). Each value cites its section, table, figure or the authors'
+released code ("readme"); "ours" marks a choice where the paper is silent (reasons in docs/paper_index.md).
+What a machine or a small data set decides lives in configs/profiles/${profile}.yaml, whose `overrides` tree may
+replace values of this file; `polite-flamingo params` prints the result and what was replaced.
+Written from the schema: `python -m polite_flamingo.params` brings comments and new keys up to date, not the values.
+"""
+
+
+def rendered(path: Path = Path("params.yaml")) -> str:
+    """The text params.yaml should have: its own values, the defaults of what it leaves out, the schema's comments."""
+    return render(Paper, with_defaults(Paper, defaults(), read_yaml(path)), HEAD)
 
 
 def render(schema: type[Settings], values: Mapping[str, Any], head: str) -> str:
@@ -30,13 +46,6 @@ def render(schema: type[Settings], values: Mapping[str, Any], head: str) -> str:
         else:
             plain += lines
     return "\n\n".join([*parts, *(["\n".join(plain)] * bool(plain))]) + "\n"
-
-
-def section_of(schema: type[Settings], name: str) -> type[Settings] | None:
-    """The type of a field that has fields of its own; None: a plain value, or a mapping whose keys are free."""
-    field = schema.model_fields.get(name)
-    kind = None if field is None else field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
 
 
 def _lines(

@@ -1,31 +1,20 @@
-"""Typed view of params.yaml joined with one profile; every problem is reported at once.
-
-The paper's values are the defaults of the components' settings, which this module composes; params.yaml is written from
-them (``python -m polite_flamingo.params``) and is what users edit and DVC watches. The machine's and the data's values
-live in ``configs/profiles/<name>.yaml``, whose ``overrides`` tree may replace values of params.yaml; nothing else
-overlaps. A value set in params.yaml that a profile replaces would have no effect, and is refused. Which stages there
-are follows from the profile: `Params.stages`.
-"""
+"""What params.yaml and a profile hold, and what follows from them: paths, stages, contradictions."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from polite_flamingo.distort.settings import DistortSettings
 from polite_flamingo.environment import Instructions
-from polite_flamingo.errors import SHOWN_IN_ALL, YAML_HINT, ConfigError, did_you_mean, quoted
+from polite_flamingo.errors import ConfigError
 from polite_flamingo.evaluate.settings import EvaluateSettings
 from polite_flamingo.filter.chain import FilterSettings
-from polite_flamingo.io.files import write_atomic
 from polite_flamingo.jobs.settings import TextMachineSettings
 from polite_flamingo.model.settings import NONE, BackboneSettings, DecodingSettings
-from polite_flamingo.params_file import render, section_of
 from polite_flamingo.pipeline import stages_of
 from polite_flamingo.prompts.rewriting import DEFAULT, load_prompts
 from polite_flamingo.quality.settings import QualitySettings
@@ -41,18 +30,6 @@ from polite_flamingo.train.settings import RewriterTraining, TrainMachineSetting
 from polite_flamingo.world.settings import WorldSettings
 
 DATA_ROOT_VARIABLE = "POLITE_FLAMINGO_DATA_ROOT"
-HEAD = """\
-What the paper decides (Chen et al., arXiv 2307.01003). Each value cites its section, table, figure or the authors'
-released code ("readme"); "ours" marks a choice where the paper is silent (reasons in docs/paper_index.md).
-What a machine or a small data set decides lives in configs/profiles/${profile}.yaml, whose `overrides` tree may
-replace values of this file; `polite-flamingo params` prints the result and what was replaced.
-Written from the schema: `python -m polite_flamingo.params` brings comments and new keys up to date, not the values.
-"""
-NOT_REPLACED = {  # dvc.yaml watches no such key of profiles: a profile's value would re-run nothing
-    "profile", "seed", "second_generation", "tune.skip_stage1",
-}  # fmt: skip
-
-
 TRAINED = "flamingo"  # the rewriter that the pipeline trains; other backends come ready
 SHIPPED = "laptop"  # a Flamingo too, trained on photographs
 SCORED_BY = {"sts": "sts", "paragraphs": "clip", "nli": "nli"}  # filter -> the scorer it goes by
@@ -97,6 +74,11 @@ class Paper(Settings):
         RegistrySettings(),
         description="ours: registered versions and their gate (docs/operations.md)",
     )
+
+
+def defaults() -> dict[str, Any]:
+    """The paper's values, as params.yaml holds them."""
+    return Paper().model_dump(mode="json")
 
 
 class RuntimeSettings(TextMachineSettings, TrainMachineSettings):
@@ -290,224 +272,3 @@ class Params(Paper, Profile):
         if self.world is not None or chosen is None:
             return self.data / "raw"
         return Path(chosen)
-
-
-def load_params(path: Path = Path("params.yaml"), profile: str | None = None) -> Params:
-    """Read params.yaml and its profile.
-
-    Args:
-        path: The params file; profiles lie beside it in ``configs/profiles``. What it leaves out has its default.
-        profile: Use this profile instead of the one named in the file.
-
-    Raises:
-        ConfigError: names every unknown key and bad value, and every value without effect, at once.
-    """
-    written = read_yaml(path)
-    default = defaults()
-    name = profile or written.get("profile", default["profile"])
-    folder = path.parent / "configs" / "profiles"
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    if name not in known:
-        raise ConfigError("unknown profile", value=name, where=folder, next_step=did_you_mean(str(name), known))
-    machine = read_yaml(folder / f"{name}.yaml")
-    overrides = machine.pop("overrides", None) or {}
-    if not isinstance(overrides, Mapping):
-        raise ConfigError("`overrides` is no mapping", value=overrides, where=folder / f"{name}.yaml")
-    shared = sorted(set(Paper.model_fields) & set(machine))
-    if shared:
-        raise ConfigError(
-            "a profile repeats a key of params.yaml",
-            value=shared,
-            where=folder / f"{name}.yaml",
-            next_step="put it under `overrides`",
-        )
-    problems = [
-        f"{key}: is a key of profiles and has no effect in params.yaml; set it in {folder / (name + '.yaml')}"
-        for key in written
-        if key in Params.model_fields and key not in Paper.model_fields
-    ]
-    base = _filled(Paper, default, written)
-    merged, overridden = _replaced(Paper, base, overrides, problems)
-    problems += _without_effect(default, overridden)
-    try:
-        params = Params.model_validate({**merged, **machine, "profile": name, "overridden": overridden})
-    except ValidationError as error:
-        problems += [explain_problem(e) for e in error.errors()]
-        params = None
-    if problems or params is None:
-        raise ConfigError(
-            f"{len(problems)} problem(s) in the parameters:\n    " + "\n    ".join(problems),
-            where=f"{path} + {folder / (name + '.yaml')}",
-            next_step="fix all of them; `polite-flamingo params` shows the resolved values",
-        )
-    return params
-
-
-def changed(params: Params, changes: Mapping[str, Any]) -> Params:
-    """The parameters with some values replaced; `params` stays as it is.
-
-    Args:
-        params: Resolved parameters.
-        changes: Dotted name -> value.
-
-    Raises:
-        ConfigError: names every unknown key and bad value at once.
-    """
-    problems: list[str] = []
-    values = params.model_dump()
-    for dotted, value in changes.items():
-        *parents, last = dotted.split(".")
-        tree: dict[str, Any] = {last: value}
-        for parent in reversed(parents):
-            tree = {parent: tree}
-        values, _ = _replaced(Params, values, tree, problems, "")
-    result = params
-    try:
-        result = Params(**values)
-    except ValidationError as error:
-        problems += [explain_problem(e) for e in error.errors()]
-    if problems:
-        raise ConfigError(
-            f"{len(problems)} problem(s) in the changes:\n    " + "\n    ".join(problems),
-            next_step="`polite-flamingo params` shows every value",
-        )
-    return result
-
-
-def parse_changes(assignments: Sequence[str], section: str | None = None) -> dict[str, Any]:
-    """What `changed` takes, from ``key.key=value`` with the value as YAML.
-
-    Args:
-        assignments: As written on the command line.
-        section: Where all keys must lie, e.g. ``filter``; None: anywhere.
-
-    Raises:
-        ConfigError: names every assignment that is none.
-    """
-    problems: list[str] = []
-    changes: dict[str, Any] = {}
-    form = "KEY=VALUE" if section is None else f"{section}.key=value"
-    for assignment in assignments:
-        dotted, equals, text = assignment.partition("=")
-        keys = dotted.strip().split(".")
-        if not equals or (section is not None and (keys[0] != section or len(keys) < 2)):
-            problems.append(f"{assignment}: write {form}")
-            continue
-        try:
-            changes[dotted.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            problems.append(f"{assignment}: the value is not valid YAML")
-    if problems:
-        raise ConfigError(
-            f"{len(problems)} problem(s) in the changes:\n    " + "\n    ".join(problems),
-            where="--set",
-            next_step="`polite-flamingo params` shows every value",
-        )
-    return changes
-
-
-def defaults() -> dict[str, Any]:
-    """The paper's values, as params.yaml holds them."""
-    return Paper().model_dump(mode="json")
-
-
-def rendered(path: Path = Path("params.yaml")) -> str:
-    """The text params.yaml should have: its own values, the defaults of what it leaves out, the schema's comments."""
-    return render(Paper, _filled(Paper, defaults(), read_yaml(path)), HEAD)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file, read by the parser that DVC reads it by: YAML 1.2, and no key twice.
-
-    Raises:
-        ConfigError: there is no such file, it is no YAML, or no mapping.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        hint = "run from the top of a project, or make one here: `polite-flamingo init DATA`"
-        raise ConfigError("file does not exist", where=path, next_step=hint) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        line = "" if mark is None else f", line {mark.line + 1}"
-        problem = (error.problem if isinstance(error, MarkedYAMLError) else None) or str(error)
-        raise ConfigError("file is not valid YAML", value=problem, where=f"{path}{line}", next_step=YAML_HINT) from None
-    if not isinstance(value, dict):
-        hint = "write `key: value` lines; `polite-flamingo params` shows them"
-        raise ConfigError("file holds no mapping", value=type(value).__name__, where=path, next_step=hint)
-    return value
-
-
-def _filled(schema: type[Settings], default: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a file, with defaults where it says nothing; unknown keys stay, to be named as problems."""
-    filled = {**default, **written}
-    for name, value in written.items():
-        section = section_of(schema, name)
-        if section is not None and isinstance(value, Mapping):
-            filled[name] = _filled(section, default[name], value)
-    return filled
-
-
-def _replaced(
-    schema: type[Settings],
-    base: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-    problems: list[str],
-    prefix: str = "overrides.",
-) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
-    """`base` with the values of `overrides`, and what they replace: dotted key -> (value in `base`, new value)."""
-    merged = dict(base)
-    replaced: dict[str, tuple[Any, Any]] = {}
-    for key, value in overrides.items():
-        section = section_of(schema, key)
-        if key not in schema.model_fields:
-            problems.append(f"{prefix}{key}: no such parameter ({did_you_mean(str(key), schema.model_fields)})")
-        elif section is not None and isinstance(value, Mapping) and isinstance(base[key], Mapping):
-            merged[key], inner = _replaced(section, base[key], value, problems, f"{prefix}{key}.")
-            replaced |= {f"{key}.{name}": pair for name, pair in inner.items()}
-        elif f"{prefix}{key}".removeprefix("overrides.") in NOT_REPLACED and prefix.startswith("overrides."):
-            problems.append(f"{prefix}{key}: is set in params.yaml alone")
-        else:
-            merged[key] = value
-            replaced[key] = (base[key], value)
-    return merged, replaced
-
-
-def _without_effect(default: Mapping[str, Any], overridden: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """Values set in params.yaml that the profile replaces by others."""
-    problems = []
-    for dotted, (written, own) in overridden.items():
-        usual: Any = default
-        for key in dotted.split("."):
-            usual = usual[key]
-        if written not in (usual, own):
-            problems.append(
-                f"{dotted}: {quoted(written)} in params.yaml has no effect: the profile sets overrides.{dotted} "
-                f"to {quoted(own)}; change it there, or take it out there"
-            )
-    return problems
-
-
-def explain_problem(error: Any) -> str:
-    """One problem that pydantic found with the parameters, on one line."""
-    location = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        model: Any = Params
-        for part in error["loc"][:-1]:
-            annotation = model.model_fields[part].annotation if isinstance(part, str) else None
-            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-                return f"{location}: unknown parameter"
-            model = annotation
-        return f"{location}: unknown parameter ({did_you_mean(str(error['loc'][-1]), model.model_fields)})"
-    if error["type"] == "missing":
-        return f"{location}: is missing"
-    if error["type"] == "model_type":
-        return f"{location}: has keys of its own; write {location}.<key> (got {quoted(error.get('input'))})"
-    return f"{location}: {error['msg'][:SHOWN_IN_ALL]} (got {quoted(error.get('input'))})"
-
-
-if __name__ == "__main__":
-    write_atomic(Path("params.yaml"), rendered())
