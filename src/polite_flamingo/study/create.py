@@ -19,7 +19,8 @@ from polite_flamingo.images import open_image, resolve_image
 from polite_flamingo.study.drawing import PAPER, SAMPLES, assign, draw, in_order, shuffled
 from polite_flamingo.study.forms import StudyForm
 from polite_flamingo.study.pool import Pool
-from polite_flamingo.study.store import Assignment, StudyItem, create_file
+from polite_flamingo.study.records import Assignment, StudyItem
+from polite_flamingo.study.store import create_file
 
 MAX_SIDE = 1_600  # pixels; a larger image is made smaller
 MAX_BYTES = 1_000_000  # of an image file that is kept as it is

@@ -23,8 +23,9 @@ from polite_flamingo.io.files import publishing
 from polite_flamingo.io.text import read_json, write_json
 from polite_flamingo.study.forms import StudyForm
 from polite_flamingo.study.judgements import MAX_COMMENT, Opinion, Standing, check
+from polite_flamingo.study.records import COMMENTED, LABELLED, RANKED, StudyEvent, StudyItem
 from polite_flamingo.study.report import standing_of
-from polite_flamingo.study.store import COMMENTED, LABELLED, RANKED, StudyEvent, StudyFile, StudyItem
+from polite_flamingo.study.store import StudyFile
 
 Answers = dict[str, Any]  # name of a question -> value
 LABEL_STUDIO, ARGILLA = FORMATS = ("label-studio", "argilla")

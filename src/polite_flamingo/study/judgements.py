@@ -16,7 +16,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.study.drawing import JUDGE
 from polite_flamingo.study.forms import StudyForm
-from polite_flamingo.study.store import COMMENTED, LABELLED, RANKED, SEEN, UNDONE, Assignment, StudyEvent, StudyItem
+from polite_flamingo.study.records import COMMENTED, LABELLED, RANKED, SEEN, UNDONE, Assignment, StudyEvent, StudyItem
 
 MAX_COMMENT = 4_000  # characters
 Key = tuple[int, str]  # answer and criterion

@@ -23,7 +23,7 @@ from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.records import Rewrite, Sample
 from polite_flamingo.scorers.nli import nli_label
 from polite_flamingo.scorers.rouge import rouge_l
-from polite_flamingo.study.store import StudyAnswer, StudyItem
+from polite_flamingo.study.records import StudyAnswer, StudyItem
 
 MAX_MODELS = 9  # the paper compares nine answerers, and letters are keys
 CUT = "cut"  # score of a rewrite: paragraphs that were cut before people saw it

@@ -27,7 +27,7 @@ from polite_flamingo.study.forms import (
 )
 from polite_flamingo.study.judgements import Standing
 from polite_flamingo.study.pool import CUT, REWRITE
-from polite_flamingo.study.store import StudyItem
+from polite_flamingo.study.records import StudyItem
 
 Ratio = tuple[float, float]  # counted, out of
 JUDGES = {"entailed": "NLI: entailment", "rouge_l": "Rouge-L"}

@@ -28,7 +28,8 @@ from polite_flamingo.errors import ConfigError, DataError, StorageError
 from polite_flamingo.study.drawing import CHECK
 from polite_flamingo.study.forms import form_of
 from polite_flamingo.study.judgements import Standing, check, labels_json
-from polite_flamingo.study.store import SEEN, UNDONE, StudyEvent, StudyFile, StudyItem
+from polite_flamingo.study.records import SEEN, UNDONE, StudyEvent, StudyItem
+from polite_flamingo.study.store import StudyFile
 
 LOG = logging.getLogger(__name__)
 LOCAL = ("127.0.0.1", "localhost", "[::1]")

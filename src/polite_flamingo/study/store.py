@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,21 @@ from typing import Any
 from polite_flamingo.errors import DataError, StorageError
 from polite_flamingo.io.files import replacing
 from polite_flamingo.study.drawing import JUDGE
+from polite_flamingo.study.records import (
+    COMMENTED,
+    LABELLED,
+    RANKED,
+    SEEN,
+    UNDONE,
+    Assignment,
+    StudyAnswer,
+    StudyEvent,
+    StudyItem,
+)
 
 FORMAT = 1
 APPLICATION = 0x50464C53  # tells our files from other SQLite files
 BUSY_SECONDS = 30
-LABELLED, RANKED, COMMENTED, UNDONE, SEEN = KINDS = ("label", "rank", "comment", "undo", "seen")
 
 _SCHEMA = """
 CREATE TABLE study(name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -51,89 +61,6 @@ CREATE INDEX event_by_item ON event(item, annotator);
 CREATE TRIGGER event_stays BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
 CREATE TRIGGER event_remains BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class StudyAnswer:
-    """An answer and who gave it, which no annotator is told.
-
-    Args:
-        model: Who gave it.
-        text: What people read.
-        scores: What judges said of it: ``entailed``, ``rouge_l``, ``reward`` …; those of the filters for a rewrite.
-    """
-
-    model: str
-    text: str
-    scores: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StudyItem:
-    """A sample that people judge.
-
-    Args:
-        id: The sample's id.
-        dataset: Its evaluation set or source.
-        question: What was asked.
-        truth: The annotated answer.
-        answers: In the order people see them.
-        images: Hashes of its images in the file.
-        also: Other annotated answers.
-        stratum: What it was drawn from.
-        weight: How many samples of the stratum it stands for.
-    """
-
-    id: str
-    dataset: str
-    question: str
-    truth: str
-    answers: tuple[StudyAnswer, ...]
-    images: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
-    stratum: str = ""
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class StudyEvent:
-    """One click.
-
-    Args:
-        key: Made by whoever clicked; one key is kept once.
-        annotator: Who.
-        item: The sample's id.
-        round: 1 alone, 2 seeing the others.
-        kind: One of `KINDS`.
-        slot: Number of the answer; None for what is about the sample.
-        criterion: Which question about it.
-        value: The option, the places as JSON, the comment, or the number of the event that is undone.
-        clicked: When, by the clock of the annotator's device.
-        at: When it was kept.
-        number: Order in the file.
-    """
-
-    key: str
-    annotator: str
-    item: str
-    round: int
-    kind: str
-    slot: int | None = None
-    criterion: str = ""
-    value: str = ""
-    clicked: str = ""
-    at: str = ""
-    number: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One annotator's sample: its place in their order, and their role (`drawing.JUDGE` or `drawing.CHECK`)."""
-
-    annotator: str
-    item: str
-    role: str
-    place: int
 
 
 def create_file(

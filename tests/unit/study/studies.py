@@ -11,7 +11,8 @@ from polite_flamingo.study.create import StudyPlan, create
 from polite_flamingo.study.drawing import EVEN
 from polite_flamingo.study.forms import ANSWERS, StudyForm
 from polite_flamingo.study.pool import Pool
-from polite_flamingo.study.store import StudyAnswer, StudyEvent, StudyFile, StudyItem
+from polite_flamingo.study.records import StudyAnswer, StudyEvent, StudyItem
+from polite_flamingo.study.store import StudyFile
 
 ANNOTATORS = ("Anna", "Ben")
 

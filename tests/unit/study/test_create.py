@@ -223,7 +223,7 @@ def _samples(folder: Path, images: list[str]) -> None:
 
 
 def test_undoing_takes_the_last_click_back_and_leaves_its_row(tmp_path: Path) -> None:
-    from polite_flamingo.study.store import StudyEvent
+    from polite_flamingo.study.records import StudyEvent
 
     own = study(tmp_path, 1)
     item = own.items()[0]

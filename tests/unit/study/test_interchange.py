@@ -11,8 +11,9 @@ from tests.unit.study.studies import judge_all, rank, study
 
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.study.interchange import FORMATS, export, import_judgements
+from polite_flamingo.study.records import StudyEvent
 from polite_flamingo.study.report import standing_of
-from polite_flamingo.study.store import StudyEvent, StudyFile
+from polite_flamingo.study.store import StudyFile
 
 FILES = {"label-studio": "tasks.json", "argilla": "records.json"}
 
