@@ -7,15 +7,14 @@ can fetch a few columns of a million records.
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.texts import MAX_NAME, can_be_path, cleaned, cleaned_value, is_text, may_steer
 
 
 class Task(StrEnum):
@@ -47,16 +46,8 @@ class Task(StrEnum):
         return self.is_vqa or (self in (Task.DIALOGUE, Task.TEXT) and 0 < len(answer.split()) <= SHORT_WORDS)
 
 
-SHOWN_VALUE = 60  # characters of a value in a message
 SHOWN_ERROR = 200  # characters of what a library says
 SHORT_WORDS = 3  # of an answer in a dialogue that is checked and rewritten like one to a question
-_PARTICULAR = re.compile(r"(?<!\S)(?<!HTTP )\S*[\d/]\S*")  # of one record: numbers, paths; not an HTTP status
-_SEEN = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]*")
-_STEERING = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\u202a-\u202e\u2066-\u2069]")
-_STEERED = re.compile(r"\\u00[01]|[\x7f\u202a-\u202e\u2066-\u2069]")  # the same in JSON; may find too much
-_SPACES = re.compile(r"[\x0b\x0c\x1c-\x1f]")
-MAX_NAME = 255  # bytes a file system takes for one part of a path
-MAX_PATH = 3072  # bytes of all of it, which leaves a thousand for the data root
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +68,7 @@ class Image:
                 value=self.path,
                 next_step="store image paths relative to the data root, without '..', drive or scheme",
             )
-        if not _is_text(self.path) or not _can_be_path(self.path) or cleaned(self.path) != self.path:
+        if not is_text(self.path) or not can_be_path(self.path) or cleaned(self.path) != self.path:
             raise DataError("image path is none that a file can have", value=self.path[:MAX_NAME])
 
 
@@ -129,7 +120,7 @@ class Sample:
             if turn.role == "assistant" and not turn.text.strip():
                 raise DataError("empty answer", value=turn.text, where=self.id)
         texts = (self.id, self.source, self.split, self.licence, *(turn.text for turn in self.turns))
-        if not _is_text(*texts) or not _is_text(_dump(dict(self.extras))):
+        if not is_text(*texts) or not is_text(_dump(dict(self.extras))):
             raise DataError("text holds half a character (a lone surrogate)", where=ascii(self.id))
 
     @property
@@ -183,41 +174,12 @@ class Reject:
 
     def __post_init__(self) -> None:
         for name, text in self.to_row().items():
-            if not _is_text(text):
+            if not is_text(text):
                 object.__setattr__(self, name, text.encode("utf-8", "replace").decode())
 
     def to_row(self) -> dict[str, str]:
         """Flatten for JSON Lines."""
         return {"source": self.source, "file": self.file, "row": self.row, "reason": self.reason, "value": self.value}
-
-
-class Reasons:
-    """Why records were lost, each reason once with its count; those that differ in a number or a path are one.
-
-    Args:
-        rejects: The first to count.
-    """
-
-    def __init__(self, rejects: Iterable[Reject] = ()) -> None:
-        self._counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-        for reject in rejects:
-            self.add(reject)
-
-    def add(self, reject: Reject) -> None:
-        """Count a reject."""
-        kind = _PARTICULAR.sub("#", reject.reason)
-        self._counts[kind] += 1
-        if kind not in self._first:
-            value = f", {reject.value[:SHOWN_VALUE]}" if reject.value else ""
-            place = f"{reject.file}, row {reject.row}" if reject.file else reject.row
-            self._first[kind] = f"{reject.reason.removeprefix('error: ')} ({place}{value})"
-
-    def lines(self, most: int = 5) -> list[str]:
-        """``9 x HTTP 500: overloaded (where the first of them is)``, the most frequent first, and how many more."""
-        shown = [f"{count} x {self._first[kind]}" for kind, count in self._counts.most_common(most)]
-        others = len(self._counts) - most
-        return [*shown, f"{others} other reasons"] if others > 0 else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,11 +282,6 @@ class Generated:
             object.__setattr__(self, "text", seen)
 
 
-def cleaned(text: str) -> str:
-    """Text from outside without what only steers terminals or turns the direction of what follows."""
-    return text if str.isprintable(text) or _SEEN.fullmatch(text) else _SPACES.sub(" ", _STEERING.sub("", text))
-
-
 def cleaned_sample(sample: Sample) -> Sample:
     """The sample with every text `cleaned`; the same where there was nothing to clean.
 
@@ -338,19 +295,10 @@ def cleaned_sample(sample: Sample) -> Sample:
         new["turns"] = tuple(
             turn if (seen := cleaned(turn.text)) == turn.text else replace(turn, text=seen) for turn in sample.turns
         )
-    if "\\" in repr(sample.extras) and _STEERED.search(_dump(dict(sample.extras))):  # what steers has a backslash there
-        new["extras"] = _cleaned_value(sample.extras)
+    if "\\" in repr(sample.extras) and may_steer(_dump(dict(sample.extras))):  # what steers has a backslash there
+        new["extras"] = cleaned_value(sample.extras)
     changed = {name: value for name, value in new.items() if value != getattr(sample, name)}
     return replace(sample, **changed) if changed else sample
-
-
-def _cleaned_value(value: Any) -> Any:
-    """A JSON value with every text in it `cleaned`, keys too."""
-    if isinstance(value, str):
-        return cleaned(value)
-    if isinstance(value, Mapping):
-        return {cleaned(key) if isinstance(key, str) else key: _cleaned_value(one) for key, one in value.items()}
-    return type(value)(map(_cleaned_value, value)) if type(value) in (list, tuple) else value
 
 
 R = TypeVar("R", Sample, RewritePair, Rewrite)
@@ -395,22 +343,3 @@ def _from_row(kind: type[R], row: Mapping[str, Any]) -> R:
             where=ascii(row.get("id"))[:SHOWN_ERROR],
             next_step="delete the folder it lies in; `polite-flamingo run` makes it again",
         ) from error
-
-
-def _can_be_path(path: str) -> bool:
-    data = path.encode()
-    return (
-        b"\0" not in data
-        and len(data) <= MAX_PATH
-        and (len(data) <= MAX_NAME or max(map(len, data.split(b"/"))) <= MAX_NAME)
-    )
-
-
-def _is_text(*texts: str) -> bool:
-    """Whether all can be written as UTF-8."""
-    try:
-        for text in texts:
-            text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from polite_flamingo.model.freezing import set_trainable, trainable_tensors
 from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.model.lora import inject_lora, lora_layers, merge_lora
 from polite_flamingo.model.settings import GenerationSettings, LoraSettings
-from polite_flamingo.records import cleaned
+from polite_flamingo.texts import cleaned
 
 FAMILIES = sorted(LAYERS)
 IMG = "<image><|endofchunk|>"

@@ -18,11 +18,12 @@ from polite_flamingo.errors import DataError, ImageError, PoliteFlamingoError
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.model.tokens import encode
-from polite_flamingo.records import Image, RewritePair, Sample, Task, Turn, cleaned
+from polite_flamingo.records import Image, RewritePair, Sample, Task, Turn
 from polite_flamingo.rewrite.repair import RepairPolicy
 from polite_flamingo.rewrite.revision import revise
 from polite_flamingo.talk.generation import Speaker
 from polite_flamingo.talk.models import find_model
+from polite_flamingo.texts import cleaned
 from polite_flamingo.train.dialogue import encode_samples, opening
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "talk.ipynb"

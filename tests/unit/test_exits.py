@@ -35,10 +35,11 @@ from polite_flamingo.export.provenance import Provenance
 from polite_flamingo.io.text import from_cell, write_csv
 from polite_flamingo.launch.registration import _card
 from polite_flamingo.markdown import code, escaped, table
-from polite_flamingo.records import Generated, Image, Reject, Sample, Task, Turn, cleaned
+from polite_flamingo.records import Generated, Image, Reject, Sample, Task, Turn
 from polite_flamingo.reports.headline import first_records
 from polite_flamingo.sources.base import attempt
 from polite_flamingo.study import report
+from polite_flamingo.texts import cleaned
 from polite_flamingo.tracking.pipeline import _table
 
 HOSTILE = (

@@ -2,7 +2,8 @@ import pytest
 from tests.unit.cases import case
 
 from polite_flamingo.errors import DataError, printable
-from polite_flamingo.records import Image, Reasons, Reject, Sample, Task, Turn
+from polite_flamingo.reasons import Reasons
+from polite_flamingo.records import Image, Reject, Sample, Task, Turn
 from polite_flamingo.sources.base import attempt
 
 HALF = "\ud800"  # what the JSON text "\ud800" becomes

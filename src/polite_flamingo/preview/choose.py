@@ -12,7 +12,8 @@ from polite_flamingo.draws import key
 from polite_flamingo.errors import ConfigError, DataError, ImageError
 from polite_flamingo.images import open_image
 from polite_flamingo.params.schema import Params
-from polite_flamingo.records import Reasons, Reject, Sample
+from polite_flamingo.reasons import Reasons
+from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.counts import expected_rows
 from polite_flamingo.sources.drawing import name_of, spread
 from polite_flamingo.sources.selection import Selection

@@ -29,7 +29,8 @@ from polite_flamingo.jobs.executor import LocalExecutor
 from polite_flamingo.model.settings import NONE, GenerationSettings
 from polite_flamingo.params.schema import Params
 from polite_flamingo.prompts.rewriting import load_prompts
-from polite_flamingo.records import Reasons, Reject, Rewrite, Sample
+from polite_flamingo.reasons import Reasons
+from polite_flamingo.records import Reject, Rewrite, Sample
 from polite_flamingo.rewrite.job import RewritingJob
 from polite_flamingo.rewrite.repair import RepairingBackend
 from polite_flamingo.scorers.backend import ScorerBackend

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from polite_flamingo.records import cleaned
+from polite_flamingo.texts import cleaned
 
 SYSTEM = "You check answers about images. You are strict, and you go by what can be seen."
 

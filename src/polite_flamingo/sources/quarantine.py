@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TextIO
 
-from polite_flamingo.records import Reasons, Reject
+from polite_flamingo.reasons import Reasons
+from polite_flamingo.records import Reject
 
 
 class Quarantine:

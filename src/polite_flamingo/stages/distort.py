@@ -30,7 +30,8 @@ from polite_flamingo.io.shards import count_shards, read_shards
 from polite_flamingo.io.text import Row, write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.params.schema import Params
-from polite_flamingo.records import Reasons, Sample
+from polite_flamingo.reasons import Reasons
+from polite_flamingo.records import Sample
 from polite_flamingo.tracking.base import Tracker
 
 LOG = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.model.settings import GenerationSettings
 from polite_flamingo.params.schema import Params
 from polite_flamingo.prompts.rewriting import load_prompts
-from polite_flamingo.records import Reasons
+from polite_flamingo.reasons import Reasons
 from polite_flamingo.rewrite.job import RewritingJob
 from polite_flamingo.rewrite.provenance import describe_rewriter
 from polite_flamingo.rewrite.tally import RewriteTally

@@ -23,7 +23,8 @@ from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.jobs.backends.load import backend_options
 from polite_flamingo.jobs.storage import storage_errors
 from polite_flamingo.params.schema import Params
-from polite_flamingo.records import Reasons, Reject, Rewrite
+from polite_flamingo.reasons import Reasons
+from polite_flamingo.records import Reject, Rewrite
 from polite_flamingo.scorers.job import ModelColumn, ScoringJob
 from polite_flamingo.scorers.judge import JudgingJob
 from polite_flamingo.scorers.load import ABSENT, SCORERS, open_scorer_executor, recipe_of

@@ -18,7 +18,8 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.images import links_into
 from polite_flamingo.io.text import read_json
-from polite_flamingo.records import Reasons, Reject, Sample
+from polite_flamingo.reasons import Reasons
+from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.forms.files import contents as listed
 from polite_flamingo.sources.forms.files import open_file

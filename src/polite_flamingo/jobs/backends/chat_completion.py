@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from polite_flamingo.errors import ConfigError
 from polite_flamingo.images import open_image
 from polite_flamingo.prompts.rewriting import text_of
-from polite_flamingo.records import cleaned
+from polite_flamingo.texts import cleaned
 
 LOG = logging.getLogger(__name__)
 
