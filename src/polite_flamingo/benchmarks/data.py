@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.benchmarks.answer_files import AnswerFile
-from polite_flamingo.benchmarks.forms import FORMS, YES_NO, Form, alternatives, capabilities, form_of, named, texts
-from polite_flamingo.benchmarks.items import BenchmarkItem, Metric, QuestionSet, bare, canonical
+from polite_flamingo.benchmarks.forms import FORMS, Form, alternatives, capabilities, form_of, named, texts
+from polite_flamingo.benchmarks.items import BenchmarkItem, Metric, QuestionSet, canonical
+from polite_flamingo.benchmarks.joining import add_objects, joined
 from polite_flamingo.benchmarks.records import Broken, is_object_file, read_pairs
+from polite_flamingo.benchmarks.samples import add_samples
 from polite_flamingo.errors import DataError
-from polite_flamingo.evaluate.sets import Kind, kind_of, set_of
-from polite_flamingo.records import Rewrite, Sample
+from polite_flamingo.evaluate.sets import Kind
+from polite_flamingo.records import Sample
 from polite_flamingo.sources.forms.files import load_json, open_file
 
 SPLITS = ("test", "minitest", "val", "minival", "train")
@@ -55,8 +57,8 @@ def read_data(paths: Sequence[Path], split: str | None = None) -> list[QuestionS
     for path in paths:
         _load(path, loaded)
     _choose_split(loaded, split)
-    sets = _joined(list(loaded.sets.values()))
-    _add_objects(sets, loaded.objects)
+    sets = joined(list(loaded.sets.values()))
+    add_objects(sets, loaded.objects)
     sets = [one for one in sets if one.items]
     if not sets:
         raise DataError(
@@ -110,7 +112,7 @@ def data_of(files: Sequence[AnswerFile]) -> list[QuestionSet]:
                 truth = tuple(chain.from_iterable(map(alternatives, answer.truth))) if is_graded else answer.truth
                 groups = capabilities(answer.group) if is_graded else ()
                 own.items.append(BenchmarkItem(name, answer.question, answer.image, truth, groups=groups))
-    return [one for one in _joined(list(sets.values())) if one.items]
+    return [one for one in joined(list(sets.values())) if one.items]
 
 
 def _metric_of(name: str, default: Metric) -> Metric:
@@ -215,83 +217,6 @@ def _choose_split(loaded: _Loaded, split: str | None) -> None:
             own.items = kept
 
 
-def _joined(sets: list[QuestionSet]) -> list[QuestionSet]:
-    """Join sets of questions without truth to the set that has it."""
-    bare_sets = [one for one in sets if not any(item.answers for item in one.items)]
-    full = [one for one in sets if any(item.answers for item in one.items)]
-    for asked in bare_sets:
-        partner = next((one for one in full if _join(asked, one)), None)
-        if partner is None:
-            asked.metric = Metric.NONE
-            full.append(asked)
-    for one in full:
-        items = one.items
-        if one.metric is Metric.EXACT and items and all(len(item.answers) == 10 for item in items):
-            one.metric = Metric.VQA
-        if one.metric is Metric.EXACT and all(
-            len(item.answers) == 1 and item.answers[0].lower() in YES_NO for item in items
-        ):
-            one.items = items = [
-                replace(item, choices=YES_NO, label=YES_NO.index(item.answers[0].lower())) for item in items
-            ]
-        if one.metric in (Metric.EXACT, Metric.CONTAINED) and all(item.label >= 0 and item.choices for item in items):
-            one.metric = Metric.YES_NO if all(item.choices == YES_NO for item in items) else Metric.CHOICE
-    return full
-
-
-def _join(asked: QuestionSet, full: QuestionSet) -> bool:
-    """Hand words, ids and categories of questions to the items that have their truth; whether any was found."""
-    by_pair: dict[tuple[str, str], list[int]] = {}
-    by_id: dict[str, list[int]] = {}
-    for place, item in enumerate(full.items):
-        by_id.setdefault(canonical(item.id), []).append(place)
-        if item.question:
-            by_pair.setdefault((canonical(item.image), bare(item.question)), []).append(place)
-    found = 0
-    for question in asked.items:
-        short = question.question.split("\n")[0]
-        places = (
-            by_pair.get((canonical(question.image), bare(short)), [])
-            if by_pair
-            else by_id.get(canonical(question.id), [])
-        )
-        if question.groups and len(places) > 1:
-            places = [place for place in places if full.items[place].groups == question.groups] or places
-        if not places:
-            continue
-        place = places[0]
-        item = full.items[place]
-        full.items[place] = replace(
-            item,
-            question=item.question or question.question,
-            image=item.image or question.image,
-            aliases=(*item.aliases, question.id),
-        )
-        found += 1
-    if found:
-        full.notes.append(f"{found} of {len(asked.items)} questions of {asked.name!r} joined")
-    return found > 0
-
-
-def _add_objects(sets: list[QuestionSet], objects: Mapping[str, tuple[str, ...]]) -> None:
-    """Hand objects to the captions of their images; images without captions are described as well."""
-    if not objects:
-        return
-    captioned = [own for own in sets if own.kind is Kind.CAPTION]
-    if not captioned:
-        captioned = [QuestionSet("objects", Metric.NONE, Kind.CAPTION, [])]
-        sets += captioned
-    for own in captioned:
-        own.items = [replace(item, objects=objects.get(canonical(item.image), item.objects)) for item in own.items]
-        if lacking := sum(item.objects is None for item in own.items):
-            own.notes.append(f"{lacking} of {len(own.items)} images have no objects: no CHAIR for them")
-    known = {canonical(item.image) for own in captioned for item in own.items}
-    more = [BenchmarkItem(key, image=key, objects=names) for key, names in objects.items() if key not in known]
-    if more and captioned[0].items:
-        captioned[0].notes.append(f"{len(more)} images have objects and no captions: CHAIR alone for them")
-    captioned[0].items += more
-
-
 def _lists_of_names(path: Path) -> Mapping[str, list[Any]] | None:
     """The content of a file that maps names to lists of names: objects of images, or splits; None of any other."""
     if path.stat().st_size > _OBJECTS_BELOW or not is_object_file(path):
@@ -347,64 +272,6 @@ def _samples(folder: Path, loaded: _Loaded) -> None:
     """The evaluation samples of a pipeline, by set."""
     samples = (Sample.from_row(row) for _, row in read_pairs(folder, Broken()))
     add_samples(samples, loaded.sets)
-
-
-def add_samples(samples: Iterable[Sample], sets: dict[str, QuestionSet]) -> None:
-    """Put samples of readers or of a pipeline into the sets they are of.
-
-    Args:
-        samples: What the readers yield.
-        sets: By name; gets more items and more sets.
-    """
-    from polite_flamingo.evaluate.answers import as_answer
-
-    add_asked((as_answer(sample, sample.response) for sample in samples), sets)
-
-
-def add_asked(records: Iterable[Rewrite], sets: dict[str, QuestionSet]) -> None:
-    """The same of records of answers, whatever their answers are.
-
-    Args:
-        records: What was asked, with the annotated answer.
-        sets: By name; gets more items and more sets.
-    """
-    from polite_flamingo.evaluate.answers import MEASURED
-    from polite_flamingo.evaluate.captioning import references
-    from polite_flamingo.evaluate.multi_image import change_reference
-    from polite_flamingo.evaluate.vqa import annotated
-
-    for answer in records:
-        if answer.task not in MEASURED:
-            continue
-        kind = kind_of(answer)
-        pick = {Kind.CAPTION: references, Kind.CHANGE: change_reference}.get(kind)
-        extras = answer.extras
-        told = texts(extras.get("answers")) if kind is Kind.QUESTION else ()
-        truth = tuple(pick(answer.raw_answer, extras)) if pick else (told or (annotated(answer),))
-        choices = texts(extras.get("choices"))
-        label = choices.index(annotated(answer)) if annotated(answer) in choices else -1
-        name = set_of(answer.source, answer.split)
-        metric = Metric.NONE if pick else Metric.VQA if len(told) > 2 else Metric.CHOICE if label >= 0 else Metric.EXACT
-        own = sets.setdefault(name, QuestionSet(name, metric, kind, []))
-        own.items.append(
-            BenchmarkItem(
-                id=answer.id,
-                question=answer.instruction,
-                image=answer.images[0].path if answer.images else "",
-                answers=truth,
-                choices=choices,
-                label=label,
-                objects=_objects(extras),
-                aliases=(answer.id.split("/", 2)[-1],),
-            )
-        )
-
-
-def _objects(extras: Mapping[str, Any]) -> tuple[str, ...] | None:
-    from polite_flamingo.evaluate.chair import categories
-
-    names = (*texts(extras.get("objects")), *(str(box[0]) for box in extras.get("boxes") or ()))
-    return names if names and categories().issuperset(names) else None
 
 
 def all_items(sets: Iterable[QuestionSet]) -> Iterator[tuple[QuestionSet, BenchmarkItem]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.benchmarks.answer_files import AnswerFile
-from polite_flamingo.benchmarks.data import add_samples
 from polite_flamingo.benchmarks.items import QuestionSet
 from polite_flamingo.benchmarks.matching import QuestionIndex, answers_of, match
 from polite_flamingo.benchmarks.questions import AskedQuestion, ask_backend
+from polite_flamingo.benchmarks.samples import add_samples
 from polite_flamingo.errors import DataError
 from polite_flamingo.evaluate.answers import as_answer
 from polite_flamingo.evaluate.settings import OtherModel

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from polite_flamingo.benchmarks.answer_files import AnswerFile
-from polite_flamingo.benchmarks.data import add_asked
 from polite_flamingo.benchmarks.items import BenchmarkItem, Metric, QuestionSet
 from polite_flamingo.benchmarks.matching import QuestionIndex, answers_of, match
+from polite_flamingo.benchmarks.samples import add_asked
 from polite_flamingo.draws import key
 from polite_flamingo.errors import ConfigError, DataError
 from polite_flamingo.evaluate import vqa
