@@ -11,8 +11,8 @@ from dataclasses import replace
 from random import Random
 
 from polite_flamingo.records import Rewrite, Task
-from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, article
 from polite_flamingo.world.truth import CATEGORIES, MENTION, GroundTruth, bare_answer, mentions
+from polite_flamingo.world.vocabulary import COLORS, NUMBERS, POSITIONS, SHAPES, article
 
 PROBE = "!probe"  # ends the id of an injected corruption
 

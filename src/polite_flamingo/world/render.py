@@ -28,8 +28,9 @@ from tqdm import tqdm
 from polite_flamingo.io.text import write_json, write_jsonl
 from polite_flamingo.prompts.requests import CHANGE
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import COLORS, SHAPES, Scene
+from polite_flamingo.world import questions as ask
 from polite_flamingo.world.scenes import Placement, change_scene, draw_image, draw_scene, layout
+from polite_flamingo.world.vocabulary import COLORS, SHAPES, Scene
 
 LICENCE = {"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}
 CATEGORIES = {f"{c} {s}": i for i, (c, s) in enumerate(((c, s) for c in COLORS for s in SHAPES), 1)}
@@ -159,7 +160,7 @@ class _Split:
             )
 
     def _vqa(self, image_id: int, scene: Scene, rng: Random, form: str) -> None:
-        for number, q in enumerate(say.questions(scene, rng, form)[:QUESTIONS_PER_IMAGE]):
+        for number, q in enumerate(ask.questions(scene, rng, form)[:QUESTIONS_PER_IMAGE]):
             ids = {"image_id": image_id, "question_id": image_id * 10 + number}
             self._records["questions"].append({**ids, "question": q.text})
             self._records["annotations"].append(
@@ -173,7 +174,7 @@ class _Split:
             )
 
     def _aokvqa(self, image_id: int, scene: Scene, rng: Random) -> None:
-        q = say.choice_question(scene, rng)
+        q = ask.choice_question(scene, rng)
         self._records["aokvqa"].append(
             {
                 "split": self._name,
@@ -192,7 +193,7 @@ class _Split:
         name = f"CLEVR_{self._name}_{image_id:06d}.png"
         path = Path("clevr") / "images" / self._name / name
         self._save(path, scene, layout(scene, self._image_size, rng), rng)
-        for q in say.clevr_questions(scene, rng):
+        for q in ask.clevr_questions(scene, rng):
             self._records["clevr"].append(
                 {
                     "split": self._name,
@@ -221,10 +222,10 @@ class _Split:
         return names
 
     def _llava(self, image_id: int, scene: Scene, name: str, rng: Random) -> None:
-        rounds = [(q.text, q.polite) for q in say.questions(scene, rng)[:3]]
-        choice = say.choice_question(scene, rng)
+        rounds = [(q.text, q.polite) for q in ask.questions(scene, rng)[:3]]
+        choice = ask.choice_question(scene, rng)
         choices = ", ".join(choice.choices[:-1]) + f", or {choice.choices[-1]}?"
-        rounds += [(f"{choice.text} {choices}", choice.polite), say.comparison(scene, rng)]
+        rounds += [(f"{choice.text} {choices}", choice.polite), ask.comparison(scene, rng)]
         rng.shuffle(rounds)
         self._records["conversation"].append(_dialogue(f"{image_id:012d}", name, rounds))
         described = [(rng.choice(DETAIL), say.detail(scene, rng))]

@@ -6,7 +6,7 @@ import math
 from random import Random
 from typing import Any
 
-from polite_flamingo.world.language import COLORS, HELD_OUT, POSITIONS, SHAPES, SIZES, Scene, SceneObject
+from polite_flamingo.world.vocabulary import COLORS, HELD_OUT, POSITIONS, SHAPES, SIZES, Scene, SceneObject
 
 RGB = {
     "red": (214, 39, 40),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.records import Rewrite, Task
-from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES
+from polite_flamingo.world.vocabulary import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES
 
 Pair = tuple[str, str]
 

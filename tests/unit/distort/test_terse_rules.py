@@ -8,8 +8,8 @@ from tests.unit.cases import case
 
 from polite_flamingo.distort.terse_rules import TerseRules, bare_answer, informative_sentences, make_terse
 from polite_flamingo.prompts.commands import COMMANDS, DistortionPrompt
-from polite_flamingo.world import language as say
-from polite_flamingo.world.language import SceneObject
+from polite_flamingo.world import questions as ask
+from polite_flamingo.world.vocabulary import NUMBERS, SceneObject
 
 COLOR = DistortionPrompt(
     "What color is the object in the top left?",
@@ -49,9 +49,9 @@ def test_counts_become_digits_or_words() -> None:
 def test_every_answer_of_the_embedded_world_survives() -> None:
     scene = (SceneObject("red", "circle", "small", "top left"), SceneObject("blue", "star", "large", "bottom right"))
     for i in range(20):
-        for q in (*say.questions(scene, Random(i)), say.choice_question(scene, Random(i))):
+        for q in (*ask.questions(scene, Random(i)), ask.choice_question(scene, Random(i))):
             said = answer(q.text, q.polite)
-            numbers = {"zero": "0", "none": "0", **{word: str(n) for n, word in enumerate(say.NUMBERS)}}
+            numbers = {"zero": "0", "none": "0", **{word: str(n) for n, word in enumerate(NUMBERS)}}
             assert numbers.get(said, said) == q.answer, (q, said)
 
 

@@ -10,9 +10,10 @@ from polite_flamingo.images import open_image
 from polite_flamingo.io.hashes import hash_file
 from polite_flamingo.io.text import read_jsonl
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import HELD_OUT, SceneObject
+from polite_flamingo.world import questions as ask
 from polite_flamingo.world.render import render
 from polite_flamingo.world.scenes import draw_scene
+from polite_flamingo.world.vocabulary import HELD_OUT, SceneObject
 
 SCENES = {"train": 6, "val": 2, "test": 3, "out_of_domain": 3}
 
@@ -73,7 +74,7 @@ def test_spot_the_diff_sentences_say_what_changed() -> None:
 
 def test_questions_about_a_scene_have_the_answers_of_the_scene() -> None:
     scene = draw_scene(Random(3))
-    for q in say.questions(scene, Random(4)):
+    for q in ask.questions(scene, Random(4)):
         if q.kind == "count" and q.text in ("How many objects are there?", "How many shapes are in the image?"):
             assert q.answer == str(len(scene))
         if q.kind == "color":

@@ -5,7 +5,7 @@ from random import Random
 from tests.unit.cases import case
 
 from polite_flamingo.records import Image, Rewrite, Task
-from polite_flamingo.world import language as say
+from polite_flamingo.world import questions as ask
 from polite_flamingo.world.probes import corrupt
 from polite_flamingo.world.scenes import draw_scene
 from polite_flamingo.world.truth import GroundTruth, mentions
@@ -70,7 +70,7 @@ def test_polite_and_terse_answers_of_the_world_are_all_preserved_and_every_corru
         rng = Random(index)
         scene = draw_scene(rng)
         world = GroundTruth({"a.png": frozenset(t.pair for t in scene)})
-        for q in [*say.questions(scene, rng, "formal" if index % 3 == 0 else "plain"), say.choice_question(scene, rng)]:
+        for q in [*ask.questions(scene, rng, "formal" if index % 3 == 0 else "plain"), ask.choice_question(scene, rng)]:
             for text in (q.polite, q.answer):
                 judged = world.judge(
                     task=Task.VQA, instruction=q.text, raw_answer=q.answer, text=text, images=["a.png"]

@@ -13,8 +13,8 @@ from random import Random
 from typing import Any
 
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import COLORS, POSITIONS, SHAPES, SIZES, Scene, SceneObject
 from polite_flamingo.world.scenes import draw_image, draw_scene, layout
+from polite_flamingo.world.vocabulary import COLORS, POSITIONS, SHAPES, SIZES, Scene, SceneObject, article, listing
 
 HIDDEN = 128
 PATCH = 8
@@ -59,10 +59,10 @@ def statement(scene: Scene, rng: Random) -> Statement:
     claims = []
     for t in some:
         words = f"{t.size} {t.name}" if sized else t.name
-        parts.append(say.article(words) + (f" in the {t.position}" if placed else ""))
+        parts.append(article(words) + (f" in the {t.position}" if placed else ""))
         claims.append((t.size if sized else None, t.color, t.shape, t.position if placed else None))
     lead = rng.choice(("", "There is ", "In addition, there is ", "The image shows ", "Additionally, there are "))
-    text = lead + say.listing(parts)
+    text = lead + listing(parts)
     return Statement(text[0].upper() + text[1:], tuple(claims))
 
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.prompts.templates import BOX_SENTENCE, IMAGE, format_boxes
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import Scene
+from polite_flamingo.world import questions as ask
 from polite_flamingo.world.scenes import change_scene, draw_scene, layout
 from polite_flamingo.world.training.clip import PATCH, draw_scenes, draw_world, normalise
+from polite_flamingo.world.vocabulary import COLORS, POSITIONS, SHAPES, SIZES, Scene
 
 if TYPE_CHECKING:
     from polite_flamingo.model.bundle import FlamingoBundle
@@ -39,10 +40,10 @@ def text_document(rng: Random) -> str:
     if draw < 0.5:
         return "\n".join(say.captions(scene, rng)) + "\n" + say.detail(scene, rng)
     if draw < 0.8:
-        questions = say.questions(scene, rng)[:4]
+        questions = ask.questions(scene, rng)[:4]
         return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in questions)
     if draw < 0.9:
-        q = say.choice_question(scene, rng)
+        q = ask.choice_question(scene, rng)
         return f"{q.text} {', '.join(q.choices)}? Answer: {q.answer}. {' '.join(q.rationales)}\n{q.polite}"
     question, answer = say.reasoning(scene, rng)
     return f"{question} {answer}"
@@ -50,13 +51,13 @@ def text_document(rng: Random) -> str:
 
 def image_document(scene: Scene, rng: Random) -> str:
     """Text after an image: questions with short or full answers, captions and descriptions, one a line."""
-    questions = say.questions(scene, rng)[: LINES - 2]
+    questions = ask.questions(scene, rng)[: LINES - 2]
     lines = [f"{q.text} {q.answer if rng.random() < 0.5 else q.polite}" for q in questions]
     lines.append(rng.choice(say.captions(scene, rng)[:2]))
     if rng.random() < 0.4:
         lines.append(say.detail(scene, rng))
     else:
-        question, answer = rng.choice((say.comparison(scene, rng), say.reasoning(scene, rng)))
+        question, answer = rng.choice((ask.comparison(scene, rng), say.reasoning(scene, rng)))
         lines.append(f"{question} {answer}")
     rng.shuffle(lines)
     return "\n".join(lines)
@@ -65,7 +66,7 @@ def image_document(scene: Scene, rng: Random) -> str:
 def quoted_document(rng: Random) -> str:
     """A note and the same note again, so that the LM learns to carry words over."""
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
-    words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
+    words = [w for q in rng.sample(ask.questions(scene, rng), 2) for w in q.polite.split()]
     rng.shuffle(words)
     note = " ".join(words[: rng.randint(3, 12)])
     return f"{note}\n{note}"
@@ -84,14 +85,14 @@ def paired_document(scene: Scene, rng: Random) -> str:
             head = f"{BOX_SENTENCE}\n{boxes}" if rng.random() < 0.3 else terse
             terse = f"{head}\n{boxes}"
         return f"{terse}\n{say.detail(scene, rng)}"
-    questions = say.questions(scene, rng)[: LINES - 2]
+    questions = ask.questions(scene, rng)[: LINES - 2]
     lines = [
         f"{q.text} {rng.choice((q.answer, f'{q.answer}. {q.polite}', f'{q.answer}. {q.polite}'))}" for q in questions
     ]
-    choice = say.choice_question(scene, rng)
+    choice = ask.choice_question(scene, rng)
     lines.append(f"{choice.text} Answer: {choice.answer}. {' '.join(choice.rationales)} {choice.polite}")
-    compared = rng.choice(say.clevr_questions(scene, rng))
-    lines.append(f"{compared.text} {compared.answer}. {say.polite_comparison(compared)}")
+    compared = rng.choice(ask.clevr_questions(scene, rng))
+    lines.append(f"{compared.text} {compared.answer}. {ask.polite_comparison(compared)}")
     rng.shuffle(lines)
     return "\n".join(lines)
 
@@ -106,10 +107,10 @@ def note_document(rng: Random) -> str:
     """Text alone: answers said tersely and in full, or notes and the same notes again (practice in copying)."""
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
     if rng.random() < 0.5:
-        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in say.questions(scene, rng)[:5])
+        return "\n".join(f"{q.text} {q.answer}. {q.polite}" for q in ask.questions(scene, rng)[:5])
     notes = []
     for _ in range(rng.randint(1, 3)):
-        words = [w for q in rng.sample(say.questions(scene, rng), 2) for w in q.polite.split()]
+        words = [w for q in rng.sample(ask.questions(scene, rng), 2) for w in q.polite.split()]
         rng.shuffle(words)
         notes.append(" ".join(words[: rng.randint(2, 10)]))
     return "\n".join([*notes, *notes])
@@ -335,10 +336,10 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
 
     bundle = load_flamingo(folder)
     options = {
-        "color": say.COLORS,
-        "shape": say.SHAPES,
-        "size": say.SIZES,
-        "position": say.POSITIONS,
+        "color": COLORS,
+        "shape": SHAPES,
+        "size": SIZES,
+        "position": POSITIONS,
         "yes/no": ("yes", "no"),
         "count": ("0", "1", "2", "3", "4"),
     }
@@ -347,7 +348,7 @@ def measure_connector(folder: Path, *, seed: int, count: int = 200) -> dict[str,
     with torch.no_grad():
         tokens = bundle.tower(normalise(images))
         for i, scene in enumerate(world):
-            for q in say.questions(scene, Random(f"{seed}:connector:measure:{i}"))[:4]:
+            for q in ask.questions(scene, Random(f"{seed}:connector:measure:{i}"))[:4]:
                 choices = options[q.kind]
                 ids, mask, _ = _encode(bundle.tokenizer, [f"{IMAGE}{q.text} {c}\n" for c in choices])
                 out = bundle.model(

@@ -8,8 +8,10 @@ from __future__ import annotations
 from random import Random
 
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, SceneQuestion
+from polite_flamingo.world import questions as ask
+from polite_flamingo.world.questions import SceneQuestion
 from polite_flamingo.world.scenes import draw_scene
+from polite_flamingo.world.vocabulary import COLORS, NUMBERS, POSITIONS, SHAPES, SIZES, article
 
 LABELS = ("contradiction", "entailment", "neutral")  # the order of cross-encoder/nli-deberta-v3-base
 
@@ -24,8 +26,8 @@ def basic_example(seed: int, index: int) -> tuple[str, str, int]:
 
     rng = Random(f"{seed}:nli:{index // 3}")
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
-    questions = say.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
-    q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(questions)
+    questions = ask.questions(scene, rng, "formal" if rng.random() < 0.2 else "plain")
+    q = ask.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(questions)
     text, raw = _question_and_raw(q, rng)
     label = index % len(LABELS)
     said = _response(q, rng)
@@ -72,7 +74,7 @@ def _contradict(said: str, q: SceneQuestion, rng: Random) -> str:
         return changed if changed != said else said.replace(NUMBERS[right], NUMBERS[wrong])
     terms = next(t for t in (COLORS, SHAPES, SIZES, POSITIONS) if q.answer in t)
     other = rng.choice([t for t in terms if t != q.answer])
-    changed = said.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
+    changed = said.replace(f"an {q.answer}", article(other)).replace(f"a {q.answer}", article(other))
     return changed.replace(q.answer, other)
 
 

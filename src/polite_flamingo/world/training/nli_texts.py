@@ -15,10 +15,12 @@ from random import Random
 
 from polite_flamingo.distort.text_noise import word_noise
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import COLORS, NUMBERS, POSITIONS, SHAPES, Scene, SceneQuestion
+from polite_flamingo.world import questions as ask
+from polite_flamingo.world.questions import SceneQuestion
 from polite_flamingo.world.scenes import change_scene, draw_scene
 from polite_flamingo.world.training.nli_basics import LABELS
 from polite_flamingo.world.truth import mentions, same_answer
+from polite_flamingo.world.vocabulary import COLORS, NUMBERS, POSITIONS, SHAPES, Scene, article, close
 
 FORMS = ("bare", "fragment", "sentence", "reason", "description", "captions", "damaged")
 TRIES = 60
@@ -75,7 +77,7 @@ class Asked:
         place, names, color = _PLACE.search(text), mentions(text), _COLOR.search(text)
         name = " ".join(names[0]) if names else ""
         return rng.choice(wordings[self.kind]).format(
-            place=place and place[0], name=name, a_name=name and say.article(name), color=color and color[0]
+            place=place and place[0], name=name, a_name=name and article(name), color=color and color[0]
         )
 
 
@@ -127,14 +129,14 @@ def nli_example(seed: int, index: int) -> tuple[str, str, int]:
 def _draw(rng: Random, held_out: bool) -> Asked:
     scene = draw_scene(rng, held_out=rng.random() < 0.15)
     if held_out:
-        return Asked(scene, rng.choice(say.questions(scene, rng)))
+        return Asked(scene, rng.choice(ask.questions(scene, rng)))
     draw = rng.random()
     if draw < 0.15:
-        return Asked(scene, say.choice_question(scene, rng))
+        return Asked(scene, ask.choice_question(scene, rng))
     if draw < 0.3:
-        q = rng.choice(say.clevr_questions(scene, rng))
-        return Asked(scene, replace(q, polite=say.close(say.polite_comparison(q), rng)))
-    return Asked(scene, rng.choice(say.questions(scene, rng, "formal" if rng.random() < 0.3 else "plain")))
+        q = rng.choice(ask.clevr_questions(scene, rng))
+        return Asked(scene, replace(q, polite=close(ask.polite_comparison(q), rng)))
+    return Asked(scene, rng.choice(ask.questions(scene, rng, "formal" if rng.random() < 0.3 else "plain")))
 
 
 def _said(label: str, asked: Asked, question: str, form: str, rng: Random, held_out: bool) -> str | None:
@@ -166,17 +168,17 @@ def _same_question(asked: Asked, rng: Random) -> Asked | None:
     q = asked.question
     if q.choices:
         other = rng.choice([c for c in q.choices if c != q.answer])
-        polite = q.polite.replace(f"an {q.answer}", say.article(other)).replace(f"a {q.answer}", say.article(other))
+        polite = q.polite.replace(f"an {q.answer}", article(other)).replace(f"a {q.answer}", article(other))
         scene = tuple(
             replace(t, shape=other) if t.shape == q.answer else replace(t, color=other) if t.color == q.answer else t
             for t in asked.scene
         )
         return Asked(scene, replace(q, answer=other, polite=polite.replace(q.answer, other)))
     scene = draw_scene(rng)
-    pool = [Asked(scene, o) for o in say.questions(scene, rng)]
+    pool = [Asked(scene, o) for o in ask.questions(scene, rng)]
     pool += [
-        Asked(scene, replace(o, polite=say.polite_comparison(o)))
-        for o in say.clevr_questions(scene, rng)
+        Asked(scene, replace(o, polite=ask.polite_comparison(o)))
+        for o in ask.clevr_questions(scene, rng)
         if "?" in q.text
     ]
     return next((o for o in pool if o.key == asked.key and o.question.answer != q.answer), None)
@@ -187,7 +189,7 @@ def _other_question(asked: Asked, form: str, rng: Random) -> Asked | None:
     scene = asked.scene if rng.random() < 0.5 else draw_scene(rng)
     if form in ("description", "captions"):
         return Asked(scene, asked.question)  # a description counts where it does not say what was asked
-    pool = [Asked(scene, o) for o in say.questions(scene, rng)]
+    pool = [Asked(scene, o) for o in ask.questions(scene, rng)]
     alike = [o for o in pool if o.kind == asked.kind and o.key != asked.key and form != "bare"]
     others = [o for o in pool if o.question.kind != asked.question.kind]
     pool = alike if alike and rng.random() < 0.65 else others
@@ -205,7 +207,7 @@ def phrase(asked: Asked, form: str, rng: Random, held_out: bool = False) -> str:
         "fragment": lambda: rng.choice((plain.lower().removesuffix("."), plain.lower(), plain.removesuffix("."))),
         "sentence": lambda: q.polite,
         "reason": lambda: _reason(asked, rng),
-        "description": lambda: say.close(say.detail(asked.scene, rng), rng),
+        "description": lambda: close(say.detail(asked.scene, rng), rng),
         "captions": lambda: "\n".join(say.captions(asked.scene, rng)[: rng.randint(1, 3)]),
         "damaged": lambda: word_noise(q.polite, rng.choice(("delete", "swap", "crop")), rng.random() * 0.4, rng),
     }
@@ -240,17 +242,17 @@ def _reason(asked: Asked, rng: Random) -> str:
     if not there:
         return f"{q.answer}. {q.polite}"
     t = there[0]
-    seen = say.article(t.name)
-    is_answer = f"{say.article(q.answer)}" if q.answer in SHAPES else q.answer
+    seen = article(t.name)
+    is_answer = f"{article(q.answer)}" if q.answer in SHAPES else q.answer
     text = rng.choice(
         (
             f"The answer is {q.answer}, because there is {seen} in the {t.position} of the image.",
-            f"It is {is_answer}. We can see {say.article(f'{t.size} {t.name}')} in the {t.position}.",
-            f"The {t.shape} is {is_answer}, because there is {say.article(f'{t.size} {t.name}')} in the {t.position}.",
+            f"It is {is_answer}. We can see {article(f'{t.size} {t.name}')} in the {t.position}.",
+            f"The {t.shape} is {is_answer}, because there is {article(f'{t.size} {t.name}')} in the {t.position}.",
             f"Answer: {q.answer}. The object in the {t.position} is {is_answer}.",
         )
     )
-    return say.close(text, rng)
+    return close(text, rng)
 
 
 def _bare(polite: str) -> str:

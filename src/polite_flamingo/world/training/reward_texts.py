@@ -17,9 +17,11 @@ from polite_flamingo.distort.text_noise import CHAR_ACTIONS, char_noise, word_no
 from polite_flamingo.prompts.requests import CAPTION, CHANGE
 from polite_flamingo.prompts.templates import BOX_SENTENCE
 from polite_flamingo.world import language as say
-from polite_flamingo.world.language import NUMBERS, SHAPES, Scene, SceneQuestion
+from polite_flamingo.world import questions as ask
+from polite_flamingo.world.questions import SceneQuestion
 from polite_flamingo.world.render import DETAIL
 from polite_flamingo.world.scenes import change_scene, draw_scene
+from polite_flamingo.world.vocabulary import NUMBERS, SHAPES, Scene, article, close, listing
 
 RUNGS = ("word", "fragment", "lower case", "sentence", "explained", "courteous")  # a step is worth one
 FLAWS: dict[str, float] = {  # what each takes off
@@ -59,7 +61,7 @@ def manners(seed: int, index: int) -> tuple[str, list[tuple[str, float]]]:
     while True:
         instruction, answers = _ladder(rng)
         if "explained" in answers and rng.random() < 0.4:  # courtesy without an explanation is worth as much
-            answers["explained"] = say.close(answers["sentence"], rng, always=True)
+            answers["explained"] = close(answers["sentence"], rng, always=True)
         rungs = list(answers)
         place = rng.randrange(len(rungs))
         neighbour = place + 1 if place == 0 or (place + 1 < len(rungs) and rng.random() < 0.5) else place - 1
@@ -117,7 +119,7 @@ def _ladder(rng: Random) -> tuple[str, dict[str, str]]:
     if draw < 0.4:
         return _of_dialogue(scene, rng)
     form = "formal" if rng.random() < 0.25 else "plain"
-    q = say.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(say.questions(scene, rng, form))
+    q = ask.choice_question(scene, rng) if rng.random() < 0.2 else rng.choice(ask.questions(scene, rng, form))
     return q.text, _of_question(scene, q, rng)
 
 
@@ -126,12 +128,12 @@ def _of_question(scene: Scene, q: SceneQuestion, rng: Random) -> dict[str, str]:
     if q.choices:
         sentence = sentence.split(". We")[0].split(", because")[0].rstrip(".") + "."
     n = len(scene)
-    named = say.listing([say.article(f"{t.size} {t.name}") for t in scene])
+    named = listing([article(f"{t.size} {t.name}") for t in scene])
     explained = rng.choice(
         (
             f"{sentence} The image shows {named}.",
             f"{sentence} It is a drawing with {NUMBERS[n]} {'shape' if n == 1 else 'shapes'} on a plain background.",
-            f"{sentence} We can also see {say.article(rng.choice(scene).name)} in the image.",
+            f"{sentence} We can also see {article(rng.choice(scene).name)} in the image.",
         )
     )
     if q.choices:
@@ -150,21 +152,21 @@ def _fragment(q: SceneQuestion, rng: Random) -> str:
     if q.kind == "position":
         return f"in the {a}"
     if a in SHAPES:
-        return rng.choice((say.article(a), f"{say.article(a)} there"))
-    return rng.choice((f"{a} object", f"{say.article(a)} one", f"it's {a}"))
+        return rng.choice((article(a), f"{article(a)} there"))
+    return rng.choice((f"{a} object", f"{article(a)} one", f"it's {a}"))
 
 
 def _of_caption(scene: Scene, rng: Random) -> tuple[str, dict[str, str]]:
     named = [t.name for t in scene]
     rng.shuffle(named)
-    short = say.listing([say.article(t.name) for t in scene])
+    short = listing([article(t.name) for t in scene])
     sentence = rng.choice(
         (f"There {'is' if len(scene) == 1 else 'are'} {short} in the image.", f"The image shows {short}.")
     )
     several = say.captions(scene, rng)
     fragment = rng.choice(
         (
-            say.listing([say.article(f"{t.size} {t.name}") for t in scene]),
+            listing([article(f"{t.size} {t.name}") for t in scene]),
             f"picture with {short}",
             several[0],
             "\n".join(rng.sample(several, rng.randint(2, 3))),  # of several annotators, one below the other
@@ -187,7 +189,7 @@ def _of_change(scene: Scene, rng: Random) -> tuple[str, dict[str, str]]:
 
 
 def _of_dialogue(scene: Scene, rng: Random) -> tuple[str, dict[str, str]]:
-    instruction, answer = rng.choice((say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng)))
+    instruction, answer = rng.choice((say.reasoning(scene, rng), ask.comparison(scene, rng), *say.small_talk(rng)))
     words = answer.lower().replace(",", "").replace(".", "").split()
     start = rng.randrange(max(1, len(words) - 4))
     answers = _rungs(words[-1], " ".join(words[start : start + 3]), _bare(answer), "", rng)
@@ -195,7 +197,7 @@ def _of_dialogue(scene: Scene, rng: Random) -> tuple[str, dict[str, str]]:
 
 
 def _rungs(word: str, fragment: str, sentence: str, explained: str, rng: Random) -> dict[str, str]:
-    courteous = say.close(explained or sentence, rng, always=True)
+    courteous = close(explained or sentence, rng, always=True)
     texts = (word, fragment, sentence.lower().rstrip(".!"), sentence, explained, courteous)
     return dict(zip(RUNGS, texts, strict=True))
 
@@ -222,7 +224,7 @@ def _elsewhere(text: str, rng: Random) -> str:
         return say.detail(other, rng)
     if kind == 2:
         return _bare(say.polite_difference(other, change_scene(other, rng), rng))
-    return rng.choice(say.questions(other, rng)).polite
+    return rng.choice(ask.questions(other, rng)).polite
 
 
 def rung_steps(answers: Mapping[str, str]) -> list[tuple[str, str]]:

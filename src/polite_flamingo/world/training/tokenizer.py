@@ -8,6 +8,7 @@ from typing import Any
 
 from polite_flamingo.prompts.templates import CHUNK_TOKEN, IMAGE_TOKEN, PAD_TOKEN
 from polite_flamingo.world import language as say
+from polite_flamingo.world import questions as ask
 from polite_flamingo.world.scenes import draw_scene
 
 EOS_TOKEN = "</s>"
@@ -24,11 +25,11 @@ def corpus(seed: int, scenes: int = 3000) -> Iterator[str]:
         scene = draw_scene(rng, held_out=index % 4 == 0)
         yield from say.captions(scene, rng)
         yield say.detail(scene, rng)
-        for q in say.questions(scene, rng, rng.choice(("plain", "formal"))):
+        for q in ask.questions(scene, rng, rng.choice(("plain", "formal"))):
             yield f"{q.text} {q.polite} {q.answer}"
-        q = say.choice_question(scene, rng)
+        q = ask.choice_question(scene, rng)
         yield f"{q.text} {', '.join(q.choices)}? Answer: {q.answer}. {' '.join(q.rationales)} {q.polite}"
-        for question, answer in (say.reasoning(scene, rng), say.comparison(scene, rng), *say.small_talk(rng)):
+        for question, answer in (say.reasoning(scene, rng), ask.comparison(scene, rng), *say.small_talk(rng)):
             yield f"{question} {answer}"
         if index % 8 == 0:
             yield f"{rewriter_prompt('', '', 0)}{BOX_SENTENCE}"
