@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.unit.sources.file_sets import CASES, Files, Record
+from tests.unit.sources.file_sets.cases import CASES
+from tests.unit.sources.file_sets.pieces import Files, Record
 
 from polite_flamingo.evaluate.answers import as_answer, measurable
 from polite_flamingo.evaluate.sets import Kind, is_in_domain, kind_of, set_of

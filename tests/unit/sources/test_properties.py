@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.cases import case as named
-from tests.unit.sources.file_sets import CASES, NOBODY, Case, Files, Owners, Record
+from tests.unit.sources.file_sets.cases import CASES
+from tests.unit.sources.file_sets.form import Case
+from tests.unit.sources.file_sets.pieces import NOBODY, Files, Owners, Record
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
