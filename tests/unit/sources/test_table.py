@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from tests.unit.sources.tables import PNG, STORED, plan, read, write_parquet
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.prompts.requests import PLAIN
 from polite_flamingo.records import Task, Turn
 from polite_flamingo.sources.forms.mapping import KEYS
 from polite_flamingo.sources.forms.rows import read_rows
-
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
-STORED = f"derived/{hashlib.sha256(PNG).hexdigest()[:2]}/{hashlib.sha256(PNG).hexdigest()}.png"
-BIRDS = {"file": "*.csv", "question": "q", "answer": "a", "image": "file", "task": "vqa", "licence": "CC0"}
-
-
-def plan(root, **changes: Any) -> None:
-    values = {key: value for key, value in {**BIRDS, **changes}.items() if value is not None}
-    root.text("birds/mapping.yaml", yaml.safe_dump(values))
-
-
-def read(root, split: str = "train"):
-    return root.read("table", "birds", split)
 
 
 def test_a_csv_file_becomes_samples(root) -> None:
@@ -61,13 +43,6 @@ def test_an_image_may_lie_elsewhere_in_the_data_root(root) -> None:
 
 
 ROWS = [{"q": "What?", "a": "A wren.", "file": "1.png"}, {"q": "Where?", "a": "There.", "file": "2.png"}]
-
-
-def write_parquet(path: Path, rows: list[dict[str, Any]], **metadata: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(metadata), path)
 
 
 def test_every_kind_of_text_file_gives_the_same(root) -> None:
@@ -138,74 +113,6 @@ def test_a_data_root_that_cannot_be_written_stops_the_reading(root, monkeypatch:
     plan(root, file="*.parquet", image="pic")
     write_parquet(root.path / "birds" / "a.parquet", [{"q": "?", "a": "!", "pic": PNG}])
     with pytest.raises(DataError, match="make the data root writable"):
-        read(root)
-
-
-def test_numbers_of_classes_become_their_names(root) -> None:
-    plan(root, file="*.parquet", image=None, question={"text": "Which bird?"}, answer="label")
-    features = {"label": {"names": ["wren", "robin"], "_type": "ClassLabel"}}
-    stored = json.dumps({"info": {"features": features}})
-    write_parquet(root.path / "birds" / "a.parquet", [{"label": 1}, {"label": 9}], huggingface=stored)
-    (sample,), (reject,) = read(root)
-    assert sample.response == "robin"
-    assert reject.reason == "'label' is empty"
-
-
-def test_a_dataset_saved_by_the_hugging_face_library_is_read_by_split(root) -> None:
-    datasets = pytest.importorskip("datasets")
-    plan(root, file=None, saved="disk", image="pic")
-    features = datasets.Features({"q": datasets.Value("string"), "a": datasets.ClassLabel(names=["no", "yes"])})
-    features["pic"] = datasets.Image()
-    rows = [{"q": "A bird?", "a": 1, "pic": {"bytes": PNG, "path": None}}]
-    parts = {name: datasets.Dataset.from_list(rows * n, features=features) for n, name in ((2, "train"), (1, "val"))}
-    datasets.DatasetDict(parts).save_to_disk(str(root.path / "birds" / "disk"))
-    train, _ = read(root)
-    (val,), _ = read(root, "val")
-    assert len(train) == 2
-    assert (val.response, val.images[0].path, val.split) == ("yes", STORED, "val")
-    with pytest.raises(DataError, match="no such split"):
-        read(root, "test")
-
-
-def test_a_damaged_saved_dataset_is_an_error_and_no_crash(root) -> None:
-    datasets = pytest.importorskip("datasets")
-    plan(root, file=None, saved="disk", image=None)
-    datasets.Dataset.from_list([{"q": "A?", "a": "B."}] * 50).save_to_disk(str(root.path / "birds" / "disk"))
-    (file,) = (root.path / "birds" / "disk").glob("*.arrow")
-    sound = file.read_bytes()
-    for place in range(0, len(sound), 97):
-        file.write_bytes(sound[:place] + bytes([sound[place] ^ 0xFF]) + sound[place + 1 :])
-        try:
-            read(root)
-        except DataError:
-            continue
-
-
-def test_a_saved_dataset_names_no_files_elsewhere(root) -> None:
-    for names in [["../x.arrow"], "x"]:
-        with root.case(names):
-            plan(root, file=None, saved="disk")
-            files = [{"filename": name} for name in names] if isinstance(names, list) else names
-            root.json("birds/disk/state.json", {"_data_files": files})
-            with pytest.raises(DataError, match=r"names files elsewhere|holds no list '_data_files'"):
-                read(root)
-
-
-def test_a_dataset_of_the_hub_is_read_at_its_revision(root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, commit = tmp_path / "hub", "0" * 39 + "1"
-    snapshot = cache / "datasets--someone--birds" / "snapshots" / commit / "data"
-    snapshot.mkdir(parents=True)
-    write_parquet(snapshot / "train-0.parquet", [{"q": "What?", "a": "A wren.", "pic": PNG}])
-    write_parquet(snapshot / "test-0.parquet", [{"q": "What?", "a": "An owl.", "pic": PNG}])
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    plan(root, hub=f"someone/birds@{commit}", file="data/{split}-*.parquet", image="pic")
-    (train,), _ = read(root)
-    (test,), _ = read(root, "test")
-    both, _ = read(root, "all")
-    assert (train.response, test.response, len(both)) == ("A wren.", "An owl.", 2)
-    plan(root, hub="someone/birds@" + "2" * 40, image="pic")
-    with pytest.raises(DataError, match="hf download --repo-type dataset --revision 22222"):
         read(root)
 
 
