@@ -121,7 +121,7 @@ def table_csv(files: Files, records: Records) -> None:
 @case("table", "all", "tsv")
 def table_tsv(files: Files, records: Records) -> None:
     files.add("set/mapping.yaml", f"{MAPPING}mine.tsv\nquotes: false\n")
-    rows = ["\t".join((str(r.number), r.lines[0], r.lines[1], f"{r.number}.jpg")) for r in records]
+    rows = ["\t".join((str(r.number), *r.lines[:2], f"{r.number}.jpg")).replace("\0", "") for r in records]
     files.lines("set/mine.tsv", rows, head="key\tq\ta\tpicture\n")
 
 
