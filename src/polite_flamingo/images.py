@@ -100,7 +100,7 @@ def open_image(data_root: Path, path: str) -> PILImage:
                         where=data_root,
                         next_step="rename or convert it",
                     )
-                return _eight_bits(ImageOps.exif_transpose(image))
+                return eight_bits(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except Exception as error:  # decoders raise nearly everything on bytes made to mislead them
@@ -111,8 +111,11 @@ def open_image(data_root: Path, path: str) -> PILImage:
         ) from error
 
 
-def _eight_bits(image: PILImage) -> PILImage:
+def eight_bits(image: PILImage) -> PILImage:
     """RGB of an image as a viewer shows it: 16 bits a pixel scaled to 8, what is transparent on white.
+
+    Args:
+        image: An open image.
 
     Raises:
         ImageError: numbers of no known range.

@@ -14,6 +14,7 @@ from typing import Any
 from polite_flamingo.errors import DataError
 from polite_flamingo.io.shards import read_shards
 from polite_flamingo.sources.forms.files import first_byte, open_file, read_rows, unreadable
+from polite_flamingo.sources.forms.rows import separator_of
 
 LISTS = (
     "logs",
@@ -82,7 +83,7 @@ def read_pairs(path: Path, broken: Broken) -> Iterator[tuple[str, Any]]:
         raise DataError("file does not exist", where=path, next_step="check the path")
     names = [suffix for suffix in path.suffixes if suffix != ".gz"]
     if names and names[-1].lower() in (".csv", ".tsv"):
-        yield from _table(path, "\t" if names[-1].lower() == ".tsv" else ",")
+        yield from _table(path, separator_of(path) or ("\t" if names[-1].lower() == ".tsv" else ","))
     elif is_object_file(path):
         yield from _object(path)
     else:

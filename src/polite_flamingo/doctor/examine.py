@@ -107,6 +107,10 @@ class _EnormousError(Exception):
     pass
 
 
+class _NumbersError(Exception):
+    pass
+
+
 def _decode(file: Any, facts: dict[str, Any]) -> None:
     from PIL import Image as PILModule
 
@@ -116,6 +120,8 @@ def _decode(file: Any, facts: dict[str, Any]) -> None:
             facts.update(format=image.format, mode=image.mode, width=image.width, height=image.height)
             if image.width * image.height > MAX_PIXELS:
                 raise _EnormousError(f"{image.width} x {image.height} pixels")
+            if image.mode in ("I", "F"):
+                raise _NumbersError(f"mode {image.mode}")
             facts["deep"] = image.mode.startswith(("I", "F")) or _raw_mode_is_deep(image)
             if image.format not in _ONE_PICTURE:
                 facts["frames"] = getattr(image, "n_frames", 1)
@@ -153,6 +159,8 @@ def _problem(error: Exception, facts: Mapping[str, Any]) -> str:
 
     if isinstance(error, _EnormousError | PILModule.DecompressionBombError | MemoryError):
         return "enormous"
+    if isinstance(error, _NumbersError):
+        return "numbers"
     if isinstance(error, PILModule.UnidentifiedImageError):
         return "not_an_image"
     words = str(error).lower()

@@ -24,6 +24,7 @@ BAD = {
     "broken": "cannot be decoded",
     "wrong_extension": "content is not what the name says",
     "enormous": "too many pixels or bytes (decompression bomb)",
+    "numbers": "32-bit numbers for pixels, of no known range",
     "tiny": "a side shorter than --min-side",
     "overlap": "training image, same bytes as an evaluation image",
     "near_overlap": "training image, looks like an evaluation image",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from polite_flamingo.sources.forms.files import contents as listed
 from polite_flamingo.sources.forms.files import open_file
 from polite_flamingo.sources.forms.interchange import NOT_RECORDS
 from polite_flamingo.sources.forms.mapping import FILE
-from polite_flamingo.sources.forms.rows import SPREADSHEET, RowLayout, read_rows, saved_files
+from polite_flamingo.sources.forms.rows import RowLayout, read_rows, saved_files, separator_of
 from polite_flamingo.sources.reading import present_splits
 from polite_flamingo.sources.selection import SourceSpec, without_rejects
 from polite_flamingo.start.columns import SPLITS, Columns, guess
@@ -41,7 +40,6 @@ SHOWN = 80  # characters of a text
 TO_DO = "to do: "  # how a note begins without which nothing goes on
 TRIED = 5  # rows that a reader is tried on
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
-SEPARATORS = ";\t|^~\x01\x1f"
 FORMS = (  # reader -> keys of a record in its form
     ("messages_json", {"messages"}),
     ("sharegpt_json", {"conversations", "images"}),
@@ -285,7 +283,7 @@ def _files(folder: Path, files: Sequence[Path], named: Mapping[str, str] | None)
     for file in files:
         if file.name in NOT_RECORDS:
             continue
-        layout = RowLayout(key=_key_of_rows(file), separator=_separator(file))
+        layout = RowLayout(key=_key_of_rows(file), separator=separator_of(file))
         try:
             layout, looked = _first_rows(folder, file, layout)
         except DataError:
@@ -402,18 +400,3 @@ def _key_of_rows(file: Path) -> str | None:
         if key not in known and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
     ]
     return lists[0] if len(lists) == 1 else None
-
-
-def _separator(file: Path) -> str | None:
-    """What stands between the fields of a table's first line, where it is not what the name says."""
-    if _kind(file) not in (".csv", ".tsv"):
-        return None
-    usual = "\t" if _kind(file) == ".tsv" else ","
-    with open_file(file) as raw:
-        lines = re.split("[\r\n]+", raw.read(1 << 16).decode("utf-8-sig", "replace").lstrip("\r\n"), maxsplit=1)
-    line = lines[0]
-    if SPREADSHEET.fullmatch(line):
-        return None  # the file says it itself
-    counts = {mark: len(next(csv.reader([line], delimiter=mark), [])) for mark in {usual, *SEPARATORS}}
-    best = max(counts, key=lambda mark: (counts[mark], mark == usual))
-    return None if best == usual else best

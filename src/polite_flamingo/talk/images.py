@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from polite_flamingo.errors import SHOWN, ImageError
-from polite_flamingo.images import IMAGE_FORMATS, MAX_IMAGE_BYTES, MAX_PIXELS
+from polite_flamingo.images import IMAGE_FORMATS, MAX_IMAGE_BYTES, MAX_PIXELS, eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -133,7 +133,7 @@ def _upright(image: PILImage, where: object) -> PILImage:
     from PIL import ImageOps
 
     try:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        return eight_bits(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except Exception as error:

@@ -419,6 +419,12 @@ def test_predictions_for_aokvqa_hold_a_choice_and_a_direct_answer() -> None:
     assert figures["direct_answer_accuracy"]["value"] == pytest.approx(1 / 3)
 
 
+def test_a_table_of_answers_may_have_the_separator_of_its_spreadsheet() -> None:
+    data = [lines("questions.jsonl", {"id": 1, "question": "What?", "answer": "a cat"})]
+    Path("mine.csv").write_text('\ufeffquestion_id;answer\r\n1;"a cat"\r\n', encoding="utf-8")
+    assert measured("mine.csv", data=data)["files"][0]["matched"] == 1
+
+
 def test_the_number_of_an_image_is_not_taken_for_a_place_in_the_file() -> None:
     asked = [{"image": f"{n:012}.jpg", "caption": f"The cat is {n}.", "relation": "in", "label": n % 2} for n in (1, 2)]
     data = [lines("vsr.jsonl", *asked)]

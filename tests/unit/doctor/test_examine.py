@@ -84,6 +84,11 @@ def test_sixteen_bit_grey_is_named(root, save, picture):
     assert kinds(root, "a.png") == {"16bit"}
 
 
+def test_numbers_for_pixels_are_refused_as_everywhere(root, save):
+    save("a.tif", PILImage.fromarray(np.ones((64, 64), np.float32)))
+    assert kinds(root, "a.tif") == {"numbers"}
+
+
 def test_sixteen_bit_colour_is_named_though_pillow_calls_it_rgb(root, save):
     save("a.png", _sixteen_bit_colour_png())
     found = examine(root, "a.png")

@@ -69,3 +69,11 @@ def test_an_image_is_turned_upright() -> None:
 def test_what_is_no_usable_image_is_refused_with_the_reason(source: object, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         checked_image(source, ImageLimits(bytes=800, pixels=1_000_000))  # type: ignore[arg-type]
+
+
+def test_what_is_transparent_is_white_as_in_an_image_of_a_dataset() -> None:
+    drawing = Image.new("RGBA", (4, 6), (0, 0, 0, 0))
+    buffer = io.BytesIO()
+    drawing.save(buffer, "PNG")
+    assert checked_image(buffer.getvalue()).getpixel((0, 0)) == (255, 255, 255)
+    assert checked_image(drawing).getpixel((0, 0)) == (255, 255, 255)

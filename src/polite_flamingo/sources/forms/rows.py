@@ -35,6 +35,7 @@ LINE_LIMIT = 16 * 1024 * 1024  # bytes of a first line that may be a row
 SHORT = 16  # characters of a line that tells what stands between fields
 BATCH = 64  # rows of Parquet and Arrow turned into Python values at once; they may hold images
 SPREADSHEET = re.compile(r"sep=(.)")  # a first line by which spreadsheets say what stands between fields
+SEPARATORS = ";\t|^~\x01\x1f"
 LABELS = "ClassLabel"  # the Hugging Face type that stores a class's number for its name
 DAMAGED = (
     LookupError,
@@ -132,6 +133,22 @@ def _key(path: Path, key: str) -> list[Any]:
     if not isinstance(items, list):
         raise DataError(f"file holds no list {key!r}", where=path, next_step="save the dataset again")
     return items
+
+
+def separator_of(path: Path) -> str | None:
+    """What stands between the fields of a table's first line, where its name does not say it (nor a line ``sep=``)."""
+    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if kind not in (".csv", ".tsv"):
+        return None
+    usual = "\t" if kind == ".tsv" else ","
+    with open_file(path) as raw:
+        text = raw.read(LINE_LIMIT >> 8).decode("utf-8-sig", "replace").lstrip("\r\n")
+    line = re.split("[\r\n]", text, maxsplit=1)[0]
+    if SPREADSHEET.fullmatch(line):
+        return None
+    counts = {mark: len(next(csv.reader([line], delimiter=mark), [])) for mark in {usual, *SEPARATORS}}
+    best = max(counts, key=lambda mark: (counts[mark], mark == usual))
+    return None if best == usual else best
 
 
 def _json(path: Path, key: str | None) -> Iterator[NumberedRow]:
