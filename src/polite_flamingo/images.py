@@ -34,6 +34,7 @@ _LINKED: ContextVar[Path | None] = ContextVar("linked", default=None)  # see lin
 IMAGE_FORMATS = {
     ".jpg": {"JPEG", "MPO"},
     ".jpeg": {"JPEG", "MPO"},
+    ".jfif": {"JPEG"},
     ".png": {"PNG"},
     ".gif": {"GIF"},
     ".bmp": {"BMP"},
