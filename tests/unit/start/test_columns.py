@@ -14,7 +14,7 @@ from tests.unit.start.test_init import read, table
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.start.columns import guess
-from polite_flamingo.start.recognise import recognise
+from polite_flamingo.start.recognise import first_look, recognise
 
 
 @pytest.fixture
@@ -142,6 +142,17 @@ def test_a_second_image_may_be_there_in_some_rows_only(folder: Path) -> None:
     (folder / "a.json").write_text(json.dumps([{**row, "image_1": "['images/1.png', '2.png']"}]))
     (sample,), _ = read(folder)
     assert [image.path for image in sample.images] == ["mine/images/1.png", "mine/2.png"]
+
+
+def test_a_file_that_is_left_out_is_named(folder: Path) -> None:
+    table(folder / "train.csv", [("images/1.png", "How many?", "2")], ("image", "question", "answer"))
+    (folder / "val.json").write_text('[{"image": "images/1.png", "quest')
+    (found,) = recognise(folder)
+    assert first_look(found)[0] == "not read: val.json (file is not valid JSON)"
+    (folder / "train.csv").unlink()
+    (folder / "test.json").write_text("{}")
+    with pytest.raises(DataError, match="file is not valid JSON"):
+        recognise(folder)
 
 
 def test_lines_that_are_no_objects_are_told_as_such(folder: Path) -> None:

@@ -24,7 +24,8 @@ from polite_flamingo.params.reading import load_params
 from polite_flamingo.records import Reject, Sample
 from polite_flamingo.sources.selection import SourceSpec
 from polite_flamingo.start.columns import guess
-from polite_flamingo.start.recognise import Found, first_look, recognise
+from polite_flamingo.start.recognise import first_look, recognise
+from polite_flamingo.start.tables import Found
 
 ENDPOINT = "openai:http://127.0.0.1:9/v1#model"
 HEADER = ("number", "question", "answer", "file")
