@@ -76,6 +76,9 @@ def saved_in(folder: Path, named: Mapping[str, str] | None) -> Found:
     rows = _rows(chain.from_iterable(read_rows("table", folder, file) for file in files))
     if not rows:
         raise DataError("saved dataset has no rows", where=folder, next_step="save it again")
+    if _form(rows[0]) is not None:
+        hint = "save it by `to_parquet` into a folder, and name that"
+        raise DataError("dialogues are not read as `save_to_disk` writes them", where=folder, next_step=hint)
     columns = guess(rows, folder, named)
     more = "more than " if len(rows) == LOOKED_AT else ""
     if not single:

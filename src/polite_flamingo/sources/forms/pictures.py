@@ -23,7 +23,7 @@ from polite_flamingo.sources.base import below
 from polite_flamingo.sources.forms.paths import is_file
 
 DERIVED = "derived"
-MOST_FOLDERS = 50  # below a dataset's, in which an image is looked for
+MOST_FOLDERS = 20  # below a dataset's, in which an image is looked for
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tif"}
 FETCHED_NOWHERE = (
     "image is an address, and none is fetched, for what lies there may change: save the files beside the data and name "
