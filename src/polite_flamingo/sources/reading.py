@@ -24,6 +24,7 @@ from polite_flamingo.sources import catalogue, load_source
 from polite_flamingo.sources.counts import expected_rows, warn_of_count
 from polite_flamingo.sources.forms.files import contents, has_annotations
 from polite_flamingo.sources.quarantine import Quarantine
+from polite_flamingo.sources.readers.coco import Coco
 
 SEED = 42  # `seed` of params.yaml
 SAMPLES, QUARANTINE = "samples", "quarantine.jsonl"
@@ -91,6 +92,8 @@ def present_splits(name: str, folder: Path) -> tuple[str, ...]:
         raise ConfigError("no split is known for this source", value=name, next_step="name one with --split")
     reader = load_source(name)
     found = tuple(split for split in entry.splits if has_annotations(reader, folder.parent, folder.name, split))
+    if isinstance(reader, Coco):
+        found += tuple(reader.other_splits(folder.parent, folder.name))
     return found or tuple(entry.splits)[:1]  # whose reader says what is lacking
 
 

@@ -164,6 +164,10 @@ def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder
     for place in range(1, len(values)):  # a second image that only some rows have
         if sparse[place] and isinstance(values[place], str):
             values[place] = {"column": values[place], "optional": True}
+    numbered = None if lists or inside or ending or len(pictures) > 1 else _numbered(names, folder)
+    if numbered is not None:
+        values = [{"text": numbered.format(f"{{{pictures[0]}:012}}")}]
+        found.why["image"] = "images of COCO, by their numbers"
     found.mapping.update({"image": values[0]} if len(values) == 1 else {"images": values})
     if inside or ending:
         where = f"the files lie in {inside}" if inside else f"the files are called so with {ending}"
@@ -307,3 +311,19 @@ def _where(names: Sequence[Any], folder: Path) -> tuple[str, str]:
     tried = ((place, ending) for ending in endings for place in places)
     fits = (pair for pair in tried if any(is_file(folder / f"{pair[0]}{path}{pair[1]}") for path in paths))
     return next(fits, ("", ""))
+
+
+def _numbered(names: Sequence[Any], folder: Path) -> str | None:
+    """How COCO's images of one subset are called, with braces for the number, where nearly all numbers are there."""
+    numbers = _paths(names)
+    if not numbers or not all(re.fullmatch(r"\d{1,12}", number) for number in numbers):
+        return None
+    for base in (folder, folder.parent / "coco"):
+        for place in sorted(base.glob("*20[0-9][0-9]*/")):
+            subset = re.match(r"[a-z]+\d{4}", place.name)
+            stem = f"COCO_{subset[0]}_" if subset and subset[0].endswith("2014") else ""
+            there = [is_file(place / f"{stem}{number:0>12}.jpg") for number in numbers]
+            if subset and sum(there) >= ENOUGH * len(there):
+                inside = place.relative_to(folder if base == folder else folder.parent).as_posix()
+                return f"{inside}/{stem}{{}}.jpg"
+    return None

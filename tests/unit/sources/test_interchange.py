@@ -94,7 +94,7 @@ def test_a_record_that_cannot_be_used_is_rejected_and_the_rest_goes_on(root) -> 
         (talk("A?", " "), "empty answer"),
         (talk("A?", "B.", image="/etc/passwd"), "image path leaves the data root"),
         (talk("A?", "B.", image="http://h.org/a.png"), FETCHED_NOWHERE),
-        (talk("A?", "B.", image=3), "image is neither a path nor bytes"),
+        (talk("A?", "B.", image=3.5), "image is neither a path nor bytes"),
         ({"conversations": [{"from": "observation", "value": "x"}]}, "turn is of nobody known"),
         ({"conversations": [{"from": "human", "value": None}]}, "'value' is not text"),
         ({"conversations": "x"}, "'conversations' is not of type list"),

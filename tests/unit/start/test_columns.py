@@ -87,6 +87,18 @@ def test_an_image_named_by_its_id_alone_is_not_left_out(folder: Path) -> None:
     assert (str(sample.task), sample.images[0].path) == ("vqa", "mine/images/1.png")
 
 
+def test_numbers_and_names_of_cocos_images_lead_to_coco(folder: Path) -> None:
+    photograph(folder.parent / "coco" / "val2014" / "COCO_val2014_000000000042.jpg")
+    row = {"question": "How many?", "answer": "2"}
+    for image in ({"image_id": 42}, {"image": "000000000042.jpg"}, {"image": "COCO_val2014_000000000042.jpg"}):
+        (folder / "a.json").write_text(json.dumps([row | image]))
+        (sample,), rejects = read(folder)
+        assert (sample.images[0].path, rejects) == ("coco/val2014/COCO_val2014_000000000042.jpg", [])
+    (folder / "a.json").write_text(json.dumps([row | {"image_id": 42}, row | {"image_id": 43}]))
+    samples, _ = read(folder)
+    assert {s.images[0].path for s in samples} == {"mine/42", "mine/43"}, "numbers of other images are not COCO's"
+
+
 def test_captions_are_captions_however_short_and_numbers_of_classes_are_told(folder: Path) -> None:
     rows = [{"image": "images/1.png", "caption": "red boxes"}]
     assert guess(rows, folder).mapping["task"] == "caption"

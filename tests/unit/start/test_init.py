@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.start.forms import llava, photograph
+from tests.unit.start.forms import coco, llava, photograph
 
 from polite_flamingo.cli import main
 from polite_flamingo.errors import DataError
@@ -247,6 +247,14 @@ def test_a_folder_of_folders_is_looked_into_with_their_splits(tmp_path: Path) ->
     samples, rejects = read(tmp_path / "hub")
     assert rejects == [] and [sample.task for sample in samples] == ["caption"] * 2
     assert samples[0].extras["captions"] == ["Two boxes.", "Boxes."]
+
+
+def test_a_part_of_coco_is_recognised_by_a_name_of_its_own(tmp_path: Path) -> None:
+    coco(tmp_path / "coco")
+    annotations = tmp_path / "coco" / "annotations"
+    (annotations / "captions_val2017.json").rename(annotations / "captions_val2017_mine.json")
+    (found,) = recognise(tmp_path / "coco")
+    assert (found.reader, found.splits) == ("coco", ("val2017_mine",))
 
 
 def test_records_of_other_programs_are_known_by_what_stands_in_them(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@
 =============  =========================================================================================
 
 A value is a column (``a.b`` is b inside a), except those of `task` and `licence`, which are meant literally. Longer:
-``{column: name}``, ``{text: "True or false: {statement}"}`` (columns in braces), and ``optional: true`` beside either
+``{column: name}``, ``{text: "True or false: {statement}"}`` (columns in braces, ``{id:012}`` filled up with zeros), and
+``optional: true`` beside either
 where a row may go without.
 """
 
@@ -54,7 +55,7 @@ SAID = ("answer", "text", "caption", "raw")  # what an object of a list of answe
 LITERAL = ("task", "licence")
 DRAWN = (Task.CAPTION, Task.DETAIL, Task.CHANGE)  # tasks a request can be drawn for
 MAX_TEXT = 200_000  # characters of a question or an answer; what is longer is no text that a model is asked about
-_BRACES = re.compile(r"\{([^{}]+)\}")
+_BRACES = re.compile(r"\{([^{}]+?)(?::0(\d{1,2}))?\}")
 _HUB = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
 
 
@@ -75,7 +76,11 @@ class Field:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns it needs."""
-        return (self.column,) if self.column is not None else tuple(_BRACES.findall(self.text or ""))
+        return (
+            (self.column,)
+            if self.column is not None
+            else tuple(match[1] for match in _BRACES.finditer(self.text or ""))
+        )
 
     def value(self, row: Mapping[str, Any]) -> Any:
         """The value as the table has it; None where there is none and that is allowed.
@@ -101,7 +106,7 @@ class Field:
             return None
         if absent:
             raise _lacking(row, absent[0])
-        return _BRACES.sub(lambda match: as_text(parts[match[1]], match[1]), self.text or "")
+        return _BRACES.sub(lambda match: as_text(parts[match[1]], match[1]).zfill(int(match[2] or 0)), self.text or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from polite_flamingo.images import MAX_IMAGE_BYTES, resolve_image
 from polite_flamingo.io.files import write_atomic
 from polite_flamingo.records import Image
 from polite_flamingo.sources.base import below
+from polite_flamingo.sources.forms.coco import NAME as COCO
+from polite_flamingo.sources.forms.coco import find_image, image_number
 from polite_flamingo.sources.forms.paths import is_file
 
 DERIVED = "derived"
@@ -47,9 +49,10 @@ class Pictures:
     """Turns what a row says about an image into an image of the data root.
 
     A path is looked for in the dataset's folder, then from the data root (an absolute one if it lies there), also as
-    other machines spell it, then in the one folder below the dataset's that has it. Where there is no such file, it is
-    taken to be the first of these (the second with `from_root`). Embedded bytes are written to
-    ``derived/<2 hex>/<sha256>.<extension>``, unless the row also names a file that holds just these bytes.
+    other machines spell it; then in the one folder below the dataset's that has it; then a name of COCO's among COCO's
+    images. Where there is no such file, it is taken to be the first of these (the second with `from_root`). Embedded
+    bytes are written to ``derived/<2 hex>/<sha256>.<extension>``, unless the row also names a file that holds just
+    these bytes.
 
     Args:
         root: Data root.
@@ -77,6 +80,8 @@ class Pictures:
             return self._equal_file(name, data) or self._store(data)
         if isinstance(name, str) and ADDRESS.match(name):
             raise DataError(FETCHED_NOWHERE, value=name[:200])
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)  # images may be called by their numbers
         if not isinstance(name, str):
             raise DataError("image is neither a path nor bytes", value=value)
         return self._find(name, from_root)
@@ -92,7 +97,20 @@ class Pictures:
             if inside is None and len(hits := [place for place in self._below if is_file(place / spelled)]) == 1:
                 with suppress(DataError, ValueError):
                     return below(self._folder, (hits[0] / spelled).relative_to(self._root / self._folder).as_posix())
-        return Image(name) if from_root else below(self._folder, name)
+        return self._of_coco(name) or (Image(name) if from_root else below(self._folder, name))
+
+    def _of_coco(self, name: str) -> Image | None:
+        """The image that COCO's name (of any year) names, where COCO's images lie beside or below."""
+        number = image_number(name)
+        if number is None or not self._coco:
+            return None
+        path = find_image(self._root, self._coco, "train2017", number)
+        return Image(path) if is_file(self._root / path) else None
+
+    @cached_property
+    def _coco(self) -> list[str]:
+        folders = (folder for folder in (self._folder, COCO) if (self._root / folder).is_dir())
+        return [folder for folder in folders if any((self._root / folder).glob("[tv][ra][al]*20[0-9][0-9]*/"))]
 
     @cached_property
     def _below(self) -> list[Path]:

@@ -80,6 +80,11 @@ class Coco:
                 seed,
             )
 
+    def other_splits(self, root: Path, folder: str) -> list[str]:
+        """Splits of a name of one's own, ``val2014_part``, that lie in a folder."""
+        stems = (file.stem.removeprefix("captions_") for file in (root / folder).glob("annotations/captions_*.json"))
+        return sorted(stem for stem in stems if re.fullmatch(r"[a-z]+\d{4}_\w+", stem))
+
     def _sample(
         self,
         folder: str,
