@@ -16,7 +16,7 @@ from polite_flamingo.io.text import read_json
 from polite_flamingo.reasons import Reasons
 from polite_flamingo.records import Reject
 from polite_flamingo.sources import catalogue
-from polite_flamingo.sources.forms.files import open_file
+from polite_flamingo.sources.forms.files import first_byte, open_file
 from polite_flamingo.sources.forms.interchange import NOT_RECORDS
 from polite_flamingo.sources.forms.rows import RowLayout, read_rows, saved_files, separator_of
 from polite_flamingo.start.columns import SPLITS, Columns, guess
@@ -216,17 +216,31 @@ def kind_of(file: Path) -> str:
 
 def _key_of_rows(file: Path) -> str | None:
     """The only key of a JSON object that holds a list of objects, and not the turns of one record."""
-    if kind_of(file) != ".json" or file.stat().st_size > OBJECT_BYTES:
+    import ijson
+
+    if kind_of(file) != ".json":
         return None
-    with open_file(file) as raw:
-        try:
-            value = json.load(raw)
-        except (ValueError, EOFError, OSError, RecursionError):
-            return None  # JSON Lines, or what its reader will complain of
+    try:
+        keys = _lists_of_objects(file)
+    except (ijson.JSONError, ValueError, EOFError, OSError, RecursionError):
+        return None  # JSON Lines, or what its reader will complain of
     known = {key for _, keys in FORMS for key in keys}
-    lists = [
-        str(key)
-        for key, rows in (value.items() if isinstance(value, dict) else ())
-        if key not in known and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
-    ]
+    lists = [key for key in keys if key not in known]
     return lists[0] if len(lists) == 1 else None
+
+
+def _lists_of_objects(file: Path) -> list[str]:
+    """Keys of a JSON object under which lists of objects are; of a large one, as far as their first items tell."""
+    import ijson
+
+    if first_byte(file) != b"{":
+        return []
+    if file.stat().st_size <= OBJECT_BYTES:
+        with open_file(file) as raw:
+            value = json.load(raw)
+        lists = ((str(key), rows) for key, rows in value.items() if isinstance(rows, list) and rows)
+        return [key for key, rows in lists if all(isinstance(row, dict) for row in rows)]
+    with open_file(file) as raw:
+        starts = (prefix for prefix, event, _ in ijson.parse(raw) if event == "start_map" and prefix.endswith(".item"))
+        keys = dict.fromkeys(prefix.removesuffix(".item") for prefix in starts)
+    return [key for key in keys if "." not in key]

@@ -13,6 +13,7 @@ from tests.unit.start.forms import photograph
 from tests.unit.start.test_init import read, table
 
 from polite_flamingo.errors import DataError
+from polite_flamingo.start import tables
 from polite_flamingo.start.columns import guess
 from polite_flamingo.start.recognise import first_look, recognise
 
@@ -165,6 +166,14 @@ def test_a_file_that_is_left_out_is_named(folder: Path) -> None:
     (folder / "test.json").write_text("{}")
     with pytest.raises(DataError, match="file is not valid JSON"):
         recognise(folder)
+
+
+def test_rows_of_a_large_object_are_found_under_their_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "OBJECT_BYTES", 1)
+    row = {"image": "images/1.png", "qa": [{"n": 1}], "question": "How many?", "answer": "2"}
+    (folder / "a.json").write_text(json.dumps({"info": {"v": 1}, "data": [row]}))
+    (sample,), _ = read(folder)
+    assert sample.response == "2"
 
 
 def test_lines_that_are_no_objects_are_told_as_such(folder: Path) -> None:
