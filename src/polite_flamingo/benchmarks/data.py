@@ -26,7 +26,7 @@ from polite_flamingo.sources.forms.files import load_json, open_file
 
 SPLITS = ("test", "minitest", "val", "minival", "train")
 _POPE_NAME = re.compile(r"_(adversarial|popular|random)\b")
-_LISTS = re.compile(rb'"(annotations|images|questions)"\s*:\s*\[')
+_LISTS = re.compile(rb'"(annotations|images|questions|sentences)"\s*:\s*\[')
 _OBJECTS_BELOW = 64 * 1024 * 1024  # bytes of a file that is read whole to see whether it is a list of objects
 
 
@@ -240,7 +240,7 @@ def _is_coco(path: Path) -> bool:
     with open_file(path) as file:
         beginning = file.read(1 << 16)
     lists = set(_LISTS.findall(beginning))  # GQA's questions have annotations of their own, which are objects
-    return b"annotations" in lists or (b"images" in lists and b"questions" not in lists)
+    return b"annotations" in lists or (b"images" in lists and not lists & {b"questions", b"sentences"})
 
 
 def _coco(path: Path, loaded: _Loaded) -> None:

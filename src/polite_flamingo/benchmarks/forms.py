@@ -214,6 +214,14 @@ def _vizwiz(name: str, record: Record) -> BenchmarkItem:
     return BenchmarkItem(image, str(record["question"]), image, texts(record["answers"]))
 
 
+def _karpathy(name: str, record: Record) -> BenchmarkItem:
+    return BenchmarkItem(
+        id=str(record.get("cocoid", record["filename"])),
+        image=str(record["filename"]),
+        answers=tuple(" ".join(str(one["raw"]).split()) for one in record["sentences"]),
+    )
+
+
 def _captions(name: str, record: Record) -> BenchmarkItem:
     image = str(record.get("image_id", record.get("image", name)))
     return BenchmarkItem(
@@ -262,6 +270,7 @@ FORMS = (  # the first that fits
     Form("pope", Metric.YES_NO, ("label", "image", "text|question"), _pope, by_group=True),
     Form("vizwiz", Metric.VQA, ("image", "question", "answers", "answerable"), _vizwiz),
     Form("vqa", Metric.VQA, ("answers", "question_id|image_id"), _vqa, lacks=("choices",)),
+    Form("captions", Metric.NONE, ("filename", "sentences"), _karpathy, kind=Kind.CAPTION),
     Form("captions", Metric.NONE, ("captions|references",), _captions, kind=Kind.CAPTION),
     Form("questions", Metric.EXACT, ("question|text|instruction",), _asked),
 )

@@ -440,3 +440,15 @@ def test_gqas_questions_are_not_taken_for_cocos_annotations() -> None:
     lines("mine.jsonl", {"questionId": "02930152", "prediction": "yes"})
     told = measured("mine.jsonl", data=[Path("testdev_balanced_questions.json")])
     assert told["sets"]["gqa"]["models"]["mine"]["official"]["value"] == 1.0
+
+
+def test_karpathys_captions_are_references_of_their_split() -> None:
+    raw = [{"raw": "A cat sits."}, {"raw": "The cat ."}]
+    images = [
+        {"filename": photo(n), "cocoid": n, "split": split, "sentences": raw} for n, split in ((1, "test"), (2, "val"))
+    ]
+    data = [whole("dataset_coco.json", {"images": images, "dataset": "coco"})]
+    whole("mine.json", [{"image_id": 1, "caption": "A cat sits."}])
+    told = measured("mine.json", data=data, split="test")
+    assert told["sets"]["dataset_coco"]["models"]["mine"]["rouge_l"]["value"] == 1.0
+    assert (told["files"][0]["matched"], told["files"][0]["missing"]) == (1, 0)
