@@ -20,7 +20,7 @@ from polite_flamingo.sources.forms.pictures import ADDRESS, in_base64
 NAMES = {  # part -> usual names of its column, the best first
     "answer": "answer answers response output outputs completion gpt_answer correct_answer correct_choice "
     "correct_choice_idx answer_idx answer_index caption captions label target a ground_truth annotation description "
-    "text",
+    "text sentences raw",
     "question": "question query prompt instruction q request input",
     "image": "image images image_path img file file_name filename path photo picture image_file image_1 image_2 "
     "image_name image_id img_id imageid",
@@ -28,6 +28,7 @@ NAMES = {  # part -> usual names of its column, the best first
     "split": "split subset partition",
 }
 CHOICES = "choices options answer_choices multiple_choices candidates"
+QUESTION_IDS = ("question_id", "questionid", "qid")
 PARTS = tuple(NAMES)
 IMAGES = frozenset(IMAGE_FORMATS)
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "all"})
@@ -119,6 +120,9 @@ def _check(parts: Mapping[str, str], pictures: Sequence[str], known: Sequence[st
             where=folder,
             next_step=f"{hint}--column answer=NAME",
         )
+    if "question" not in parts and any(_plain(column) in QUESTION_IDS for column in known):
+        hint = "write each question into its answer's row, or name both files as their dataset does"
+        raise DataError("the questions are in another file", value=list(known), where=folder, next_step=hint)
     if "question" not in parts and not pictures:
         raise DataError(
             "no column can be told to hold questions or images, and answers alone are no task",

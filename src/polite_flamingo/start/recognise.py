@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -47,10 +48,9 @@ def recognise(path: Path, named: Mapping[str, str] | None = None) -> list[Found]
     if path.is_file():
         found = [] if path.name.lower().endswith(ARCHIVES + SHEETS) else files_in(path.parent, [path], named)
     elif path.is_dir():
-        found, level = _folder(path, named), [path]
-        for _ in range(DEPTH):
-            level = [] if found or len(level) > BESIDE else [child for folder in level for child in _folders(folder)]
-            found = found or [item for folder in level for item in _folder(folder, named)]
+        found = _folder(path, named)
+        if not found or _is_below(found[0]):
+            found = _below(path, named)
     else:
         base = next(parent for parent in path.parents if parent.is_dir())
         hint = f"in {base} there are {listed(base)}; a dataset of the hub is fetched first (hf download)"
@@ -146,6 +146,41 @@ def contents(path: Path) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(8)) or "no file"
 
 
+def _below(path: Path, named: Mapping[str, str] | None) -> list[Found]:
+    """Datasets of the first level of folders that holds any; what cannot be told there is noted.
+
+    Raises:
+        DataError: there is none, but something that looks like one.
+    """
+    level, left = [path], dict[str, DataError]()
+    for _ in range(DEPTH):
+        level = [child for folder in level for child in _folders(folder)] if len(level) <= BESIDE else []
+        found: list[Found] = []
+        for folder in level:
+            try:
+                found += _folder(folder, named)
+            except DataError as error:
+                left[folder.relative_to(path).as_posix()] = error
+        if found:
+            notes = tuple(f"not read: {name} ({error.what})" for name, error in left.items())
+            return [replace(found[0], notes=found[0].notes + notes), *found[1:]]
+    if left:
+        raise next(iter(left.values()))
+    return []
+
+
+def _is_below(found: Found) -> bool:
+    """Whether a folder is no dataset but holds some: its files were found in one of those below."""
+    if found.columns is not None or found.reader not in catalogue() or _is_named(found):
+        return False
+    below = [item for child in _folders(found.folder) for item in _official(child)]
+    return len(below) > 1 or any(item.reader == found.reader for item in below)
+
+
+def _is_named(found: Found) -> bool:
+    return found.folder.name in (found.reader, catalogue()[found.reader].folder)
+
+
 def _folders(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
@@ -174,8 +209,7 @@ def _official(folder: Path) -> list[Found]:
         splits = tuple(split for split in splits if split not in entry.repeats) or splits
         if splits:
             fits.append(Found(name, folder, splits, f"{entry.title}, in its official form"))
-    named = [found for found in fits if folder.name in (found.reader, catalogue()[found.reader].folder)]
-    return (named or fits)[:1]
+    return ([found for found in fits if _is_named(found)] or fits)[:1]
 
 
 def _reads(name: str, folder: Path, split: str) -> bool:

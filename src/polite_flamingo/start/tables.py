@@ -134,14 +134,17 @@ def _part(folder: Path, file: Path) -> _TableFile:
     Raises:
         DataError: it cannot be read, or has none.
     """
-    layout = RowLayout(key=_key_of_rows(file), separator=separator_of(file))
+    lists = _lists_of_objects(file)
+    if {"images", "annotations"} <= set(lists):
+        hint = "captions: annotations/captions_train2017.json and the images in train2017; boxes alone are no task"
+        raise DataError("COCO's form is read by its official names", value=file.name, where=folder, next_step=hint)
+    turns = {key for _, keys in FORMS for key in keys}
+    keys = [key for key in lists if key not in turns]
+    layout = RowLayout(key=keys[0] if len(keys) == 1 else None, separator=separator_of(file))
     layout, looked = _first_rows(folder, file, layout)
     rows = _rows(iter(looked))
     if not rows:
         raise _without_rows(file, [row for _, row in looked if isinstance(row, Reject)])
-    if layout.key == "annotations" and {"image_id", "caption"} <= set(rows[0]):
-        hint = "call it annotations/captions_train2017.json, and the folder of its images train2017"
-        raise DataError("COCO's captions under another name", value=file.name, where=folder, next_step=hint)
     return _TableFile(file.relative_to(folder).as_posix(), rows, layout)
 
 
@@ -214,33 +217,23 @@ def kind_of(file: Path) -> str:
     return Path(file.name.removesuffix(".gz")).suffix.lower()
 
 
-def _key_of_rows(file: Path) -> str | None:
-    """The only key of a JSON object that holds a list of objects, and not the turns of one record."""
-    import ijson
-
-    if kind_of(file) != ".json":
-        return None
-    try:
-        keys = _lists_of_objects(file)
-    except (ijson.JSONError, ValueError, EOFError, OSError, RecursionError):
-        return None  # JSON Lines, or what its reader will complain of
-    known = {key for _, keys in FORMS for key in keys}
-    lists = [key for key in keys if key not in known]
-    return lists[0] if len(lists) == 1 else None
-
-
 def _lists_of_objects(file: Path) -> list[str]:
     """Keys of a JSON object under which lists of objects are; of a large one, as far as their first items tell."""
     import ijson
 
-    if first_byte(file) != b"{":
-        return []
-    if file.stat().st_size <= OBJECT_BYTES:
+    try:
+        if kind_of(file) != ".json" or first_byte(file) != b"{":
+            return []
+        if file.stat().st_size <= OBJECT_BYTES:
+            with open_file(file) as raw:
+                value = json.load(raw)
+            lists = ((str(key), rows) for key, rows in value.items() if isinstance(rows, list) and rows)
+            return [key for key, rows in lists if all(isinstance(row, dict) for row in rows)]
         with open_file(file) as raw:
-            value = json.load(raw)
-        lists = ((str(key), rows) for key, rows in value.items() if isinstance(rows, list) and rows)
-        return [key for key, rows in lists if all(isinstance(row, dict) for row in rows)]
-    with open_file(file) as raw:
-        starts = (prefix for prefix, event, _ in ijson.parse(raw) if event == "start_map" and prefix.endswith(".item"))
-        keys = dict.fromkeys(prefix.removesuffix(".item") for prefix in starts)
-    return [key for key in keys if "." not in key]
+            starts = (
+                prefix for prefix, event, _ in ijson.parse(raw) if event == "start_map" and prefix.endswith(".item")
+            )
+            keys = dict.fromkeys(prefix.removesuffix(".item") for prefix in starts)
+        return [key for key in keys if "." not in key]
+    except (ijson.JSONError, ValueError, EOFError, OSError, RecursionError):
+        return []  # JSON Lines, or what its reader will complain of

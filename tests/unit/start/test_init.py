@@ -249,6 +249,28 @@ def test_a_folder_of_folders_is_looked_into_with_their_splits(tmp_path: Path) ->
     assert samples[0].extras["captions"] == ["Two boxes.", "Boxes."]
 
 
+def test_a_data_root_is_no_dataset_although_a_reader_looks_into_its_folders(tmp_path: Path) -> None:
+    coco(tmp_path / "coco")
+    pair = {"identifier": "dev-1-0-0", "sentence": "There are two boxes.", "label": "True"}
+    (tmp_path / "nlvr2" / "data").mkdir(parents=True)
+    (tmp_path / "nlvr2" / "data" / "dev.json").write_text(json.dumps(pair))
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "a.csv").write_text("model,score\nmine,3\n")
+    found = recognise(tmp_path)
+    assert [(item.reader, item.folder.name) for item in found] == [("coco", "coco"), ("nlvr2", "nlvr2")]
+    assert found[0].notes == ("not read: scores (no column can be told to hold the answers)",)
+
+
+def test_annotations_of_which_a_part_is_elsewhere_are_told_as_such(tmp_path: Path) -> None:
+    coco(tmp_path / "coco")
+    (tmp_path / "coco" / "annotations" / "captions_val2017.json").unlink()
+    with pytest.raises(DataError, match=r"COCO's form is read by its official names(?s:.*)boxes alone are no task"):
+        recognise(tmp_path / "coco")
+    table(tmp_path / "a" / "a.csv", [("1", "2", "yes")], ("question_id", "image_id", "answer"))
+    with pytest.raises(DataError, match="the questions are in another file"):
+        recognise(tmp_path / "a")
+
+
 def test_a_part_of_coco_is_recognised_by_a_name_of_its_own(tmp_path: Path) -> None:
     coco(tmp_path / "coco")
     annotations = tmp_path / "coco" / "annotations"
