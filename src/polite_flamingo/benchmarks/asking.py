@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polite_flamingo.benchmarks.forms import NO_IMAGE
 from polite_flamingo.benchmarks.items import QuestionSet, canonical
 from polite_flamingo.benchmarks.questions import AskedQuestion, ask_backend
 from polite_flamingo.doctor.survey import list_images
@@ -73,14 +74,20 @@ def ask_questions(
 
 def _questions(own: QuestionSet, images: Path) -> tuple[list[AskedQuestion], int]:
     """The questions whose image is there, and how many have none."""
-    places = {canonical(path): path for path in list_images(images.resolve())}
+    places: dict[str, str] = {}
+    for path in list_images(images.resolve()):
+        places[canonical(path)] = path
+        if canonical(path) == "image":  # ScienceQA's lie in folders that have the question's name
+            places.setdefault(canonical(path.split("/")[-2] if "/" in path else path), path)
     questions, missing = [], []
     for i, item in enumerate(own.items):
-        path = places.get(canonical(item.image))
-        if item.image and path is None:
-            missing.append(item.image)
+        shown = item.image if NO_IMAGE not in item.groups else ""
+        file = places.get(canonical(shown)) if shown else None
+        if shown and file is None:
+            missing.append(shown)
             continue
-        questions.append(AskedQuestion(str(i), item.question or ELABORATE, (path,) if path else ()))
+        asked = item.prompt or item.question or ELABORATE
+        questions.append(AskedQuestion(str(i), asked, (file,) if file else ()))
     if not questions:
         raise DataError(
             "none of the images is there",

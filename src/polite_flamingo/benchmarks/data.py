@@ -167,7 +167,7 @@ def _load(path: Path, loaded: _Loaded) -> None:
     group = _POPE_NAME.search(path.name)
     odd = 0
     for name, record in chain([first], pairs):
-        item = form.item(name.lstrip("#"), record) if isinstance(record, Mapping) and form.fits(record) else None
+        item = _item(form, name.lstrip("#"), record)
         if item is None:
             odd += 1
             continue
@@ -180,6 +180,14 @@ def _load(path: Path, loaded: _Loaded) -> None:
         own.notes.append(f"{path.name}: {broken.count} lines are no JSON (first: {', '.join(broken.first)})")
     if odd:
         own.notes.append(f"{path.name}: {odd} records are not of the form {form.name!r} of the first")
+
+
+def _item(form: Form, name: str, record: Any) -> BenchmarkItem | None:
+    """The item of a record; None where it is not of the form of the first."""
+    try:
+        return form.item(name, record) if isinstance(record, Mapping) and form.fits(record) else None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _set_of(path: Path, form: Form, loaded: _Loaded) -> QuestionSet:
@@ -265,7 +273,10 @@ def _coco(path: Path, loaded: _Loaded) -> None:
     else:
         form = form_of(first) or FORMS[-1]
         own = _set_of(path, form, loaded)
-        own.items += [item for i, record in enumerate(records) if (item := form.item(str(i), record)) is not None]
+        asked = [_item(form, str(place), record) for place, record in enumerate(records)]
+        own.items += [item for item in asked if item is not None]
+        if odd := asked.count(None):
+            own.notes.append(f"{path.name}: {odd} records are not of the form {form.name!r} of the first")
 
 
 def _samples(folder: Path, loaded: _Loaded) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
 from polite_flamingo.benchmarks.items import BenchmarkItem, Metric
 from polite_flamingo.evaluate.sets import Kind
+from polite_flamingo.prompts.requests import STATEMENT
 
 Record = Mapping[str, Any]
+NO_IMAGE = "no image"  # group of ScienceQA's questions
+LETTER = "Answer with the option's letter from the given choices directly."
 YES_NO = ("no", "yes")  # places are labels
 
 
@@ -53,6 +57,20 @@ def texts(values: Any) -> tuple[str, ...]:
     return tuple(str(one["answer"] if isinstance(one, Mapping) else one) for one in values)
 
 
+def with_letters(question: str, choices: Sequence[str], context: str = "") -> str:
+    """How a model is asked to choose; the official evaluations of ScienceQA and A-OKVQA read letters.
+
+    Args:
+        question: Its words.
+        choices: In their order; none: the question alone.
+        context: What stands before it.
+    """
+    if not choices:
+        return question
+    listed = (f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False))
+    return "\n".join((*([context] if context else []), question, *listed, LETTER))
+
+
 def _pope(name: str, record: Record) -> BenchmarkItem | None:
     label = str(record["label"]).strip().lower()
     if label not in YES_NO:
@@ -90,7 +108,8 @@ def _scienceqa(name: str, record: Record) -> BenchmarkItem:
         answers=(choices[label],),
         choices=choices,
         label=label,
-        groups=("image" if record.get("image") else "no image",),
+        groups=("image" if record.get("image") else NO_IMAGE,),
+        prompt=with_letters(str(record["question"]), choices, str(record.get("hint") or "").strip()),
     )
 
 
@@ -138,6 +157,7 @@ def _aokvqa(name: str, record: Record) -> BenchmarkItem:
         answers=texts(record["direct_answers"]),
         choices=texts(record["choices"]),
         label=int(record.get("correct_choice_idx", -1)),
+        prompt=with_letters(str(record["question"]), texts(record["choices"])),
     )
 
 
@@ -161,6 +181,7 @@ def _vsr(name: str, record: Record) -> BenchmarkItem:
         answers=(("False", "True")[label],),
         choices=("False", "True"),
         label=label,
+        prompt=STATEMENT[0].format(statement=record["caption"]),
         groups=texts(record.get("relation")),
     )
 
@@ -238,14 +259,16 @@ def _asked(name: str, record: Record) -> BenchmarkItem:
     told = record.get("answers", record.get("answer", record.get("gt_answer", record.get("label"))))
     choices = texts(record.get("choices", record.get("options")))
     label = told if isinstance(told, int) and choices else -1
+    asked = str(record.get("question", record.get("text", record.get("instruction", ""))))
     return BenchmarkItem(
         id=str(record.get("question_id", record.get("id", name))),
-        question=str(record.get("question", record.get("text", record.get("instruction", "")))),
+        question=asked,
         image=str(record.get("image", record.get("image_id", ""))),
         answers=(choices[label],) if label >= 0 else texts(told),
         choices=choices,
         label=choices.index(told) if isinstance(told, str) and told in choices else label,
         groups=_category(record),
+        prompt=with_letters(asked, choices) if choices else "",
     )
 
 

@@ -48,6 +48,7 @@ class BenchmarkItem:
         groups: Parts of the set that are reported too: POPE's categories, MM-Vet's capabilities.
         objects: COCO objects that the image shows, for CHAIR; None: not annotated.
         aliases: Other ids of the same question.
+        prompt: What a model is asked where that is more than the question: context, choices, how to answer.
     """
 
     id: str
@@ -60,6 +61,7 @@ class BenchmarkItem:
     groups: tuple[str, ...] = ()
     objects: tuple[str, ...] | None = None
     aliases: tuple[str, ...] = ()
+    prompt: str = ""
 
 
 @dataclass(slots=True)

@@ -51,6 +51,28 @@ def test_an_endpoint_answers_a_set_and_its_file_is_measured(data: Path, tmp_path
     assert (matched.matched, matched.missing) == (2, 1)
 
 
+def test_choices_context_and_statements_are_asked_with_the_question(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "test" / "7"
+    folder.mkdir(parents=True)
+    PILImage.new("RGB", (40, 20), "red").save(folder / "image.png")
+    problem = {"question": "<record 1>", "choices": ["cat", "dog"], "answer": 0, "hint": "Look.", "split": "test"}
+    problems = {"7": {**problem, "image": "image.png"}, "9": {**problem, "question": "<record 2>", "image": None}}
+    (tmp_path / "problems.json").write_text(json.dumps(problems))
+    statement = {"image": "1.jpg", "caption": "<record 3>", "relation": "in", "label": 1}
+    (tmp_path / "vsr.jsonl").write_text(json.dumps(statement) + "\n" + json.dumps({**statement, "label": "?"}))
+    with serving(lambda record, number: None) as server:
+        for name in ("problems.json", "vsr.jsonl"):
+            (own,) = read_data([tmp_path / name])
+            options = BackendOptions(tmp_path / "images", machine())
+            out = tmp_path / f"{name}.answers"
+            counts = ask_questions(own, f"openai:{server.url}#m", GREEDY, options, out, tmp_path / "work" / name)
+            assert counts["missing_images"] == counts["failed"] == 0
+        asked = json.dumps(server.bodies)
+        assert "Look.\\n<record 1>\\nA. cat\\nB. dog\\nAnswer with the option's letter" in asked
+        assert 'statement about the image true or false? \\"<record 3>' in asked
+    assert own.notes == ["vsr.jsonl: 1 records are not of the form 'vsr' of the first"]
+
+
 def test_a_set_whose_images_are_elsewhere_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="none of the images"):
