@@ -6,8 +6,8 @@ whose image is missing or broken are left out and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.benchmarks.forms import NO_IMAGE
@@ -18,6 +18,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io.text import write_jsonl
 from polite_flamingo.jobs.backends.load import BackendOptions
 from polite_flamingo.prompts.requests import ELABORATE
+from polite_flamingo.sources.forms.coco import image_number
 
 if TYPE_CHECKING:
     from polite_flamingo.model.settings import GenerationSettings
@@ -74,15 +75,11 @@ def ask_questions(
 
 def _questions(own: QuestionSet, images: Path) -> tuple[list[AskedQuestion], int]:
     """The questions whose image is there, and how many have none."""
-    places: dict[str, str] = {}
-    for path in list_images(images.resolve()):
-        places[canonical(path)] = path
-        if canonical(path) == "image":  # ScienceQA's lie in folders that have the question's name
-            places.setdefault(canonical(path.split("/")[-2] if "/" in path else path), path)
+    places = _places(images)
     questions, missing = [], []
     for i, item in enumerate(own.items):
         shown = item.image if NO_IMAGE not in item.groups else ""
-        file = places.get(canonical(shown)) if shown else None
+        file = _the_one(places.get(canonical(shown), []), shown, images) if shown else None
         if shown and file is None:
             missing.append(shown)
             continue
@@ -96,3 +93,27 @@ def _questions(own: QuestionSet, images: Path) -> tuple[list[AskedQuestion], int
             next_step="name their folder with --images",
         )
     return questions, len(missing)
+
+
+def _places(images: Path) -> dict[str, list[str]]:
+    """Files by their names without ending; ScienceQA's ``image.png`` by the name of its folder."""
+    places: dict[str, list[str]] = {}
+    for path in list_images(images.resolve()):
+        folder = PurePosixPath(path).parent.name
+        name = canonical(path)
+        places.setdefault(canonical(folder) if name == "image" and folder else name, []).append(path)
+    return places
+
+
+def _the_one(paths: Sequence[str], name: str, images: Path) -> str | None:
+    """The file of an image's name; of COCO's, which both years have, the first.
+
+    Raises:
+        DataError: there are several others.
+    """
+    whole = [path for path in paths if f"/{path}".endswith(f"/{name}")]
+    found = whole or list(paths)
+    if len(found) > 1 and not all(image_number(path) for path in found):
+        hint = "name the folder of this set alone"
+        raise DataError("several images have this name", value=found[:SHOWN], where=images, next_step=hint)
+    return found[0] if found else None

@@ -86,6 +86,23 @@ def test_a_set_whose_images_are_elsewhere_is_refused(data: Path, tmp_path: Path)
         )
 
 
+def test_two_images_of_one_name_are_not_taken_for_each_other(data: Path, tmp_path: Path) -> None:
+    for folder in ("train", "test"):
+        (tmp_path / folder).mkdir()
+        PILImage.new("RGB", (40, 20), "red").save(tmp_path / folder / "a.png")
+    row = {"question_id": 1, "image": "a.png", "question": "<record 1>", "answer": "yes"}
+    data.write_text(json.dumps(row))
+    options = BackendOptions(tmp_path, machine())
+    with pytest.raises(DataError, match="several images have this name"):
+        ask_questions(read_data([data])[0], "hf:x", GREEDY, options, tmp_path / "o", tmp_path / "j")
+    data.write_text(json.dumps(row | {"image": "test/a.png"}))
+    with serving(lambda record, number: None) as server:
+        counts = ask_questions(
+            read_data([data])[0], f"openai:{server.url}#m", GREEDY, options, tmp_path / "o", tmp_path / "j"
+        )
+    assert counts["answered"] == 1
+
+
 def test_an_endpoint_answers_the_samples_of_a_pipeline(data: Path, tmp_path: Path) -> None:
     first = Turn("human", "What is <record 1>?", (0,))
     here = Sample("s/test/1", "s", "test", "x", Task.VQA, (first, Turn("assistant", "a")), (Image("images/1.png"),))
