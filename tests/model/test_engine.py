@@ -146,6 +146,35 @@ def test_out_of_memory_halves_the_slots_and_tells_nothing_twice(bundle, cases, m
         assert engine.state.out_of_memory > 0
 
 
+def test_a_text_gets_its_least_tokens_and_no_other_does(bundle, cases):
+    greedy = [case for case in cases if not case[0].settings.do_sample and case[1].finish_reason == "stop"]
+    request, alone = greedy[0]
+    settings = request.settings.model_copy(update={"max_new_tokens": 400})
+    with running(bundle) as engine:
+        longer = engine.submit(replace(request, settings=settings, min_tokens=alone.tokens + 5))
+        assert told(engine.submit(request).result(60)) == alone_told(alone)
+        assert longer.result(60).tokens >= alone.tokens + 5 and longer.result().text.startswith(alone.text)
+
+
+def test_prompts_that_come_within_a_few_steps_are_read_together(micro, monkeypatch):
+    request = EngineRequest("### Human: a\n### Assistant: ", settings=LONG.model_copy(update={"max_new_tokens": 12}))
+    read, tickets = [], []
+    enter, step = slots.Slots.enter, slots.Slots.step
+    monkeypatch.setattr(slots.Slots, "enter", lambda batch, rows: (read.append(len(rows)), enter(batch, rows))[1])
+
+    def another_comes(batch):
+        if len(tickets) < 4:
+            tickets.append(engine.submit(request))
+        return step(batch)
+
+    monkeypatch.setattr(slots.Slots, "step", another_comes)
+    with running(micro) as engine:
+        first = engine.submit(request).result(60)
+        wait_until(lambda: len(tickets) == 4)
+        assert {ticket.result(60).text for ticket in tickets} == {first.text}
+    assert read[:2] == [1, 3]
+
+
 def test_an_error_of_the_model_fails_what_is_in_flight_and_nothing_else(bundle, cases, monkeypatch):
     request, alone = cases[0]
     with running(bundle) as engine:
@@ -214,6 +243,22 @@ def test_a_late_request_and_one_whose_client_left_give_their_slots_back(micro, m
         wait_until(lambda: engine.state.running == 0)
 
 
+def test_who_leaves_first_does_not_disturb_those_behind(bundle, cases, monkeypatch):
+    gate = Gate(monkeypatch)
+    request, alone = max(cases, key=lambda case: case[1].tokens)
+    with running(bundle) as engine:
+        left = engine.submit(replace(request, min_tokens=40))
+        wait_until(lambda: engine.state.running == 1)
+        behind = [engine.submit(request) for _ in range(2)]
+        reading = iter(behind[1])
+        gate.open.set()
+        next(reading)
+        left.cancel()
+        assert [told(ticket.result(60)) for ticket in behind] == [alone_told(alone)] * 2
+        with pytest.raises(RequestCancelledError):
+            left.result(60)
+
+
 def test_closing_finishes_what_was_taken_and_refuses_the_rest(micro):
     request = EngineRequest("### Human: a\n### Assistant: ", settings=LONG.model_copy(update={"max_new_tokens": 40}))
     engine = Engine(FlamingoModel(micro), slots=1)
@@ -254,7 +299,7 @@ def test_an_image_is_known_by_its_pixels_and_the_kept_ones_keep_to_their_bound(m
         for colour in [*colours, *reversed(colours)]:
             text = engine.submit(replace(request, images=(Image.new("RGB", (32, 32), colour),))).result(60).text
             assert texts.setdefault(colour, text) == text
-        assert len(model._bundle._latents) == 2
+        assert len(model._latents) == 2
     finally:
         engine.close(finish=False)
 

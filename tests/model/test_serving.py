@@ -18,6 +18,9 @@ import pytest
 from PIL import Image
 from tests.unit.jobs.backends.test_huggingface import save_llava
 
+from polite_flamingo.batching.alone import OneAtATime
+from polite_flamingo.batching.engine import Engine
+from polite_flamingo.batching.models import FlamingoModel
 from polite_flamingo.jobs.backends.chat_model import load_chat_model
 from polite_flamingo.model.generate import Prompt, generate
 from polite_flamingo.serving.app import build_app
@@ -87,11 +90,15 @@ def bundle(loaded_micro):
 @pytest.fixture(scope="module")
 def models(bundle, loaded_micro):
     decoding = Decoding(max_tokens=12)
-    places = [
-        (ModelPlace("assistant", "assistant", "flamingo", "", decoding=decoding), bundle),
-        (ModelPlace("rewriter", "rewriter", "flamingo", "", decoding=decoding), deepcopy(loaded_micro)),
+    loaded = [
+        (
+            ModelPlace(kind, kind, "flamingo", "", decoding=decoding),
+            model,
+            Engine(FlamingoModel(model), slots=SETTINGS.slots),
+        )
+        for kind, model in (("assistant", bundle), ("rewriter", deepcopy(loaded_micro)))
     ]
-    models = served_models(places, SETTINGS)
+    models = served_models(loaded, SETTINGS)
     yield models
     for served in models.values():
         served.close(finish=False)
@@ -362,6 +369,12 @@ def test_a_client_that_leaves_frees_its_slot_and_logs_hold_no_content(server, mo
     assert secret not in caplog.text
 
 
+def test_an_answer_has_its_least_tokens(server):
+    answer = server.chat(max_tokens=30, min_tokens=30, messages=[{"role": "user", "content": "how many ?"}])
+    assert answer.json()["usage"]["completion_tokens"] == 30
+    assert refusal(server.chat(max_tokens=8, min_tokens=9)) == (400, None)
+
+
 def test_connections_send_small_packets_at_once():
     with listen(ServingSettings(port=0)) as found:
         assert found.proto == socket.IPPROTO_TCP  # what asyncio asks before it sets TCP_NODELAY
@@ -371,8 +384,9 @@ def test_a_chat_model_that_sees_is_served_one_request_at_a_time(tmp_path):
     save_llava(tmp_path)
     place = ModelPlace("seer", "assistant", "chat", str(tmp_path), decoding=Decoding(max_tokens=8))
     limits = SETTINGS.limits
-    models = served_models([(place, load_chat_model(str(tmp_path), "cpu", "float32"))], SETTINGS)
-    engine = models["seer"].engine
+    model = load_chat_model(str(tmp_path), "cpu", "float32")
+    engine = OneAtATime(model)
+    models = served_models([(place, model, engine)], SETTINGS)
     server = Served(*build_app(Service(models, limits), SETTINGS), None)
     call = {"method": "POST", "url": CHAT, "headers": JSON}
     asked_for = ((data_url(colour), streams) for colour in ((9, 9, 9), (250, 0, 0)) for streams in (False, True))

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from tests.pipeline.forks import Fork, Forks
 
@@ -199,9 +200,30 @@ def test_after_sigkill_clients_see_an_error_and_a_new_server_serves_at_once(fork
         pytest.raises(httpx.RemoteProtocolError),
         httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60) as response,
     ):
+        (engine,) = psutil.Process(server.process.pid).children()
         for number, _ in enumerate(response.iter_text()):
             if number == 1:
                 server.process.kill()
+    until = time.monotonic() + 20
+    while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:  # it ends by itself
+        assert time.monotonic() < until
+        time.sleep(0.01)
     again = Server(forks, model, server.port)
     assert httpx.post(f"{again.url}/v1/chat/completions", json=asked("what ?"), timeout=10).status_code == 200
     again.process.kill()
+
+
+def test_when_its_engine_is_killed_streams_say_so_and_the_server_is_not_healthy(forks: Forks, model: Path) -> None:
+    server = Server(forks, model)
+    (engine,) = psutil.Process(server.process.pid).children()
+    body = asked("what ?", max_tokens=380, stream=True)
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60) as response:
+        events = response.iter_lines()
+        next(events)
+        engine.kill()
+        told = [line for line in events if line.startswith("data: ")]
+    assert "the server stopped before the text was whole" in told[-1]
+    assert server.health() == 503
+    assert httpx.post(f"{server.url}/v1/chat/completions", json=asked("a"), timeout=10).status_code == 503
+    os.kill(server.process.pid, signal.SIGTERM)
+    assert server.process.wait(30) == 0, server.process.said()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from polite_flamingo.batching.engine import PATIENCE, QUEUE, SLOTS, WEIGHT, Engine, EngineState
+from polite_flamingo.batching.engine import QUEUE, SLOTS, Engine, EngineState
 from polite_flamingo.batching.models import TextModel
 from polite_flamingo.batching.text import TextStream
 from polite_flamingo.batching.tickets import (
@@ -20,7 +19,7 @@ from polite_flamingo.batching.tickets import (
     QueueFullError,
     Ticket,
 )
-from polite_flamingo.batching.turns import FairQueue
+from polite_flamingo.batching.turns import PATIENCE, FairQueue, Pace
 from polite_flamingo.errors import DataError, ModelError, PoliteFlamingoError
 from polite_flamingo.jobs.backends.chat_model import ChatModel
 
@@ -46,7 +45,7 @@ class OneAtATime:
         self._changed = threading.Condition()
         self._preparing = threading.Lock()
         self._closing = self._abandoned = False
-        self._took = 1.0  # seconds, of late requests
+        self._pace = Pace()
         self._counts = {"steps": 0, "prompt_tokens": 0, "tokens": 0, "out_of_memory": 0}
         self._thread = threading.Thread(target=self._run, name="chat model", daemon=True)
         self._thread.start()
@@ -114,8 +113,7 @@ class OneAtATime:
         if not self.alive:
             raise EngineClosedError
         if len(self._waiting) >= self._queue:
-            soon = min(PATIENCE, max(1, math.ceil(len(self._waiting) * self._took)))
-            raise QueueFullError(len(self._waiting), soon)
+            raise QueueFullError(len(self._waiting), self._pace.wait(len(self._waiting), 1))
 
     def _let_go(self) -> None:
         """Tell those that wait in vain."""
@@ -142,7 +140,7 @@ class OneAtATime:
                 ticket.finish(ModelError("the model failed", value=type(error).__name__))
             with self._changed:
                 self._running = None
-                self._took += WEIGHT * (time.monotonic() - ticket.submitted - self._took)
+                self._pace.ended(time.monotonic() - ticket.submitted)
         with self._changed:
             left = self._waiting.drop(lambda _: True)
         for ticket in left:
@@ -173,6 +171,7 @@ class OneAtATime:
             inputs["pixel_values"] = inputs["pixel_values"].to(chat.model.dtype)
         config = GenerationConfig(
             max_new_tokens=min(settings.max_new_tokens, chat.context - ticket.prompt_tokens),
+            min_new_tokens=ticket.request.min_tokens or None,
             do_sample=False,
             no_repeat_ngram_size=settings.no_repeat_ngram_size or None,
             pad_token_id=chat.tokenizer.pad_token_id,

@@ -1,32 +1,31 @@
 """The engine: one thread that owns a model and runs its continuous batch, fed with requests while it runs.
 
 A request's text does not depend on what shares the batch: greedy, it is that of `model.generate.generate` for it alone;
-sampled, it depends on its seed and key. Requests join as others end, clients in turn. A request that was cancelled or
-has taken too long leaves after the step that runs. When memory runs out the rows in flight start again in half as many
-slots, and no piece of text is told twice. Not implemented: beams, and swapping rows out of memory.
+sampled, it depends on its seed and key. Requests join as others end, clients in turn; those that come within a few
+steps are read together. A request that was cancelled or has taken too long leaves after the step that runs. When memory
+runs out the rows in flight start again in half as many slots, and no piece of text is told twice. Not implemented:
+beams, and swapping rows out of memory.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polite_flamingo.batching.models import BatchModel, PreparedImage, pixels_of
+from polite_flamingo.batching.models import BatchModel, PreparedImage, PreparedRequest, pixels_of, prepared
 from polite_flamingo.batching.text import TextStream
 from polite_flamingo.batching.tickets import (
     EngineClosedError,
     EngineRequest,
-    PromptTooLongError,
     QueueFullError,
     Ticket,
 )
-from polite_flamingo.batching.turns import FairQueue
-from polite_flamingo.errors import DataError, ModelError, PoliteFlamingoError
+from polite_flamingo.batching.turns import PATIENCE, FairQueue, Pace
+from polite_flamingo.errors import ModelError, PoliteFlamingoError
 from polite_flamingo.model.rows import DecodingRow, out_of_memory
 from polite_flamingo.model.slots import PREFILL_TOKENS, Slots, too_large
 
@@ -36,9 +35,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 SLOTS, QUEUE = 32, 256
-PATIENCE = 60  # most seconds a client is told to wait
-WEIGHT = 0.1  # of the last request in the average of how long they take
 ROOM = 1024  # columns beyond which an idle batch gives its memory back
+GATHER = 3  # most steps of the rows in flight that a prompt waits for others to be read with
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +80,19 @@ class Engine:
         model: What continues them; the engine must be its only user.
         slots: Most requests at a time.
         queue: Most requests waiting.
+        after_turn: Called in the engine's thread when all tickets of a turn were told.
     """
 
-    def __init__(self, model: BatchModel, *, slots: int = SLOTS, queue: int = QUEUE) -> None:
+    def __init__(
+        self,
+        model: BatchModel,
+        *,
+        slots: int = SLOTS,
+        queue: int = QUEUE,
+        after_turn: Callable[[], None] = lambda: None,
+    ) -> None:
         self.model = model
+        self._after_turn = after_turn
         local = model.causal.local_window
         self._most = slots if local is None else 1  # local attention that counts columns: no shared steps
         self._now = self._most  # fewer after memory ran out
@@ -96,7 +103,8 @@ class Engine:
         self._changed = threading.Condition()
         self._closing = self._abandoned = False
         self._number = 0
-        self._took = 1.0  # seconds, of late requests
+        self._read = 0  # steps until prompts were read last
+        self._pace = Pace()
         self._counts = {"steps": 0, "prompt_tokens": 0, "tokens": 0, "out_of_memory": 0}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -114,21 +122,27 @@ class Engine:
             PromptTooLongError: no room is left to answer.
             DataError: the prompt does not show its images, or asks for beams.
         """
-        if request.settings.num_beams > 1:
-            raise DataError("the engine decodes without beams", value=request.settings.num_beams)
         self._admit()  # before the work of preparing it
-        ids, images = self.model.encode(request.prompt, request.images)
-        room = self.model.context - len(ids)
-        if room < 1:
-            raise PromptTooLongError(len(ids), self.model.context)
-        ticket = Ticket(replace(request, images=()), len(ids), notify)  # decoded images are large
-        limit = min(request.settings.max_new_tokens, room)
+        return self.take(prepared(self.model, request), notify)
+
+    def take(self, prepared: PreparedRequest, notify: Callable[[], None] | None = None) -> Ticket:
+        """Queue a request whose prompt and images are prepared.
+
+        Raises:
+            QueueFullError: the queue is full.
+            EngineClosedError: no more requests are taken.
+        """
+        request, ids, images = prepared.request, prepared.ids, prepared.images
+        ticket = Ticket(request, len(ids), notify)
+        limit = min(request.settings.max_new_tokens, self.model.context - len(ids))
         stream = TextStream(self.model.tokenizer, self.model.decode, request.stop)
         with self._changed:
             self._admit()
             self._number += 1
             keys = tuple(image.key for image in images)
-            row = DecodingRow(self._number, ids, keys, request.key, limit, request.settings)
+            row = DecodingRow(
+                self._number, list(ids), keys, request.key, limit, request.settings, least=request.min_tokens
+            )
             self._waiting.put(request.client, _Job(ticket, row, images, stream))
             self._changed.notify_all()
         return ticket
@@ -180,14 +194,14 @@ class Engine:
         if self._closing or not self._thread.is_alive():
             raise EngineClosedError
         if len(self._waiting) >= self._queue:
-            rounds = math.ceil(len(self._waiting) / self._most)
-            raise QueueFullError(len(self._waiting), min(PATIENCE, max(1, math.ceil(rounds * self._took))))
+            raise QueueFullError(len(self._waiting), self._pace.wait(len(self._waiting), self._most))
 
     def _run(self) -> None:
         try:
             with self.model.running():
                 while self._await_work():
                     self._turn()
+                    self._after_turn()
         except BaseException:
             LOG.exception("the engine stopped")
             raise
@@ -197,6 +211,7 @@ class Engine:
                 left = [*self._running.values(), *self._waiting.drop(lambda _: True)]
                 self._running.clear()
             self._fail(left, EngineClosedError(taken=True))
+            self._after_turn()
             if self._batch is not None:
                 self._batch.close()
 
@@ -260,8 +275,10 @@ class Engine:
         entering: list[_Job] = []
         longest = 0
         with self._changed:
-            if not batch.wants(len(self._waiting)):
+            gathering = batch.rows and self._counts["steps"] < self._read + GATHER
+            if gathering or not batch.wants(len(self._waiting)):
                 return []
+            self._read = self._counts["steps"]
             while len(entering) < batch.free and (job := self._waiting.first()) is not None:
                 longest = max(longest, len(job.row.ids))
                 if (entering or batch.rows) and longest * (len(entering) + 1) > PREFILL_TOKENS:
@@ -301,7 +318,7 @@ class Engine:
 
     def _finish(self, job: _Job) -> None:
         self._running.pop(job.row.index, None)
-        self._took += WEIGHT * (time.monotonic() - job.ticket.submitted - self._took)
+        self._pace.ended(time.monotonic() - job.ticket.submitted)
         job.ticket.complete(job.stream, job.row.output, self.model.causal.ends)
 
     def _start_again(self, error: BaseException) -> None:

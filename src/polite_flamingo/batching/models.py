@@ -6,9 +6,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+from cachetools import LRUCache
+
+from polite_flamingo.batching.tickets import EngineRequest, PromptTooLongError
 from polite_flamingo.errors import DataError, ModelError
+from polite_flamingo.images import ImagePreprocessor
 from polite_flamingo.jobs.backends.chat_model import ChatModel
 from polite_flamingo.model.bundle import FlamingoBundle
 from polite_flamingo.model.causal import CausalModel, context_length
@@ -16,7 +22,7 @@ from polite_flamingo.model.generate import few_threads, text_of_tokens
 from polite_flamingo.model.tokens import SYSTEM, begin, encode, piece
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
     from PIL.Image import Image as PILImage
 
 IMAGE_BYTES = 64 * 1024 * 1024
@@ -32,23 +38,45 @@ class PreparedImage:
     """
 
     key: str
-    pixels: torch.Tensor
+    pixels: np.ndarray
 
 
-class BatchModel(Protocol):
-    """A model that an engine can own."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedRequest:
+    """A request as an engine takes it.
 
-    causal: CausalModel
-    tokenizer: Any
-    context: int
-    prefix: Sequence[int]
+    Args:
+        request: What was asked, without its images: decoded ones are large.
+        ids: Token ids of the prompt.
+        images: As the model takes them.
+    """
+
+    request: EngineRequest
+    ids: list[int]
+    images: tuple[PreparedImage, ...]
+
+
+class PromptReader(Protocol):
+    """What prepares requests, in the thread or process of whoever asks."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model reads."""
 
     def encode(self, prompt: str, images: Sequence[PILImage]) -> tuple[list[int], tuple[PreparedImage, ...]]:
-        """Token ids and prepared images of a prompt; called in the thread of whoever asks.
+        """Token ids and prepared images of a prompt.
 
         Raises:
             DataError: the prompt does not show its images.
         """
+
+
+class BatchModel(PromptReader, Protocol):
+    """A model that an engine can own."""
+
+    causal: CausalModel
+    tokenizer: Any
+    prefix: Sequence[int]
 
     def latents(self, keys: Sequence[str], pixels: dict[str, torch.Tensor]) -> torch.Tensor:
         """Latents (N, n, d) of images, in the engine's thread."""
@@ -60,6 +88,63 @@ class BatchModel(Protocol):
         """Around the engine's work, in its thread."""
 
 
+def prepared(reader: PromptReader, request: EngineRequest) -> PreparedRequest:
+    """A request as an engine takes it.
+
+    Raises:
+        PromptTooLongError: no room is left to answer.
+        DataError: the prompt does not show its images, or asks for beams.
+    """
+    if request.settings.num_beams > 1:
+        raise DataError("the engine decodes without beams", value=request.settings.num_beams)
+    ids, images = reader.encode(request.prompt, request.images)
+    if len(ids) >= reader.context:
+        raise PromptTooLongError(len(ids), reader.context)
+    return PreparedRequest(replace(request, images=()), ids, images)
+
+
+@dataclass(frozen=True, slots=True)
+class FlamingoReader:
+    """Reads prompts for a Flamingo, without its weights: it can go to another process.
+
+    Args:
+        tokenizer: The model's.
+        image_processor: The model's.
+        media_token_id: Id of ``<image>``.
+        context: Tokens that the model reads.
+        device: Where the model is.
+    """
+
+    tokenizer: Any
+    image_processor: ImagePreprocessor
+    media_token_id: int
+    context: int
+    device: str
+
+    @classmethod
+    def of(cls, bundle: FlamingoBundle) -> FlamingoReader:
+        """That of a loaded model."""
+        context = context_length(bundle.model.lang_encoder)
+        return cls(bundle.tokenizer, bundle.image_processor, bundle.media_token_id, context, str(bundle.device))
+
+    def encode(self, prompt: str, images: Sequence[PILImage]) -> tuple[list[int], tuple[PreparedImage, ...]]:
+        """Token ids and prepared images of a prompt.
+
+        Raises:
+            DataError: the prompt does not show its images.
+        """
+        ids = encode(self.tokenizer, prompt)
+        shown = ids.count(self.media_token_id)
+        if shown != len(images):
+            raise DataError(f"a prompt shows {shown} images and has {len(images)}")
+        return ids, tuple(map(self._prepare, images))
+
+    def _prepare(self, image: PILImage) -> PreparedImage:
+        array = self.image_processor.array(image)
+        digest = hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
+        return PreparedImage(f"sha256:{digest}", array)
+
+
 class FlamingoModel:
     """A Flamingo: rewriter or assistant.
 
@@ -69,10 +154,11 @@ class FlamingoModel:
     """
 
     def __init__(self, bundle: FlamingoBundle, image_bytes: int = IMAGE_BYTES) -> None:
-        self._bundle = replace(bundle, cache_bytes=image_bytes)
+        self._bundle = replace(bundle, cache_bytes=0)  # its own would look at every weight each time
+        self._latents: LRUCache[str, torch.Tensor] = LRUCache(image_bytes, getsizeof=attrgetter("nbytes"))
+        self.reader = FlamingoReader.of(bundle)
         self.causal = CausalModel.of(bundle)
-        self.tokenizer = bundle.tokenizer
-        self.context = context_length(bundle.model.lang_encoder)
+        self.tokenizer, self.context = self.reader.tokenizer, self.reader.context
         # Where text attends to the image after it, what stands before the first image depends on it.
         self.prefix: Sequence[int] = (
             begin(self.tokenizer) + piece(self.tokenizer, SYSTEM) if bundle.config.attend_previous else []
@@ -84,15 +170,21 @@ class FlamingoModel:
         Raises:
             DataError: the prompt does not show its images.
         """
-        ids = encode(self.tokenizer, prompt)
-        shown = ids.count(self._bundle.media_token_id)
-        if shown != len(images):
-            raise DataError(f"a prompt shows {shown} images and has {len(images)}")
-        return ids, tuple(map(self._prepare, images))
+        return self.reader.encode(prompt, images)
 
     def latents(self, keys: Sequence[str], pixels: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Latents (N, n, d) of images."""
-        return self._bundle.image_latents(keys, None, pixels=pixels)
+        """Latents (N, n, d) of images; each is encoded once and kept, the least recently used out."""
+        rows = {key: self._latents.get(key) for key in keys}
+        missing = [key for key, row in rows.items() if row is None]
+        if missing or not keys:
+            new = self._bundle.image_latents(missing, None, pixels=pixels)
+            if not keys:
+                return new
+            rows.update(zip(missing, new, strict=True))
+            for key, row in zip(missing, new, strict=True):
+                if row.nbytes <= self._latents.maxsize:
+                    self._latents[key] = row.clone()
+        return torch.stack([row for key in keys if (row := rows[key]) is not None])
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The whole text of tokens, the end excluded."""
@@ -103,13 +195,6 @@ class FlamingoModel:
         """As many threads as pay for a model of this size."""
         with few_threads(self._bundle):
             yield
-
-    def _prepare(self, image: PILImage) -> PreparedImage:
-        array = self._bundle.image_processor.array(image)
-        digest = hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
-        import torch
-
-        return PreparedImage(f"sha256:{digest}", torch.from_numpy(array))
 
 
 class TextModel:
@@ -168,4 +253,4 @@ class TextModel:
 
 def pixels_of(images: Sequence[PreparedImage]) -> dict[str, torch.Tensor]:
     """Preprocessed images by key."""
-    return {image.key: image.pixels for image in images}
+    return {image.key: torch.from_numpy(image.pixels) for image in images}

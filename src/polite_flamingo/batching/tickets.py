@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from polite_flamingo.errors import PoliteFlamingoError
 from polite_flamingo.model.settings import GenerationSettings
@@ -84,6 +84,7 @@ class EngineRequest:
         stop: Texts before which the continuation ends.
         key: Decides, with the settings' seed, the random numbers.
         client: Whose request it is; clients take turns.
+        min_tokens: Tokens before which the model does not end the continuation.
         timeout: Seconds it may take, waiting included; None: no bound.
     """
 
@@ -93,6 +94,7 @@ class EngineRequest:
     stop: tuple[str, ...] = ()
     key: str = ""
     client: str = ""
+    min_tokens: int = 0
     timeout: float | None = None
 
 
@@ -113,6 +115,9 @@ class Completion:
     tokens: int
 
 
+Outcome: TypeAlias = Completion | PoliteFlamingoError
+
+
 @dataclass(eq=False)
 class Ticket:
     """A request on its way. Iterating it gives pieces of the text as they come; `result` the whole.
@@ -121,16 +126,18 @@ class Ticket:
         request: What was asked.
         prompt_tokens: Tokens of the prompt.
         notify: Called, in the engine's thread, whenever there is something new.
+        given_up: Called when it is cancelled.
     """
 
     request: EngineRequest
     prompt_tokens: int
     notify: Callable[[], None] | None = None
+    given_up: Callable[[], None] | None = None
     submitted: float = field(default_factory=time.monotonic)
     first_token: float | None = None  # when it came, of the same clock
     cancelled: bool = False
+    outcome: Outcome | None = None  # once it is whole, or has failed
     _pieces: list[str] = field(default_factory=list)
-    _outcome: Completion | PoliteFlamingoError | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -151,7 +158,7 @@ class Ticket:
     @property
     def done(self) -> bool:
         """True once the text is whole, or the request failed."""
-        return self._outcome is not None
+        return self.outcome is not None
 
     def __iter__(self) -> Iterator[str]:
         """Pieces of the text as they come; together they are the text of `result`.
@@ -171,7 +178,7 @@ class Ticket:
                 return
 
     def _has_news(self, taken: int) -> bool:
-        return self._outcome is not None or len(self._pieces) > taken
+        return self.outcome is not None or len(self._pieces) > taken
 
     def pieces(self, start: int = 0) -> list[str]:
         """The pieces so far, from number `start` on; never waits."""
@@ -189,16 +196,18 @@ class Ticket:
             TimeoutError: it is not there yet.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._outcome is not None, timeout):
+            if not self._changed.wait_for(lambda: self.outcome is not None, timeout):
                 raise TimeoutError("the text is not whole yet")
-        if isinstance(self._outcome, Completion):
-            return self._outcome
-        assert self._outcome is not None
-        raise self._outcome
+        if isinstance(self.outcome, Completion):
+            return self.outcome
+        assert self.outcome is not None
+        raise self.outcome
 
     def cancel(self) -> None:
         """Give the request up; its slot is free after the step that runs."""
         self.cancelled = True
+        if self.given_up is not None:
+            self.given_up()
 
     def add(self, piece: str) -> None:
         """Of the engine: a piece of text came; `tell` or `finish` follows."""
@@ -216,12 +225,12 @@ class Ticket:
         reason = "stop" if ended or stream.stopped else "length"
         self.finish(Completion(text, reason, self.prompt_tokens, len(kept)))
 
-    def finish(self, outcome: Completion | PoliteFlamingoError) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """Of the engine: the text is whole, or the request failed; only the first outcome counts."""
         with self._changed:
-            if self._outcome is not None:
+            if self.outcome is not None:
                 return
-            self._outcome = outcome
+            self.outcome = outcome
             self._changed.notify_all()
         self.tell()
 

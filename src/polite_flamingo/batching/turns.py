@@ -1,12 +1,15 @@
-"""The queue of an engine: clients take turns, and each client's requests come in the order they were made."""
+"""The queue of an engine: clients take turns, each client's requests in the order they were made; how long it is."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+PATIENCE = 60  # most seconds a client is told to wait
+WEIGHT = 0.1  # of the last request in the average of how long they take
 
 
 class FairQueue(Generic[T]):
@@ -55,3 +58,18 @@ class FairQueue(Generic[T]):
                 else:
                     del self._clients[client]
         return dropped
+
+
+class Pace:
+    """How long requests took of late, and so how long it is until there is room for one more."""
+
+    def __init__(self) -> None:
+        self._took = 1.0  # seconds
+
+    def ended(self, seconds: float) -> None:
+        """A request took so long."""
+        self._took += WEIGHT * (seconds - self._took)
+
+    def wait(self, waiting: int, slots: int) -> int:
+        """Seconds that a client is told to wait behind so many others."""
+        return min(PATIENCE, max(1, math.ceil(math.ceil(waiting / slots) * self._took)))

@@ -23,6 +23,7 @@ class DecodingRow:
         name: Decides its random numbers.
         limit: Most tokens it may get.
         settings: Its decoding.
+        least: Tokens that it gets before it may end by itself.
     """
 
     index: int
@@ -31,6 +32,7 @@ class DecodingRow:
     name: str
     limit: int
     settings: GenerationSettings
+    least: int = 0
     output: list[int] = field(default_factory=list)
     generator: torch.Generator | None = None
     ngrams: Ngrams | None = None

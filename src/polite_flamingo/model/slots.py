@@ -149,6 +149,7 @@ class Slots:
         self._lengths = torch.zeros(slots, dtype=torch.long, device=device)  # tokens in the cache
         self._current = torch.zeros(slots, dtype=torch.long, device=device)  # the token to be read next
         self._never = torch.tensor(model.never, dtype=torch.long, device=device)
+        self._ends = torch.tensor(sorted(model.ends), dtype=torch.long, device=device)
         config = self._lm.config
         self._boolean = config._attn_implementation == "sdpa"
         self._window = getattr(config, "sliding_window", None)
@@ -199,7 +200,8 @@ class Slots:
     def remove(self, rows: Iterable[DecodingRow]) -> None:
         """Take rows out before they end."""
         out = {id(row) for row in rows}
-        self._leave([slot for slot, row in enumerate(self.rows) if id(row) in out])
+        with torch.inference_mode():
+            self._leave([slot for slot, row in enumerate(self.rows) if id(row) in out])
 
     def step(self) -> Iterator[DecodingRow]:
         """One token for every row; yields rows that end with it."""
@@ -293,6 +295,9 @@ class Slots:
             scores[at[:, 0], at[:, 1]] = -torch.inf
         if len(self._never):
             scores[:, self._never] = -torch.inf
+        early = [place for place, row in enumerate(rows) if len(row.output) < row.least]
+        if early:
+            scores[torch.tensor(early, device=scores.device)[:, None], self._ends] = -torch.inf
         self._draw(scores, rows)
         chosen = scores.argmax(dim=-1)
         self._current[start : start + len(rows)] = chosen

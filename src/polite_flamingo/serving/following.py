@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from polite_flamingo.batching.alone import AnyEngine
 from polite_flamingo.batching.tickets import Completion, EngineRequest, RequestCancelledError, Ticket
+from polite_flamingo.serving.engine_process import ServedEngine
 
 
 class Bell:
@@ -51,7 +51,7 @@ class Following:
         self._changed = asyncio.Event()
         self._left = False
 
-    def submit(self, engine: AnyEngine, requests: Sequence[EngineRequest]) -> None:
+    def submit(self, engine: ServedEngine, requests: Sequence[EngineRequest]) -> None:
         """Ask, in a thread: prompts and images are prepared there.
 
         Raises:

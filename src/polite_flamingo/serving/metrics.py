@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from polite_flamingo.batching.alone import AnyEngine
 from polite_flamingo.batching.engine import EngineState
+from polite_flamingo.serving.engine_process import ServedEngine
 
 PREFIX = "polite_flamingo"
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -30,7 +30,7 @@ class ServingMetrics:
         engines: By model.
     """
 
-    def __init__(self, engines: Mapping[str, AnyEngine]) -> None:
+    def __init__(self, engines: Mapping[str, ServedEngine]) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             f"{PREFIX}_requests", "requests answered", ("path", "model", "status"), registry=self._registry
@@ -52,7 +52,7 @@ class ServingMetrics:
 class _Engines(Collector):
     """The engines' states, read when they are asked for."""
 
-    def __init__(self, engines: Mapping[str, AnyEngine]) -> None:
+    def __init__(self, engines: Mapping[str, ServedEngine]) -> None:
         self._engines = engines
 
     def collect(self) -> Iterator[Any]:

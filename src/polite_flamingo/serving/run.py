@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
+from polite_flamingo.batching.alone import chat_engine
 from polite_flamingo.serving.app import build_app
+from polite_flamingo.serving.engine_process import EngineProcess, ServedEngine
 from polite_flamingo.serving.keys import api_keys
 from polite_flamingo.serving.server import DrainingServer, allow_connections, config_of, listen
 from polite_flamingo.serving.service import Service, served_models
 from polite_flamingo.serving.settings import ServingSettings
-from polite_flamingo.talk.models import find_model, load_model
+from polite_flamingo.talk.models import ModelPlace, find_model, load_model
 
 LOG = logging.getLogger(__name__)
+ALONE = 16  # requests that wait for a model which takes one at a time: each keeps its images
 
 
 def serve_models(
@@ -52,21 +57,44 @@ def serve_models(
     keys = api_keys(key_file, settings.host)
     places = [find_model(name, base=base, profile=profile, params=params) for name in dict.fromkeys(names)]
     found = listen(settings)
-    try:
-        loaded = [(place, load_model(place, device=device, dtype=dtype)) for place in places]
-        service = Service(served_models(loaded, settings), settings.limits)
-    except BaseException:
-        found.close()
-        raise
-    allow_connections()
-    app, routes = build_app(service, settings, keys)
+    with closing(found), ExitStack() as engines:
+        service = Service(served_models(_loaded(places, settings, device, dtype, engines), settings), settings.limits)
+        allow_connections()
+        app, routes = build_app(service, settings, keys)
 
-    def drain() -> None:
-        routes.draining = True
+        def drain() -> None:
+            routes.draining = True
 
-    server = DrainingServer(config_of(app, settings), drain, lambda: routes.active, settings.grace)
-    host, port = found.getsockname()[:2]
-    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", list(service.models))
-    asyncio.run(server.serve([found]))
+        server = DrainingServer(config_of(app, settings), drain, lambda: routes.active, settings.grace)
+        host, port = found.getsockname()[:2]
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{port}", list(service.models))
+        asyncio.run(server.serve([found]))
     LOG.info("stopped")
     return 0
+
+
+def _loaded(
+    places: Sequence[ModelPlace], settings: ServingSettings, device: str, dtype: str | None, engines: ExitStack
+) -> list[tuple[ModelPlace, Any, ServedEngine]]:
+    """Models with what writes their prompts and their engines, which `engines` closes.
+
+    A Flamingo's engine is in a process of its own, all loading at once. A chat model's is here: its steps are long, and
+    leave Python's lock to the event loop.
+    """
+    sizes = {"slots": settings.slots, "queue": settings.queue}
+    processes = {}
+    for place in places:
+        if place.form != "chat":
+            processes[place.name] = EngineProcess(place, device=device, dtype=dtype, **sizes)
+            engines.callback(processes[place.name].close, finish=False)
+    loaded: list[tuple[ModelPlace, Any, ServedEngine]] = []
+    for place in places:
+        if (process := processes.get(place.name)) is not None:
+            process.wait()
+            loaded.append((place, process.reader, process))
+        else:
+            model: Any = load_model(place, device=device, dtype=dtype)
+            engine = chat_engine(model, **sizes, alone=min(settings.queue, ALONE))
+            engines.callback(engine.close, finish=False)
+            loaded.append((place, model, engine))
+    return loaded

@@ -86,6 +86,7 @@ class DecodingFields(RequestBody):
 
     model: str | None = Field(None, description="as /v1/models lists them; may be left out where one is served")
     max_tokens: int | None = Field(None, gt=0, le=1 << 20)
+    min_tokens: int | None = Field(None, ge=0, le=1 << 20, description="ours: before which it does not end by itself")
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=1 << 20, description="ours")

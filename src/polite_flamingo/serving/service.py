@@ -11,11 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from polite_flamingo.batching.alone import AnyEngine, chat_engine
-from polite_flamingo.batching.engine import Engine
-from polite_flamingo.batching.models import FlamingoModel
 from polite_flamingo.batching.tickets import EngineRequest, QueueFullError, Ticket
 from polite_flamingo.errors import ConfigError, did_you_mean
+from polite_flamingo.serving.engine_process import ServedEngine
 from polite_flamingo.serving.faults import RefusedError
 from polite_flamingo.serving.schema import ChatBody, ChatMessage, DecodingFields, RewriteBody, TextPart
 from polite_flamingo.serving.settings import ServingLimits, ServingSettings
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 Rewritten: TypeAlias = tuple[PoliteAnswer, RewriteJudgement | None]
-DECODED = ("temperature", "top_p", "top_k", "no_repeat_ngram_size", "seed")
-ALONE = 16  # requests that wait for a model which takes one at a time: each keeps its images
+DECODED = ("temperature", "top_p", "top_k", "no_repeat_ngram_size", "seed", "min_tokens")
 DECODERS = 2  # images decoded at a time: each may take a hundred megabytes
 
 
@@ -42,13 +39,15 @@ class ServedModel:
     Args:
         name: As clients call it.
         place: Where it came from.
-        model: A `FlamingoBundle` or a `ChatModel`.
-        settings: Slots, queue, time.
+        model: What writes its prompts: a `FlamingoReader` or a `ChatModel`.
+        engine: What continues them.
+        settings: Queue, time.
     """
 
-    def __init__(self, name: str, place: ModelPlace, model: Any, settings: ServingSettings) -> None:
-        self.name, self.place, self.model = name, place, model
-        self.engine = _engine(place, model, settings)
+    def __init__(
+        self, name: str, place: ModelPlace, model: Any, engine: ServedEngine, settings: ServingSettings
+    ) -> None:
+        self.name, self.place, self.model, self.engine = name, place, model, engine
         self._seconds, self._queue = settings.seconds, settings.queue
         self._rewriting = ThreadPoolExecutor(settings.slots, thread_name_prefix="rewrite")
         self._active, self._lock = 0, threading.Lock()
@@ -244,24 +243,19 @@ def public_name(place: ModelPlace) -> str:
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 
-def served_models(places: Sequence[tuple[ModelPlace, Any]], settings: ServingSettings) -> dict[str, ServedModel]:
-    """Loaded models with their engines, by the name that clients call them.
+def served_models(
+    loaded: Sequence[tuple[ModelPlace, Any, ServedEngine]], settings: ServingSettings
+) -> dict[str, ServedModel]:
+    """Models with what writes their prompts and their engines, by the name that clients call them.
 
     Raises:
         ConfigError: two have one name.
     """
-    names = [public_name(place) for place, _ in places]
+    names = [public_name(place) for place, _, _ in loaded]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError("two models have the same name", value=twice, next_step=did_you_mean(twice, names))
-    return {name: ServedModel(name, *loaded, settings) for name, loaded in zip(names, places, strict=True)}
-
-
-def _engine(place: ModelPlace, model: Any, settings: ServingSettings) -> AnyEngine:
-    slots, queue = settings.slots, settings.queue
-    if place.form == "chat":
-        return chat_engine(model, slots=slots, queue=queue, alone=min(queue, ALONE))
-    return Engine(FlamingoModel(model), slots=slots, queue=queue)
+    return {name: ServedModel(name, *parts, settings) for name, parts in zip(names, loaded, strict=True)}
 
 
 def _decoding(body: DecodingFields) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from polite_flamingo.batching.tickets import EngineRequest
 from polite_flamingo.errors import DataError
@@ -20,6 +20,7 @@ class Decoding(Settings):
     """Decoding of a request. Beams are not among it: a text is told while it is made."""
 
     max_tokens: int = Field(512, gt=0, description="most tokens of a continuation")
+    min_tokens: int = Field(0, ge=0, description="tokens before which it does not end by itself")
     temperature: float = Field(0.0, ge=0, le=100, description="divides the logits; 0: the likeliest token (greedy)")
     top_p: float = Field(0.9, gt=0, le=1, description="sample from the smallest set with this probability")
     top_k: int = Field(20, ge=0, description="sample from the k best; 0: all")
@@ -38,6 +39,12 @@ class Decoding(Settings):
         if not all(given):
             raise ValueError("an empty text would end every answer before it begins")
         return given
+
+    @model_validator(mode="after")
+    def _least_within_most(self) -> Decoding:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) is more than max_tokens ({self.max_tokens})")
+        return self
 
     @classmethod
     def like(cls, settings: DecodingSettings) -> Decoding:
@@ -75,7 +82,7 @@ class Decoding(Settings):
 
     @property
     def generation(self) -> GenerationSettings:
-        """As the pipeline's generation has it; it knows no `stop`."""
+        """As the pipeline's generation has it; it knows no `stop` and no `min_tokens`."""
         return GenerationSettings(
             max_new_tokens=self.max_tokens,
             num_beams=1,
@@ -95,7 +102,7 @@ class Decoding(Settings):
             images: In order.
             key: Decides, with the seed, the random numbers.
         """
-        return EngineRequest(prompt, images, self.generation, self.stop, key)
+        return EngineRequest(prompt, images, self.generation, self.stop, key, min_tokens=self.min_tokens)
 
 
 GREEDY = Decoding()
