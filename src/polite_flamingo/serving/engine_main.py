@@ -20,13 +20,13 @@ from polite_flamingo.batching.engine import Engine
 from polite_flamingo.batching.models import FlamingoModel
 from polite_flamingo.batching.tickets import EngineClosedError, Outcome, Ticket
 from polite_flamingo.errors import PoliteFlamingoError
-from polite_flamingo.serving.engine_process import Asked, Beginning, Cancelled, Closing, News
+from polite_flamingo.serving.engine_process import Beginning, Cancelled, Closing, News, NumberedRequest
 from polite_flamingo.talk.models import load_model
 
 UNBOUNDED = sys.maxsize  # the server counts who waits
 
 
-class Worker:
+class EngineRunner:
     """An engine and the server that asks it.
 
     Args:
@@ -51,14 +51,14 @@ class Worker:
             EOFError: the server is gone.
         """
         while not isinstance(message := self._connection.recv(), Closing):
-            if isinstance(message, Asked):
+            if isinstance(message, NumberedRequest):
                 self._take(message)
             elif isinstance(message, Cancelled) and (ticket := self._tickets.get(message.number)) is not None:
                 ticket.cancel()
         self._closing = True
         self._engine.close(message.finish, message.timeout)
 
-    def _take(self, asked: Asked) -> None:
+    def _take(self, asked: NumberedRequest) -> None:
         with self._taking:
             notify = partial(self._due.append, asked.number)
             try:
@@ -101,7 +101,7 @@ def main(descriptor: int) -> int:
         return 2
     connection.send(model.reader)
     try:
-        Worker(model, begin.slots, connection).run()
+        EngineRunner(model, begin.slots, connection).run()
     except (EOFError, OSError):  # the server is gone: nobody waits for what runs
         os._exit(1)
     return 0

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 LOG = logging.getLogger(__name__)
-WORKER = "polite_flamingo.serving.engine_main"
+MODULE = "polite_flamingo.serving.engine_main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Beginning:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NumberedRequest:
     """A request and its number."""
 
     number: int
@@ -108,7 +108,7 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         with theirs:  # a session of its own: Ctrl-C is the server's
             self._process = subprocess.Popen(
-                [sys.executable, "-m", WORKER, str(theirs.fileno())], pass_fds=[theirs.fileno()], start_new_session=True
+                [sys.executable, "-m", MODULE, str(theirs.fileno())], pass_fds=[theirs.fileno()], start_new_session=True
             )
         self._connection = Connection(ours.detach())
         self._send(Beginning(place, device, dtype, slots))
@@ -150,7 +150,7 @@ class EngineProcess:
             number = self._number
             give_up = partial(self._send, Cancelled(number))
             ticket = self._tickets[number] = Ticket(ready.request, len(ready.ids), notify, give_up)
-        self._send(Asked(number, ready))
+        self._send(NumberedRequest(number, ready))
         return ticket
 
     def count(self, prompt: str, images: Sequence[PILImage]) -> int:
