@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -172,6 +173,7 @@ def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder
     if numbered is not None:
         values = [{"text": numbered.format(f"{{{pictures[0]}:012}}")}]
         found.why["image"] = "images of COCO, by their numbers"
+    found.notes += [] if inside else _doubled(names, folder)
     found.mapping.update({"image": values[0]} if len(values) == 1 else {"images": values})
     if inside or ending:
         where = f"the files lie in {inside}" if inside else f"the files are called so with {ending}"
@@ -310,11 +312,29 @@ def _where(names: Sequence[Any], folder: Path) -> tuple[str, str]:
     paths = _paths(names)
     if not paths or any(is_file(base / path) for path in paths for base in (folder, folder.parent)):
         return "", ""
-    places = ["", *(f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir())]
+    places = ["", *(f"{name}/" for name in _folders(folder))]
     endings = ["", *sorted(IMAGES)] if not any(Path(path).suffix.lower() in IMAGES for path in paths) else [""]
-    tried = ((place, ending) for ending in endings for place in places)
-    fits = (pair for pair in tried if any(is_file(folder / f"{pair[0]}{path}{pair[1]}") for path in paths))
-    return next(fits, ("", ""))
+    for ending in endings:
+        fits = [place for place in places if any(is_file(folder / f"{place}{path}{ending}") for path in paths)]
+        if fits:
+            return fits[0] if len(fits) == 1 else "", ending  # of several folders, each name is looked for in all
+    return "", ""
+
+
+def _folders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+
+
+def _doubled(names: Sequence[Any], folder: Path) -> list[str]:
+    """A note where an image is not in the folder and in more than one of those below."""
+    folders = _folders(folder)
+    for path in _paths(names):
+        places = [] if is_file(folder / path) else [name for name in folders if is_file(folder / name / path)]
+        if len(places) > 1:
+            told = f"{path} in {', '.join(places)}"
+            return [f"images of one name lie in several folders ({told}): write the folder, too"]
+    return []
 
 
 def _numbered(names: Sequence[Any], folder: Path) -> str | None:

@@ -88,6 +88,18 @@ def test_an_image_named_by_its_id_alone_is_not_left_out(folder: Path) -> None:
     assert (str(sample.task), sample.images[0].path) == ("vqa", "mine/images/1.png")
 
 
+def test_an_image_is_not_taken_from_the_folder_of_another_split(folder: Path) -> None:
+    for place in ("train", "val"):
+        photograph(folder / place / "1.png")
+    photograph(folder / "val" / "2.png")
+    for split, name in (("train", "1.png"), ("val", "2.png")):
+        table(folder / f"{split}.csv", [(name, "How many?", "2")], ("image", "question", "answer"))
+    (found,) = recognise(folder)
+    assert "images of one name lie in several folders (1.png in images, train, val)" in first_look(found)[0]
+    samples, _ = read(folder)
+    assert [s.images[0].path for s in samples] == ["mine/1.png", "mine/val/2.png"], "the one is told to be missing"
+
+
 def test_numbers_and_names_of_cocos_images_lead_to_coco(folder: Path) -> None:
     photograph(folder.parent / "coco" / "val2014" / "COCO_val2014_000000000042.jpg")
     row = {"question": "How many?", "answer": "2"}
