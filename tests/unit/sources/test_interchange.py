@@ -383,3 +383,10 @@ def test_a_read_that_rejects_every_row_ends_with_a_status_of_its_own(root, tmp_p
     assert (tmp_path / "looked" / "quarantine.jsonl").read_text().count("record has video") == 2
     root.json("set/a.json", [{"conversations": turns, "video": "a.mp4"}, {"conversations": turns}])
     assert main(words) == 0
+
+
+def test_an_image_beside_a_folder_that_lies_deeper_is_found(root) -> None:
+    root.image("raw/coco/a.png")
+    root.json("raw/own/x.json", [talk("A?", "B.", image="coco/a.png")])
+    (sample,), _ = root.read("llava_json", "raw/own", "all")
+    assert paths(sample) == ["raw/coco/a.png"]

@@ -48,11 +48,11 @@ def in_base64(text: str) -> bytes | None:
 class Pictures:
     """Turns what a row says about an image into an image of the data root.
 
-    A path is looked for in the dataset's folder, then from the data root (an absolute one if it lies there), also as
-    other machines spell it; then in the one folder below the dataset's that has it; then a name of COCO's among COCO's
-    images. Where there is no such file, it is taken to be the first of these (the second with `from_root`). Embedded
-    bytes are written to ``derived/<2 hex>/<sha256>.<extension>``, unless the row also names a file that holds just
-    these bytes.
+    A path is looked for in the dataset's folder, beside that folder and from the data root (an absolute one if it lies
+    there), also as other machines spell it; then in the one folder below the dataset's that has it; then a name of
+    COCO's among COCO's images. Where there is no such file, it is taken to be in the dataset's folder (from the data
+    root with `from_root`). Embedded bytes are written to ``derived/<2 hex>/<sha256>.<extension>``, unless the row also
+    names a file that holds just these bytes.
 
     Args:
         root: Data root.
@@ -62,6 +62,8 @@ class Pictures:
     def __init__(self, root: Path, folder: str) -> None:
         self._root = root
         self._folder = folder
+        above = str(PurePosixPath(folder).parent)
+        self._bases = (folder,) if above == "." else (folder, above)
         self.problem: DataError | None = None  # the data root cannot be written: every further row would fail too
 
     def locate(self, value: Any, *, from_root: bool = False) -> Image:
@@ -89,7 +91,7 @@ class Pictures:
     def _find(self, name: str, from_root: bool) -> Image:
         for spelled in spellings(name):
             inside = self._inside(spelled)
-            for path in (f"{self._folder}/{spelled}", spelled) if inside is None else (inside,):
+            for path in (*(f"{base}/{spelled}" for base in self._bases), spelled) if inside is None else (inside,):
                 with suppress(DataError):  # of a path that may not be; said below of the name as it is
                     image = Image(path)
                     if is_file(self._root / image.path):  # links out of the root are refused when it is opened
