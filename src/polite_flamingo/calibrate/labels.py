@@ -14,6 +14,7 @@ from polite_flamingo.errors import DataError
 from polite_flamingo.io.text import from_cell
 from polite_flamingo.records import Rewrite
 from polite_flamingo.scorers.text import cut_texts
+from polite_flamingo.sources.forms.rows import separator_of
 from polite_flamingo.world.truth import GroundTruth
 
 INJECTED = "!injected"  # ends the id of a corrupted copy
@@ -80,7 +81,7 @@ def read_labels(file: Path) -> Mapping[str, bool]:
     labels: dict[str, bool] = {}
     try:
         with open(file, encoding="utf-8-sig", newline="") as lines:
-            for number, row in enumerate(csv.DictReader(lines), 2):
+            for number, row in enumerate(csv.DictReader(lines, delimiter=separator_of(file) or ","), 2):
                 label = _WORDS.get(str(row.get("label") or "").strip().lower())
                 name = from_cell(str(row.get("id") or "").strip())
                 if label is None or not name or name in labels:

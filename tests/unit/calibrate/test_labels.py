@@ -24,6 +24,8 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_labels_are_words_or_numbers_and_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
     file = write(tmp_path, "\ufeffid,label,note\na,clean,x\nb, Corrupted ,\nc,0,\nd,1,\n")
     assert read_labels(file) == {"a": False, "b": True, "c": False, "d": True}
+    file.write_text("id;label\na;clean\n", encoding="utf-8-sig")
+    assert read_labels(file) == {"a": False}, "as spreadsheets of other countries write it"
 
 
 def test_an_unusable_label_names_its_row(tmp_path: Path) -> None:
