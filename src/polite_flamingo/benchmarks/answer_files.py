@@ -154,7 +154,7 @@ def parse_files(given: Sequence[str]) -> list[AnswerFile]:
         files.append(AnswerFile(model or _name(Path(path)), Path(path)))
     names = [file.model for file in files if not _is_graded(file.path)]
     return [
-        AnswerFile(f"{file.path.parent.name}/{file.model}", file.path)
+        AnswerFile(f"{file.path.absolute().parent.name}/{file.model}", file.path)
         if names.count(file.model) > 1 and not _is_graded(file.path) and f"{file.model}={file.path}" not in given
         else file
         for file in files
@@ -198,6 +198,8 @@ def _text(value: Any) -> str | None:
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         return next((text for key in SAID if key in value and (text := _text(value[key])) is not None), None)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a whole number of a column in which some are missing
     return None if value is None else str(value)
 
 

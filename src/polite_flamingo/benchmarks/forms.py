@@ -308,4 +308,4 @@ def form_of(record: Any) -> Form | None:
 
 def named(sequence: Sequence[Form] = FORMS) -> str:
     """The forms for a message."""
-    return ", ".join(form.name for form in sequence)
+    return ", ".join(dict.fromkeys(form.name for form in sequence))

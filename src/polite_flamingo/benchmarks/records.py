@@ -170,7 +170,7 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]
     csv.field_size_limit(1 << 24)
     with open_file(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         try:
-            for number, row in enumerate(csv.DictReader(text, delimiter=delimiter)):
+            for number, row in enumerate(csv.DictReader(text, delimiter=delimiter, strict=True)):
                 yield f"#{number}", {str(key): value for key, value in row.items() if key is not None}
         except (csv.Error, ValueError, OSError, EOFError, zlib.error) as error:
             raise unreadable(path, error) from None

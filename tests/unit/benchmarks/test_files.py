@@ -425,6 +425,16 @@ def test_a_table_of_answers_may_have_the_separator_of_its_spreadsheet() -> None:
     assert measured("mine.csv", data=data)["files"][0]["matched"] == 1
 
 
+def test_a_torn_table_of_answers_loses_no_row_in_silence() -> None:
+    data = [lines("questions.jsonl", *({"id": n, "question": f"How many {n}?", "answer": "2"} for n in (1, 2)))]
+    lines("mine.jsonl", {"question_id": 1, "answer": 2.0})
+    told = measured("mine.jsonl", data=data)
+    assert told["sets"]["questions"]["models"]["mine"]["official"]["value"] == 1.0, "2.0 is pandas' 2"
+    Path("mine.tsv").write_text('question_id\tanswer\n1\t"2\n2\t2\n')
+    with pytest.raises(DataError, match="file cannot be read"):
+        measured("mine.tsv", data=data)
+
+
 def test_the_number_of_an_image_is_not_taken_for_a_place_in_the_file() -> None:
     asked = [{"image": f"{n:012}.jpg", "caption": f"The cat is {n}.", "relation": "in", "label": n % 2} for n in (1, 2)]
     data = [lines("vsr.jsonl", *asked)]
