@@ -29,6 +29,7 @@ HUB = "hub:"  # how a dataset of the Hugging Face hub is written elsewhere
 SHOWN = 80  # characters of a text
 TO_DO = "to do: "  # how a note begins without which nothing goes on
 TRIED = 5  # rows that a reader is tried on
+HIDDEN = (".", "__MACOSX")
 DEPTH = 3  # levels of folders below the named one that are looked into
 
 
@@ -182,7 +183,7 @@ def _is_named(found: Found) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(HIDDEN))
 
 
 def _folder(folder: Path, named: Mapping[str, str] | None) -> list[Found]:
@@ -196,7 +197,11 @@ def _folder(folder: Path, named: Mapping[str, str] | None) -> list[Found]:
     files = [file for base in (folder, folder / "data") if base.is_dir() for file in sorted(base.iterdir())]
     if any(file.suffix == ".tar" for file in files) and _reads("webdataset", folder, ALL):
         return [Found("webdataset", folder, (ALL,), "WebDataset tar files")]
-    return files_in(folder, [file for file in files if file.is_file() and kind_of(file) in TABLES], named)
+    return files_in(
+        folder,
+        [file for file in files if file.is_file() and kind_of(file) in TABLES and not file.name.startswith(HIDDEN)],
+        named,
+    )
 
 
 def _official(folder: Path) -> list[Found]:

@@ -271,6 +271,16 @@ def test_annotations_of_which_a_part_is_elsewhere_are_told_as_such(tmp_path: Pat
         recognise(tmp_path / "a")
 
 
+def test_what_macos_puts_into_archives_is_passed_over(tmp_path: Path) -> None:
+    llava(tmp_path / "llava")
+    (tmp_path / "llava" / "._mine.json").write_bytes(b"\0\5\x16\7\0")
+    (tmp_path / "__MACOSX" / "llava").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "llava" / "a.json").write_text('[{"question": "?", "answer": "x"}]')
+    (found,) = recognise(tmp_path)
+    assert (found.reader, found.notes) == ("llava_json", ())
+    assert len(read(tmp_path / "llava")[0]) == 3
+
+
 def test_a_part_of_coco_is_recognised_by_a_name_of_its_own(tmp_path: Path) -> None:
     coco(tmp_path / "coco")
     annotations = tmp_path / "coco" / "annotations"

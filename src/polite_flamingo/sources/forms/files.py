@@ -18,6 +18,7 @@ from polite_flamingo.records import Reject
 from polite_flamingo.sources.base import VALUE_LENGTH, Source
 
 STREAM_ABOVE = 8 * 1024 * 1024  # bytes; larger JSON files are streamed, smaller ones parsed at once (better messages)
+BESIDE_FILES = "._"  # how the names of what macOS puts beside files into archives begin
 LISTED = 12  # names in a message
 STEEP = 1000  # brackets opened and not closed in one read of the streaming parser (64 KiB)
 PACKED = 8  # how many times larger the text of a gzipped file is taken to be
@@ -46,7 +47,8 @@ def find_all(root: Path, folder: str, *patterns: str) -> list[Path]:
             next_step=f"name one that is there, or put it there; there are {contents(root)}",
         )
     try:
-        files = sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()})
+        found = {path for pattern in patterns for path in base.glob(pattern) if path.is_file()}
+        files = sorted(path for path in found if not path.name.startswith(BESIDE_FILES))
     except (OSError, ValueError, RecursionError) as error:  # names no file can have
         hint = "put the official files there or name another split"
         raise DataError("files cannot be looked for", value=str(error), where=base, next_step=hint) from None
