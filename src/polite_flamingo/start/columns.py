@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from string import ascii_uppercase
+from string import ascii_lowercase
 from typing import Any
 
 from polite_flamingo.errors import DataError, did_you_mean
@@ -20,7 +20,7 @@ from polite_flamingo.sources.forms.pictures import ADDRESS, in_base64
 
 NAMES = {  # part -> usual names of its column, the best first
     "answer": "answer answers response output outputs completion gpt_answer correct_answer correct_choice "
-    "correct_choice_idx answer_idx answer_index caption captions label target a ground_truth annotation description "
+    "correct_choice_idx answer_idx answer_index answerkey answer_key caption captions label target a ground_truth annotation description "
     "text sentences raw",
     "question": "question query prompt instruction q request input",
     "image": "image images image_path img file file_name filename path photo picture image_file image_1 image_2 "
@@ -103,7 +103,13 @@ def guess(rows: Sequence[Row], folder: Path, named: Mapping[str, str] | None = N
     choices = _choices(found, rows, [c for c in known if c not in {*parts.values(), *pictures}], parts)
     _images(found, pictures, rows, folder)
     _identity(found, parts, rows)
-    taken = {part for column in (*parts.values(), *pictures, *choices) for part in (column, column.partition(".")[0])}
+    asked = found.mapping.get("question")
+    inputs = re.findall(r"\{([^{}]+)\}", asked["text"]) if isinstance(asked, dict) else []
+    taken = {
+        part
+        for column in (*parts.values(), *pictures, *choices, *inputs)
+        for part in (column, column.partition(".")[0])
+    }
     unused = [column for column in known if column.partition(".")[0] not in taken]
     if unused:
         found.notes.append(f"columns that nothing uses: {', '.join(unused)} (--column PART=NAME)")
@@ -149,11 +155,18 @@ def _texts(found: Columns, parts: Mapping[str, str], rows: Sequence[Row], images
         "caption": "an image and no question: a request is drawn", "change": "two images and no question",
     }[task]  # fmt: skip
     if question:
-        found.mapping["question"] = question
+        found.mapping["question"] = _with_input(question, rows)
     elif label:
         found.mapping["question"] = {"text": ASK_LABEL}
         found.why["question"] = "no column asks, and the answers are names of classes"
     found.mapping["answers" if several else "answer"] = answer
+
+
+def _with_input(question: str, rows: Sequence[Row]) -> Any:
+    """The column of the questions; an instruction has what it is about in another, where all rows have that."""
+    other = {"instruction": ("input", "inputs")}.get(_plain(question), ())
+    beside = next((name for name in other if all(not is_missing(row.get(name)) for row in rows)), None)
+    return {"text": f"{{{question}}}\n{{{beside}}}"} if beside else question
 
 
 def _images(found: Columns, pictures: Sequence[str], rows: Sequence[Row], folder: Path) -> None:
@@ -196,8 +209,8 @@ def _identity(found: Columns, parts: Mapping[str, str], rows: Sequence[Row]) -> 
 
 def _choices(found: Columns, rows: Sequence[Row], columns: Sequence[str], parts: Mapping[str, str]) -> list[str]:
     """The column of the choices, or a column for each (``A``, ``B`` …), where the answers name them; else none."""
-    letters = list(takewhile(columns.__contains__, ascii_uppercase))
-    one = _by_name("choices", columns)
+    letters = _lettered(columns)
+    one = _by_name("choices", columns) or next((c for c in columns if c.endswith(".text") and _named_so(c)), None)
     choices = [one] if one else letters if len(letters) > 1 else []
     named = [_named_choice(row, choices, parts["answer"]) for row in rows if choices and _has_choices(row, choices)]
     if not named or "question" not in parts:
@@ -209,6 +222,20 @@ def _choices(found: Columns, rows: Sequence[Row], columns: Sequence[str], parts:
     found.mapping["choices"] = choices[0] if one else choices
     found.why["choices"] = "written into the question; the answer names one of them"
     return choices
+
+
+def _lettered(columns: Sequence[str]) -> list[str]:
+    """Columns of choices that have a letter each: ``A``, ``option_a``, ``choices.A`` …, from the first on."""
+    found: dict[str, str] = {}
+    for column in columns:
+        letter = re.fullmatch(r"(?:(?:option|choice|opt)_?)?([a-z])", _plain(column.rpartition(".")[2]))
+        if letter:
+            found.setdefault(letter[1], column)
+    return [found[letter] for letter in takewhile(found.__contains__, ascii_lowercase)]
+
+
+def _named_so(column: str) -> bool:
+    return _plain(column.partition(".")[0]) in CHOICES.split()
 
 
 def _has_choices(row: Row, columns: Sequence[str]) -> bool:

@@ -37,6 +37,9 @@ def embedded(folder: Path) -> dict[str, Any]:
         {"options": "['red', 'green', 'blue']", "answer": "(B)"},
         {"choices": ["red", "green", "blue"], "answer": "green"},
         {"A": "red", "B": "green", "C": "blue", "D": "", "answer": "B"},
+        {"option_a": "red", "option_b": "green", "option_c": "blue", "answer": "b"},
+        {"choices": {"A": "red", "B": "green", "C": "blue"}, "answer": "B"},
+        {"choices": {"label": ["A", "B", "C"], "text": ["red", "green", "blue"]}, "answerKey": "B"},
     ],
 )
 def test_a_choice_is_written_out_whether_it_is_given_by_number_letter_or_text(
@@ -110,6 +113,13 @@ def test_numbers_and_names_of_cocos_images_lead_to_coco(folder: Path) -> None:
     (folder / "a.json").write_text(json.dumps([row | {"image_id": 42}, row | {"image_id": 43}]))
     samples, _ = read(folder)
     assert {s.images[0].path for s in samples} == {"mine/42", "mine/43"}, "numbers of other images are not COCO's"
+
+
+def test_an_instruction_is_asked_with_its_input(folder: Path) -> None:
+    row = {"image": "images/1.png", "instruction": "Answer.", "input": "How many?", "output": "2"}
+    (folder / "a.json").write_text(json.dumps([row]))
+    (sample,), _ = read(folder)
+    assert sample.instruction == "Answer.\nHow many?"
 
 
 def test_captions_are_captions_however_short_and_numbers_of_classes_are_told(folder: Path) -> None:
