@@ -20,8 +20,8 @@ from polite_flamingo.sources.forms.pictures import ADDRESS, in_base64
 
 NAMES = {  # part -> usual names of its column, the best first
     "answer": "answer answers response output outputs completion gpt_answer correct_answer correct_choice "
-    "correct_choice_idx answer_idx answer_index answerkey answer_key caption captions label target a ground_truth annotation description "
-    "text sentences raw",
+    "correct_choice_idx answer_idx answer_index answerkey answer_key caption captions label target a ground_truth "
+    "annotation description text sentences raw",
     "question": "question query prompt instruction q request input",
     "image": "image images image_path img file file_name filename path photo picture image_file image_1 image_2 "
     "image_name image_id img_id imageid",
