@@ -1,5 +1,6 @@
 import os
 import pickle
+import tracemalloc
 from collections import OrderedDict
 from itertools import product
 from pathlib import Path
@@ -58,6 +59,17 @@ def test_a_broken_pickle_is_refused(tmp_path: Path) -> None:
 def test_a_huge_memo_index_asks_for_no_memory(tmp_path: Path) -> None:
     (tmp_path / "a.p").write_bytes(b"]r\xff\xff\xff\xff.")
     assert load_plain(tmp_path / "a.p") == []
+
+
+def test_a_bytearray_is_refused_before_it_takes_the_memory_it_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "a.p").write_bytes(b"\x96" + (1 << 28).to_bytes(8, "little") + b".")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="plain data alone"):
+            load_plain(tmp_path / "a.p")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_flipped_bytes_give_plain_data_or_a_data_error(tmp_path: Path) -> None:

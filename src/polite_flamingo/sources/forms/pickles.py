@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from polite_flamingo.errors import DataError
 from polite_flamingo.sources.forms.files import open_file
@@ -16,6 +16,10 @@ _ALLOWED = {(module, name) for module in ("builtins", "__builtin__") for name in
 
 class _Plain(pickle._Unpickler):  # not the C one: its memo takes as much memory as a broken file asks for
     """Builds lists, dicts, tuples, sets, text, bytes and numbers; everything else a pickle may ask for is refused."""
+
+    dispatch: ClassVar[dict[int, Any]] = {  # no bytearray: it, too, takes as much as it asks for
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         """Refuse every class and function but those of sets."""
