@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psutil
@@ -23,6 +24,7 @@ PLAN = {
     "warnings": [],
     "trainings": {"stage1": {"steps": 101, "tokens": 388352, "hours": 2.5, "memory": {"total": 1.9e9}}},
 }
+PROFILES = sorted(path.stem for path in (PROJECT / "configs" / "profiles").glob("*.yaml"))
 TOO_SLOW = {"seconds": 600}
 
 
@@ -59,6 +61,7 @@ def test_the_server_knows_every_parameter_and_refuses_what_is_none(team: Team) -
         assert "polite-flamingo" in deployment["tags"]
         described = deployment["parameter_openapi_schema"]["properties"]
         assert all(parameter.get("description") for parameter in described.values())
+        assert name == "fetch/fetch" or described["profile"]["anyOf"][0]["enum"] == PROFILES
     for parameters in ({"profile": "tinny"}, {"stage_hours": 0}, {"approve": "perhaps"}):
         assert team.run("tune/tune", **parameters)["refused"] == 409
 
@@ -98,7 +101,8 @@ def test_a_cancelled_run_leaves_no_process_and_goes_on_while_a_scheduled_one_wai
     team.set_state(run, "SCHEDULED")
     team.until(lambda: processes(team))
     path = f"/deployments/{team.deployment('evaluate/evaluate')['id']}/schedules"
-    (schedule,) = team.ask("POST", path, [{"schedule": {"interval": 20}, "active": True}])
+    soon = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
+    (schedule,) = team.ask("POST", path, [{"schedule": {"interval": 60, "anchor_date": soon}, "active": True}])
 
     def first() -> dict[str, Any]:
         where = {"deployments": {"name": {"any_": ["evaluate"]}}, "sort": "EXPECTED_START_TIME_ASC"}

@@ -287,11 +287,8 @@ def test_a_stage_is_found_by_its_name_alone(pipeline: Copy) -> None:
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """Settings of a remote: a folder, or a bucket of a server that speaks S3."""
-    if request.param == "folder":
-        yield {"url": str(tmp_path / "store")}
-        return
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Settings of a remote: a bucket of a server that speaks S3."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -309,7 +306,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.pipeline
-@pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
 def test_what_one_clone_pushes_another_pulls_and_runs_nothing(
     pipeline: Copy, store: dict[str, str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polite_flamingo.errors import ConfigError, DataError, StorageError
-from polite_flamingo.launch.team.backup import back_up, database
+from polite_flamingo.launch.team.backup import back_up, count_rows, database
 from polite_flamingo.launch.team.folder import DATABASES, TeamFolder
 from polite_flamingo.launch.team.postgres import Postgres
 from polite_flamingo.tracking.store import ARTIFACTS, SCHEME
@@ -78,6 +78,7 @@ def carry_over(source: Path, folder: TeamFolder) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as scratch, database(folder, alone=True) as postgres:
         if _revision(postgres, "mlflow") is None:
             _upgrade_mlflow(folder, postgres)
+        _check_empty(postgres)
         copy = Path(scratch) / "mlflow.db"
         origin = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
         with closing(origin), closing(sqlite3.connect(copy)) as written:
@@ -97,6 +98,19 @@ def _upgrade_mlflow(folder: TeamFolder, postgres: Postgres) -> None:
         _program(["mlflow", "experiments", "search"], {**environment, "MLFLOW_TRACKING_URI": url})
     else:
         _program(["mlflow", "db", "upgrade", url], environment)
+
+
+def _check_empty(postgres: Postgres) -> None:
+    """Nobody has recorded anything on the team's server."""
+    with closing(postgres.connect("mlflow", "mlflow")) as connection:
+        counts = count_rows(connection)
+    for name in WORK:
+        if counts.get(name):
+            raise ConfigError(
+                "the team's server has runs or models of its own",
+                where=name,
+                next_step="carry a project's runs over before anybody records, or into another folder",
+            )
 
 
 def _copy_rows(copy: Path, folder: TeamFolder, postgres: Postgres) -> dict[str, int]:
@@ -140,21 +154,14 @@ def _copy_table(read: Connection, write: Connection, old: Any, new: Any) -> int:
 
 
 def _check_same(read: Connection, write: Connection, source: MetaData, target: MetaData) -> None:
-    """Both have the same version, and the server's is empty."""
-    from sqlalchemy import func, select
+    """Both have the same version."""
+    from sqlalchemy import select
 
     pairs = ((read, source), (write, target))
     revisions = [connection.scalar(select(tables.tables[REVISION])) for connection, tables in pairs]
     if revisions[0] != revisions[1]:
         step = "polite-flamingo team-migrate"
         raise DataError("the team's database is not of the installed MLflow's version", value=revisions, next_step=step)
-    for name in WORK:
-        if name in target.tables and write.scalar(select(func.count()).select_from(target.tables[name])):
-            raise ConfigError(
-                "the team's server has runs or models of its own",
-                where=name,
-                next_step="carry a project's runs over before anybody records, or into another folder",
-            )
 
 
 def _say_fixed_folders(write: Connection) -> None:
