@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+gc.set_threshold(50_000, 20, 100)  # a million objects of imported libraries, none of them garbage: look at them seldom
 WAITING = Path(__file__).parent / "pipeline"
 
 # a machine busy with other work is no failure, and a run tries the same values each time

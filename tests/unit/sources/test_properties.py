@@ -28,7 +28,7 @@ from polite_flamingo.sources.forms import files as reading
 from polite_flamingo.sources.registry import catalogue
 
 TRIES = settings() if os.environ.get("POLITE_FLAMINGO_TRIES") else settings(max_examples=20)  # of each reader
-SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # tens of thousands of folders, of which a disk is slow
+SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a disk is slow at 20,000 folders
 NASTY = (
     *(b"\\ud800", b"\\u0000", b"\x00", b"\xff\xfe", b"../", b"/etc/", b"null", b"NaN", b"true", b"{}", b"[]", b"-"),
     *(
