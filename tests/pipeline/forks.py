@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -160,4 +161,6 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what an import prints is no answer
     exec(sys.argv[1], {})
+    gc.freeze()  # what is imported is no garbage of any fork
+    gc.set_threshold(50_000, 20, 100)
     _serve(answers)
