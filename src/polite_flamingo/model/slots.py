@@ -296,7 +296,9 @@ class Slots:
         if len(self._never):
             scores[:, self._never] = -torch.inf
         early = [place for place, row in enumerate(rows) if len(row.output) < row.least]
-        if early:
+        if len(early) == len(rows):
+            scores[:, self._ends] = -torch.inf
+        elif early:
             scores[torch.tensor(early, device=scores.device)[:, None], self._ends] = -torch.inf
         self._draw(scores, rows)
         chosen = scores.argmax(dim=-1)
