@@ -204,17 +204,19 @@ class EngineProcess:
                 self._ended = True
                 left = list(self._tickets.values())
                 self._tickets.clear()
-            if not self._closing:
-                LOG.error("the engine's process ended with status %s", self._process.wait())
             for ticket in left:
                 ticket.finish(EngineClosedError(taken=True))
+            if not self._closing:
+                self._process.kill()
+                LOG.error("the engine's process ended with status %s", self._process.wait())
 
     def _hear(self, news: News) -> None:
         now = time.monotonic()
         self.state = news.state
         for number, pieces, outcome in news.of:
             ticket = self._tickets[number]
-            ticket.first_token = ticket.first_token or now
+            if pieces:
+                ticket.first_token = ticket.first_token or now
             for piece in pieces:
                 ticket.add(piece)
             if outcome is None:
