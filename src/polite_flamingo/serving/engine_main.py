@@ -99,8 +99,8 @@ def main(descriptor: int) -> int:
     except PoliteFlamingoError as error:
         connection.send(error)
         return 2
-    connection.send(model.reader)
     try:
+        connection.send(model.reader)
         EngineRunner(model, begin.slots, connection).run()
     except (EOFError, OSError):  # the server is gone: nobody waits for what runs
         os._exit(1)

@@ -108,7 +108,10 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         with theirs:  # a session of its own: Ctrl-C is the server's
             self._process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(theirs.fileno())], pass_fds=[theirs.fileno()], start_new_session=True
+                [sys.executable, "-m", MODULE, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         self._connection = Connection(ours.detach())
         self._send(Beginning(place, device, dtype, slots))
