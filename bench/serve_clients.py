@@ -186,8 +186,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_mib(pid: int) -> float:
-    """MiB, what they share counted once."""
-    return float(sum(process.memory_full_info().pss for process in family(pid))) / 2**20
+    """MiB that are theirs alone: libraries, which other programs share, are not counted."""
+    return float(sum(process.memory_full_info().uss for process in family(pid))) / 2**20
 
 
 def _answers(port: int) -> bool:
