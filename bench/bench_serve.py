@@ -46,7 +46,8 @@ from bench.serve_soak import soak
 CLIENTS = (1, 8, 32)
 GOALS = {TINY: 4.0, SMOLLM2: 3.0}  # times one at a time, at 8 clients
 TOKENS = {TINY: 64, SMOLLM2: 48}
-TURNS = 3  # of each server with each number of clients
+TURNS = {TINY: 3, SMOLLM2: 1}  # of each server with each number of clients; an answer of SmolLM2 takes seconds
+SECONDS = {TINY: 18.0, SMOLLM2: 45.0}  # of each measurement, all turns together
 REST = 0.5  # seconds
 ASSISTANT = ROOT / "models" / "tiny" / "stage3"
 REWRITER = ROOT / "models" / "tiny" / "rewriter"
@@ -92,7 +93,7 @@ def rivals(kind: str, model: str, options: argparse.Namespace) -> list[tuple[Riv
 def compare(kind: str, model: str, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Every server with every number of clients, in turns, as a machine's pace changes; the others stand still."""
     contents = questions(kind)
-    tokens = options.tokens or TOKENS[kind]
+    tokens, turns = options.tokens or TOKENS[kind], TURNS[kind]
     rows: dict[str, Any] = {}
     with ExitStack() as running:
         servers: list[tuple[Rival, str, int]] = []
@@ -114,7 +115,7 @@ def compare(kind: str, model: str, options: argparse.Namespace, scratch: Path) -
                 for rival, url, _ in servers
             }
             took, spent = dict.fromkeys(measured, 0.0), dict.fromkeys(measured, 0.0)
-            for _ in range(1 if options.rounds else TURNS):
+            for _ in range(1 if options.rounds else turns):
                 for rival, _, pid in servers:
                     _go_on(pid)
                     before: list[float] = []
@@ -123,7 +124,7 @@ def compare(kind: str, model: str, options: argparse.Namespace, scratch: Path) -
                             measured[rival],
                             clients,
                             contents,
-                            seconds=None if options.rounds else options.seconds / TURNS,
+                            seconds=None if options.rounds else (options.seconds or SECONDS[kind]) / turns,
                             rounds=options.rounds,
                             begun=partial(_note, before, pid),
                         )
@@ -199,7 +200,7 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--seconds", type=float, help="of each measurement (default: 18, SmolLM2 45)")
     parser.add_argument("--rounds", type=int, help="so many requests of each client instead of some seconds")
     parser.add_argument("--tokens", type=int, help="of an answer (default: 64, SmolLM2 48)")
     parser.add_argument("--own-length", action="store_true", help="answers end where the model ends them")
