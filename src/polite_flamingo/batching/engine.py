@@ -140,9 +140,7 @@ class Engine:
             self._admit()
             self._number += 1
             keys = tuple(image.key for image in images)
-            row = DecodingRow(
-                self._number, list(ids), keys, request.key, limit, request.settings, least=request.min_tokens
-            )
+            row = DecodingRow(self._number, ids, keys, request.key, limit, request.settings, request.min_tokens)
             self._waiting.put(request.client, _Job(ticket, row, images, stream))
             self._changed.notify_all()
         return ticket

@@ -174,14 +174,13 @@ class FlamingoModel:
 
     def latents(self, keys: Sequence[str], pixels: dict[str, torch.Tensor]) -> torch.Tensor:
         """Latents (N, n, d) of images; each is encoded once and kept, the least recently used out."""
+        if not keys:
+            return self._bundle.image_latents((), None)
         rows = {key: self._latents.get(key) for key in keys}
         missing = [key for key, row in rows.items() if row is None]
-        if missing or not keys:
-            new = self._bundle.image_latents(missing, None, pixels=pixels)
-            if not keys:
-                return new
-            rows.update(zip(missing, new, strict=True))
-            for key, row in zip(missing, new, strict=True):
+        if missing:
+            for key, row in zip(missing, self._bundle.image_latents(missing, None, pixels=pixels), strict=True):
+                rows[key] = row
                 if row.nbytes <= self._latents.maxsize:
                     self._latents[key] = row.clone()
         return torch.stack([row for key in keys if (row := rows[key]) is not None])
